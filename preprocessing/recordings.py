@@ -1,0 +1,90 @@
+"""What a loader yields: people, and their recordings, by reference. Raw ids live here and in orchestrator/cohort.py only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One signal channel. `column` is a name (tables) or an integer position (arrays); fs in Hz."""
+
+    name: str
+    column: str | int
+    kind: str  # gsr | ecg | emg | fnirs | imu | bvp | eda | resp | spo2 | other
+    fs: float
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class VideoRef:
+    """A video file, a folder of frames, or frames that are already cropped faces. Seconds are within the file."""
+
+    path: Path
+    kind: str = "file"  # file | frames | cropped
+    fps: float | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class SignalRef:
+    """Channels of one table or array; a window by seconds or by rows (end exclusive)."""
+
+    path: Path
+    format: str  # biovid | csv | tsv | npy | npz | parquet | watch | ai4pain | ai4pain_2025
+    channels: tuple[Channel, ...]
+    sep: str | None = None
+    decimal: str = "."
+    start_s: float | None = None
+    end_s: float | None = None
+    start_row: int | None = None
+    end_row: int | None = None
+    item: str | int | None = None  # which array, trial column or recording inside the file
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One labelled clip of one person. `subject` and `sample` are raw names: never write them outside <store>/private."""
+
+    subject: str
+    sample: str
+    label: int
+    label_name: str
+    video: VideoRef | None = None
+    signal: SignalRef | None = None
+    session: str | None = None
+    split: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Subject:
+    raw_id: str
+    sex: str | None = None  # "f" | "m"
+    age: int | None = None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A loaded data set. `subjects` sorted by raw id, `recordings` by (subject, sample); no two share both names.
+
+    expected: published counts to compare with ({"subjects": .., "clips": ..}), empty where none exist.
+    complete: whether the counts match; notes: what was dropped and why, one sentence each.
+    """
+
+    name: str
+    cohort: str
+    root: Path
+    class_names: tuple[str, ...]
+    subjects: tuple[Subject, ...]
+    recordings: tuple[Recording, ...]
+    expected: Mapping[str, int] = field(default_factory=dict)
+    complete: bool = True
+    notes: tuple[str, ...] = ()
+    synthetic: bool = False
+
+
+class Loader(Protocol):
+    def __call__(self, root: Path, **options: Any) -> DataSet: ...
