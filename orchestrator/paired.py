@@ -62,14 +62,16 @@ def cohen_dz(d: ArrayLike) -> float | None:
 def power(dz: float, n: int, alpha: float = 0.05) -> float:
     """Power of the two-sided paired t test for a true effect dz with n people (non-central t)."""
     critical, shift = stats.t.ppf(1 - alpha / 2, n - 1), dz * np.sqrt(n)
-    return float(stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift))
+    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
+    return float(stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
 def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
     """The effect size dz that n people show with the wanted power; None for fewer than 3 people."""
     if n < 3:
         return None
-    return float(optimize.brentq(lambda dz: power(dz, n, alpha) - wanted, 1e-6, 20.0))
+    highest = (2 * stats.t.ppf(1 - alpha / 2, n - 1) + 2) / np.sqrt(n)
+    return float(optimize.brentq(lambda dz: power(dz, n, alpha) - wanted, 1e-6, highest))
 
 
 def smallest_gap(d: ArrayLike, wanted: float = 0.8, alpha: float = 0.05) -> float | None:

@@ -6,98 +6,24 @@ are averaged within a person first, then people are averaged. Same folds, same b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
 
 from orchestrator import statistics
+from orchestrator.people import Fold, Run, clips_of, fold_subject, in_order, interval, people_of
 from orchestrator.storage import write_bytes, write_json
-
-Fold = Mapping[str, Any]  # one ledger entry
-Run = Mapping[str, Any]  # dataset, task, class_names, model, ...: see docs/architecture.md
 
 COPIED = ("dataset", "task", "model", "encoder", "n_parameters", "protocol", "leaky", "unproven", "partial",
           "n_subjects", "n_planned", "n_failed", "seeds", "wall_s", "versions", "git_commit", "dirty",
           "key_fingerprint")
 FOLD_COPIED = ("fold", "seed", "n_quarantined", "epochs", "train_subjects", "val_subjects", "scaler_sha256",
                "encoder_sha256", "weights_sha256")
-
-
-@dataclass(frozen=True)
-class Person:
-    """One test person: scores by seed, over the folds that tested them."""
-
-    subject: str
-    by_seed: dict[int, statistics.Scores]
-
-    def mean(self, name: str) -> float | None:
-        values = [getattr(scores, name) for scores in self.by_seed.values()]
-        return statistics.mean_std([v for v in values if v is not None])[0]
-
-
-@dataclass(frozen=True)
-class Clips:
-    """Predictions as arrays: y_true, y_pred (n,), prob (n, K), subject (n,) names."""
-
-    y_true: np.ndarray
-    y_pred: np.ndarray
-    prob: np.ndarray
-    subject: np.ndarray
-
-    def where(self, mask: np.ndarray) -> "Clips":
-        return Clips(self.y_true[mask], self.y_pred[mask], self.prob[mask], self.subject[mask])
-
-    def score(self) -> statistics.Scores:
-        return statistics.score(self.y_true, self.y_pred, self.prob)
-
-
-def in_order(folds: Sequence[Fold]) -> list[Fold]:
-    return sorted(folds, key=lambda f: (f["seed"], f["fold"]))
-
-
-def fold_subject(fold: Fold) -> str:
-    """The test person's pseudonym; of several people, all of them joined by "+"."""
-    return fold["subject"] if fold.get("subject") else "+".join(fold["subjects"])
-
-
-def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
-    rows = [row for fold in folds for row in fold["predictions"]]
-    prob = np.array([row["prob"] for row in rows], dtype=float).reshape(len(rows), -1)
-    if rows and prob.shape[1] != n_classes:
-        raise ValueError(f"the ledger holds {prob.shape[1]} probabilities a clip, the task has {n_classes} classes")
-    return Clips(np.array([row["y_true"] for row in rows], dtype=int),
-                 np.array([row["y_pred"] for row in rows], dtype=int),
-                 prob if rows else np.empty((0, n_classes)), np.array([row["subject"] for row in rows], dtype=object))
-
-
-def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
-    """The test people of these folds, by name. A person with no usable clip at all does not appear."""
-    found: dict[str, dict[int, statistics.Scores]] = {}
-    for seed in sorted({fold["seed"] for fold in folds}):
-        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
-        for subject in sorted(set(clips.subject)):
-            found.setdefault(subject, {})[seed] = clips.where(clips.subject == subject).score()
-    return [Person(subject, found[subject]) for subject in sorted(found)]
-
-
-def seed_table(people: Sequence[Person]) -> np.ndarray:
-    """(P, S) accuracies, NaN where a person was not tested with a seed."""
-    seeds = sorted({seed for person in people for seed in person.by_seed})
-    return np.array([[person.by_seed[s].accuracy if s in person.by_seed else np.nan for s in seeds]
-                     for person in people], dtype=float).reshape(len(people), len(seeds))
-
-
-def interval(values: Sequence[float]) -> tuple[tuple[float, float] | None, str]:
-    """The contract's interval, cut to [0, 1], and its name: Student's t below 30 people, else the bootstrap."""
-    if len(values) < statistics.T_BELOW:
-        found, name = statistics.student_interval(values), "Student t"
-    else:
-        found, name = statistics.bootstrap_interval(values), "bootstrap over people"
-    return (max(0.0, found[0]), min(1.0, found[1])) if found else None, name
 
 
 def _chance(run: Run, folds: Sequence[Fold]) -> float | None:
@@ -186,3 +112,66 @@ def write_run_files(run_dir: Path | str, run: Run, folds: Sequence[Fold]) -> dic
     summary = build_summary(run, folds)
     write_json(run_dir / "summary.json", summary)
     return summary
+
+
+def stamps(of: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What must be said loudly about a run (or its summary): (word, sentence)."""
+    texts = {"leaky": "this protocol lets the test person into training or selection on purpose; "
+                      "the number is not one for unseen people",
+             "unproven": "a checkpoint was used whose training people are not known; it may have seen the test people",
+             "partial": "recordings of the cohort are missing; the number is not comparable with the full cohort"}
+    return [(name.upper(), text) for name, text in texts.items() if of.get(name)]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def headline(summary: Mapping[str, Any]) -> str:
+    """One line: mean, spread, interval, chance, and on how many folds it stands."""
+    n_people = len({subject for fold in summary["folds"] if fold["accuracy"] is not None
+                    for subject in fold["subject"].split("+")})
+    ci95 = summary["accuracy_ci95"]
+    between = f", 95 % CI {percent(ci95[0])} to {percent(ci95[1])}" if ci95 else ""
+    text = (f"accuracy {percent(summary['accuracy_mean'])} ± {percent(summary['accuracy_std'])} % "
+            f"(mean ± std over {n_people} people{between}; chance {percent(summary['chance'])})")
+    if summary["n_folds"] < summary["n_planned"]:
+        text += f", on {summary['n_folds']} of {summary['n_planned']} folds"
+    return text
+
+
+def person_table(summary: Mapping[str, Any]) -> Table:
+    """Rich table: one row a test person (or group of people tested together), seeds averaged."""
+    table = Table(title=f"{summary['dataset']} · {summary['task']} · {summary['model']} · {summary['protocol']}")
+    for name in ("person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %"):
+        table.add_column(name, justify="left" if name == "person" else "right")
+    by_subject: dict[str, list[Mapping[str, Any]]] = {}
+    for fold in summary["folds"]:
+        by_subject.setdefault(fold["subject"], []).append(fold)
+
+    def mean(folds: list[Mapping[str, Any]], name: str) -> str:
+        return percent(statistics.mean_std([f[name] for f in folds if f[name] is not None])[0])
+
+    for subject, folds in by_subject.items():
+        name = subject if "+" not in subject else f"fold {folds[0]['fold']} ({subject.count('+') + 1} people)"
+        table.add_row(name, str(folds[0]["n_test"]), str(folds[0]["n_quarantined"]), mean(folds, "accuracy"),
+                      mean(folds, "accuracy_with_quarantined"), mean(folds, "macro_f1"))
+    return table
+
+
+def print_table(summary: Mapping[str, Any], report: Path | str | None = None, failed: Sequence[Fold] = (),
+                console: Console | None = None) -> None:
+    """The last lines on the terminal: the table, failures, stamps, mean ± std, the report's path.
+
+    failed: [{"fold", "seed", "reason"}], the folds given up after their last attempt.
+    """
+    console = console or Console()
+    say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
+    console.print(person_table(summary))
+    for fold in failed:
+        say(f"fold {fold['fold']} seed {fold['seed']} failed: {fold['reason']}", style="red")
+    for word, text in stamps(summary):
+        say(f"*** {word} *** {text}", style="bold red")
+    say(headline(summary), style="bold")
+    if report is not None:
+        say(f"report: {report}")

@@ -1,0 +1,166 @@
+"""Each number against scikit-learn, scipy, a published table, or a value worked by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from orchestrator import paired, statistics
+
+
+def clips(n=200, K=3, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(K, size=n)
+    prob = rng.dirichlet(np.ones(K), size=n) + 0.3 * np.eye(K)[truth]
+    prob /= prob.sum(axis=1, keepdims=True)
+    return truth, prob.argmax(axis=1), prob
+
+
+@pytest.mark.parametrize("K", [2, 3, 5])
+def test_scores_equal_scikit_learn(K):
+    truth, predicted, prob = clips(K=K)
+    got = statistics.score(truth, predicted, prob)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="macro")
+    assert got.n == 200
+    assert got.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted))
+    assert got.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(truth, predicted))
+    assert (got.precision, got.recall, got.f1) == pytest.approx((precision, recall, f1))
+    area = metrics.roc_auc_score(truth, prob[:, 1] if K == 2 else prob, multi_class="ovr")
+    assert got.auroc == pytest.approx(area)
+    np.testing.assert_array_equal(statistics.confusion(truth, predicted, K), metrics.confusion_matrix(truth, predicted))
+
+
+def test_brier_by_hand():
+    prob = np.array([[0.8, 0.2], [0.4, 0.6]])
+    assert statistics.brier([0, 0], prob) == pytest.approx((2 * 0.2**2 + 2 * 0.6**2) / 2)
+    truth, _, prob = clips(K=2)
+    assert statistics.brier(truth, prob) == pytest.approx(2 * metrics.brier_score_loss(truth, prob[:, 1]))
+
+
+def test_a_missing_class_leaves_auroc_undefined_and_the_rest_defined():
+    prob = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    got = statistics.score([0, 0, 0], [0, 0, 1], prob)
+    assert got.auroc is None
+    assert got.balanced_accuracy == pytest.approx(2 / 3)  # the only class there is
+    assert got.f1 == pytest.approx((2 * 2 / 5 + 0) / 2)  # class 1 was predicted, so it counts
+    assert got.f1 == pytest.approx(metrics.f1_score([0, 0, 0], [0, 0, 1], average="macro"))
+    three = np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]])
+    assert statistics.auroc([0, 1], three) is None
+
+
+def test_no_clips_no_numbers():
+    got = statistics.score([], [], np.empty((0, 2)))
+    assert got == statistics.Scores(0, None, None, None, None, None, None, None)
+    assert statistics.mean_std([]) == (None, None)
+    assert statistics.mean_std([0.5]) == (0.5, None)
+    assert statistics.student_interval([0.5]) is None and statistics.bootstrap_interval([0.5]) is None
+
+
+def test_calibration_by_hand():
+    prob = np.array([[0.95, 0.05], [0.95, 0.05], [0.35, 0.65], [0.3, 0.7]])
+    got = statistics.reliability([0, 1, 1, 1], prob)
+    # bin (0.9, 1.0]: 2 clips, 0.95 sure, half right; bin (0.6, 0.7]: 2 clips, 0.675 sure, all right
+    np.testing.assert_array_equal(got.count, [0, 0, 0, 0, 0, 0, 2, 0, 0, 2])
+    assert got.ece == pytest.approx((2 * 0.45 + 2 * 0.325) / 4)
+    assert got.accuracy[9] == pytest.approx(0.5) and np.isnan(got.accuracy[0])
+
+
+def test_calibration_uses_the_label_the_probabilities_name():
+    got = statistics.reliability([0, 1], np.array([[1.0, 0.0], [0.0, 1.0]]))
+    assert got.ece == 0 and got.count.sum() == 2
+
+
+def test_student_interval_equals_scipy():
+    values = np.random.default_rng(1).uniform(0.5, 1, 10)
+    expected = stats.t.interval(0.95, 9, loc=values.mean(), scale=stats.sem(values))
+    assert statistics.student_interval(values) == pytest.approx(expected)
+
+
+def test_bootstrap_equals_scipy_and_repeats():
+    values = np.random.default_rng(2).uniform(0.5, 1, 40)
+    got = statistics.bootstrap_interval(values)
+    assert got == statistics.bootstrap_interval(values)
+    expected = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=3).confidence_interval
+    assert got == pytest.approx((expected.low, expected.high), abs=0.004)
+
+
+def test_majority_chance_can_be_below_one_over_k():
+    assert statistics.majority_accuracy([5, 9], [0, 0, 0, 1]) == 0.25
+    assert statistics.majority_accuracy([5, 5], [0, 0, 0, 1]) == 0.75  # a tie goes to the lower class
+    assert statistics.majority_accuracy([5, 9], []) is None
+
+
+def test_variance_parts_by_hand():
+    table = np.array([[0.6, 0.8], [0.8, 1.0], [np.nan, 0.1]])
+    got = statistics.variance_parts(table)
+    # within: each pair differs by 0.2, variance 0.02; person means 0.7 and 0.9: variance 0.02 - 0.02 / 2
+    assert got.seed_within_person == pytest.approx(0.02**0.5)
+    assert got.between_people == pytest.approx(0.01**0.5)
+    assert got.seed_of_mean == pytest.approx(np.std([0.7, 0.9], ddof=1))
+    assert (got.n_people, got.n_seeds) == (2, 2)
+
+
+def test_variance_parts_recover_what_made_them():
+    rng = np.random.default_rng(0)
+    table = rng.normal(0, 0.10, (4000, 1)) + rng.normal(0, 0.05, (4000, 3))
+    got = statistics.variance_parts(table)
+    assert got.between_people == pytest.approx(0.10, rel=0.05)
+    assert got.seed_within_person == pytest.approx(0.05, rel=0.05)
+    assert statistics.variance_parts(table[:, :1]).seed_within_person is None
+
+
+def test_sign_flip_by_hand():
+    # of 8 patterns of 1, 2, 3 only +++ and --- reach |6|
+    assert paired.sign_flip([1, 2, 3]) == (0.25, "exact")
+    # -1, 2, 3 sums to 4: reached by (-+ +), (+ + +), and their mirrors
+    assert paired.sign_flip([-1, 2, 3]) == (0.5, "exact")
+    assert paired.sign_flip([0, 0, 0]) == (1.0, "exact")
+
+
+def test_sign_flip_equals_scipy():
+    d = np.random.default_rng(4).normal(0.4, 1, 12)
+    expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    p, how = paired.sign_flip(d)
+    assert how == "exact" and p == pytest.approx(expected)
+
+
+def test_sign_flip_monte_carlo_agrees_and_is_never_zero():
+    d = np.random.default_rng(5).normal(0.4, 1, 30)
+    p, how = paired.sign_flip(d)
+    expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=99_999, rng=1).pvalue
+    assert how == "monte carlo" and p == pytest.approx(expected, abs=0.005)
+    assert paired.sign_flip(np.ones(60)) == (1 / 100_001, "monte carlo")
+    assert paired.sign_flip(d) == paired.sign_flip(d)
+
+
+def test_rounding_dust_is_no_difference():
+    d = [0.1 + 0.2 - 0.3, 0.7 - 0.6 - 0.1]
+    assert paired.sign_flip(d)[0] == 1.0 and paired.wilcoxon(d) == 1.0 and paired.cohen_dz(d) is None
+
+
+def test_wilcoxon_by_hand():
+    # five positive differences: the rank sum 0 has probability 2 / 2^5
+    assert paired.wilcoxon([1, 2, 3, 4, 5]) == pytest.approx(2 / 32)
+
+
+def test_holm_by_hand():
+    # sorted 0.01 x 4, 0.02 x 3, 0.03 x 2, 0.04 x 1, made to rise
+    np.testing.assert_allclose(paired.holm([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(paired.holm([0.9, 0.8]), [1.0, 1.0])
+
+
+def test_effect_size_and_power():
+    d = [0.1, 0.2, 0.3]
+    assert paired.cohen_dz(d) == pytest.approx(2.0)
+    # Cohen (1988): 34 pairs show dz = 0.5 with power 0.8; G*Power prints 0.8078
+    assert paired.power(0.5, 34) == pytest.approx(0.8078, abs=2e-4)
+    assert paired.power(paired.smallest_dz(87), 87) == pytest.approx(0.8)
+    assert paired.smallest_gap(d) == pytest.approx(paired.smallest_dz(3) * 0.1)
+    assert paired.smallest_dz(2) is None
+
+
+def test_power_by_simulation():
+    rng = np.random.default_rng(6)
+    d = rng.normal(paired.smallest_dz(10), 1, (20_000, 10))
+    hit = stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05
+    assert hit.mean() == pytest.approx(0.8, abs=0.012)
