@@ -158,3 +158,28 @@ def hash_all(values: Iterable[str]) -> str:
     for value in values:
         digest.update(value.encode() + b"\0")
     return digest.hexdigest()
+
+
+class HashCache:
+    """sha256 of files, remembered by (size, modification time, inode) so that warm runs do not read everything again."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.known: dict[str, list] = read_json(path) or {}
+        self.changed = False
+
+    def sha256(self, path: Path) -> str:
+        """The file's hash. Raises OSError if it cannot be read."""
+        stat = os.stat(path)
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        entry = self.known.get(str(path))
+        if entry is None or entry[:3] != stamp:
+            entry = [*stamp, file_sha256(path)]
+            self.known[str(path)] = entry
+            self.changed = True
+        return entry[3]
+
+    def save(self) -> None:
+        if self.changed:
+            write_bytes(self.path, canonical_json(self.known).encode(), mode=0o600)
+            self.changed = False

@@ -1,0 +1,182 @@
+"""People and clips behind pseudonyms: the border that raw ids and clip numbers do not cross.
+
+A person is (cohort, raw id); a pseudonym is a keyed hash of that. Order and randomness use the index, which is the
+rank of the raw name, so that another key gives the same folds.
+"""
+
+import hashlib
+import hmac
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config import Config
+from orchestrator.errors import UserError
+from orchestrator.storage import key_of, read_json, write_bytes, write_json
+from preprocessing.recordings import DataSet, Recording
+
+PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
+PUBLIC_KEY = b"dualpain public cohorts"
+
+
+@dataclass(frozen=True)
+class Person:
+    index: int
+    pseudonym: str
+    sex: str | None = None
+    age: int | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: `subject` is the person's index, `index` its rank within the person, `label` the data set's class."""
+
+    subject: int
+    index: int
+    sample: str
+    label: int
+    recording: Recording
+
+
+@dataclass(frozen=True)
+class Cohort:
+    dataset: str
+    name: str
+    class_names: tuple[str, ...]
+    people: tuple[Person, ...]
+    clips: tuple[Clip, ...]
+    key_fingerprint: str
+    partial: bool
+    notes: tuple[str, ...]
+    synthetic: bool
+
+    def of(self, subject: int) -> list[Clip]:
+        return [clip for clip in self.clips if clip.subject == subject]
+
+    def pseudonyms(self, subjects) -> list[str]:
+        return [self.people[subject].pseudonym for subject in subjects]
+
+    def label_counts(self, classes: list[int]) -> dict[int, Counter]:
+        """Clips of the task per person and class index (0 .. K-1)."""
+        counts: dict[int, Counter] = {person.index: Counter() for person in self.people}
+        for clip in self.clips:
+            if clip.label in classes:
+                counts[clip.subject][classes.index(clip.label)] += 1
+        return counts
+
+    @property
+    def has_video(self) -> bool:
+        return any(clip.recording.video for clip in self.clips)
+
+
+def load(config: Config, on_progress=None) -> Cohort:
+    """Load the data set, check that it is whole, give everybody a pseudonym.
+
+    Raises InputError for a root that is not there, UserError for an incomplete cohort.
+    """
+    dataset = _read(config, on_progress)
+    partial = _check_complete(dataset, config)
+    key = _key(config, dataset.cohort)
+    index_of = {subject.raw_id: i for i, subject in enumerate(dataset.subjects)}
+    people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age)
+                   for i, s in enumerate(dataset.subjects))
+    clips, rank = [], Counter()
+    for recording in dataset.recordings:
+        sample = _pseudonym(key, "c", dataset.cohort, dataset.name, recording.subject, recording.sample)
+        clips.append(Clip(index_of[recording.subject], rank[recording.subject], sample, recording.label, recording))
+        rank[recording.subject] += 1
+    _check_tasks(dataset, clips, config)
+    return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
+                  hashlib.sha256(key).hexdigest()[:12], partial, dataset.notes, dataset.synthetic)
+
+
+def write_private_map(config: Config, cohort: Cohort) -> None:
+    """Who is behind a pseudonym, for the owner of the data alone: <store>/private/, 0600."""
+    names = {cohort.people[c.subject].pseudonym: c.recording.subject for c in cohort.clips}
+    samples = {c.sample: [c.recording.subject, c.recording.sample] for c in cohort.clips}
+    path = private_folder(config) / f"{cohort.dataset}-{cohort.key_fingerprint}.json"
+    value = {"subjects": names, "samples": samples}
+    if read_json(path) != value:
+        write_json(path, value, mode=0o600)
+
+
+def private_folder(config: Config) -> Path:
+    folder = config.store_dir / "private"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    return folder
+
+
+def synthetic_root(config: Config) -> Path:
+    return config.store_dir / "synthetic" / key_of(_synthetic_arguments(config))
+
+
+def _synthetic_arguments(config: Config) -> dict:
+    names = ("BL1", "PA1", "PA2", "PA3", "PA4")
+    levels = config.synthetic.levels or [names[c] for c in config.task.classes if c < len(names)]
+    return {**config.synthetic.model_dump(mode="json"), "levels": list(levels)}
+
+
+def _read(config: Config, on_progress) -> DataSet:
+    from preprocessing import datasets
+
+    if config.dataset != "synthetic":
+        options = {}
+        if config.dataset.startswith("biovid"):
+            options = {"source": config.data.source, "subjects": config.data.subjects}
+        root = Path(config.data.root).expanduser() if config.data.root else None
+        return datasets.load(config.dataset, root, **options)
+    from dataclasses import replace
+
+    from preprocessing.synthetic import generate
+
+    root = synthetic_root(config)
+    arguments = _synthetic_arguments(config)
+    generate(root, part="A", subjects=arguments["subjects"], clips_per_level=arguments["clips_per_level"],
+             effect=arguments["effect"], seed=arguments["seed"], levels=tuple(arguments["levels"]),
+             size=tuple(arguments["size"]), jobs=config.resources.cpus or os.cpu_count() or 1, on_progress=on_progress)
+    # From here on the built-in cohort goes the way of any BioVid copy, from the files.
+    loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
+    return replace(loaded, name="synthetic", cohort="synthetic")
+
+
+def _check_complete(dataset: DataSet, config: Config) -> bool:
+    if dataset.complete:
+        return False
+    found = {"subjects": len(dataset.subjects), "clips": len(dataset.recordings)}
+    if not config.data.allow_partial:
+        raise UserError(f"{dataset.root} is incomplete: found {found}, expected {dict(dataset.expected)}; complete the "
+                        "copy, or accept it with data.allow_partial=true (stamped on every result).")
+    return True
+
+
+def _check_tasks(dataset: DataSet, clips: list[Clip], config: Config) -> None:
+    if not clips:
+        raise UserError(f"{dataset.root} holds no usable recording: run python -m orchestrator.doctor --dataset "
+                        f"{config.dataset} to see what was dropped and why.")
+    present = {clip.label for clip in clips}
+    absent = [c for c in config.task.classes if c not in present]
+    if absent:
+        names = [dataset.class_names[c] if c < len(dataset.class_names) else str(c) for c in absent]
+        raise UserError(f"task={config.task.name} needs the classes {', '.join(names)}, which no person in "
+                        f"{dataset.root} has: choose another task or complete the data.")
+
+
+def _key(config: Config, cohort: str) -> bytes:
+    if cohort in PUBLIC_COHORTS:
+        return PUBLIC_KEY
+    path = Path(config.store.key).expanduser() if config.store.key else private_folder(config) / "pseudonym.key"
+    if not path.exists():
+        if config.store.key:
+            raise UserError(f"The pseudonym key {path} does not exist: give an existing file with store.key=FILE, or "
+                            "leave store.key out to have one made in the store.")
+        write_bytes(path, os.urandom(32).hex().encode(), mode=0o600)
+    key = path.read_bytes().strip()
+    if len(key) < 16:
+        raise UserError(f"The pseudonym key {path} is shorter than 16 bytes: give a longer one with store.key=FILE.")
+    return key
+
+
+def _pseudonym(key: bytes, prefix: str, *names: str) -> str:
+    return prefix + hmac.new(key, "\0".join(names).encode(), hashlib.sha256).hexdigest()[:16]

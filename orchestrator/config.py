@@ -1,0 +1,236 @@
+"""The configuration of a run: composed by Hydra from experiments/, then checked field by field.
+
+`compose(dataset, overrides)` is the only way in. A key or value that does not exist gets one sentence with the
+nearest valid names (UserError, exit code 2).
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orchestrator.errors import UserError
+
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
+# Written short on the command line, a node in the configuration.
+SHORT = {"store": "store.dir"}
+
+
+class Node(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(Node):
+    name: str
+    classes: list[int] = Field(min_length=2)
+
+
+class Open(Node):
+    """A node whose further keys are checked by the options class it is handed to."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Model(Open):
+    name: str
+
+
+class Encoder(Open):
+    name: str
+    scale: str
+    image_size: int = Field(gt=0)
+
+
+class Protocol(Node):
+    name: Literal["clean", "as_paper", "exclude_pretrain", "both"]
+    seeds: list[int]
+    val_subjects: int | None = Field(default=None, ge=1)
+    val: Literal["inner", "fixed_epochs"] = "inner"
+    refit: bool | None = None
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_or_list(cls, value: Any) -> Any:
+        return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _some(cls, value: list[int]) -> list[int]:
+        if not value or len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError("wants at least one seed, each once and not negative")
+        return value
+
+
+class Split(Node):
+    name: Literal["loso", "lnso", "kfold", "fixed", "cross_dataset"]
+
+
+class Pretrain(Node):
+    name: Literal["mae", "none"]
+    fraction: float | None = Field(default=None, gt=0, lt=0.5)
+    subjects: list[int] | None = None
+    checkpoint: str | None = None
+    checkpoint_saw: str = "unknown"
+    seed: int = 0
+    workers: int | None = Field(default=None, ge=1)
+    video: dict[str, Any] = {}
+    signal: dict[str, Any] = {}
+
+
+class Data(Node):
+    root: str | None = None
+    allow_partial: bool = False
+    source: Literal["raw", "filtered"] = "raw"
+    subjects: str = "all"
+
+    @field_validator("subjects", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return str(value)
+
+
+class Store(Node):
+    dir: str = "store"
+    key: str | None = None
+
+
+class Run(Node):
+    dir: str | None = None
+
+
+class Synthetic(Node):
+    subjects: int = Field(default=8, ge=1)
+    clips_per_level: int = Field(default=8, ge=1, le=20)
+    effect: float = Field(default=1.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    levels: list[str] | None = None
+    size: tuple[int, int] = (640, 480)
+
+
+class Clip(Node):
+    frames: int = Field(default=16, ge=2)
+    rate: int = Field(default=16, ge=1)
+
+
+class Embed(Node):
+    pool: Literal["none", "2x2", "temporal"] = "none"
+    batch: int = Field(default=8, ge=1)
+
+
+class Resources(Node):
+    cpus: int | None = Field(default=None, ge=1)
+    fold_timeout_s: float = Field(default=86400, gt=0)
+
+
+class Config(Node):
+    """The whole configuration; see experiments/config.yaml for what each key means."""
+
+    dataset: str
+    task: Task
+    model: Model
+    encoder: Encoder
+    protocol: Protocol
+    split: Split
+    pretrain: Pretrain
+    data: Data
+    store: Store
+    run: Run
+    synthetic: Synthetic
+    frames: Literal["keyframes", "all"]
+    strict: bool
+    audit: bool
+    max_folds: int | None = Field(default=None, ge=1)
+    face: dict[str, Any]
+    keyframe: dict[str, Any]
+    clip: Clip
+    signal: dict[str, Any]
+    embed: Embed
+    smae: dict[str, Any]
+    train: dict[str, Any]
+    resources: Resources
+
+    @property
+    def store_dir(self) -> Path:
+        return Path(self.store.dir).expanduser().resolve()
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (EXPERIMENTS / group).glob("*.yaml"))
+
+
+def nearest(word: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(word, valid, n=3, cutoff=0.4)
+    return " or ".join(close) if close else ", ".join(valid[:12])
+
+
+def _flat(node: Any, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys.append(prefix + key)
+        if isinstance(value, dict):
+            keys += _flat(value, prefix + key + ".")
+    return keys
+
+
+def _check_override(override: str, keys: list[str]) -> str:
+    """The override with short names spelt out. Raises UserError for a key or a group choice that does not exist."""
+    key, separator, value = override.partition("=")
+    if not separator:
+        raise UserError(f"'{override}' is not an override: write key=value, for example encoder=vit_tiny.")
+    key = SHORT.get(key.lstrip("+~"), key.lstrip("+~"))
+    if key in GROUPS:
+        if value not in choices(key) and value != "null":
+            raise UserError(f"{key}={value} does not exist: did you mean {nearest(value, choices(key))}?")
+        return f"{key}={value}"
+    parent = key.rpartition(".")[0]
+    open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
+    if key in keys:
+        return f"{key}={value}"
+    if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
+        return f"++{key}={value}"  # options classes check these names themselves
+    raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
+
+
+def compose(dataset: str, overrides: list[str]) -> Config:
+    """Compose and check. Raises UserError for whatever does not exist or does not fit."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if dataset not in choices("dataset"):
+        raise UserError(f"There is no data set '{dataset}': did you mean {nearest(dataset, choices('dataset'))}?")
+    with initialize_config_dir(str(EXPERIMENTS), version_base="1.3"):
+        def composed(words: list[str]) -> dict[str, Any]:
+            return OmegaConf.to_container(hydra_compose("config", overrides=words), resolve=True)
+
+        groups = [word for word in overrides if word.partition("=")[0] in GROUPS]
+        for word in groups:
+            _check_override(word, [])
+        first = f"dataset={dataset}"
+        try:
+            keys = _flat(composed([first, *groups]))
+            raw = composed([first, *(_check_override(word, keys) for word in overrides)])
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"The command line does not fit: {' '.join(str(error).split())}") from error
+    return checked(raw)
+
+
+def checked(raw: dict[str, Any]) -> Config:
+    raw.pop("experiment", None)
+    try:
+        return Config(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}={first['input']!r} does not fit: {first['msg']}.") from error
+
+
+def with_protocol(config: Config, name: str) -> Config:
+    return config.model_copy(update={"protocol": config.protocol.model_copy(update={"name": name})})

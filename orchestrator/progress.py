@@ -1,0 +1,38 @@
+"""Progress for people: a bar with the time left on a terminal, one line a stage elsewhere."""
+
+import time
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+
+
+@contextmanager
+def bar(stage: str, total: int, unit: str):
+    """Yield tick(n=1, note=""). Prints what was done and in which time when it ends."""
+    began, done = time.monotonic(), 0
+    if console.is_terminal:
+        columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
+                   TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task(stage, total=total, note="")
+
+            def tick(n: int = 1, note: str = "") -> None:
+                nonlocal done
+                done += n
+                progress.update(task, advance=n, note=note)
+
+            yield tick
+    else:
+        def tick(n: int = 1, note: str = "") -> None:
+            nonlocal done
+            done += n
+
+        yield tick
+    console.print(f"{stage:<11} {done} {unit} in {time.monotonic() - began:.1f} s")
+
+
+def say(stage: str, text: str) -> None:
+    console.print(f"{stage:<11} {text}", markup=False, soft_wrap=True)

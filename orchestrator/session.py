@@ -1,0 +1,61 @@
+"""Ray: started once a command, on loopback, or joined where a cluster is named by RAY_ADDRESS."""
+
+import logging
+import os
+from contextlib import contextmanager
+
+from orchestrator.config import Config
+
+WORKER_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def start(config: Config) -> None:
+    """Start or join Ray unless this process already has. Every later call of the same command shares it."""
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # the dashboard's Train page
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    import ray
+
+    if ray.is_initialized():
+        return
+    settings = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True,
+                "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(address="auto", **settings)
+        return
+    ray.init(num_cpus=config.resources.cpus, include_dashboard=True, dashboard_host="127.0.0.1",
+             _node_ip_address="127.0.0.1", **settings)
+
+
+def stop() -> None:
+    import sys
+
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
+
+
+@contextmanager
+def session(config: Config):
+    """Ray for as long as the block runs, started by the first stage that needs it."""
+    try:
+        yield
+    finally:
+        stop()
+
+
+def cpus(config: Config) -> int:
+    """Cores that stages may use; asked of Ray where it runs, so that a cluster counts whole."""
+    import sys
+
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    return config.resources.cpus or os.cpu_count() or 1
+
+
+def gpus() -> int:
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0

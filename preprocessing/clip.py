@@ -1,0 +1,116 @@
+"""One recording in, one clip out: face crops at the keyframes, landmarks, signals. What a worker calls.
+
+K keyframes, F frames of the video, L signal samples, C channels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from preprocessing.errors import ClipError, InputError
+from preprocessing.faces import FaceEngine, FaceOptions
+from preprocessing.keyframes import KeyframeOptions
+from preprocessing.recordings import Recording
+from preprocessing.signals import SignalOptions, process_signal, read_signal
+
+FRAMES = ("keyframes", "all")
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Everything that decides a clip's bytes, apart from the recording and the code."""
+
+    face: FaceOptions = field(default_factory=FaceOptions)
+    keyframe: KeyframeOptions = field(default_factory=KeyframeOptions)
+    signal: SignalOptions = field(default_factory=SignalOptions)
+    frames: str = "keyframes"
+    video: bool = True
+    compression: int = 1  # PNG level: lossless at every level, 1 is the quickest
+
+    @classmethod
+    def from_config(cls, face: Mapping[str, Any], keyframe: Mapping[str, Any], signal: Mapping[str, Any],
+                    frames: str, video: bool) -> "ClipOptions":
+        """Raises InputError for a name or value that does not exist."""
+        if frames not in FRAMES:
+            raise InputError(f"frames={frames} does not exist: use frames=keyframes or frames=all.")
+        rest = {name: value for name, value in keyframe.items() if name != "preset"}
+        return cls(_options(FaceOptions(), "face", face), _options(_preset(keyframe), "keyframe", rest),
+                   _options(SignalOptions(), "signal", signal), frames, video)
+
+
+def _preset(keyframe: Mapping[str, Any]) -> KeyframeOptions:
+    try:
+        return KeyframeOptions.preset(keyframe.get("preset", "default"))
+    except ValueError as error:
+        raise InputError(f"keyframe.preset does not fit: {error}.") from error
+
+
+def _options(default: Any, node: str, given: Mapping[str, Any]) -> Any:
+    known = [f.name for f in fields(default)]
+    for name in given:
+        if name not in known:
+            raise InputError(f"There is no option '{node}.{name}': the options of {node} are {', '.join(known)}.")
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    try:
+        return replace(default, **values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{node} does not fit: {error}.") from error
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """frames: K encoded images; landmarks (F, 92, 2) float32, NaN where lost; signal (L, C) float32 unnormalised.
+
+    frames is empty where the recording has no video, signal is (0, 0) where it has no signals.
+    """
+
+    frames: tuple[bytes, ...]
+    frame_index: np.ndarray
+    landmarks: np.ndarray
+    n_frames: int
+    fps: float
+    padded: bool
+    n_lost: int
+    max_faces: int
+    signal: np.ndarray
+    channels: tuple[str, ...]
+    duration_s: float
+
+
+def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipOptions) -> PreparedClip:
+    """Raises ClipError with stage, reason and fix; any other exception is a defect."""
+    signal, channels, duration = np.zeros((0, 0), np.float32), (), 0.0
+    if recording.signal is not None:
+        raw = read_signal(recording.signal)
+        signal = process_signal(raw, options.signal)
+        channels = tuple(channel.name for channel in raw.channels)
+        duration = max(len(channel.values) / channel.fs for channel in raw.channels)
+    video = recording.video if options.video else None
+    if video is None and recording.signal is None:
+        raise ClipError("video", "no_modality", "The clip has neither a video nor a signal file: complete the copy.")
+    if video is None:
+        return PreparedClip((), np.zeros(0, np.int32), np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
+                            channels, duration)
+    assert engine is not None, "a recording with video needs a face engine"
+    face = engine.process(video, options.keyframe, frames=options.frames)
+    images = tuple(encode_image(frame, options.compression) for frame in face.frames)
+    return PreparedClip(images, face.frame_index, face.landmarks, face.n_frames, face.fps, face.padded, face.n_lost,
+                        face.max_faces, signal, channels, duration or face.n_frames / face.fps)
+
+
+def encode_image(rgb: np.ndarray, compression: int = 1) -> bytes:
+    """(H, W, 3) uint8 RGB to PNG bytes."""
+    ok, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, compression])
+    assert ok
+    return data.tobytes()
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """Image bytes to (H, W, 3) uint8 RGB. Raises ValueError if they are damaged."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError("damaged image in the clip store")
+    return image
