@@ -1,0 +1,41 @@
+"""Every network of the project by name. Plain torch: knows neither Ray nor the other rooms.
+
+`build(name, **options)` imports the file it needs and no other, so that `import models` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from models.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+STAGE_1 = {  # name -> (module, class)
+    "video_mae": ("models.video_mae", "VideoMAE"),
+    "signal_mae": ("models.signal_mae", "SignalMAE"),
+    "critic": ("models.critic", "Critic"),
+}
+CLASSIFIERS = ("dual", "video", "signal", "signal_small")
+BASELINES = (
+    *("lstm", "transformer", "convtran", "resnet3d", "vit3d", "vgg_rnn", "e2e_mer", "mte_mer"),  # torch
+    *("random_forest", "svm", "ridge", "one_number"),  # scikit-learn
+)
+NAMES = (*STAGE_1, *CLASSIFIERS, *BASELINES)
+
+__all__ = ["BASELINES", "CLASSIFIERS", "NAMES", "STAGE_1", "ModelError", "build"]
+
+
+def build(name: str, **options: Any) -> "nn.Module":
+    """The model called `name` (see NAMES), on the CPU, freshly initialised from torch's global generator.
+
+    Raises ModelError for an unknown name; options are checked by the model itself.
+    """
+    if name in STAGE_1:
+        module, cls = STAGE_1[name]
+        return getattr(import_module(module), cls)(**options)
+    if name in CLASSIFIERS:
+        return import_module("models.classifier").build_classifier(name, **options)
+    if name in BASELINES:
+        return import_module("models.baselines").build_baseline(name, **options)
+    raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(NAMES)}.")

@@ -1,5 +1,5 @@
-"""The user's mistake, as far as models can see it."""
+"""The user's mistake about a model: one sentence that says what, where and what to do."""
 
 
 class ModelError(Exception):
-    """One sentence that says what is wrong, where, and what to do (an unknown name, a file that does not fit)."""
+    """A model, checkpoint or mask that cannot be had as asked for. Entry points turn it into exit code 2."""

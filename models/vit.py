@@ -1,0 +1,71 @@
+"""The pre-norm ViT block shared by the video encoder, its decoder and the 3D-ViT baseline; fixed positions.
+
+Shapes: B batch, N tokens, D width, H heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from timm.layers.attention import Attention as TimmAttention
+from timm.models.vision_transformer import Block as TimmBlock
+from torch import Tensor, nn
+
+LayerNorm = nn.LayerNorm  # epsilon 1e-5, as MARLIN's weights were trained with, not timm's 1e-6
+
+
+class Attention(TimmAttention):
+    """timm's attention with separate q and v biases and none for k (spec section 3).
+
+    A bias on the keys adds the same number to every score of a row, which the softmax removes: leaving it out
+    changes no output and gives the parameter counts of the paper (Table 3) exactly.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__(dim, num_heads, qkv_bias=False)
+        self.q_bias = nn.Parameter(torch.zeros(dim))
+        self.v_bias = nn.Parameter(torch.zeros(dim))
+
+    def heads(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v, each (B,H,N,D/H): views of one matmul's output."""
+        B, N, _ = x_BND.shape
+        bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = F.linear(x_BND, self.qkv.weight, bias).view(B, N, 3, self.num_heads, self.head_dim)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def weights(self, x_BND: Tensor) -> Tensor:
+        """The N x N attention (B,H,N,N), rows summing to 1: for maps only; the forward pass never forms it."""
+        q, k, _ = self.heads(x_BND)
+        return (q @ k.transpose(-2, -1) * self.scale).softmax(-1)
+
+    def forward(self, x_BND: Tensor, *_) -> Tensor:  # type: ignore[override]
+        q, k, v = self.heads(x_BND)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(x_BND.shape))
+
+
+class Block(TimmBlock):
+    """x + attention(LN x), then x + MLP(LN x): GELU, hidden width 4 D. (B,N,D) -> (B,N,D)."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__(dim, num_heads, norm_layer=LayerNorm)
+        self.attn = Attention(dim, num_heads)
+
+    def forward(self, x_BND: Tensor) -> Tensor:  # type: ignore[override]
+        x_BND = x_BND + self.attn(self.norm1(x_BND))
+        return x_BND + self.mlp(self.norm2(x_BND))
+
+
+def sincos_table(length: int, dim: int) -> Tensor:
+    """Fixed positions (length, dim): sin on even columns, cos on odd ones, wavelengths up to 10000 (2 pi)."""
+    column = torch.arange(dim, dtype=torch.float64)
+    rate = 10000.0 ** (-2 * torch.div(column, 2, rounding_mode="floor") / dim)
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+def xavier(module: nn.Module) -> None:
+    """Xavier-uniform matrices, zero biases: what MAE pre-training starts from (He et al. 2022)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
