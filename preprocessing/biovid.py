@@ -1,0 +1,272 @@
+"""BioVid Heat Pain Database, Parts A and B: one layout, found even where unpacking has doubled its folders."""
+
+import json
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from preprocessing import biovid_lists
+from preprocessing.errors import InputError
+from preprocessing.paths import check_distinct, check_link, check_name
+from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
+
+CLASS_NAMES = ("BL1", "PA1", "PA2", "PA3", "PA4")
+FS = 512.0  # Hz; the time column has jitter, the sampling does not
+SECONDS = 5.5
+CHANNELS = (
+    Channel("gsr", "gsr", "gsr", FS, "uS"),
+    Channel("ecg", "ecg", "ecg", FS, "uV"),
+    Channel("emg_trapezius", "emg_trapezius", "emg", FS, "uV"),
+    Channel("emg_corrugator", "emg_corrugator", "emg", FS, "uV"),
+    Channel("emg_zygomaticus", "emg_zygomaticus", "emg", FS, "uV"),
+)
+# Part A records no facial EMG: its last two columns are exactly zero.
+PART_CHANNELS = {"a": CHANNELS[:3], "b": CHANNELS}
+PART_COUNTS = {"a": {"subjects": 87, "clips": 8700}, "b": {"subjects": 86, "clips": 8600}}
+LAYOUT = """\
+  <root>/starting_point/samples.csv
+  <root>/biosignals_raw/<subject>/<subject>-<CLS>-<NNN>_bio.csv     (or biosignals_filtered/)
+  <root>/video/<subject>/<subject>-<CLS>-<NNN>.mp4
+(PartA/ or partA/ above them and doubled folders are found as well)"""
+COLUMNS = ("subject_id", "subject_name", "class_id", "class_name", "sample_id", "sample_name")
+SUBJECT = re.compile(r"\d{6}_([mw])_(\d{2})")
+SAMPLE = re.compile(r"(?P<subject>.+)-(?P<cls>BL1|PA[1-4])-(?P<number>\d{3})")
+PART = re.compile(r"part[ _-]?([ab])", re.IGNORECASE)
+
+
+def load_a(root: Path, **options: Any) -> DataSet:
+    """Part A (87 people, GSR, ECG, one EMG). Options as for `load_part`."""
+    return load_part(root, "a", **options)
+
+
+def load_b(root: Path, **options: Any) -> DataSet:
+    """Part B (86 of the same people, two facial EMG besides). Options as for `load_part`."""
+    return load_part(root, "b", **options)
+
+
+def load_part(
+    root: Path,
+    part: str,
+    source: str = "raw",
+    subjects: str = "all",
+    needs: Collection[str] = (),
+    channels: Collection[str] | None = None,
+) -> DataSet:
+    """One part as a DataSet with raw names.
+
+    source: "raw" | "filtered", the provider's signal folder. subjects: a name of biovid_lists.NAMES.
+    needs: the modalities ("video", "signal") whose folder must exist; a single clip may lack either.
+    channels: names to keep, all of the part by default. Raises InputError for every user mistake.
+    """
+    source, subjects = str(source), str(subjects)
+    if source not in ("raw", "filtered"):
+        raise InputError(f"source={source!r} is neither 'raw' nor 'filtered'; choose one of BioVid's signal folders.")
+    if subjects not in biovid_lists.NAMES:
+        raise InputError(f"subjects={subjects!r} is no BioVid subject list; choose one of {biovid_lists.NAMES}.")
+    base = part_folder(root, part)
+    videos = find_folder(base, "video")
+    signals = find_folder(base, f"biosignals_{source}")
+    if videos is None and signals is None:
+        raise InputError(f"{root} holds neither video/ nor biosignals_{source}/; BioVid should look like\n{LAYOUT}")
+    for modality, folder in (("video", videos), ("signal", signals)):
+        if modality in needs and folder is None:
+            wanted = "video" if modality == "video" else f"biosignals_{source}"
+            raise InputError(f"{base} has no folder {wanted}/, which this run needs; it should look like\n{LAYOUT}")
+    chosen = choose_channels(PART_CHANNELS[part], channels)
+    rows, notes = list_samples(base, videos, signals)
+    rows = [row for row in rows if biovid_lists.keeps(subjects, row[0])]
+    if not rows:
+        raise InputError(f"{root} holds no clip of the subject list {subjects!r}; use 'all' or another folder.")
+    recordings = make_recordings(root, rows, videos, signals, chosen)
+    people = sorted({row[0] for row in rows})
+    check_distinct(people, "subject", root)
+    check_distinct((row[1] for row in rows), "sample", root)
+    for attribute, what in (("video", "video file"), ("signal", "signal file")):
+        lacking = sum(getattr(r, attribute) is None for r in recordings)
+        if lacking:
+            notes.append(f"{lacking} of {len(recordings)} clips have no {what}.")
+    synthetic, cohort, expected = read_synthetic(root, base)
+    if synthetic is None:
+        expected = expected_counts(part, subjects)
+    found = {"subjects": len(people), "clips": len(recordings)}
+    return DataSet(
+        name=f"biovid_{part}",
+        cohort=cohort or "biovid",
+        root=root,
+        class_names=CLASS_NAMES,
+        subjects=tuple(make_subject(raw_id) for raw_id in people),
+        recordings=tuple(recordings),
+        expected=expected,
+        complete=all(found[key] == value for key, value in expected.items()),
+        notes=tuple(notes),
+        synthetic=synthetic is not None,
+    )
+
+
+def part_folder(root: Path, part: str) -> Path:
+    """This part's folder: `root`, or PartA / partA at most two levels below; InputError for the other part alone."""
+    base = root
+    for _ in range(2):
+        found = {m[1].lower(): d for d in folders(base) if (m := PART.fullmatch(d.name))}
+        if part in found:
+            base = check_link(root, found[part], str(root))
+        elif found:
+            raise InputError(f"{root} holds BioVid's {', '.join(d.name for d in found.values())} but not part "
+                             f"{part.upper()}; load it as biovid_{next(iter(found))} or correct data.root.")
+        else:
+            break
+    name = PART.fullmatch(base.name)
+    if name and name[1].lower() != part:
+        raise InputError(f"{base} is BioVid's part {name[1].upper()}; load it as biovid_{name[1].lower()} "
+                         f"or point data.root at part {part.upper()}.")
+    return base
+
+
+def folders(path: Path) -> list[Path]:
+    """Sub-folders in the order of their names, without the leavings of archivers."""
+    try:
+        return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
+    except OSError as error:
+        raise InputError(f"{path} cannot be listed ({error.strerror}); give the account read access to it.") from None
+
+
+def find_folder(base: Path, name: str) -> Path | None:
+    """The folder `name` at depth 1 or 2 below `base`, a doubled one entered; InputError if ambiguous."""
+    level = folders(base)
+    for depth in range(2):
+        hits = [d for d in level if d.name.lower() == name]
+        if len(hits) > 1:
+            raise InputError(f"{base} holds {name}/ twice ({hits[0]} and {hits[1]}); point data.root at one of them.")
+        if hits:
+            inner = [d for d in folders(hits[0]) if d.name.lower() == name]
+            return check_link(base, inner[0] if inner else hits[0], str(base))
+        if depth == 0:
+            level = [inner for d in level for inner in folders(d)]
+    return None
+
+
+def list_samples(base: Path, videos: Path | None, signals: Path | None) -> tuple[list[tuple[str, str, int]], list[str]]:
+    """(subject, sample, class_id) sorted by names: from samples.csv, or from the file names where that is absent."""
+    start = find_folder(base, "starting_point")
+    table = start / "samples.csv" if start else None
+    if table and table.is_file():
+        return sorted(read_samples(check_link(base, table, str(base)))), []
+    rows = {}
+    for folder, suffix in ((videos, ".mp4"), (signals, "_bio.csv")):
+        for person in folders(folder) if folder else []:
+            for file in os.listdir(person):
+                match = SAMPLE.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
+                if match and match["subject"] == person.name:
+                    rows[match[0]] = (person.name, match[0], CLASS_NAMES.index(match["cls"]))
+    if not rows:
+        raise InputError(f"{base} has no starting_point/samples.csv and no file named like BioVid's clips; "
+                         f"it should look like\n{LAYOUT}")
+    return sorted(rows.values()), ["starting_point/samples.csv is absent: the clips were listed from the file names."]
+
+
+def read_samples(path: Path) -> list[tuple[str, str, int]]:
+    """Rows of samples.csv; any contradiction inside a row and any repeated sample is an InputError with its line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text ({error}); copy the original file again.") from None
+    header = [cell.strip() for cell in lines[0].split("\t")] if lines else []
+    absent = [name for name in COLUMNS[1:4] + COLUMNS[5:] if name not in header]
+    if absent:
+        raise InputError(f"{path}: the tab-separated header lacks {', '.join(absent)}; copy the original file again.")
+    position = {name: header.index(name) for name in header}
+    rows = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        where, cells = f"{path} line {number}", [cell.strip() for cell in line.split("\t")]
+        if len(cells) != len(header):
+            raise InputError(f"{where}: {len(cells)} cells where the header has {len(header)}; repair the line.")
+        subject = check_name(cells[position["subject_name"]], where)
+        sample = check_name(cells[position["sample_name"]], where)
+        match, class_id = SAMPLE.fullmatch(sample), cells[position["class_id"]]
+        if class_id not in ("0", "1", "2", "3", "4") or cells[position["class_name"]] != CLASS_NAMES[int(class_id)]:
+            raise InputError(f"{where}: class_id and class_name do not belong together; repair the line.")
+        if match is None or match["subject"] != subject or match["cls"] != CLASS_NAMES[int(class_id)]:
+            raise InputError(f"{where}: sample_name does not fit its subject and class; repair the line.")
+        if sample in seen:
+            raise InputError(f"{where}: the sample of line {seen[sample]} is listed again; remove one of the two.")
+        seen[sample] = number
+        rows.append((subject, sample, int(class_id)))
+    if not rows:
+        raise InputError(f"{path} lists no clip; copy the original file again.")
+    return rows
+
+
+def make_recordings(
+    root: Path,
+    rows: list[tuple[str, str, int]],
+    videos: Path | None,
+    signals: Path | None,
+    channels: tuple[Channel, ...],
+) -> list[Recording]:
+    """Recordings with a reference per file that exists; the clip number, which leaks the label, is in no field."""
+    there = {(folder, subject): list_files(root, folder / subject)
+             for folder in (videos, signals) if folder for subject in {row[0] for row in rows}}
+    recordings = []
+    for subject, sample, class_id in rows:
+        video = signal = None
+        if videos and f"{sample}.mp4" in there[videos, subject]:
+            video = VideoRef(videos / subject / f"{sample}.mp4")
+        if signals and f"{sample}_bio.csv" in there[signals, subject]:
+            signal = SignalRef(signals / subject / f"{sample}_bio.csv", "biovid", channels, start_s=0.0, end_s=SECONDS)
+        recordings.append(Recording(subject, sample, class_id, CLASS_NAMES[class_id], video, signal))
+    return recordings
+
+
+def list_files(root: Path, folder: Path) -> set[str]:
+    """File names in `folder`, empty if it is absent; InputError for a link that leaves `root`."""
+    if not folder.is_dir():
+        return set()
+    check_link(root, folder, str(root))
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_symlink():
+            check_link(root, Path(entry.path), str(root))
+    return {entry.name for entry in found}
+
+
+def choose_channels(offered: tuple[Channel, ...], names: Collection[str] | None) -> tuple[Channel, ...]:
+    """The offered channels, or those named; InputError for a name that is not offered."""
+    if names is None:
+        return offered
+    unknown = sorted(set(names) - {c.name for c in offered})
+    if unknown or not names:
+        raise InputError(f"channels={list(names)} is not a choice of {[c.name for c in offered]}; name some of these.")
+    return tuple(c for c in offered if c.name in names)
+
+
+def make_subject(raw_id: str) -> Subject:
+    """Sex and age are part of a BioVid id (w = female, the last two digits are the age)."""
+    match = SUBJECT.fullmatch(raw_id)
+    return Subject(raw_id, "f" if match[1] == "w" else "m", int(match[2])) if match else Subject(raw_id)
+
+
+def expected_counts(part: str, subjects: str) -> dict[str, int]:
+    """Published counts of a part or of a list of it; none where a list was published for Part A only."""
+    if subjects == "all":
+        return dict(PART_COUNTS[part])
+    people = biovid_lists.PART_A_COUNTS[subjects]
+    return {"subjects": people, "clips": 100 * people} if part == "a" else {}
+
+
+def read_synthetic(root: Path, base: Path) -> tuple[dict | None, str | None, dict[str, int]]:
+    """(stamp, cohort, expected counts) of a synthetic tree; (None, None, {}) for any other."""
+    path = next((p for p in (base / "SYNTHETIC.json", root / "SYNTHETIC.json") if p.is_file()), None)
+    if path is None:
+        return None, None, {}
+    try:
+        stamp = json.loads(path.read_text(encoding="utf-8"))
+        expected = {key: int(stamp[key]) for key in ("subjects", "clips")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error!r}); write the synthetic tree again.") from None
+    return stamp, stamp.get("cohort"), expected

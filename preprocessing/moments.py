@@ -1,0 +1,194 @@
+"""Per-channel moments that merge exactly enough (Chan et al. 1983), and the scaler fitted on chosen subjects only.
+
+C channels, L samples, n clips. A fold's scaler merges the moments of the *other* subjects in ascending order of
+their index. It never subtracts a person from a total: that would leave the rounding residue of the held-out
+person behind. Fit takes ids, apply takes anything.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+FLOOR = 1e-8  # a channel with a smaller spread carries numerical dust (BioVid's gated EMG: 1e-22), not a signal
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """count (C,) int64, mean (C,), m2 (C,) float64: number, mean and sum of squared deviations of each channel.
+
+    low, high (C,) float64: extrema, for the min-max options; None where they were not kept.
+    """
+
+    count: np.ndarray
+    mean: np.ndarray
+    m2: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, x: np.ndarray) -> "Moments":
+        """Moments of x (n,L,C) or (L,C), computed in float64 in two passes. ValueError for an empty or non-finite x."""
+        if x.ndim < 2 or x.size == 0:
+            raise ValueError(f"moments need a filled (n,L,C) array, not shape {x.shape}")
+        flat = np.asarray(x, dtype=np.float64).reshape(-1, x.shape[-1])
+        if not np.isfinite(flat).all():
+            raise ValueError("moments of values that are not finite")
+        mean = flat.mean(axis=0)
+        deviation = flat - mean
+        # The second term removes what rounding left in the mean (corrected two-pass algorithm).
+        m2 = (deviation**2).sum(axis=0) - deviation.sum(axis=0) ** 2 / len(flat)
+        count = np.full(flat.shape[1], len(flat), dtype=np.int64)
+        return cls(count, mean, np.maximum(m2, 0.0), flat.min(axis=0), flat.max(axis=0))
+
+    @property
+    def std(self) -> np.ndarray:
+        """(C,) standard deviation, ddof 0."""
+        return np.sqrt(self.m2 / self.count)
+
+    def to_json(self) -> dict[str, list]:
+        """Plain lists; floats survive a JSON round trip bit for bit."""
+        arrays = {"count": self.count, "mean": self.mean, "m2": self.m2, "low": self.low, "high": self.high}
+        return {name: array.tolist() for name, array in arrays.items() if array is not None}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Moments":
+        """Inverse of `to_json`."""
+        names = [name for name in ("mean", "m2", "low", "high") if name in data]
+        floats = {name: np.array(data[name], dtype=np.float64) for name in names}
+        return cls(np.array(data["count"], dtype=np.int64), **floats)
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Moments of both sets together (Chan, Golub and LeVeque 1983, eq. 2.1)."""
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"cannot merge moments of {a.mean.size} and {b.mean.size} channels")
+    count = a.count + b.count
+    delta = b.mean - a.mean
+    mean = a.mean + delta * (b.count / count)
+    m2 = a.m2 + b.m2 + delta**2 * (a.count * (b.count / count))
+    low = None if a.low is None or b.low is None else np.minimum(a.low, b.low)
+    high = None if a.high is None or b.high is None else np.maximum(a.high, b.high)
+    return Moments(count, mean, m2, low, high)
+
+
+def merge_all(parts: Iterable[Moments]) -> Moments:
+    """Left-to-right merge in the given order; ValueError if there is nothing to merge."""
+    total = None
+    for part in parts:
+        total = part if total is None else merge(total, part)
+    if total is None:
+        raise ValueError("no moments to merge")
+    return total
+
+
+def everyone_but(moments_by_subject: Mapping[int, Moments]) -> dict[int, Moments]:
+    """For every subject the moments of all others, with O(n) merges.
+
+    merge(prefix up to s-1, suffix from s+1): both are built without s, so the result does not depend on one bit of
+    s's data. It may differ in the last digit from `merge_all` over the same subjects, whose order of sums differs.
+    """
+    subjects = sorted(moments_by_subject)
+    if len(subjects) < 2:
+        raise ValueError("leaving one subject out needs two subjects")
+    before: list[Moments | None] = [None]
+    for subject in subjects[:-1]:
+        before.append(_join(before[-1], moments_by_subject[subject]))
+    after: list[Moments | None] = [None]
+    for subject in reversed(subjects[1:]):
+        after.append(_join(moments_by_subject[subject], after[-1]))
+    after.reverse()
+    return {s: _some(_join(before[i], after[i])) for i, s in enumerate(subjects)}
+
+
+def _join(a: Moments | None, b: Moments | None) -> Moments | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return merge(a, b)
+
+
+def _some(moments: Moments | None) -> Moments:
+    assert moments is not None
+    return moments
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """Spec section 2's `train_z`: z-score, clip to +-clip, divide by clip (Eq. 5 with bounds +-clip).
+
+    subjects: the indices it was fitted on, ascending. mean, std (C,) float64. A channel whose std is below `floor`
+    is carried as 0 everywhere.
+    """
+
+    subjects: tuple[int, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    clip: float = 5.0
+    floor: float = FLOOR
+
+    def apply(self, x: np.ndarray) -> np.ndarray:
+        """x (...,C) -> float32 in [-1,1], same shape; computed in float64."""
+        if x.shape[-1] != self.mean.size:
+            raise ValueError(f"the scaler knows {self.mean.size} channels, the data has {x.shape[-1]}")
+        alive = self.std >= self.floor
+        gain = np.where(alive, 1.0 / np.where(alive, self.std * self.clip, 1.0), 0.0)
+        return np.clip((x.astype(np.float64) - self.mean) * gain, -1.0, 1.0).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; exact under a JSON round trip."""
+        return {"subjects": list(self.subjects), "mean": self.mean.tolist(), "std": self.std.tolist(),
+                "clip": self.clip, "floor": self.floor}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Scaler":
+        """Inverse of `to_json`."""
+        mean, std = (np.array(data[name], dtype=np.float64) for name in ("mean", "std"))
+        return cls(tuple(int(s) for s in data["subjects"]), mean, std, float(data["clip"]), float(data["floor"]))
+
+    def sha256(self) -> str:
+        """Hash of everything the scaler is, its subjects included."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fit_scaler(
+    moments_by_subject: Mapping[int, Moments],
+    subjects: Iterable[int],
+    clip: float = 5.0,
+    floor: float = FLOOR,
+    kind: str = "train_z",
+) -> Scaler:
+    """The scaler of these subjects alone, their moments merged in ascending order of index.
+
+    kind "train_z" (default) or "train_minmax" (Eq. 5 with the training subjects' extrema, ignores `clip`).
+    ValueError for no subject, a repeated one, or one without moments.
+    """
+    chosen = sorted(subjects)
+    if not chosen or len(set(chosen)) != len(chosen):
+        raise ValueError("a scaler is fitted on at least one subject, each named once")
+    absent = [s for s in chosen if s not in moments_by_subject]
+    if absent:
+        raise ValueError(f"no moments for the subjects {absent}")
+    total = merge_all(moments_by_subject[s] for s in chosen)
+    if kind == "train_z":
+        return Scaler(tuple(chosen), total.mean, total.std, clip, floor)
+    if kind != "train_minmax" or total.low is None or total.high is None:
+        raise ValueError(f"cannot fit a scaler of kind {kind!r} on these moments")
+    # Min-max to [-1,1] is the same affine map: centre of the range, half its width, clipped at 1.
+    return Scaler(tuple(chosen), (total.low + total.high) / 2, (total.high - total.low) / 2, 1.0, floor)
+
+
+def clip_minmax(x: np.ndarray, train_std: np.ndarray | None = None, floor: float = FLOOR) -> np.ndarray:
+    """Eq. 5 per clip and channel, as the released code does: x (n,L,C) or (L,C) -> float32 in [-1,1].
+
+    0 where the clip's range is below max(floor, 1e-6 train_std): without that floor numerical dust becomes +-1.
+    """
+    x = x.astype(np.float64)
+    low, high = x.min(axis=-2, keepdims=True), x.max(axis=-2, keepdims=True)
+    least = floor if train_std is None else np.maximum(floor, 1e-6 * train_std)
+    alive = high - low >= least
+    scaled = 2 * (x - low) / np.where(alive, high - low, 1.0) - 1
+    return np.where(alive, np.clip(scaled, -1.0, 1.0), 0.0).astype(np.float32)

@@ -1,0 +1,71 @@
+"""Names and paths that come from users' files: nothing outside the data set's folder is ever opened."""
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from preprocessing.errors import InputError
+
+
+def check_name(name: str, where: str) -> str:
+    """`name` unchanged if it can serve as a subject or sample name; InputError for empty, NUL, control or '..'."""
+    if not name or name != name.strip():
+        raise InputError(f"{where}: the name {name!r} is empty or has blanks around it; give it a plain name.")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        raise InputError(f"{where}: the name {name!r} holds a control character; remove it.")
+    if name in (".", "..") or "/" in name or "\\" in name:
+        raise InputError(f"{where}: the name {name!r} reads as a path; use a name without slashes or dots alone.")
+    return name
+
+
+def fold_name(name: str) -> str:
+    """The form in which two names that a file system or a reader could confuse are equal (case, Unicode form)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def check_distinct(names: Iterable[str], what: str, where: str | Path) -> None:
+    """InputError if two different names differ only by case or Unicode form."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(fold_name(name), name)
+        if other != name:
+            raise InputError(
+                f"{where}: the {what} names {other!r} and {name!r} differ only by case or Unicode form; rename one."
+            )
+
+
+def inside(root: Path, relative: str, where: str) -> Path:
+    """`root / relative`, refused where it is absolute, climbs with '..', holds NUL or leaves `root` through a link.
+
+    The file itself may be absent: that is for the caller to judge.
+    """
+    if "\0" in relative:
+        raise InputError(f"{where}: the path {relative!r} holds a NUL character; remove it.")
+    parts = relative.replace("\\", "/").split("/")
+    if relative.startswith(("/", "\\", "~")) or (len(relative) > 1 and relative[1] == ":"):
+        raise InputError(f"{where}: the path {relative!r} is absolute; write it relative to {root}.")
+    if ".." in parts:
+        raise InputError(f"{where}: the path {relative!r} climbs with '..'; write it as a path below {root}.")
+    path = root.joinpath(*[part for part in parts if part not in ("", ".")])
+    return check_link(root, path, where)
+
+
+def check_link(root: Path, path: Path, where: str) -> Path:
+    """`path` unchanged; InputError if following its links ends outside `root`, or never ends."""
+    try:
+        # realpath(strict=False) resolves what exists and keeps the rest, so an absent file is no error here.
+        real, base = os.path.realpath(path), os.path.realpath(root)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{where}: the path {str(path)!r} cannot be followed ({error}); correct it.") from None
+    if real != base and not real.startswith(base.rstrip(os.sep) + os.sep):
+        raise InputError(f"{where}: the link {path} leads outside {root}; put the data itself below that folder.")
+    return path
+
+
+def is_file(path: Path) -> bool:
+    """True for a regular file; False for anything else and for names no file system takes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,231 @@
+"""From a SignalRef to one array: read, filter, denoise, envelope, window (spec section 2). L samples, C channels.
+
+Nothing here is learnt from data: normalisation is `moments.Scaler`'s, fitted on a fold's training subjects only.
+"""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from preprocessing import tables, watch
+from preprocessing.emd import EMDOptions, denoise
+from preprocessing.errors import ClipError
+from preprocessing.filters import butterworth, resample, rms_envelope
+from preprocessing.recordings import Channel, SignalRef
+
+SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
+
+
+@dataclass(frozen=True)
+class ChannelData:
+    """One channel as recorded: values (n,) float64 on a uniform grid of fs Hz."""
+
+    name: str
+    kind: str
+    fs: float
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The channels of one clip; lengths may differ where rates do."""
+
+    channels: tuple[ChannelData, ...]
+
+
+@dataclass(frozen=True)
+class SignalOptions:
+    """Spec section 2, defaults first. Bands in Hz, (low, high), either end None; a band of None = no filter.
+
+    window_mode: "resample" the whole clip to `length` | "crop" `length` steps at the original rate, from the centre |
+        "full" the same with the EMG's waveform and no complaint about short clips up to 5 % (length 2800 of 2816).
+    source: "raw" | "filtered": the provider has filtered already, EMG and ECG are taken as they are.
+    envelope: "auto" = RMS envelope of EMG before decimation in "resample", waveform otherwise | "rms" | "none".
+    causal: `sosfilt` instead of zero-phase filtering of EMG.
+    range_floor: a channel whose range within the clip is below is numerical dust: constant (0 if its level is too).
+    seconds: cut every clip to its first `seconds` before anything else; None = whole clip.
+    """
+
+    window_mode: str = "resample"
+    length: int = 400
+    source: str = "raw"
+    seconds: float | None = None
+    emg_band: tuple[float | None, float | None] | None = (20.0, 250.0)
+    emg_order: int = 4
+    causal: bool = False
+    ecg_band: tuple[float | None, float | None] | None = (0.1, 250.0)
+    ecg_order: int = 2
+    gsr_lowpass: float | None = None
+    gsr_detrend: bool = False
+    fnirs_band: tuple[float | None, float | None] | None = None
+    emd: bool = True
+    emd_options: EMDOptions = field(default_factory=EMDOptions)
+    envelope: str = "auto"
+    envelope_seconds: float = 0.1
+    range_floor: float = 1e-8
+
+    def __post_init__(self) -> None:
+        choices = {"window_mode": ("resample", "crop", "full"), "source": ("raw", "filtered"),
+                   "envelope": ("auto", "rms", "none")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r} is none of {allowed}")
+        if self.length < 1 or self.range_floor < 0:
+            raise ValueError("length must be positive and range_floor not negative")
+
+
+# The watch's windows of 200 samples are used as they are.
+WATCH = SignalOptions(window_mode="full", length=200, emg_band=None, ecg_band=None, emd=False, envelope="none")
+
+
+def read_signal(ref: SignalRef) -> Signal:
+    """The channels of a clip as recorded. ClipError("signal", ...): missing_file, missing_column, not_a_number,
+    nan, infinite, short_file and the like, each with what to do.
+    """
+    columns = read_values(ref)
+    channels = []
+    for channel, values in zip(ref.channels, columns, strict=True):
+        values = cut_window(values, channel, ref)
+        if np.isnan(values).any():
+            raise ClipError("signal", "nan", f"Channel {channel.name} has empty or NaN cells; repair the file.")
+        if not np.isfinite(values).all():
+            raise ClipError("signal", "infinite", f"Channel {channel.name} has infinite values; repair the file.")
+        channels.append(ChannelData(channel.name, channel.kind, channel.fs, values))
+    return Signal(tuple(channels))
+
+
+def read_values(ref: SignalRef) -> list[np.ndarray]:
+    """The whole columns of the file, one (rows,) float64 a channel."""
+    if ref.format == "watch":
+        recording = watch.read_recordings(ref.path)[int(ref.item or 0)]
+        return [recording[:, int(channel.column)] for channel in ref.channels]
+    if ref.format == "ai4pain_2025":  # one file a sensor, one column a trial
+        return [trim(tables.read_columns(ref.path / str(channel.column), (str(ref.item),))[str(ref.item)])
+                for channel in ref.channels]
+    if ref.format == "biovid":  # one small file a clip: nothing to keep
+        table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal)
+        return [table[str(c.column)] for c in ref.channels]
+    try:
+        stat = ref.path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+    except (OSError, ValueError):
+        raise ClipError("signal", "missing_file", "The signal file is absent; restore it.") from None
+    columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item)
+    if len({channel.fs for channel in ref.channels}) > 1:
+        return [trim(values) for values in columns]  # slower channels end earlier in the same table
+    return columns
+
+
+@lru_cache(maxsize=2)  # the many windows of one long file are read from it one after the other
+def _read_file(
+    path: Path,
+    stamp: tuple[int, int],
+    format: str,
+    channels: tuple[Channel, ...],
+    sep: str | None,
+    decimal: str,
+    item: str | int | None,
+) -> list[np.ndarray]:
+    names = [str(channel.column) for channel in channels]
+    if format in ("csv", "tsv", "ai4pain"):
+        table = tables.read_columns(path, names, sep or ("\t" if format == "tsv" else None), decimal)
+        return [table[name] for name in names]
+    if format == "parquet":
+        table = tables.read_parquet(path, names)
+        return [table[name] for name in names]
+    if format in ("npy", "npz"):
+        return [array_column(path, item, channel) for channel in channels]
+    raise ValueError(f"unknown signal format {format!r}")
+
+
+def array_column(path: Path, item: str | int | None, channel: Channel) -> np.ndarray:
+    """A column of an array: by position, or "name" / "name:position" of an array inside an npz."""
+    column = channel.column
+    name, position = item, column
+    if isinstance(column, str):
+        head, colon, tail = column.rpartition(":")
+        name, position = (head, int(tail)) if colon and tail.isdigit() else (column, 0)
+    array = tables.read_array(path, name)
+    array = array[:, None] if array.ndim == 1 else array
+    if not 0 <= int(position or 0) < array.shape[1]:
+        raise ClipError("signal", "missing_column", f"Channel {channel.name}: the array has {array.shape[1]} columns.")
+    return array[:, int(position or 0)]
+
+
+def trim(values: np.ndarray) -> np.ndarray:
+    """values (n,) without the empty cells that pad a shorter column at its end."""
+    filled = np.flatnonzero(~np.isnan(values))
+    return values[: filled[-1] + 1] if len(filled) else values[:0]
+
+
+def cut_window(values: np.ndarray, channel: Channel, ref: SignalRef) -> np.ndarray:
+    """The window of `ref` out of a whole column (rows,): by rows, or by seconds at the channel's own rate."""
+    rows = len(values)
+    start, stop = ref.start_row, ref.end_row
+    if start is None and stop is None:
+        start = 0 if ref.start_s is None else round(ref.start_s * channel.fs)
+        stop = rows if ref.end_s is None else round(ref.end_s * channel.fs)
+    start, stop = start or 0, rows if stop is None else stop
+    wanted, window = stop - start, values[start:stop]
+    if start < 0 or wanted < 1 or len(window) < max(1, (1 - SHORTFALL) * wanted):
+        raise ClipError("signal", "short_file", f"Channel {channel.name} has {len(window)} of {wanted} values; "
+                                                "the file is broken off or the window lies outside it.")
+    return np.concatenate([window, np.full(wanted - len(window), window[-1])]) if len(window) < wanted else window
+
+
+def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> np.ndarray:
+    """(L,C) float32, unnormalised: every channel filtered by its kind and brought to `options.length` samples."""
+    if not signal.channels:
+        raise ClipError("signal", "no_channel", "The clip has no signal channel; name some in the data set.")
+    rate = max(channel.fs for channel in signal.channels)
+    columns = []
+    for channel in signal.channels:
+        x = channel.values
+        if options.seconds is not None:
+            x = x[: max(1, round(options.seconds * channel.fs))]
+        x = condition(x, channel.kind, channel.fs, options)
+        if options.window_mode == "resample":
+            x = resample(x, options.length)
+        else:
+            if channel.fs != rate:  # steps mean the same time in every channel
+                x = resample(x, max(1, round(len(x) * rate / channel.fs)))
+            x = crop(x, options.length, channel.name)
+        columns.append(x)
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:
+    """x (n,) of one kind: filtered, denoised, enveloped at its own rate."""
+    if np.ptp(x) < options.range_floor:
+        level = float(np.median(x))
+        return np.full(len(x), level if abs(level) >= options.range_floor else 0.0)
+    raw = options.source == "raw"
+    if kind == "emg":
+        if raw and options.emg_band:
+            x = butterworth(x, *options.emg_band, options.emg_order, fs, options.causal)
+        if raw and options.emd:
+            x = denoise(x, fs, options.emd_options)
+        if options.envelope == "rms" or (options.envelope == "auto" and options.window_mode == "resample"):
+            x = rms_envelope(x, fs, options.envelope_seconds)
+    elif kind == "ecg" and raw and options.ecg_band:
+        x = butterworth(x, *options.ecg_band, options.ecg_order, fs, pad="even")
+    elif kind in ("gsr", "eda"):
+        if options.gsr_lowpass is not None:
+            x = butterworth(x, None, options.gsr_lowpass, 4, fs)
+        if options.gsr_detrend:
+            x = x - np.linspace(x[0], x[-1], len(x))
+    elif kind == "fnirs" and options.fnirs_band:
+        x = butterworth(x, *options.fnirs_band, 2, fs, pad="even")
+    return x
+
+
+def crop(x: np.ndarray, length: int, name: str) -> np.ndarray:
+    """`length` steps from the centre of x (n,); up to 5 % too short, the last value is held."""
+    if len(x) >= length:
+        start = (len(x) - length) // 2
+        return x[start : start + length]
+    if len(x) < (1 - SHORTFALL) * length:
+        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; use resample.")
+    return np.concatenate([x, np.full(length - len(x), x[-1])])
