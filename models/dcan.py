@@ -56,7 +56,11 @@ class CoAttention(nn.Module):
 
 
 class DCAN(nn.Module):
-    """(B, N, I_v), (B, S, I_s) -> logits (B, K); `features` gives the pooled pair (B, 2 D) before the head."""
+    """(B, N, I_v), (B, S, I_s) -> logits (B, K); `features` gives the pooled pair (B, 2 D) before the head.
+
+    scale     divide the affinity by sqrt(D); False as Algorithm 1 prints it
+    compress  shorten both token axes to this many by a learnt map first, as the released code does; None: off
+    """
 
     def __init__(
         self,
@@ -68,14 +72,27 @@ class DCAN(nn.Module):
         hidden: int = 512,
         fusion: FusionName = "mlp",
         scale: bool = True,
+        compress: int | None = None,
+        video_tokens: int | None = None,
+        signal_tokens: int | None = None,
     ):
         super().__init__()
+        self.compress_video: nn.Linear | None = None
+        self.compress_signal: nn.Linear | None = None
+        if compress:
+            if video_tokens is None or signal_tokens is None:
+                raise ValueError("compress needs video_tokens and signal_tokens")
+            self.compress_video = nn.Linear(video_tokens, compress)
+            self.compress_signal = nn.Linear(signal_tokens, compress)
         self.project_video = nn.Linear(video_dim, dim)
         self.project_signal = nn.Linear(signal_dim, dim)
         self.layers = nn.ModuleList(CoAttention(dim, fusion, hidden, scale) for _ in range(layers))
         self.head = nn.Linear(2 * dim, n_classes)
 
     def features(self, video_BNI: Tensor, signal_BSI: Tensor) -> Tensor:
+        if self.compress_video is not None and self.compress_signal is not None:
+            video_BNI = self.compress_video(video_BNI.transpose(1, 2)).transpose(1, 2)
+            signal_BSI = self.compress_signal(signal_BSI.transpose(1, 2)).transpose(1, 2)
         video_BND, signal_BSD = self.project_video(video_BNI), self.project_signal(signal_BSI)
         for layer in self.layers:
             video_BND, signal_BSD = layer(video_BND, signal_BSD)

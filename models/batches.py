@@ -1,0 +1,57 @@
+"""Rows of sample-major arrays as batches of float32 tensors.
+
+Shapes: n samples in an array, B batch.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+KEEP_BYTES = 512 << 20  # rows that fit in this as float32 are read and converted once, not once an epoch
+
+
+class Batches:
+    """Gathers rows for model.needs (plus "keep" where it exists): `take(positions)` -> (batch, rows).
+
+    A model with a `pool` (models.token_pool) has its tokens pooled as they are read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        arrays: Mapping[str, np.ndarray],
+        rows: np.ndarray,
+        device: torch.device,
+        keep_bytes: int = KEEP_BYTES,
+    ):
+        needs: frozenset[str] = model.needs  # type: ignore[assignment]
+        missing = sorted(needs - set(arrays))
+        if missing:
+            raise ValueError(f"the model reads {sorted(needs)}, the arrays lack {missing}")
+        self.arrays = {name: arrays[name] for name in sorted(needs | ({"keep"} & set(arrays)))}
+        self.pool = getattr(model, "pool", None)
+        self.device, self.rows, self.n = device, rows, len(rows)
+        self.row_index = torch.from_numpy(rows).to(device)
+        self.kept: dict[str, Tensor] = {}
+        for name, array in self.arrays.items():
+            row_bytes = 4 * self._read(name, rows[:1]).numel() if len(rows) else 0
+            if len(array) and row_bytes * len(rows) <= keep_bytes:
+                chunks = [self._read(name, rows[start : start + 256]) for start in range(0, len(rows), 256)]
+                self.kept[name] = torch.cat(chunks)
+                keep_bytes -= row_bytes * len(rows)
+
+    def _read(self, name: str, rows: np.ndarray) -> Tensor:
+        values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][rows]))
+        values = values.to(self.device) if name == "keep" else values.to(self.device, torch.float32)
+        return self.pool(values) if name == "tokens" and self.pool is not None else values
+
+    def take(self, positions: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+        """The samples at these positions of `rows`: ({name: (B, ...)}, their rows (B,))."""
+        index = torch.from_numpy(np.ascontiguousarray(positions)).to(self.device)
+        batch = {
+            name: self.kept[name][index] if name in self.kept else self._read(name, self.rows[positions])
+            for name in self.arrays
+        }
+        return batch, self.row_index[index]

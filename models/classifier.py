@@ -1,0 +1,200 @@
+"""Stage 2 whole: stored video tokens and signals to class logits (paper Fig. 2; switches of Tables 5 and 6).
+
+Shapes: B batch, N video tokens, D their width, L signal steps, C channels, S signal tokens, E embedding width,
+K classes.
+
+    video tokens (B,N,D) -> pooling -> HPA (B,N',E) --+
+                                                      +--> DCAN -> logits (B,K)
+    signals (B,L,C) -> signal encoder -> HPA (B,S,E) -+
+
+Without HPA a stream passes its tokens on as they are. Without DCAN, or with one stream, the token means are
+concatenated and a linear layer gives the logits.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.dcan import DCAN, ReleasedDCAN
+from models.errors import ModelError
+from models.hpa import HPA
+from models.signal_mae import SignalMAE
+from models.token_pool import TokenPool
+
+CLASSIFIERS = ("dual", "video", "signal", "signal_small")
+
+
+class Classifier(nn.Module):
+    """A dictionary of a batch to logits. `needs` names the keys it reads.
+
+    video_dim None: no video stream; signal_encoder None: no signal stream.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        *,
+        video_dim: int | None = None,
+        token_grid: tuple[int, int, int] = (8, 14, 14),
+        signal_encoder: SignalMAE | None = None,
+        hpa: Mapping[str, Any] | None = None,
+        dcan: Mapping[str, Any] | None = None,
+        use_hpa: bool = True,
+        use_dcan: bool = True,
+    ):
+        super().__init__()
+        hpa_options, dcan_options = dict(hpa or {}), dict(dcan or {})
+        pool_kind = hpa_options.pop("token_pool", "none")
+        self.pool = TokenPool(token_grid, pool_kind) if video_dim else None
+        self.signal_encoder = signal_encoder
+        self.video_hpa: HPA | None = None
+        self.signal_hpa: HPA | None = None
+        widths: list[int] = []
+        lengths: list[int] = []
+        if self.pool is not None:
+            assert video_dim is not None
+            if use_hpa:
+                self.video_hpa = HPA(video_dim, self.pool.n_tokens, **hpa_options)
+            widths.append(self.video_hpa.emb if self.video_hpa else video_dim)
+            lengths.append(self.pool.n_tokens)
+        if signal_encoder is not None:
+            if use_hpa:
+                self.signal_hpa = HPA(signal_encoder.dim, signal_encoder.n_tokens, **hpa_options)
+            widths.append(self.signal_hpa.emb if self.signal_hpa else signal_encoder.dim)
+            lengths.append(signal_encoder.n_tokens)
+        self.fusion = build_dcan(widths, lengths, n_classes, dcan_options) if use_dcan and len(widths) == 2 else None
+        self.head = nn.Linear(sum(widths), n_classes) if self.fusion is None else None
+        self._video_encoder: list[nn.Module] = []  # in a list: frozen, no part of this module's parameters or state
+
+    @property
+    def needs(self) -> frozenset[str]:
+        keys = set()
+        if self.pool is not None:
+            keys.add("video" if self._video_encoder else "tokens")
+        if self.signal_encoder is not None:
+            keys.add("signals")
+        return frozenset(keys)
+
+    def attach_video_encoder(self, mae: nn.Module) -> None:
+        """Feed clips (B, 3, T, H, W) as batch["video"]: `mae.encode` turns them into tokens, frozen, in eval mode."""
+        if self.pool is None:
+            raise ModelError("this model has no video stream, so no video encoder can be attached to it")
+        self._video_encoder = [mae.eval().requires_grad_(False)]
+
+    def load_signal_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Start from pretrained SignalMAE weights. Its decoder, which stage 2 does not use, is left aside."""
+        if self.signal_encoder is None:
+            raise ModelError("this model has no signal stream, so there is nowhere to load signal weights")
+        own = self.signal_encoder.state_dict()
+        wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
+        if wrong:
+            raise ModelError(
+                f"the signal encoder's checkpoint does not fit this model at {wrong[0]!r} ({len(wrong)} of {len(own)} "
+                "entries): pretrain it with the same channels, length and signal options"
+            )
+        self.signal_encoder.load_state_dict({k: state[k] for k in own})
+
+    def video_tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Frozen tokens after pooling, (B, N', D) float32, from batch["tokens"] or, with an encoder attached, clips."""
+        assert self.pool is not None
+        if self._video_encoder and "video" in batch:
+            encoder = self._video_encoder[0].to(batch["video"].device).eval()
+            with torch.no_grad():
+                tokens_BND = encoder.encode(batch["video"])  # type: ignore[operator]
+        else:
+            tokens_BND = batch["tokens"]
+        return self.pool(tokens_BND.float())
+
+    def streams(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
+        """What enters the fusion: (B, N', E) of the video stream and (B, S, E) of the signal stream, if present."""
+        found = []
+        if self.pool is not None:
+            tokens_BND = self.video_tokens(batch)
+            found.append(self.video_hpa(tokens_BND) if self.video_hpa is not None else tokens_BND)
+        if self.signal_encoder is not None:
+            latent_BSE = self.signal_encoder.encode(batch["signals"], batch.get("keep"))
+            found.append(self.signal_hpa(latent_BSE) if self.signal_hpa is not None else latent_BSE)
+        return found
+
+    def features(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Pooled embeddings (B, .) by name: "video", "signal", and "fused", which the last linear layer reads."""
+        streams = self.streams(batch)
+        names = [n for n, there in (("video", self.pool), ("signal", self.signal_encoder)) if there is not None]
+        pooled = {name: stream.mean(1) for name, stream in zip(names, streams, strict=True)}
+        fused = self.fusion.features(*streams) if self.fusion is not None else torch.cat([*pooled.values()], -1)
+        return {**pooled, "fused": fused}
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        streams = self.streams(batch)
+        if self.fusion is not None:
+            return self.fusion(*streams)
+        assert self.head is not None
+        return self.head(torch.cat([stream.mean(1) for stream in streams], -1))
+
+
+def build_dcan(widths: list[int], lengths: list[int], n_classes: int, options: dict[str, Any]) -> DCAN | ReleasedDCAN:
+    """DCAN for a (video, signal) pair of widths and lengths; fusion="released" reads layers and compress only."""
+    (video_dim, signal_dim), (video_tokens, signal_tokens) = widths, lengths
+    if options.get("fusion") == "released":
+        known = {k: v for k, v in options.items() if k in ("layers", "compress", "dropout", "regressor")}
+        return ReleasedDCAN(video_dim, signal_dim, n_classes, video_tokens, signal_tokens, **known)
+    tokens = {"video_tokens": video_tokens, "signal_tokens": signal_tokens}
+    return DCAN(video_dim, signal_dim, n_classes, **options, **tokens)
+
+
+def build_classifier(
+    name: str,
+    n_classes: int,
+    token_dim: int | None = None,
+    token_grid: tuple[int, int, int] = (8, 14, 14),
+    n_channels: int | None = None,
+    signal_length: int | None = None,
+    hpa: Mapping[str, Any] | None = None,
+    dcan: Mapping[str, Any] | None = None,
+    signal: Mapping[str, Any] | None = None,
+    use_hpa: bool = True,
+    use_dcan: bool = True,
+    seed: int | None = None,
+    **_: Any,
+) -> Classifier:
+    """"dual", "video", "signal" or "signal_small". `seed` fixes the initial weights without touching the global state.
+
+    signal: options of SignalMAE. Raises ModelError on an unknown name, ValueError where a needed size is missing.
+    """
+    if name not in CLASSIFIERS:
+        raise ModelError(f"no classifier is called {name!r}: choose one of {', '.join(CLASSIFIERS)}")
+    video, signals = name in ("dual", "video"), name != "video"
+    if video and token_dim is None:
+        raise ValueError(f"{name} reads video tokens: give token_dim")
+    if signals and (n_channels is None or signal_length is None):
+        raise ValueError(f"{name} reads signals: give n_channels and signal_length")
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        encoder = None
+        if signals:
+            assert n_channels is not None and signal_length is not None
+            encoder = signal_encoder(name, n_channels, signal_length, dict(signal or {}))
+        if name == "signal_small":
+            hpa = {"embed": "linear", **(hpa or {})}
+        return Classifier(
+            n_classes,
+            video_dim=token_dim if video else None,
+            token_grid=token_grid,
+            signal_encoder=encoder,
+            hpa=hpa,
+            dcan=dcan,
+            use_hpa=use_hpa,
+            use_dcan=use_dcan,
+        )
+
+
+def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE:
+    """The paper's step tokens (3 layers x 64), or for signal_small at most 50 strided-convolution tokens a window."""
+    if name == "signal_small":
+        options = {"tokenizer": "conv", **options}
+    encoder = SignalMAE(n_channels, length, **options)
+    encoder.decoder, encoder.head = nn.ModuleList(), nn.Identity()  # type: ignore[assignment]  # stage 2 reads E_ts only
+    return encoder

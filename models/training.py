@@ -1,0 +1,214 @@
+"""Stage 2 training without Ray: one classifier, one list of training rows, one seed (paper section 4.2).
+
+Shapes: n samples in an array, B batch, K classes.
+
+The result is a function of (model weights, arrays, rows, recipe, seed) alone: the order of samples depends on
+(seed, epoch), dropout on (seed, step), and the caller's random state is neither read nor changed.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.batches import Batches
+
+Arrays = Mapping[str, np.ndarray]
+EpochReport = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class ClassifierRecipe:
+    """How stage 2 is trained: it ends after `patience` epochs without an improvement of `monitor`.
+
+    lr_signal: the signal encoder's own rate, None as the others; grad_clip: bound on the gradient's norm.
+    """
+
+    optimizer: Literal["radam", "adam", "adamw"] = "radam"
+    lr: float = 1e-3
+    lr_signal: float | None = None
+    batch_size: int = 32
+    max_epochs: int = 200
+    patience: int = 10
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    grad_clip: float | None = None
+    plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+
+
+@dataclass
+class Fit:
+    """`epochs`: the chosen number of epochs, from 1; `best`: the monitored value there (the train loss in a refit)."""
+
+    epochs: int
+    best: float
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fit_classifier(
+    model: nn.Module,
+    arrays: Arrays,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    val_rows: np.ndarray | None,
+    recipe: ClassifierRecipe,
+    seed: int,
+    on_epoch: EpochReport | None = None,
+) -> Fit:
+    """Train in place. With `val_rows` the best epoch's weights are restored; without, exactly max_epochs are run.
+
+    arrays: sample-major, one entry for each of model.needs, e.g. "tokens" (n, N, D) float16, "signals" (n, L, C)
+    float32; read-only memory maps are fine. labels: (n,) integers. `on_epoch` may raise to stop.
+    Raises ValueError on fewer than two training rows, overlapping rows, or an unknown option.
+    """
+    train_rows, val_rows = check_rows(arrays, labels, train_rows, val_rows)
+    if recipe.monitor not in ("val_loss", "val_accuracy"):
+        raise ValueError(f"no such monitor: {recipe.monitor!r}")
+    device = next(model.parameters()).device
+    train = Batches(model, arrays, train_rows, device)
+    val = Batches(model, arrays, val_rows, device) if val_rows is not None else None
+    target = torch.as_tensor(np.asarray(labels), dtype=torch.long, device=device)
+    optimizer = build_optimizer(model, recipe)
+    history: list[dict[str, Any]] = []
+    best, best_epoch, best_state = math.inf, 0, None
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for epoch in range(1, recipe.max_epochs + 1):
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1))
+            row: dict[str, Any] = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+            row.update(train_epoch(model, train, target, optimizer, recipe, shuffled(len(train_rows), seed, epoch)))
+            if val is not None:
+                row.update(evaluate(model, val, target, recipe))
+            history.append(row)
+            score = row["train_loss"] if val is None else row["val_loss"]
+            if val is not None and recipe.monitor == "val_accuracy":
+                score = -row["val_accuracy"]
+            if not math.isfinite(row["train_loss"]):
+                raise FloatingPointError(f"the training loss is {row['train_loss']} in epoch {epoch}: lower train.lr")
+            if val is None or score < best:
+                best, best_epoch = score, epoch
+                best_state = None if val is None else snapshot(model)
+            if on_epoch is not None:
+                on_epoch(dict(row))
+            waited = epoch - best_epoch
+            if val is not None and waited >= recipe.patience:
+                break
+            if recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0:
+                for group in optimizer.param_groups:
+                    group["lr"] *= 0.5
+    if best_state is not None:
+        model.load_state_dict(best_state)
+    model.eval()
+    return Fit(best_epoch, -best if recipe.monitor == "val_accuracy" and val is not None else best, history)
+
+
+def check_rows(
+    arrays: Arrays, labels: np.ndarray, train_rows: np.ndarray, val_rows: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    train_rows = np.asarray(train_rows, dtype=np.int64)
+    val_rows = None if val_rows is None else np.asarray(val_rows, dtype=np.int64)
+    if len(train_rows) < 2:
+        raise ValueError(f"training needs at least two rows, got {len(train_rows)}")
+    if val_rows is not None and (len(val_rows) == 0 or np.intersect1d(train_rows, val_rows).size):
+        raise ValueError("validation rows must be there and must not be training rows")
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if any(length != len(labels) for length in lengths.values()):
+        raise ValueError(f"arrays and labels differ in length: {lengths}, labels {len(labels)}")
+    return train_rows, val_rows
+
+
+def shuffled(n: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of n samples in one epoch: a pure function of (n, seed, epoch)."""
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(n)
+
+
+def spans(n: int, batch_size: int) -> Iterator[slice]:
+    """Consecutive batches; a last one of a single sample joins its neighbour, since BatchNorm cannot use it."""
+    start = 0
+    while start < n:
+        stop = min(start + batch_size, n)
+        if n - stop == 1:
+            stop = n
+        yield slice(start, stop)
+        start = stop
+
+
+def build_optimizer(model: nn.Module, recipe: ClassifierRecipe) -> torch.optim.Optimizer:
+    kinds = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if recipe.optimizer not in kinds:
+        raise ValueError(f"no such optimizer: {recipe.optimizer!r}")
+    encoder = getattr(model, "signal_encoder", None)
+    special = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
+    own = [p for p in model.parameters() if p.requires_grad and id(p) in special]
+    groups = [{"params": rest, "lr": recipe.lr}]
+    if own:
+        groups.append({"params": own, "lr": recipe.lr if recipe.lr_signal is None else recipe.lr_signal})
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "foreach": True}
+    return kinds[recipe.optimizer](groups, **options)
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: "Batches",
+    target: Tensor,
+    optimizer: torch.optim.Optimizer,
+    recipe: ClassifierRecipe,
+    order: np.ndarray,
+) -> dict[str, float]:
+    """One pass over the training rows in the given order: {"train_loss", "train_accuracy"} of the passing weights."""
+    model.train()
+    total, correct = torch.zeros((), dtype=torch.float64), 0
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for span in spans(len(order), recipe.batch_size):
+        batch, rows = batches.take(order[span])
+        logits_BK = model(batch)
+        target_B = target[rows]
+        loss = F.cross_entropy(logits_BK, target_B, label_smoothing=recipe.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.grad_clip is not None:
+            nn.utils.clip_grad_norm_(parameters, recipe.grad_clip)
+        optimizer.step()
+        total += float(loss.detach()) * len(target_B)
+        correct += int((logits_BK.detach().argmax(-1) == target_B).sum())
+    return {"train_loss": float(total) / len(order), "train_accuracy": correct / len(order)}
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: "Batches", target: Tensor, recipe: ClassifierRecipe) -> dict[str, float]:
+    """{"val_loss", "val_accuracy"} over all rows of `batches`, in eval mode; plain cross-entropy."""
+    model.eval()
+    total, correct, n = 0.0, 0, batches.n
+    for start in range(0, n, 64):
+        batch, rows = batches.take(np.arange(start, min(start + 64, n)))
+        logits_BK = model(batch).double()
+        total += float(F.cross_entropy(logits_BK, target[rows], reduction="sum"))
+        correct += int((logits_BK.argmax(-1) == target[rows]).sum())
+    return {"val_loss": total / n, "val_accuracy": correct / n}
+
+
+@torch.no_grad()
+def predict_proba(model: nn.Module, arrays: Arrays, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """Class probabilities (len(rows), K) float64 in eval mode; the model's mode is put back."""
+    rows = np.asarray(rows, dtype=np.int64)
+    was_training = model.training
+    model.eval()
+    batches = Batches(model, arrays, rows, next(model.parameters()).device, keep_bytes=0)
+    found = [
+        model(batches.take(np.arange(start, min(start + batch_size, len(rows))))[0]).double().softmax(-1).cpu().numpy()
+        for start in range(0, len(rows), batch_size)
+    ]
+    model.train(was_training)
+    if not found:
+        raise ValueError("no rows to predict")
+    return np.concatenate(found)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
