@@ -1,0 +1,213 @@
+"""From a video to face crops, landmarks and keyframes.
+
+F frames of the clip, K kept frames, P landmarks. One `FaceEngine` per worker process: it holds the models.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from . import landmarks as points_of
+from .blazeface import FULL_RANGE, BlazeFace
+from .errors import ClipError
+from .facemesh import FACE_MESH, FaceMesh
+from .keyframes import KeyframeOptions, select_keyframes
+from .precomputed import PrecomputedTracker
+from .recordings import VideoRef
+from .roi import Hysteresis, Roi, square_around
+from .runtime import load_model
+from .tracking import FaceTracker, Tracker
+from .video import Frame, Video
+from .weights import weight_file
+
+PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
+_BLACK_BELOW = 16.0  # mean of 0..255; 16 is the black of limited-range video
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """provider: where landmarks come from. litert | opencv: detector and mesh on that runtime; precomputed: files
+    beside the videos (see precomputed.py); cropped: the frames are already face crops (as with VideoRef.kind).
+
+    size: side of the crops in pixels. score: least probability of a detection and of a mesh. margin: the crop's square
+    is wider than the face by this fraction. hysteresis: how far the face moves before the regions follow.
+    max_lost: a clip with a larger share of frames without a face is refused. min_frames: so is a shorter clip.
+    hold_frames: crops kept in memory while keyframes are not yet known; longer clips are decoded a second time.
+    """
+
+    size: int = 224
+    provider: str = "litert"
+    weights_dir: Path | None = None
+    score: float = 0.5
+    margin: float = 0.25
+    hysteresis: Hysteresis = field(default_factory=Hysteresis)
+    max_lost: float = 0.5
+    min_frames: int = 2
+    hold_frames: int = 600
+    precomputed_dir: Path | None = None
+    precomputed_root: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"unknown face provider {self.provider!r}: one of {PROVIDERS}")
+
+
+@dataclass(frozen=True)
+class FaceClip:
+    """frames (K, size, size, 3) uint8 RGB of the video frames frame_index (K,) int32; landmarks (F, 92, 2) float32 in
+    pixels of the upright frame, NaN where the face was lost; keyframes int32: which of the F frames are keyframes
+    (equal to frame_index where frames="keyframes"); threshold and padded as in keyframes.Keyframes; distance (F,).
+
+    fps 0.0 where unknown. n_lost frames without a face, max_faces in one frame, scores (F,) of the mesh, 0..1.
+    """
+
+    frames: np.ndarray
+    frame_index: np.ndarray
+    landmarks: np.ndarray
+    n_frames: int
+    fps: float
+    padded: bool
+    n_lost: int
+    max_faces: int
+    scores: np.ndarray
+    keyframes: np.ndarray
+    threshold: float
+    distance: np.ndarray
+
+
+class FaceEngine:
+    def __init__(self, options: FaceOptions | None = None):
+        self.options = options or FaceOptions()
+        runtime = "opencv" if self.options.provider == "opencv" else "litert"
+        folder = self.options.weights_dir
+        score = self.options.score
+        self._mesh = FaceMesh(load_model(weight_file(FACE_MESH, folder), runtime))
+        self._detector = BlazeFace(load_model(weight_file(FULL_RANGE, folder), runtime), FULL_RANGE, score)
+
+    def process(
+        self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes"
+    ) -> FaceClip:
+        """Crops of the keyframes, or with frames="all" of every frame from the first with a face on (where the face is
+        lost later, the last place is cropped). Raises ClipError with stage "video", "face" or "keyframes"."""
+        if frames not in ("keyframes", "all"):
+            raise ValueError(f"frames is 'keyframes' or 'all', not {frames!r}")
+        track = self._track(ref, hold=None if frames == "all" else self.options.hold_frames)
+        n_frames, n_lost = len(track.points), sum(points is None for points in track.points)
+        self._refuse(n_frames, n_lost, track.brightest)
+        landmarks = track.landmarks()
+        try:
+            chosen = select_keyframes(landmarks, keyframe_options)
+        except ValueError as error:
+            raise ClipError("keyframes", "bad_landmarks", f"{error}") from error
+        index = chosen.index
+        if frames == "all":
+            index = np.array([i for i, square in enumerate(track.squares) if square is not None], np.int32)
+        crops = track.crops
+        if crops is None:
+            crops = self._crop_again(ref, track.squares, index)
+        return FaceClip(
+            frames=np.stack([crops[i] for i in index.tolist()]),
+            frame_index=index,
+            landmarks=landmarks,
+            n_frames=n_frames,
+            fps=track.fps,
+            padded=chosen.padded,
+            n_lost=n_lost,
+            max_faces=track.max_faces,
+            scores=np.array(track.scores, np.float32),
+            keyframes=chosen.index,
+            threshold=chosen.threshold,
+            distance=chosen.distance,
+        )
+
+    def _track(self, ref: VideoRef, hold: int | None) -> "_Track":
+        options = self.options
+        cropped = options.provider == "cropped" or ref.kind == "cropped"
+        tracker = self._tracker(ref, cropped)
+        track = _Track()
+        with Video(ref, may_seek=options.provider != "precomputed") as video:
+            square: Roi | None = None
+            for n, frame in enumerate(video):
+                points, score = tracker.step(frame)
+                if points is not None:
+                    points = points[points_of.POINTS] if len(points) == points_of.N_MESH else points
+                    square = _whole(frame) if cropped else self._follow(track, square, points)
+                track.points.append(points)
+                track.scores.append(score)
+                track.squares.append(square)
+                if hold is not None and n >= hold:
+                    track.crops = None
+                if track.crops is not None and square is not None:
+                    track.crops[n] = crop(frame, square, options.size)
+            track.fps = video.fps
+        track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
+        return track
+
+    def _follow(self, track: "_Track", old: Roi | None, points: np.ndarray) -> Roi:
+        new = square_around(points, self.options.margin)
+        lost = old is None or track.points[-1] is None
+        return new if old is None or lost else self.options.hysteresis.drag(old, new)
+
+    def _tracker(self, ref: VideoRef, cropped: bool) -> Tracker:
+        options = self.options
+        if options.provider == "precomputed":
+            return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
+        return FaceTracker(self._detector, self._mesh, options.score, options.hysteresis, whole_frame=cropped)
+
+    def _crop_again(self, ref: VideoRef, squares: list[Roi | None], index: np.ndarray) -> dict[int, np.ndarray]:
+        wanted = set(index.tolist())
+        crops = {}
+        with Video(ref, may_seek=self.options.provider != "precomputed") as video:
+            for n, frame in enumerate(video):
+                square = squares[n]
+                if n in wanted and square is not None:
+                    crops[n] = crop(frame, square, self.options.size)
+        return crops
+
+    def _refuse(self, n_frames: int, n_lost: int, brightest: float) -> None:
+        if n_frames < self.options.min_frames:
+            fix = f"the clip has {n_frames} frame(s), fewer than {self.options.min_frames}: record or cut it longer"
+            raise ClipError("video", "too_few_frames", fix)
+        if n_lost == n_frames and brightest < _BLACK_BELOW:
+            raise ClipError("video", "black_video", "every frame is black: copy the recording again, or drop the clip")
+        if n_lost > self.options.max_lost * n_frames:
+            fix = f"no face in {n_lost} of {n_frames} frames: check the recording, or give landmarks or boxes"
+            raise ClipError("face", "no_face", fix)
+
+
+def crop(frame: Frame, square: Roi, size: int) -> np.ndarray:
+    """The square of the frame as (size, size, 3) uint8 RGB; black where it reaches beyond the frame."""
+    side = max(1, round(square.side))
+    x0, y0 = round(square.x - (side - 1) / 2), round(square.y - (side - 1) / 2)
+    part, left, top = frame.region(x0, y0, x0 + side, y0 + side)
+    x1, y1 = max(x0, left), max(y0, top)
+    part = part[y1 - top : max(y1 - top, y0 + side - top), x1 - left : max(x1 - left, x0 + side - left)]
+    if part.shape[:2] != (side, side):
+        padded = np.zeros((side, side, 3), np.uint8)
+        padded[y1 - y0 : y1 - y0 + part.shape[0], x1 - x0 : x1 - x0 + part.shape[1]] = part
+        part = padded
+    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+
+
+@dataclass
+class _Track:
+    """What one pass over a video collects, an entry per frame; crops is None once they were too many to hold."""
+
+    points: list[np.ndarray | None] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    squares: list[Roi | None] = field(default_factory=list)
+    crops: dict[int, np.ndarray] | None = field(default_factory=dict)
+    fps: float = 0.0
+    max_faces: int = 0
+    brightest: float = 0.0
+
+    def landmarks(self) -> np.ndarray:
+        """(F, 92, 2) float32."""
+        nowhere = np.full((points_of.N_POINTS, 2), np.nan)
+        return np.stack([nowhere if points is None else points for points in self.points]).astype(np.float32)
+
+
+def _whole(frame: Frame) -> Roi:
+    return Roi((frame.width - 1) / 2, (frame.height - 1) / 2, float(max(frame.width, frame.height)))

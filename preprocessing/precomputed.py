@@ -1,0 +1,105 @@
+"""Landmarks or boxes that somebody computed before, read from a file per video.
+
+For a video `a/b.mp4` the first of `a/b.landmarks.npy`, `.landmarks.parquet`, `.boxes.npy` and `.boxes.parquet` is used
+(beside the video, or under precomputed_dir at the same place as the video has under precomputed_root).
+
+Arrays have one row per frame of the video file, NaN where there is no face, in pixels of the upright frame:
+landmarks (F, 468 or 92, 2 or 3), of which x and y are used; boxes (F, 4) left, top, right, bottom.
+Parquet: one row per frame in order, one list column "landmarks" (flattened x, y[, z] by point) or "box", with an
+optional column "score". With boxes alone the mesh is run within them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import ClipError
+from .facemesh import FaceMesh
+from .landmarks import N_MESH, N_POINTS
+from .roi import roi_of_box
+from .video import Frame
+
+
+class PrecomputedTracker:
+    """A tracking.Tracker that looks its answers up."""
+
+    def __init__(
+        self, landmarks: np.ndarray | None, boxes: np.ndarray | None, scores: np.ndarray | None, mesh: FaceMesh
+    ):
+        self.landmarks, self.boxes, self.scores, self.mesh = landmarks, boxes, scores, mesh
+        self.max_faces = 1
+        self.brightest = 255.0  # nobody looks at the pixels, so nothing is called black
+
+    @classmethod
+    def beside(cls, video: Path, folder: Path | None, root: Path | None, mesh: FaceMesh) -> "PrecomputedTracker":
+        place = video
+        if folder is not None:
+            inside = root is not None and video.is_relative_to(root)
+            place = folder / (video.relative_to(root) if inside and root is not None else video.name)
+        stem = place.parent / (place.name if video.is_dir() else place.stem)
+        for name in ("landmarks", "boxes"):
+            for suffix in ("npy", "parquet"):
+                path = stem.with_name(f"{stem.name}.{name}.{suffix}")
+                if path.is_file():
+                    values, scores = _read(path, "landmarks" if name == "landmarks" else "box")
+                    if name == "landmarks":
+                        return cls(_as_landmarks(values), None, scores, mesh)
+                    return cls(None, _as_boxes(values), scores, mesh)
+        fix = "no precomputed landmarks or boxes for this video: add its .landmarks.npy, or use faces.provider=litert"
+        raise ClipError("face", "no_landmark_file", fix)
+
+    def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
+        rows = self.landmarks if self.landmarks is not None else self.boxes
+        assert rows is not None
+        if frame.index >= len(rows):
+            fix = f"the file has {len(rows)} rows and the video more frames: give one row per frame"
+            raise ClipError("face", "landmarks_mismatch", fix)
+        row = rows[frame.index]
+        if not np.isfinite(row).all():
+            return None, 0.0
+        score = 1.0 if self.scores is None else float(self.scores[frame.index])
+        if self.landmarks is not None:
+            return row, score
+        points, score = self.mesh.find(frame, roi_of_box(row))
+        return points, score
+
+
+def _read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False), None
+        table = pq.read_table(path)
+        scores = None
+        if "score" in table.column_names:
+            scores = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
+        return np.array(table[column].to_pylist(), np.float64), scores
+    except (ValueError, TypeError, KeyError, OSError, EOFError, pa.ArrowException) as error:
+        fix = "the precomputed landmarks or boxes cannot be read: see preprocessing/precomputed.py for their format"
+        raise ClipError("face", "bad_landmark_file", fix) from error
+
+
+def _as_landmarks(values: np.ndarray) -> np.ndarray:
+    if values.ndim == 2:  # a flattened list column; 92 and 468 points with 2 or 3 numbers are four different lengths
+        shapes = {n * d: (n, d) for n in (N_MESH, N_POINTS) for d in (2, 3)}
+        if values.shape[1] in shapes:
+            values = values.reshape(-1, *shapes[values.shape[1]])
+    if values.ndim != 3 or values.shape[1] not in (N_MESH, N_POINTS) or values.shape[2] not in (2, 3):
+        fix = f"landmarks are (frames, 468 or 92, 2 or 3), not {values.shape}"
+        raise ClipError("face", "bad_landmark_file", fix)
+    return _numbers(values)[:, :, :2]
+
+
+def _as_boxes(values: np.ndarray) -> np.ndarray:
+    if values.ndim != 2 or values.shape[1] != 4:
+        raise ClipError("face", "bad_landmark_file", f"boxes are (frames, 4), not {values.shape}")
+    boxes = _numbers(values)
+    boxes[(boxes[:, 2:] <= boxes[:, :2]).any(axis=1)] = np.nan  # an empty box is no face
+    return boxes
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in "fiu":
+        raise ClipError("face", "bad_landmark_file", f"landmarks and boxes are numbers, not {values.dtype}")
+    return values.astype(np.float64)

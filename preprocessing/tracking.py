@@ -1,0 +1,88 @@
+"""Following one face through a video: where its mesh comes from, frame by frame.
+
+A tracker's `step(frame)` gives the mesh points (P, 2) in pixels of the frame, or None where there is no face.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from .blazeface import BlazeFace, Detection
+from .facemesh import FaceMesh
+from .roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
+from .video import Frame
+
+_SETTLE_STEPS = 5  # mesh runs on the frame of a detection, until the region agrees with its own landmarks
+_CANDIDATES = 2  # the detector fires on things that are no face: the mesh decides, largest first
+
+
+class Tracker(Protocol):
+    max_faces: int  # the most seen in one frame
+    brightest: float  # mean of the brightest frame in which a face was looked for, 0..255
+
+    def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
+        """Points or None, and the score in 0..1."""
+        ...
+
+
+class FaceTracker:
+    """Detect once, then follow the landmarks; detect again in every frame where the mesh's score fell below `gate`.
+
+    The largest face is kept; `max_faces` is the most that one detection saw. `whole_frame`: where nothing is
+    detected, try the frame itself, for videos that are already cropped to the face.
+    """
+
+    def __init__(
+        self,
+        detector: BlazeFace,
+        mesh: FaceMesh,
+        gate: float = 0.5,
+        hysteresis: Hysteresis | None = None,
+        whole_frame: bool = False,
+    ):
+        self.detector, self.mesh, self.gate, self.whole_frame = detector, mesh, gate, whole_frame
+        self.hysteresis = hysteresis or Hysteresis()
+        self.roi: Roi | None = None
+        self.max_faces = 0
+        self.brightest = 0.0
+
+    def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
+        score = 0.0
+        if self.roi is not None:
+            points, score = self.mesh.find(frame, self.roi)
+            if score >= self.gate:
+                self.roi = self.hysteresis.keep_or_follow(self.roi, roi_of_mesh(points))
+                return points, score
+            self.roi = None
+        return self._acquire(frame, score)
+
+    def _acquire(self, frame: Frame, score: float) -> tuple[np.ndarray | None, float]:
+        image = frame.rgb()
+        self.brightest = max(self.brightest, float(image[::8, ::8].mean()))
+        faces = self.detector.detect(image)
+        self.max_faces = max(self.max_faces, len(faces))
+        regions = [roi_of_detection(face) for face in faces[:_CANDIDATES] if _is_sane(face)]
+        if self.whole_frame:
+            regions.append(Roi((frame.width - 1) / 2, (frame.height - 1) / 2, 1.25 * max(frame.width, frame.height)))
+        for roi in regions:
+            points, score = self._settle(frame, roi)
+            if points is not None:
+                self.max_faces = max(self.max_faces, 1)
+                return points, score
+        return None, score
+
+    def _settle(self, frame: Frame, roi: Roi) -> tuple[np.ndarray | None, float]:
+        for _ in range(_SETTLE_STEPS):
+            points, score = self.mesh.find(frame, roi)
+            if score < self.gate:
+                return None, score
+            new = roi_of_mesh(points)
+            if self.hysteresis.settled(roi, new):
+                break
+            roi = new
+        self.roi = roi
+        return points, score
+
+
+def _is_sane(face: Detection) -> bool:
+    return bool(np.isfinite(face.box).all() and np.isfinite(face.keypoints).all() and face.area > 0)

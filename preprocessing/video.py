@@ -1,0 +1,303 @@
+"""Decoding: the upright RGB frames of a VideoRef, one after the other, with their times.
+
+A video file is decoded once, on one thread, and always closed. Times are seconds from the file's first frame and come
+from its time stamps (a variable frame rate is therefore right); `VideoRef.fps` is used where a file or a folder of
+images has none. Coordinates everywhere are pixels of the upright frame: x right, y down.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .errors import ClipError
+from .recordings import VideoRef
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+TRUNCATED_BELOW = 0.9  # of the duration that the header promises
+CORRUPT_ABOVE = 0.1  # share of packets or frames that do not decode cleanly
+SEEK_FROM_S = 2.0  # below it, decoding from the start is as fast
+TIME_SLACK_S = 1e-4
+
+# What may be opened: containers of one file. Play lists and concatenations could name other files or hosts.
+_OPEN = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,avi,matroska,webm,mpeg,mpegts,mpegvideo,asf,ogg,flv,h264,hevc,m4v,mjpeg,gif,mxf,wtv,"
+    "wav,mp3,flac,aac",  # audio formats, so that a sound file is told apart from rubbish
+}
+_MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"))  # mp4/mov, avi, mkv/webm
+_SUBSAMPLING = {  # pixel format -> chroma subsampling (x, y)
+    "yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv422p": (2, 1), "yuvj422p": (2, 1), "yuv444p": (1, 1), "yuvj444p": (1, 1),
+}  # fmt: skip
+_TILE = 32  # regions are rounded up to it, so that their size, and with it the converter's set-up, seldom changes
+
+
+class Frame:
+    """One upright frame. Its pixels are converted to RGB only where somebody looks: see `region`."""
+
+    def __init__(self, index: int, time_s: float, size: tuple[int, int]):
+        self.index = index  # counted from the file's first frame; from the window's where the reader could seek
+        self.time_s = time_s
+        self.height, self.width = size
+
+    def rgb(self) -> np.ndarray:
+        """The whole frame, (H, W, 3) uint8."""
+        raise NotImplementedError
+
+    def region(self, left: float, top: float, right: float, bottom: float) -> tuple[np.ndarray, int, int]:
+        """RGB of at least the part of the frame within these bounds, and the x and y of its first pixel.
+
+        The same bytes as in `rgb()`; bounds are clipped to the frame, and empty where they lie outside of it.
+        """
+        rgb = self.rgb()
+        x0, x1 = _clip(left, right, self.width)
+        y0, y1 = _clip(top, bottom, self.height)
+        return rgb[y0:y1, x0:x1], x0, y0
+
+
+class ImageFrame(Frame):
+    """A frame that is in memory as RGB."""
+
+    def __init__(self, index: int, time_s: float, image: np.ndarray):
+        super().__init__(index, time_s, image.shape[:2])
+        self._image = image
+
+    def rgb(self) -> np.ndarray:
+        return self._image
+
+
+class DecodedFrame(Frame):
+    """A decoder's frame; conversion to RGB of a part of it costs in proportion to that part."""
+
+    def __init__(self, index: int, time_s: float, frame: av.VideoFrame, turns: int, reformatter: VideoReformatter):
+        size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+        super().__init__(index, time_s, size)
+        self._frame, self._turns, self._reformatter = frame, turns, reformatter
+        self._rgb: np.ndarray | None = None
+        self._part: tuple[np.ndarray, int, int] | None = None  # the last region: the crop lies within the mesh's
+
+    def rgb(self) -> np.ndarray:
+        if self._rgb is None:
+            rgb = _to_rgb(self._frame, self._reformatter)
+            self._rgb = np.ascontiguousarray(np.rot90(rgb, self._turns)) if self._turns else rgb
+        return self._rgb
+
+    def region(self, left: float, top: float, right: float, bottom: float) -> tuple[np.ndarray, int, int]:
+        steps = _SUBSAMPLING.get(self._frame.format.name)
+        odd = self.width % 2 or self.height % 2  # the converter then takes another path, with other roundings
+        if steps is None or odd or self._turns or self._rgb is not None:
+            return super().region(left, top, right, bottom)
+        x0, x1 = _clip(left, right, self.width, _TILE)
+        y0, y1 = _clip(top, bottom, self.height, _TILE)
+        if x0 >= x1 or y0 >= y1:
+            return np.empty((0, 0, 3), np.uint8), x0, y0
+        if self._part is not None:
+            image, left0, top0 = self._part
+            if x0 >= left0 and y0 >= top0 and x1 <= left0 + image.shape[1] and y1 <= top0 + image.shape[0]:
+                return image[y0 - top0 : y1 - top0, x0 - left0 : x1 - left0], x0, y0
+        part = av.VideoFrame(x1 - x0, y1 - y0, self._frame.format.name)
+        part.colorspace, part.color_range = self._frame.colorspace, self._frame.color_range
+        for plane, (source, target) in enumerate(zip(self._frame.planes, part.planes, strict=True)):
+            sx, sy = steps if plane else (1, 1)
+            h, w = (y1 - y0) // sy, (x1 - x0) // sx
+            _plane(target)[:h, :w] = _plane(source)[y0 // sy : y0 // sy + h, x0 // sx : x0 // sx + w]
+        self._part = _to_rgb(part, self._reformatter), x0, y0
+        return self._part
+
+
+class Video:
+    """The frames of `ref` within its window; a context manager, iterated once.
+
+    `fps` is 0.0 where it is unknown (a folder of images without VideoRef.fps). After the iteration it is the measured
+    mean rate wherever that differs from the header's. Raises ClipError(stage="video").
+    """
+
+    def __init__(self, ref: VideoRef, may_seek: bool = True):
+        self.ref, self.may_seek = ref, may_seek
+        self.fps = ref.fps if ref.fps and ref.fps > 0 and math.isfinite(ref.fps) else 0.0
+        self._container: av.container.InputContainer | None = None
+        self._images: list[Path] = []
+        if ref.path.is_dir():
+            self._images = _image_files(ref.path)
+        else:
+            self._open_file()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._container is not None:
+            self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        size: tuple[int, int] | None = None
+        for frame in self._decode() if self._container is not None else self._read_images():
+            if size is not None and (frame.height, frame.width) != size:
+                raise ClipError("video", "mixed_sizes", "the frames differ in size: export them with one resolution")
+            size = (frame.height, frame.width)
+            yield frame
+        if size is None:
+            if self.ref.start_s is not None or self.ref.end_s is not None:
+                raise ClipError(
+                    "video", "window_outside", "no frame lies between start_s and end_s: correct the window"
+                )
+            raise ClipError("video", "no_frames", "no frame could be decoded: copy the recording again from its source")
+
+    # ------------------------------------------------------------------ files
+
+    def _open_file(self) -> None:
+        path = self.ref.path
+        if not path.is_file():
+            raise ClipError("video", "missing", "the video file does not exist: restore it or drop the row")
+        if path.stat().st_size == 0:
+            raise ClipError("video", "empty", "the video file has no bytes: copy it again from its source")
+        try:
+            self._container = av.open(f"file:{path}", options=dict(_OPEN))
+        except (av.FFmpegError, OSError, ValueError):
+            with path.open("rb") as file:
+                head = file.read(16)
+            if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
+                fix = "the video file is cut off or damaged: copy it again from its source"
+                raise ClipError("video", "truncated", fix) from None
+            fix = "the file's content is not a video, whatever its name ends in: replace it"
+            raise ClipError("video", "not_a_video", fix) from None
+        cover = av.stream.Disposition.attached_pic
+        streams = [s for s in self._container.streams.video if not s.disposition & cover]
+        if not streams:
+            self._container.close()
+            raise ClipError("video", "no_video_stream", "the file holds sound but no picture: replace it")
+        self._stream = streams[0]
+        self._stream.codec_context.thread_count = 1
+        if not self.fps:
+            self.fps = float(self._stream.average_rate or 0)
+
+    def _decode(self) -> Iterator[Frame]:
+        assert self._container is not None
+        stream, reformatter = self._stream, VideoReformatter()
+        start_s = self.ref.start_s or 0.0
+        end_s = math.inf if self.ref.end_s is None else self.ref.end_s
+        base = float(stream.time_base or 0)
+        origin = (stream.start_time or 0) * base
+        if self.may_seek and start_s > SEEK_FROM_S and base:
+            try:
+                self._container.seek(int((origin + start_s) / base), stream=stream, backward=True)
+            except av.FFmpegError:
+                pass  # no index in this file: decode from its start
+        turns: int | None = None
+        n, first, last, n_bad = 0, math.nan, math.nan, 0
+        for frame, bad in _frames(self._container, stream):
+            n_bad += bad
+            if frame is None:
+                continue
+            turns = round(frame.rotation / 90) % 4 if turns is None else turns
+            time_s = n / self.fps if frame.time is None and self.fps else (frame.time or 0.0) - origin
+            first, last = (time_s if n == 0 else first), time_s
+            n += 1
+            if time_s >= end_s - TIME_SLACK_S:
+                break
+            if time_s >= start_s - TIME_SLACK_S:
+                yield DecodedFrame(n - 1, time_s, frame, turns, reformatter)
+        self._judge(n, first, last, n_bad, end_s)
+
+    def _judge(self, n: int, first: float, last: float, n_bad: int, end_s: float) -> None:
+        """What only shows after decoding: no rate, damage, a file that ends before its header says."""
+        if n_bad > CORRUPT_ABOVE * (n + n_bad):
+            fix = f"{n_bad} of {n + n_bad} pieces of the video are damaged: copy it again from its source"
+            raise ClipError("video", "corrupt", fix)
+        if n > 1 and not last > first:
+            if not (self.ref.fps and self.ref.fps > 0):
+                fix = "the file has no frame rate (0 fps): give fps in the manifest, or export it again"
+                raise ClipError("video", "no_frame_rate", fix)
+            last = first + (n - 1) / self.ref.fps
+        if n > 1:
+            measured = (n - 1) / (last - first)
+            if not self.fps or abs(measured / self.fps - 1) > 0.01:
+                self.fps = measured
+        promised = self._promised()
+        if promised and n and self.fps:
+            until = min(promised, end_s)
+            if last + 1 / self.fps < TRUNCATED_BELOW * until:
+                fix = f"the video ends after {last:.1f} s of {until:.1f} s: copy it again from its source"
+                raise ClipError("video", "truncated", fix)
+
+    def _promised(self) -> float:
+        """Seconds that the header says the pictures last; 0 where it does not."""
+        assert self._container is not None
+        if self._stream.duration and self._stream.time_base:
+            return float(self._stream.duration * self._stream.time_base)
+        if self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / 1e6
+        return 0.0
+
+    # ------------------------------------------------------------------ folders of images
+
+    def _read_images(self) -> Iterator[Frame]:
+        windowed = self.ref.start_s is not None or self.ref.end_s is not None
+        if windowed and not self.fps:
+            fix = "a window in seconds of a folder of images needs their frame rate: give fps in the manifest"
+            raise ClipError("video", "no_frame_rate", fix)
+        end_s = math.inf if self.ref.end_s is None else self.ref.end_s
+        for index, path in enumerate(self._images):
+            time_s = index / self.fps if self.fps else float(index)
+            if time_s >= end_s - TIME_SLACK_S:
+                break
+            if time_s < (self.ref.start_s or 0.0) - TIME_SLACK_S:
+                continue
+            image = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+            if image is None:
+                raise ClipError("video", "bad_frame", f"image {index + 1} of the folder is unreadable: replace it")
+            yield ImageFrame(index, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _frames(container, stream) -> Iterator[tuple[av.VideoFrame | None, int]]:
+    """(frame, 1 if damaged) and (None, 1) for a packet that does not decode; ends quietly where the file does."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            yield None, 1
+            return
+        try:
+            decoded = packet.decode()
+        except av.FFmpegError:
+            yield None, 1
+            continue
+        for frame in decoded:
+            yield frame, int(bool(frame.is_corrupt))
+
+
+def _to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    plane = reformatter.reformat(frame, format="rgb24").planes[0]
+    return _plane(plane)[:, : 3 * plane.width].reshape(plane.height, plane.width, 3)
+
+
+def _plane(plane) -> np.ndarray:
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+
+
+def _clip(low: float, high: float, size: int, tile: int = 1) -> tuple[int, int]:
+    """Integer bounds within 0..size that contain low..high, their ends multiples of `tile` or `size`."""
+    start = max(0, math.floor(low / tile) * tile)
+    end = min(size, math.ceil(high / tile) * tile)
+    return start, max(start, end)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Images of a folder in natural order: img_2 before img_10."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    if not files:
+        raise ClipError("video", "empty", "the folder holds no images (png, jpg, bmp, tif, webp): fill it")
+
+    def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+        parts = re.split(r"(\d+)", path.name)
+        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
+
+    return sorted(files, key=natural)
