@@ -54,12 +54,12 @@ def fold_subject(fold: Fold) -> str:
 
 def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
     rows = [row for fold in folds for row in fold["predictions"]]
-    prob = np.array([row["prob"] for row in rows], dtype=float).reshape(len(rows), -1)
-    if rows and prob.shape[1] != n_classes:
-        raise ValueError(f"the ledger holds {prob.shape[1]} probabilities a clip, the task has {n_classes} classes")
+    if wrong := {len(row["prob"]) for row in rows} - {n_classes}:
+        raise ValueError(f"the ledger holds {sorted(wrong)} probabilities a clip, the task has {n_classes} classes")
+    prob = np.array([row["prob"] for row in rows], dtype=float).reshape(len(rows), n_classes)
     return Clips(np.array([row["y_true"] for row in rows], dtype=int),
                  np.array([row["y_pred"] for row in rows], dtype=int),
-                 prob if rows else np.empty((0, n_classes)), np.array([row["subject"] for row in rows], dtype=object))
+                 prob, np.array([row["subject"] for row in rows], dtype=object))
 
 
 def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:

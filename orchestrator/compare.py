@@ -1,0 +1,49 @@
+"""Compare finished runs, paired by person: `python -m orchestrator.compare RUN_A RUN_B ... [--out FILE]`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from orchestrator import cli
+from orchestrator.comparison import Comparison, as_json, as_markdown, compare, print_comparison
+from orchestrator.errors import EXIT_DONE, UserError
+from orchestrator.storage import write_json, write_text
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestrator.compare",
+        description="Compare finished runs on the same people: sign-flip and Wilcoxon tests, Holm, effect size, and "
+                    "the smallest gap these people could have shown. Prints a table; writes nothing without --out.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run.dir of a finished run; two or more")
+    parser.add_argument("--dataset", metavar="NAME", help="refuse runs on any other data set")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the comparison to FILE.json or FILE.md")
+    parser.add_argument("--dry-run", action="store_true", help="print, and write nothing even with --out")
+    return parser.parse_args(argv)
+
+
+def write(found: Comparison, out: Path) -> None:
+    if out.suffix == ".json":
+        write_json(out, as_json(found))
+    else:
+        write_text(out, as_markdown(found))
+
+
+def main(argv: list[str] | None = None) -> int:
+    asked = parse(argv)
+    if asked.out is not None and asked.out.suffix not in (".json", ".md"):
+        raise UserError(f"--out {asked.out} has to end in .json or .md.")
+    found = compare(asked.runs)
+    dataset = found.runs[0].summary["dataset"]
+    if asked.dataset not in (None, dataset):
+        raise UserError(f"These runs are on the data set {dataset}, not {asked.dataset}: leave --dataset out, or give "
+                        "other runs.")
+    print_comparison(found)
+    if asked.out is not None and not asked.dry_run:
+        write(found, asked.out)
+        print(f"comparison: {asked.out}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

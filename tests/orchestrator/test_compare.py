@@ -1,0 +1,114 @@
+"""python -m orchestrator.compare: what it refuses, what it says, what it writes."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from made_runs import made_run
+
+from orchestrator import cli, compare
+from orchestrator.comparison import compare as compare_runs
+from orchestrator.comparison import optimism, read_run
+from orchestrator.errors import UserError
+from orchestrator.summary import write_run_files
+
+
+def write(tmp_path, name, drop=0, **more):
+    run, folds = made_run(**more)
+    write_run_files(tmp_path / name, run, folds[drop:])
+    return tmp_path / name
+
+
+def test_pairs_by_person(tmp_path):
+    a, b = write(tmp_path, "a", n_people=10, seeds=(0, 1)), write(tmp_path, "b", n_people=10, seeds=(0, 1), skill=0.4)
+    found = compare_runs([a, b])
+    pair = found.pairs[0]
+    d = [read_run(a).by_person[p] - read_run(b).by_person[p] for p in read_run(a).by_person]
+    assert pair.n_people == 10 and pair.n_left_out == 0 and pair.sign_flip == "exact"
+    assert pair.gap == pytest.approx(np.mean(d)) == pytest.approx(pair.mean_a - pair.mean_b)
+    assert pair.better + pair.equal + pair.worse == 10 and pair.better > pair.worse
+    assert pair.dz == pytest.approx(np.mean(d) / np.std(d, ddof=1))
+    assert pair.p_sign_flip < 0.01 and pair.p_holm == pair.p_sign_flip
+    assert found.runs[0].variance().n_seeds == 2 and not found.warnings
+
+
+def test_holm_over_all_pairs(tmp_path):
+    paths = [write(tmp_path, name, skill=skill) for name, skill in (("a", 1.6), ("b", 1.5), ("c", 0.1))]
+    pairs = compare_runs(paths).pairs
+    plain = sorted(pair.p_sign_flip for pair in pairs)
+    assert min(pair.p_holm for pair in pairs) == pytest.approx(3 * plain[0])
+
+
+def test_a_run_against_itself_differs_by_nothing(tmp_path):
+    a = write(tmp_path, "a")
+    pair = compare_runs([a, a]).pairs[0]
+    assert pair.gap == 0 and pair.p_sign_flip == pair.p_wilcoxon == 1 and pair.dz is None and pair.equal == 8
+
+
+@pytest.mark.parametrize("what, words", [({"key_fingerprint": "0ther"}, "pseudonym key"), ({"task": "five"}, "task"),
+                                         ({"dataset": "biovid_a"}, "data set")])
+def test_different_questions_are_refused(tmp_path, what, words, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", **what)
+    assert cli.run(compare.main, [str(a), str(b)]) == 2
+    out, err = capsys.readouterr()
+    assert words in err and err.count("\n") == 1 and out == ""
+
+
+def test_other_people_are_refused(tmp_path):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", drop=7)
+    with pytest.raises(UserError, match="share fewer than 2"):
+        compare_runs([a, b])
+
+
+def test_what_differs_is_said(tmp_path):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", drop=2, leaky=True, protocol="as_paper", skill=3.0)
+    run, folds = made_run()
+    folds[5]["predictions"].pop()
+    write_run_files(tmp_path / "c", run, folds)
+    text = " ".join(compare_runs([a, b]).warnings)
+    assert "differ in protocol: clean and as_paper" in text and "2 are left out" in text and "leaky on purpose" in text
+    assert compare_runs([a, b]).pairs[0].n_people == 6 and compare_runs([a, b]).pairs[0].n_left_out == 2
+    assert "different clips of 1 people" in " ".join(compare_runs([a, tmp_path / "c"]).warnings)
+    assert optimism(a, b).gap > 0
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda p: (p / "summary.json").unlink(), "not a finished run"),
+    (lambda p: (p / "summary.json").write_text("{"), "not a finished run"),
+    (lambda p: (p / "predictions.parquet").unlink(), "not a finished run"),
+    (lambda p: (p / "predictions.parquet").write_bytes(b"PAR1 no"), "cannot be read"),
+    (lambda p: os.replace(p.parent / "other" / "predictions.parquet", p / "predictions.parquet"), "do not belong")])
+def test_a_broken_run_is_one_sentence_and_exit_2(tmp_path, spoil, words, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b")
+    write(tmp_path, "other", skill=0.2)
+    spoil(b)
+    assert cli.run(compare.main, [str(a), str(b)]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
+
+
+def test_missing_folder_one_run_and_a_run_without_folds(tmp_path, capsys):
+    a = write(tmp_path, "a")
+    assert cli.run(compare.main, [str(a), str(tmp_path / "nowhere")]) == 2
+    assert cli.run(compare.main, [str(a)]) == 2
+    assert cli.run(compare.main, []) == 2
+    empty = write(tmp_path, "empty", drop=8)
+    assert cli.run(compare.main, [str(a), str(empty)]) == 2
+    err = capsys.readouterr().err
+    assert "no folder" in err and "at least two" in err and "no predictions" in err
+
+
+def test_writes_nothing_unless_asked(tmp_path, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", skill=0.3)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.run(compare.main, [str(a), str(b)]) == 0
+    assert cli.run(compare.main, [str(a), str(b), "--out", str(tmp_path / "x.json"), "--dry-run"]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert cli.run(compare.main, [str(a), str(b), "--out", str(tmp_path / "x.json")]) == 0
+    assert cli.run(compare.main, [str(a), str(b), "--out", str(tmp_path / "x.md")]) == 0
+    pair = json.loads((tmp_path / "x.json").read_text())["pairs"][0]
+    assert pair["gap"] > 0 and f"{100 * pair['gap']:+.1f}" in (tmp_path / "x.md").read_text()
+    assert f"{100 * pair['gap']:+.1f}" in capsys.readouterr().out
+    assert cli.run(compare.main, [str(a), str(b), "--out", str(tmp_path / "x.csv")]) == 2
+    assert cli.run(compare.main, [str(a), str(b), "--dataset", "watch"]) == 2

@@ -1,0 +1,187 @@
+"""The files of a run, held to the contract's names, orders and definitions."""
+
+import copy
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from made_runs import made_run
+from rich.console import Console
+from scipy import stats
+from sklearn import metrics
+
+from orchestrator.people import clips_of, people_of, seed_table
+from orchestrator.summary import build_summary, print_table, stamps, write_run_files
+
+FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
+n_failed accuracy_mean accuracy_std accuracy_ci95 accuracy_ci95_bootstrap macro_f1_mean macro_f1_pooled chance
+chance_uniform seeds wall_s versions git_commit dirty key_fingerprint folds""".split()
+FOLD_FIELDS = """fold seed subject n_test n_quarantined accuracy accuracy_with_quarantined macro_f1 epochs
+train_subjects val_subjects scaler_sha256 encoder_sha256 weights_sha256""".split()
+
+
+def test_exactly_the_fields_of_the_contract():
+    summary = build_summary(*made_run())
+    assert set(summary) == set(FIELDS)
+    assert all(set(fold) == set(FOLD_FIELDS) for fold in summary["folds"])
+    json.dumps(summary, allow_nan=False)
+
+
+def test_seeds_are_averaged_within_a_person_before_people_are():
+    run, folds = made_run(n_people=9, seeds=(0, 1, 2))
+    folds = [fold for fold in folds if not (fold["fold"] == 4 and fold["seed"] > 0)]  # two seeds of one person failed
+    summary = build_summary(run, folds)
+    by_person = {}
+    for fold in summary["folds"]:
+        by_person.setdefault(fold["subject"], []).append(fold["accuracy"])
+    means = [np.mean(values) for values in by_person.values()]
+    assert summary["accuracy_mean"] == pytest.approx(np.mean(means))
+    assert summary["accuracy_mean"] != pytest.approx(np.mean([fold["accuracy"] for fold in summary["folds"]]))
+    assert summary["accuracy_std"] == pytest.approx(np.std(means, ddof=1))
+    t = stats.t.interval(0.95, len(means) - 1, loc=np.mean(means), scale=stats.sem(means))
+    assert summary["accuracy_ci95"] == pytest.approx([max(t[0], 0), min(t[1], 1)])
+    assert summary["n_folds"] == 25 and summary["n_planned"] == 27
+
+
+def test_thirty_people_or_more_get_the_bootstrap_and_intervals_stay_within_0_and_1():
+    many = build_summary(*made_run(n_people=30))
+    assert many["accuracy_ci95"] == many["accuracy_ci95_bootstrap"]
+    few = build_summary(*made_run(n_people=3, skill=2.0))
+    assert few["accuracy_ci95"] != few["accuracy_ci95_bootstrap"]
+    assert few["accuracy_ci95"][1] == 1.0
+
+
+def test_macro_f1_and_pooled_equal_scikit_learn():
+    run, folds = made_run(classes=("a", "b", "c"), n_clips=15)
+    summary, clips = build_summary(run, folds), clips_of(folds, 3)
+    assert summary["macro_f1_pooled"] == pytest.approx(metrics.f1_score(clips.y_true, clips.y_pred, average="macro"))
+    each = [metrics.f1_score([r["y_true"] for r in f["predictions"]], [r["y_pred"] for r in f["predictions"]],
+                             average="macro") for f in folds]
+    assert summary["macro_f1_mean"] == pytest.approx(np.mean(each))
+    assert summary["chance_uniform"] == pytest.approx(1 / 3)
+
+
+def test_chance_answers_the_training_majority_of_each_fold():
+    run, folds = made_run(n_people=2, n_clips=4)
+    folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
+    del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
+    assert build_summary(run, folds)["chance"] == pytest.approx((2 / 4 + 2 / 3) / 2)
+    counts = {fold["fold"]: fold.pop("train_label_counts") for fold in folds}
+    assert build_summary(run | {"train_label_counts": counts}, folds)["chance"] == pytest.approx((2 / 4 + 2 / 3) / 2)
+    with pytest.raises(KeyError):
+        build_summary(run, folds)
+
+
+def test_lost_clips_count_as_wrong_in_the_second_accuracy():
+    summary = build_summary(*made_run())
+    fold = summary["folds"][1]
+    assert (fold["n_test"], fold["n_quarantined"]) == (16, 2)
+    assert fold["accuracy_with_quarantined"] == pytest.approx(fold["accuracy"] * 16 / 18)
+    other = summary["folds"][0]
+    assert other["accuracy_with_quarantined"] == other["accuracy"]
+
+
+def test_a_fold_whose_clips_are_all_lost_is_undefined_not_zero():
+    run, folds = made_run()
+    folds[2] = folds[2] | {"predictions": [], "n_test": 0, "n_quarantined": 16}
+    summary = build_summary(run, folds)
+    assert summary["folds"][2]["accuracy"] is None and summary["folds"][2]["accuracy_with_quarantined"] == 0
+    assert summary["accuracy_mean"] == pytest.approx(
+        np.mean([fold["accuracy"] for fold in summary["folds"] if fold["accuracy"] is not None]))
+
+
+def test_reported_accuracies_in_the_ledger_are_not_believed():
+    run, folds = made_run()
+    lying = [fold | {"accuracy": 1.0, "n_test": 999} for fold in folds]
+    assert build_summary(run, lying) == build_summary(run, folds)
+
+
+def test_no_finished_fold_is_a_summary_without_numbers(tmp_path):
+    run, _ = made_run()
+    summary = write_run_files(tmp_path, run | {"n_failed": 8}, [])
+    assert summary["accuracy_mean"] is None and summary["accuracy_ci95"] is None and summary["chance"] is None
+    assert summary["n_folds"] == 0 and pq.read_table(tmp_path / "predictions.parquet").num_rows == 0
+    assert print_text(summary).rstrip().endswith("on 0 of 8 folds")
+
+
+def test_folds_of_several_people_still_weigh_people_equally():
+    run, folds = made_run(n_people=4)
+    pair = {**folds[0], "subject": None, "subjects": [folds[0]["subject"], folds[1]["subject"]],
+            "predictions": folds[0]["predictions"] + folds[1]["predictions"][:4]}
+    summary = build_summary(run, [pair, folds[2], folds[3]])
+    assert summary["folds"][0]["subject"] == f"{folds[0]['subject']}+{folds[1]['subject']}"
+    people = people_of([pair, folds[2], folds[3]], 2)
+    assert len(people) == 4 and seed_table(people).shape == (4, 1)
+    assert summary["accuracy_mean"] == pytest.approx(np.mean([p.mean("accuracy") for p in people]))
+
+
+def test_predictions_are_sorted_by_seed_fold_sample(tmp_path):
+    run, folds = made_run(n_people=12, seeds=(1, 0))
+    for fold in folds:
+        fold["predictions"].reverse()
+    write_run_files(tmp_path, run, folds[::-1])
+    table = pq.read_table(tmp_path / "predictions.parquet")
+    assert table.column_names == ["fold", "seed", "sample", "subject", "y_true", "y_pred", "prob_0", "prob_1"]
+    keys = [(row["seed"], row["fold"], row["sample"]) for row in table.to_pylist()]
+    assert keys == sorted(keys) and len(keys) == 12 * 2 * 16
+
+
+def test_same_folds_same_bytes_whatever_their_order_and_times(tmp_path):
+    run, folds = made_run()
+    write_run_files(tmp_path / "a", run, folds)
+    other = copy.deepcopy(folds)[::-1]
+    for fold in other:
+        fold["wall_s"], fold["peak_memory_mb"] = 99.0, 1.0
+        fold["predictions"].reverse()
+    write_run_files(tmp_path / "b", run, other)
+    for name in ("predictions.parquet", "summary.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+    changed = copy.deepcopy(folds)
+    changed[0]["predictions"][0]["prob"][0] += 1e-12
+    write_run_files(tmp_path / "c", run, changed)
+    a, c = (tmp_path / name / "predictions.parquet" for name in "ac")
+    assert a.read_bytes() != c.read_bytes()
+
+
+def test_folds_table_has_every_score_and_the_cost(tmp_path):
+    run, folds = made_run()
+    one_class = [row for row in folds[3]["predictions"] if row["y_true"] == 0]
+    folds[3] = folds[3] | {"predictions": one_class, "warnings": ["no clip of PA4"]}
+    write_run_files(tmp_path, run, folds)
+    rows = pq.read_table(tmp_path / "folds.parquet").to_pylist()
+    assert [row["auroc"] is None for row in rows] == [i == 3 for i in range(8)]
+    assert rows[3]["warnings"] == ["no clip of PA4"] and rows[0]["wall_s"] == 1.5 and rows[0]["test_openings"] == 1
+    assert {"balanced_accuracy", "macro_precision", "macro_recall", "brier"} <= set(rows[0])
+
+
+def test_wrong_number_of_probabilities_is_a_defect_not_a_result():
+    run, folds = made_run(classes=("a", "b", "c"), n_clips=15)
+    with pytest.raises(ValueError, match="probabilities a clip"):
+        build_summary(run | {"class_names": ["a", "b"]}, folds)
+
+
+def print_text(summary, **more):
+    console = Console(file=io.StringIO(), width=100)
+    print_table(summary, console=console, **more)
+    return console.file.getvalue()
+
+
+def test_the_last_lines_are_table_mean_and_report():
+    summary = build_summary(*made_run())
+    lines = print_text(summary, report="out/[x]/report.html").rstrip().splitlines()
+    assert lines[-1] == "report: out/[x]/report.html"
+    mean, std = 100 * summary["accuracy_mean"], 100 * summary["accuracy_std"]
+    assert lines[-2].startswith(f"accuracy {mean:.1f} ± {std:.1f} % (mean ± std over 8 people, 95 % CI")
+    assert "└" in lines[-3] and "folds" not in lines[-2]
+
+
+def test_stamps_and_failures_are_loud():
+    run, folds = made_run(leaky=True, unproven=True, partial=True)
+    summary = build_summary(run, folds[:7])
+    assert [word for word, _ in stamps(summary)] == ["LEAKY", "UNPROVEN", "PARTIAL"]
+    text = print_text(summary, failed=[{"fold": 7, "seed": 0, "reason": "out of memory [3 times]"}])
+    assert "*** LEAKY ***" in text and "*** UNPROVEN ***" in text and "*** PARTIAL ***" in text
+    assert "fold 7 seed 0 failed: out of memory [3 times]" in text and "on 7 of 8 folds" in text
+    assert "***" not in print_text(build_summary(*made_run()))
