@@ -15,7 +15,8 @@ KEEP_BYTES = 512 << 20  # rows that fit in this as float32 are read and converte
 class Batches:
     """Gathers rows for model.needs (plus "keep" where it exists): `take(positions)` -> (batch, rows).
 
-    A model with a `pool` (models.token_pool) has its tokens pooled as they are read.
+    A model with a `pool` (models.token_pool) has its tokens pooled as they are read. "video" is stored as frames
+    (n, T, H, W, 3) uint8 and read as (B, 3, T, H, W) in [0, 1]; a float array is taken as (n, 3, T, H, W).
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Batches:
 
     def _read(self, name: str, rows: np.ndarray) -> Tensor:
         values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][rows]))
+        if name == "video" and values.dtype == torch.uint8:
+            values = values.permute(0, 4, 1, 2, 3).to(self.device, torch.float32) / 255
         values = values.to(self.device) if name == "keep" else values.to(self.device, torch.float32)
         return self.pool(values) if name == "tokens" and self.pool is not None else values
 

@@ -140,7 +140,7 @@ def build_dcan(widths: list[int], lengths: list[int], n_classes: int, options: d
     if options.get("fusion") == "released":
         known = {k: v for k, v in options.items() if k in ("layers", "compress", "dropout", "regressor")}
         return ReleasedDCAN(video_dim, signal_dim, n_classes, video_tokens, signal_tokens, **known)
-    tokens = {"video_tokens": video_tokens, "signal_tokens": signal_tokens}
+    tokens: dict[str, Any] = {"video_tokens": video_tokens, "signal_tokens": signal_tokens}
     return DCAN(video_dim, signal_dim, n_classes, **options, **tokens)
 
 

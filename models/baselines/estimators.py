@@ -1,0 +1,197 @@
+"""scikit-learn behind one fit / predict_proba interface: random forest, RBF SVM, ridge, and the one-number control.
+
+Shapes: n samples, K classes, L samples, C channels.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from models.baselines.window_statistics import window_statistics
+from models.errors import ModelError
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Estimator:
+    """fit(arrays, labels, rows) on the named rows, predict_proba(arrays, rows) -> (len(rows), K) float64.
+
+    Statistics of a row come from that row alone; what is learnt (scales, trees, vectors) from the fitted rows alone.
+    A class without a training sample gets probability 0.
+    """
+
+    needs: frozenset[str] = frozenset({"signals"})
+
+    def __init__(self, n_classes: int, seed: int = 0):
+        self.n_classes, self.seed = n_classes, seed
+        self.classes = np.zeros(0, dtype=np.int64)
+
+    def features(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+        return window_statistics(arrays["signals"][rows])
+
+    def fit(self, arrays: Arrays, labels: np.ndarray, rows: np.ndarray) -> "Estimator":
+        target = np.asarray(labels)[rows].astype(np.int64)
+        if target.size == 0 or target.min() < 0 or target.max() >= self.n_classes:
+            raise ValueError(f"labels must be 0..{self.n_classes - 1} and there must be some")
+        self.classes = np.unique(target)
+        if len(self.classes) > 1:
+            self._fit(self.features(arrays, rows), target)
+        return self
+
+    def predict_proba(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+        if not len(self.classes):
+            raise ValueError("fit first")
+        found = np.zeros((len(rows), self.n_classes))
+        one_class = len(self.classes) == 1
+        found[:, self.classes] = 1.0 if one_class else self._proba(self.features(arrays, rows))
+        return found
+
+    def fitted(self) -> dict[str, np.ndarray]:
+        """What was learnt, by name: the arrays that weights_sha256 covers."""
+        return {"classes": self.classes, **(self._fitted() if len(self.classes) > 1 else {})}
+
+    def weights_sha256(self) -> str:
+        digest = hashlib.sha256()
+        for name, values in sorted(self.fitted().items()):
+            values = np.ascontiguousarray(values)
+            digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+            digest.update(values.tobytes())
+        return digest.hexdigest()
+
+    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def _proba(self, x: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _fitted(self) -> dict[str, np.ndarray]:
+        raise NotImplementedError
+
+
+def tree_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
+    names = ("children_left", "children_right", "feature", "threshold", "value")
+    return {f"{prefix}.{name}": getattr(tree, name) for name in names}
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    shifted = np.exp(x - x.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+class RandomForest(Estimator):
+    def __init__(self, n_classes: int, seed: int = 0, trees: int = 300, min_leaf: int = 1, **_: Any):
+        super().__init__(n_classes, seed)
+        self.model = RandomForestClassifier(trees, min_samples_leaf=min_leaf, random_state=seed, n_jobs=1)
+
+    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+        self.model.fit(x, target)
+
+    def _proba(self, x: np.ndarray) -> np.ndarray:
+        return self.model.predict_proba(x)
+
+    def _fitted(self) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for i, tree in enumerate(self.model.estimators_):
+            found.update(tree_arrays(tree.tree_, f"tree{i:05d}"))
+        return found
+
+
+class Scaled(Estimator):
+    """Features standardised with the fitted rows' mean and deviation."""
+
+    def __init__(self, n_classes: int, seed: int = 0):
+        super().__init__(n_classes, seed)
+        self.scaler = StandardScaler()
+
+    def _scaler_arrays(self) -> dict[str, np.ndarray]:
+        return {"scaler.mean": self.scaler.mean_, "scaler.scale": self.scaler.scale_}
+
+
+class GaussianSVM(Scaled):
+    """RBF SVM. Its probabilities are the softmax of the one-against-rest margins: ordered like them, not calibrated."""
+
+    def __init__(self, n_classes: int, seed: int = 0, c: float = 1.0, gamma: str | float = "scale", **_: Any):
+        super().__init__(n_classes, seed)
+        self.model = SVC(C=c, gamma=gamma, decision_function_shape="ovr", random_state=seed)
+
+    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+        self.model.fit(self.scaler.fit_transform(x), target)
+
+    def _proba(self, x: np.ndarray) -> np.ndarray:
+        margin = self.model.decision_function(self.scaler.transform(x))
+        return softmax(np.stack([-margin, margin], 1) if margin.ndim == 1 else margin)
+
+    def _fitted(self) -> dict[str, np.ndarray]:
+        names = ("support_vectors_", "dual_coef_", "intercept_")
+        return {**self._scaler_arrays(), **{name: np.asarray(getattr(self.model, name)) for name in names}}
+
+
+class RidgeLeastSquares(Scaled):
+    """Least squares on one-hot labels. Probabilities are the softmax of the fitted values: ordered, not calibrated."""
+
+    def __init__(self, n_classes: int, seed: int = 0, alpha: float = 1.0, **_: Any):
+        super().__init__(n_classes, seed)
+        self.model = Ridge(alpha=alpha)
+
+    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+        self.model.fit(self.scaler.fit_transform(x), (target[:, None] == self.classes).astype(np.float64))
+
+    def _proba(self, x: np.ndarray) -> np.ndarray:
+        return softmax(self.model.predict(self.scaler.transform(x)))
+
+    def _fitted(self) -> dict[str, np.ndarray]:
+        return {**self._scaler_arrays(), "coef": self.model.coef_, "intercept": self.model.intercept_}
+
+
+class OneNumber(Estimator):
+    """The control: one number a sample, cut by a small decision tree. If it scores well, the number tells the class.
+
+    feature "gsr_peak": position (0..1) of the maximum of signal channel `channel`; any other name is read from
+    arrays[feature] (n,), e.g. "clip_length" or "n_keyframes".
+    """
+
+    def __init__(
+        self, n_classes: int, seed: int = 0, feature: str = "gsr_peak", channel: int = 0, leaves: int = 8, **_: Any
+    ):
+        super().__init__(n_classes, seed)
+        self.feature, self.channel, self.leaves = feature, channel, leaves
+        self.needs = frozenset({"signals" if feature == "gsr_peak" else feature})
+        self.model = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=seed)
+
+    def features(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+        if self.feature != "gsr_peak":
+            return np.asarray(arrays[self.feature])[rows].astype(np.float64).reshape(len(rows), 1)
+        channel_nL = arrays["signals"][rows][:, :, self.channel]
+        return (channel_nL.argmax(1) / max(channel_nL.shape[1] - 1, 1)).reshape(-1, 1)
+
+    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+        self.model.set_params(min_samples_leaf=max(1, min(20, len(x) // 20)))
+        self.model.fit(x, target)
+
+    def _proba(self, x: np.ndarray) -> np.ndarray:
+        return self.model.predict_proba(x)
+
+    def _fitted(self) -> dict[str, np.ndarray]:
+        return tree_arrays(self.model.tree_, "tree")
+
+
+ESTIMATORS: dict[str, type[Estimator]] = {
+    "random_forest": RandomForest,
+    "svm": GaussianSVM,
+    "ridge": RidgeLeastSquares,
+    "one_number": OneNumber,
+}
+
+
+def build_estimator(name: str, n_classes: int, seed: int = 0, **options: Any) -> Estimator:
+    """The estimator called `name`; `seed` fixes its random choices. Raises ModelError on an unknown name."""
+    if name not in ESTIMATORS:
+        raise ModelError(f"no estimator is called {name!r}: choose one of {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name](n_classes, seed, **options)
