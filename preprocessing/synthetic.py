@@ -1,0 +1,239 @@
+"""The synthetic cohort: invented people in exactly BioVid's layout, so that the road is real without a licence.
+
+    python -m preprocessing.synthetic --out DIR --part A --subjects 8 --clips-per-level 8 --effect 1 --seed 0
+
+<out>/starting_point/samples.csv, biosignals_raw/, biosignals_filtered/ and video/, then SYNTHETIC.json (expected
+counts, parameters, hash of all files), written last. The tree appears at once or not at all.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from preprocessing.errors import InputError
+from preprocessing.synthetic_acting import act
+from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
+from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
+
+VERSION = 1
+MARK = "SYNTHETIC.json"
+_STIMULUS, _SIGNALS, _VIDEO = range(3)
+_CHUNK = 8  # clips a worker makes before it reports
+
+
+def generate(
+    out: Path | str,
+    part: str = "A",
+    subjects: int = 8,
+    clips_per_level: int = 8,
+    effect: float = 1.0,
+    seed: int = 0,
+    levels: Sequence[str] = LEVELS,
+    size: tuple[int, int] = (640, 480),
+    jobs: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    videos: bool = True,
+) -> Path:
+    """Write the cohort to `out` and return it; a complete tree with the same parameters is left alone.
+
+    effect: 0 = no class differs from another, 1 = default. levels: subset of BL1, PA1..PA4. size: (width, height).
+    jobs: processes, default one a core; the bytes do not depend on it. on_progress(clips done, clips in all).
+    videos=False leaves the videos out. InputError: impossible parameters, or `out` holds something else.
+    """
+    out = Path(out)
+    parameters = {
+        "part": part, "subjects": subjects, "clips_per_level": clips_per_level, "effect": float(effect), "seed": seed,
+        "levels": [level for level in LEVELS if level in levels], "size": list(size), "videos": videos,
+    }  # fmt: skip
+    _check(parameters, levels)
+    if out.exists() and _is_complete(out, parameters):
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = out.parent / f".{out.name}.partial-{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        _write(work, parameters, jobs, on_progress)
+        if out.exists():
+            _remove_old(out, work)
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return out
+
+
+def _check(parameters: dict[str, Any], levels: Sequence[str]) -> None:
+    unknown = [level for level in levels if level not in LEVELS]
+    width, height = parameters["size"]
+    problem = None
+    if parameters["part"] not in ("A", "B"):
+        problem = f"part is {parameters['part']!r}; use A or B"
+    elif unknown or not levels:
+        problem = f"levels {unknown or 'none'}; choose from {', '.join(LEVELS)}"
+    elif not 1 <= parameters["subjects"] <= 999:
+        problem = f"subjects is {parameters['subjects']}; use 1 to 999"
+    elif not 1 <= parameters["clips_per_level"] <= 200:
+        problem = f"clips_per_level is {parameters['clips_per_level']}; use 1 to 200"
+    elif not 0 <= parameters["effect"] <= 10:
+        problem = f"effect is {parameters['effect']}; use 0 (no difference) to 10"
+    elif parameters["seed"] < 0:
+        problem = f"seed is {parameters['seed']}; use 0 or more"
+    elif min(width, height) < 64 or max(width, height) > 4096 or width % 4 or height % 4:
+        problem = f"size is {width}x{height}; both sides must be multiples of 4 between 64 and 4096"
+    if problem:
+        raise InputError(f"synthetic cohort: {problem}.")
+
+
+def _is_complete(out: Path, parameters: dict[str, Any]) -> bool:
+    """Whether `out` already is this cohort. Refuses a folder that is not ours or holds another cohort."""
+    try:
+        mark = json.loads((out / MARK).read_text(encoding="utf-8"))
+        same, digest = mark["parameters"] == parameters, mark["listing_sha256"]
+    except FileNotFoundError:
+        if out.is_dir() and not any(out.iterdir()):
+            return False
+        raise InputError(f"{out} is no synthetic cohort ({MARK} is missing): choose another --out.") from None
+    except (ValueError, KeyError, TypeError, NotADirectoryError):
+        raise InputError(f"{out / MARK} is damaged: delete {out} and run again.") from None
+    if not same or mark.get("generator") != VERSION:
+        raise InputError(f"{out} holds a synthetic cohort with other parameters: choose another --out or delete it.")
+    return digest == listing_sha256(out)
+
+
+def _remove_old(out: Path, work: Path) -> None:
+    """Set a damaged cohort (or an empty folder) aside before the new one takes its place."""
+    aside = work.with_name(work.name + "-old")
+    out.rename(aside)
+    shutil.rmtree(aside)
+
+
+def listing_sha256(root: Path) -> str:
+    """Hash of every file's relative path, size and content, in path order; SYNTHETIC.json itself excepted."""
+    lines = []
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != MARK):
+        data = path.read_bytes()
+        lines.append(f"{path.relative_to(root).as_posix()}\t{len(data)}\t{hashlib.sha256(data).hexdigest()}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _write(
+    work: Path, parameters: dict[str, Any], jobs: int | None, on_progress: Callable[[int, int], None] | None
+) -> None:
+    people = draw_people(parameters["subjects"], parameters["seed"])
+    levels, n = parameters["levels"], parameters["clips_per_level"]
+    sessions = [session(person, n, parameters["effect"], levels) for person in people]
+    for folder in ("biosignals_raw", "biosignals_filtered") + (("video",) if parameters["videos"] else ()):
+        for person in people:
+            (work / folder / person.raw_id).mkdir(parents=True)
+    _write_samples(work / "starting_point" / "samples.csv", sessions)
+    tasks = [
+        (work, clips[i : i + _CHUNK], parameters["part"] == "B", tuple(parameters["size"]), parameters["videos"])
+        for clips in sessions
+        for i in range(0, len(clips), _CHUNK)
+    ]
+    done, total = 0, sum(map(len, sessions))
+    for made in _run(tasks, jobs):
+        done += made
+        if on_progress:
+            on_progress(done, total)
+    mark = {
+        "synthetic": True,
+        "generator": VERSION,
+        "expected": {"subjects": len(people), "clips": total, "clips_per_subject": n * len(levels)},
+        "parameters": parameters,
+        "listing_sha256": listing_sha256(work),
+    }
+    with open(work / MARK, "w", encoding="utf-8") as file:
+        file.write(json.dumps(mark, indent=1, sort_keys=True) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_samples(path: Path, sessions: list[list[Clip]]) -> None:
+    """samples.csv in the order in which things happened: a row's place says nothing about its level."""
+    path.parent.mkdir(parents=True)
+    rows = ["subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"]
+    sample = 0
+    for clips in sessions:
+        for clip in clips:
+            sample += 1
+            who = f"{clip.person.index + 1}\t{clip.person.raw_id}"
+            rows.append(f"{who}\t{LEVELS.index(clip.level)}\t{clip.level}\t{sample}\t{clip.name}")
+    path.write_text("\n".join(rows) + "\n", encoding="ascii")
+
+
+def _run(tasks: list[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
+    jobs = min(jobs or len(os.sched_getaffinity(0)), len(tasks))
+    if jobs <= 1:
+        yield from map(_make_chunk, tasks)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(_make_chunk, tasks)
+
+
+def _make_chunk(task: tuple[Path, list[Clip], bool, tuple[int, int], bool]) -> int:
+    work, clips, facial, size, videos = task
+    for clip in clips:
+        make_clip(work, clip, facial, size, videos)
+    return len(clips)
+
+
+def make_clip(root: Path, clip: Clip, facial: bool, size: tuple[int, int], videos: bool) -> None:
+    """The files of one clip. Only `clip.intensity` tells what kind of clip it is."""
+    stimulus = draw_stimulus(clip.intensity, clip.stream(_STIMULUS))
+    raw, filtered = make_signals(clip.person, stimulus, facial, clip.stream(_SIGNALS))
+    for folder, columns in (("biosignals_raw", raw), ("biosignals_filtered", filtered)):
+        write_table(root / folder / clip.person.raw_id / f"{clip.name}_bio.csv", columns)
+    if videos:
+        from preprocessing.synthetic_video import write_video  # imports OpenCV, PyAV and scikit-image
+
+        rng = clip.stream(_VIDEO)
+        tracks = act(clip.person, stimulus, int(rng.integers(137, 139)), rng)
+        write_video(root / "video" / clip.person.raw_id / f"{clip.name}.mp4", clip.person, tracks, size, rng)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 640x480")
+    return int(width), int(height)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m preprocessing.synthetic", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--part", default="A", choices=("A", "B"))
+    parser.add_argument("--subjects", type=int, default=8)
+    parser.add_argument("--clips-per-level", type=int, default=8)
+    parser.add_argument("--effect", type=float, default=1.0, help="0: the classes do not differ; 1: default")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--levels", default=",".join(LEVELS), help="such as BL1,PA4")
+    parser.add_argument("--size", type=_size, default=(640, 480), metavar="WIDTHxHEIGHT")
+    parser.add_argument("--jobs", type=int, default=None)
+    options = parser.parse_args(argv)
+    show = sys.stderr.isatty()
+
+    def progress(done: int, total: int) -> None:
+        if show:
+            print(f"\rsynthetic clips {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    try:
+        generate(
+            options.out, options.part, options.subjects, options.clips_per_level, options.effect, options.seed,
+            options.levels.split(","), options.size, options.jobs, progress,
+        )  # fmt: skip
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

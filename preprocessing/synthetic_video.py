@@ -1,0 +1,215 @@
+"""Draws a synthetic person's face frame by frame and writes H.264.
+
+Shapes: H, W the frame; h, w the box around the head (the only part that moves); h2, w2 half of that;
+A actions. All work is on the Y, U and V planes, the fields are kept at half size: 4 to 5 ms a 640x480 frame.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.random import SeedSequence
+
+from preprocessing import synthetic_face as face
+from preprocessing.synthetic_acting import FPS, HEAD, NEUTRAL, PAIN
+from preprocessing.synthetic_people import Person
+
+_PORTRAIT = 4  # random stream of a person's looks
+_TEXTURE = 2  # texture pixels per pixel of the picture
+_HEAD_INNER, _HEAD_OUTER = (84.0, 96.0), (112.0, 122.0)  # ellipses: inside moves fully, outside stands still
+_LID_STEPS = 16
+_NOISE_PAD = 64
+
+
+class Portrait:
+    """A person's looks, light and camera, ready to be moved. `size` is (width, height), both even."""
+
+    def __init__(self, person: Person, size: tuple[int, int]):
+        cv2.setNumThreads(1)
+        self.size = size
+        rng = np.random.default_rng(SeedSequence(person.seed, spawn_key=(_PORTRAIT, person.index)))
+        x_map, y_map, linear = self._camera(rng, size)
+        texture = self._texture(rng)
+        self.noise = self._noise(rng, size)
+        w, h = size
+        # luma and chroma of the whole picture at rest, the standing background of every frame
+        self.planes = _planes(texture)
+        self.rest = [
+            _sample(self.planes[0], x_map, y_map, 1.0),
+            *(_sample(p, _half(x_map), _half(y_map), 0.5) for p in self.planes[1:]),
+        ]
+        mask = _head_mask(x_map, y_map)
+        rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        y0, y1 = int(rows[0]) // 4 * 4, min(h, (int(rows[-1]) + 4) // 4 * 4)
+        x0, x1 = int(cols[0]) // 4 * 4, min(w, (int(cols[-1]) + 4) // 4 * 4)
+        self.box = (y0, y1 - (y1 - y0) % 2, x0, x1 - (x1 - x0) % 2)
+        y0, y1, x0, x1 = self.box
+        x, y = np.ascontiguousarray(x_map[y0:y1, x0:x1]), np.ascontiguousarray(y_map[y0:y1, x0:x1])
+        self.map = np.stack([x, y], -1)  # (h, w, 2), where each pixel is taken from at rest
+        self._fields(_half(x), _half(y), _half(np.ascontiguousarray(mask[y0:y1, x0:x1])), linear)
+        self._folds()
+
+    @staticmethod
+    def _camera(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """-> maps from frame to picture (H, W) each and their linear part (2, 2): pose, distance, mirror, shape."""
+        w, h = size
+        scale = h / 480 * rng.uniform(1.75, 2.05)
+        tilt, flip = rng.uniform(-0.10, 0.10), -1.0 if rng.uniform() < 0.5 else 1.0
+        centre = (w * (0.5 + 0.05 * rng.uniform(-1, 1)), h * (0.50 + 0.03 * rng.uniform(-1, 1)))
+        c, s = np.cos(tilt) / scale, np.sin(tilt) / scale
+        linear = np.array([[flip * c, flip * s], [-s, c]])
+        v, u = np.mgrid[:h, :w].astype(np.float32)
+        u, v = u - centre[0], v - centre[1]
+        x = (linear[0, 0] * u + linear[0, 1] * v + face.CENTRE[0]).astype(np.float32)
+        y = (linear[1, 0] * u + linear[1, 1] * v + face.CENTRE[1]).astype(np.float32)
+        dx, dy = face.shape_bumps(rng)(x, y)
+        return x + dx, y + dy, linear
+
+    @staticmethod
+    def _texture(rng: np.random.Generator) -> np.ndarray:
+        """The relaxed picture at twice its size in this person's colours and light. RGB uint8."""
+        picture = face.neutral()
+        n = picture.shape[0]
+        y, x = np.mgrid[:n, :n].astype(np.float32)
+        skin = np.exp(-((((x - 225) / 55) ** 2 + ((y - 122) / 62) ** 2) ** 3))[:, :, None]
+        hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+        hue = ((hsv[:, :, 0].astype(int) + rng.integers(0, 180)) % 180).astype(np.uint8)
+        hsv[:, :, 0] = np.where((hsv[:, :, 1] > 150) & (y > 150), hue, hsv[:, :, 0])  # the suit
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32) / 255
+        gamma = np.exp(rng.uniform(-0.05, 0.35))
+        image = image ** (1 + skin * (gamma - 1)) * (1 + skin * rng.uniform(-0.06, 0.06, 3).astype(np.float32))
+        surroundings = np.exp(rng.uniform(-0.25, 0.15, 3)).astype(np.float32)
+        image = image * (skin + (1 - skin) * surroundings)
+        angle, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.14)
+        light = 1 + depth * (np.cos(angle) * (x - 225) + np.sin(angle) * (y - 118)) / 60
+        image *= (np.clip(light, 0.7, 1.3) * rng.uniform(0.88, 1.08))[:, :, None]
+        image *= np.exp(rng.uniform(-0.05, 0.05, 3)).astype(np.float32)
+        bright = (np.clip(image, 0, 1) * 255).astype(np.uint8)
+        return cv2.resize(bright, None, fx=_TEXTURE, fy=_TEXTURE, interpolation=cv2.INTER_CUBIC)
+
+    @staticmethod
+    def _noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+        w, h = size
+        grain = rng.uniform(1.4, 2.2) * rng.standard_normal((h + _NOISE_PAD, w + _NOISE_PAD), dtype=np.float32)
+        return np.clip(np.round(grain) + 16, 0, 32).astype(np.uint8)  # offset 16, taken away after adding
+
+    def _fields(self, x: np.ndarray, y: np.ndarray, mask: np.ndarray, linear: np.ndarray) -> None:
+        """Displacement of every track at full strength: (A, h2, w2, 2), and of the lids: (steps, rows, w2)."""
+        fields = [np.stack(face.action(name, x, y), -1) for name in (*PAIN, *NEUTRAL)]
+        cx, cy = face.CENTRE
+        u, v = x - cx, y - cy
+        nose = np.exp(-0.5 * ((u / 30) ** 2 + (v / 40) ** 2))
+        nose = nose + 0.8 * np.exp(-0.5 * ((u / 9) ** 2 + ((v - 8) / 12) ** 2))
+        zero = np.zeros_like(x)
+        flip = np.sign(np.linalg.det(linear))
+        head = {
+            "x": (-mask * flip, zero),
+            "y": (zero, -mask),
+            "roll": (mask * (v - 60), -mask * u),  # about the neck
+            "zoom": (-mask * u, -mask * v),
+            "yaw": (-nose * mask * flip, zero),
+            "pitch": (zero, -nose * mask),
+        }
+        fields += [np.stack(head[name], -1) for name in HEAD]
+        self.tracks = (*PAIN, *NEUTRAL, *HEAD)
+        self.shape = x.shape
+        self.fields = np.ascontiguousarray(np.stack(fields).reshape(len(fields), -1).astype(np.float32))
+        lids = np.stack([face.close_eyes(x, y, k / _LID_STEPS) for k in range(_LID_STEPS + 1)]).astype(np.float32)
+        rows = np.flatnonzero(np.abs(lids).max((0, 2)) > 0)
+        self.lid_rows = slice(int(rows[0]), int(rows[-1]) + 1)
+        self.lids = np.ascontiguousarray(lids[:, self.lid_rows])
+
+    def _folds(self) -> None:
+        """Luma of the texture's face with each set of wrinkles at full depth."""
+        x0, x1, y0, y1 = 175, 280, 75, 150
+        self.zone = (slice(y0 * _TEXTURE, y1 * _TEXTURE), slice(x0 * _TEXTURE, x1 * _TEXTURE))
+        y, x = np.mgrid[y0 * _TEXTURE : y1 * _TEXTURE, x0 * _TEXTURE : x1 * _TEXTURE].astype(np.float32) / _TEXTURE
+        self.skin = self.planes[0][self.zone].copy()
+        self.folds = [
+            np.clip(depth * (self.skin - 16.0) * face.wrinkles(x, y, which), 0, 255).astype(np.uint8)
+            for which, depth in (("brow", 0.34), ("cheek", 0.30))
+        ]
+
+    def frame(self, weights: dict[str, float], grain: tuple[int, int]) -> np.ndarray:
+        """One frame (H * 3 / 2, W) uint8, planar 4:2:0. grain: offset into the person's noise tile."""
+        w, h = self.size
+        y0, y1, x0, x1 = self.box
+        strengths = np.array([weights[name] for name in self.tracks], np.float32)
+        move = (strengths @ self.fields).reshape(*self.shape, 2)
+        step = weights["close"] * _LID_STEPS
+        k = min(int(step), _LID_STEPS - 1)
+        lids = cv2.addWeighted(self.lids[k], 1 - (step - k), self.lids[k + 1], step - k, 0)
+        # lids slide over an eye that the head and brow have already moved
+        move[self.lid_rows, :, 1] += lids
+        where = self.map + cv2.resize(move, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
+
+        skin = self.skin
+        for fold, depth in zip(self.folds, (weights["brow_lower"], weights["levator"]), strict=True):
+            skin = cv2.subtract(skin, cv2.convertScaleAbs(fold, alpha=float(np.clip(depth, 0, 1.2))))
+        self.planes[0][self.zone] = skin
+        luma = self.rest[0].copy()
+        luma[y0:y1, x0:x1] = _sample(self.planes[0], where[:, :, 0], where[:, :, 1], 1.0)
+        gy, gx = grain
+        luma = cv2.addWeighted(luma, 1.0, self.noise[gy : gy + h, gx : gx + w], 1.0, -16.0)
+        half = cv2.resize(where, (where.shape[1] // 2, where.shape[0] // 2), interpolation=cv2.INTER_AREA)
+        out = np.empty((h * 3 // 2, w), np.uint8)
+        out[:h] = luma
+        flat = out[h:].reshape(2, h // 2, w // 2)
+        for i in (0, 1):
+            flat[i] = self.rest[1 + i]
+            box = _sample(self.planes[1 + i], half[:, :, 0], half[:, :, 1], 0.5)
+            flat[i, y0 // 2 : y1 // 2, x0 // 2 : x1 // 2] = box
+        return out
+
+
+@lru_cache(maxsize=2)
+def portrait(person: Person, size: tuple[int, int]) -> Portrait:
+    return Portrait(person, size)
+
+
+def write_video(
+    path: Path, person: Person, tracks: dict[str, np.ndarray], size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    """H.264, 25 fps, one thread (so the same bytes for the same arguments), no time stamps of the machine."""
+    drawn = portrait(person, size)
+    n_frames = len(tracks["close"])
+    grain = rng.integers(0, _NOISE_PAD, (n_frames, 2))
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "25", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+        for i in range(n_frames):
+            weights = {name: float(values[i]) for name, values in tracks.items()}
+            frame = av.VideoFrame.from_ndarray(drawn.frame(weights, (grain[i, 0], grain[i, 1])), format="yuv420p")
+            frame.pts, frame.time_base = i, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def _head_mask(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """(H, W) float32: 1 on the head, 0 on the background, smooth between."""
+    cx, cy = face.CENTRE[0], face.CENTRE[1] - 10
+    inner = np.hypot((x - cx) / _HEAD_INNER[0], (y - cy) / _HEAD_INNER[1])
+    outer = np.hypot((x - cx) / _HEAD_OUTER[0], (y - cy) / _HEAD_OUTER[1])
+    ramp = np.clip((1 - outer) / np.maximum(inner - outer, 1e-6), 0, 1)
+    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+
+
+def _planes(rgb: np.ndarray) -> list[np.ndarray]:
+    h, w = rgb.shape[:2]
+    yuv = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    u, v = yuv[h:].reshape(2, h // 2, w // 2)
+    return [np.ascontiguousarray(yuv[:h]), u.copy(), v.copy()]
+
+
+def _half(field: np.ndarray) -> np.ndarray:
+    return cv2.resize(field, (field.shape[1] // 2, field.shape[0] // 2), interpolation=cv2.INTER_AREA)
+
+
+def _sample(plane: np.ndarray, x: np.ndarray, y: np.ndarray, factor: float) -> np.ndarray:
+    """Take a plane of the texture at picture coordinates; factor 0.5 for the chroma planes."""
+    k = _TEXTURE * factor
+    shift = (k - 1) / 2  # centres of pixels, not their corners
+    return cv2.remap(plane, x * k + shift, y * k + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
