@@ -156,7 +156,7 @@ def list_samples(base: Path, videos: Path | None, signals: Path | None) -> tuple
     rows = {}
     for folder, suffix in ((videos, ".mp4"), (signals, "_bio.csv")):
         for person in folders(folder) if folder else []:
-            for file in os.listdir(person):
+            for file in sorted(list_files(base, person)):
                 match = SAMPLE.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
                 if match and match["subject"] == person.name:
                     rows[match[0]] = (person.name, match[0], CLASS_NAMES.index(match["cls"]))
@@ -267,6 +267,6 @@ def read_synthetic(root: Path, base: Path) -> tuple[dict | None, str | None, dic
     try:
         stamp = json.loads(path.read_text(encoding="utf-8"))
         expected = {key: int(stamp[key]) for key in ("subjects", "clips")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error!r}); write the synthetic tree again.") from None
     return stamp, stamp.get("cohort"), expected

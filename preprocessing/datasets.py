@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preprocessing import biovid, watch
+from preprocessing import ai4pain, ai4pain_2025, biovid, manifest, watch
 from preprocessing.errors import InputError
 from preprocessing.recordings import DataSet
 
@@ -21,6 +21,9 @@ class Entry(NamedTuple):
 LOADERS = {
     "biovid_a": Entry(biovid.load_a, biovid.LAYOUT),
     "biovid_b": Entry(biovid.load_b, biovid.LAYOUT),
+    "ai4pain": Entry(ai4pain.load, ai4pain.LAYOUT),
+    "ai4pain_2025": Entry(ai4pain_2025.load, ai4pain_2025.LAYOUT),
+    "manifest": Entry(manifest.load, manifest.LAYOUT),
     "watch": Entry(watch.load, watch.LAYOUT, needs_root=False),
 }
 

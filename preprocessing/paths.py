@@ -12,11 +12,17 @@ def check_name(name: str, where: str) -> str:
     """`name` unchanged if it can serve as a subject or sample name; InputError for empty, NUL, control or '..'."""
     if not name or name != name.strip():
         raise InputError(f"{where}: the name {name!r} is empty or has blanks around it; give it a plain name.")
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-        raise InputError(f"{where}: the name {name!r} holds a control character; remove it.")
+    check_text(name, where)
     if name in (".", "..") or "/" in name or "\\" in name:
         raise InputError(f"{where}: the name {name!r} reads as a path; use a name without slashes or dots alone.")
     return name
+
+
+def check_text(text: str, where: str) -> str:
+    """`text` unchanged; InputError for control characters (NUL among them) and halves of surrogate pairs."""
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise InputError(f"{where}: the text {text[:60]!r} holds a control character; remove it.")
+    return text
 
 
 def fold_name(name: str) -> str:
@@ -67,5 +73,13 @@ def is_file(path: Path) -> bool:
     """True for a regular file; False for anything else and for names no file system takes."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder; False for anything else and for names no file system takes."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False

@@ -101,9 +101,8 @@ def read_values(ref: SignalRef) -> list[np.ndarray]:
     if ref.format == "watch":
         recording = watch.read_recordings(ref.path)[int(ref.item or 0)]
         return [recording[:, int(channel.column)] for channel in ref.channels]
-    if ref.format == "ai4pain_2025":  # one file a sensor, one column a trial
-        return [trim(tables.read_columns(ref.path / str(channel.column), (str(ref.item),))[str(ref.item)])
-                for channel in ref.channels]
+    if ref.format == "ai4pain_2025":
+        return [read_trial(ref.path, str(channel.column)) for channel in ref.channels]
     if ref.format == "biovid":  # one small file a clip: nothing to keep
         table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal)
         return [table[str(c.column)] for c in ref.channels]
@@ -116,6 +115,12 @@ def read_values(ref: SignalRef) -> list[np.ndarray]:
     if len({channel.fs for channel in ref.channels}) > 1:
         return [trim(values) for values in columns]  # slower channels end earlier in the same table
     return columns
+
+
+def read_trial(folder: Path, column: str) -> np.ndarray:
+    """AI4Pain 2025's "Sensor/<sid>.csv::<trial>": a column of (rows,) without the NaN that pads it."""
+    file, _, trial = column.partition("::")
+    return trim(tables.read_columns(folder / file, (trial,))[trial])
 
 
 @lru_cache(maxsize=2)  # the many windows of one long file are read from it one after the other

@@ -1,0 +1,173 @@
+"""AI4Pain 2024: facial video beside one continuous fNIRS recording a subject, cut by the markers in its last column.
+
+One rule for every class: the first 10 s after every marker and of every video. Longer baselines and rests would
+otherwise give the class away by length alone.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from preprocessing import tables
+from preprocessing.errors import ClipError, InputError
+from preprocessing.paths import check_distinct, check_link, check_name
+from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
+
+CLASS_NAMES = ("No pain", "Low", "High")
+SPLITS = ("train", "validation")  # the test split is blinded: no labels, nothing to load
+BASELINE_SECONDS = 60.0
+MARKER_COLUMN = "50"
+CHANNEL_COLUMNS = tuple(str(column) for column in range(2, 50))  # column 1 is an index
+EXPECTED = {"subjects": 53, "clips": 2544}
+LAYOUT = """\
+  <root>/{Train,Validation}/video/<sid>/<sid>_Baseline.mp4, <sid>_Pain_{HIGH,LOW}_<i>.mp4, <sid>_Rest_<j>.mp4
+  <root>/{Train,Validation}/fnirs/<sid>.csv     (header 1..50, markers in column 50)"""
+VIDEO = re.compile(r"(?P<sid>[^_]+)_(?:(?P<base>Baseline)|Pain_(?P<level>HIGH|LOW)_(?P<pain>\d+)|Rest_(?P<rest>\d+))",
+                   re.IGNORECASE)
+MARKER = re.compile(r"([BSLHR])(\d+)")
+LETTER_LABEL = {"B": 0, "R": 0, "L": 1, "H": 2}
+
+
+def load(root: Path, seconds: float = 10.0) -> DataSet:
+    """Both labelled splits. seconds: the length of every clip, from its marker or its video's start.
+
+    The rate is estimated per subject from the baseline's rows (60 s), as the published 10 Hz does not fit them.
+    A clip may lack its video or its signal; a note counts them. InputError for a wrong tree or a subject in two splits.
+    """
+    recordings: list[Recording] = []
+    notes: list[str] = []
+    split_of: dict[str, str] = {}
+    rates = []
+    for split, folder in split_folders(root):
+        videos = find_videos(root, folder)
+        tables_of = {path.stem: path for path in files(root, child(folder, "fnirs"), ".csv")}
+        check_distinct([*videos, *tables_of], "subject", folder)
+        for subject in sorted({*videos, *tables_of}):
+            check_name(subject, str(folder))
+            if split_of.setdefault(subject, split) != split:
+                raise InputError(f"{root}: a subject is in both {split_of[subject]} and {split} (sid {subject}); "
+                                 "remove it from one.")
+            segments: dict[str, tuple[int, int]] = {}
+            if subject in tables_of:
+                try:
+                    segments, fs = read_segments(tables_of[subject], seconds)
+                    rates.append(fs)
+                except ClipError as error:
+                    notes.append(f"One fNIRS file of {split} is left out ({error.reason}): {error.fix}")
+            clips = pair(videos.get(subject, {}))
+            for key in sorted({*segments, *clips}):
+                label = LETTER_LABEL[key[0]]
+                signal = video = None
+                if key in segments:
+                    channels = tuple(Channel(f"fnirs_{i:02d}", column, "fnirs", fs)
+                                     for i, column in enumerate(CHANNEL_COLUMNS, start=1))
+                    start, stop = segments[key]
+                    signal = SignalRef(tables_of[subject], "ai4pain", channels, sep=",", start_row=start, end_row=stop)
+                if key in clips:
+                    video = VideoRef(clips[key], start_s=0.0, end_s=seconds)
+                recordings.append(Recording(subject, f"{subject}_{key}", label, CLASS_NAMES[label], video, signal,
+                                            split=split))
+    if not recordings:
+        raise InputError(f"{root} holds no AI4Pain clip; it should look like\n{LAYOUT}")
+    if rates:
+        notes.append(f"The fNIRS rate estimated from the baselines is {min(rates):.2f} to {max(rates):.2f} Hz.")
+    for attribute in ("video", "signal"):
+        lacking = sum(getattr(r, attribute) is None for r in recordings)
+        if lacking:
+            notes.append(f"{lacking} of {len(recordings)} clips have no {attribute}.")
+    recordings.sort(key=lambda r: (r.subject, r.sample))
+    found = {"subjects": len(split_of), "clips": len(recordings)}
+    return DataSet("ai4pain", "ai4pain", root, CLASS_NAMES, tuple(Subject(s) for s in sorted(split_of)),
+                   tuple(recordings), dict(EXPECTED), found == EXPECTED, tuple(notes))
+
+
+def split_folders(root: Path) -> Iterator[tuple[str, Path]]:
+    """(split, folder) of the labelled splits, at depth 1 or 2 below `root`, whatever their case."""
+    base = root
+    if root.is_dir() and child(root, "train") is None:
+        inner = [d for d in sorted(root.iterdir()) if d.is_dir() and child(d, "train")]
+        base = inner[0] if len(inner) == 1 else root
+    for split in SPLITS:
+        folder = child(base, split)
+        if folder is not None:
+            yield split, check_link(root, folder, str(root))
+
+
+def child(folder: Path | None, name: str) -> Path | None:
+    """The sub-folder called `name` without regard to case, None if absent, InputError if there are two."""
+    if folder is None or not folder.is_dir():
+        return None
+    hits = [d for d in sorted(folder.iterdir()) if d.name.lower() == name.lower() and d.is_dir()]
+    if len(hits) > 1:
+        raise InputError(f"{folder} holds {hits[0].name} and {hits[1].name}, equal up to case; remove one.")
+    return hits[0] if hits else None
+
+
+def files(root: Path, folder: Path | None, suffix: str) -> list[Path]:
+    """Files of `folder` that end in `suffix`, sorted; InputError for a link that leaves `root`."""
+    if folder is None:
+        return []
+    check_link(root, folder, str(root))
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() == suffix and not p.name.startswith("."))
+    return [check_link(root, path, str(root)) for path in found if path.is_file()]
+
+
+def find_videos(root: Path, split: Path) -> dict[str, dict[tuple[str, int], Path]]:
+    """subject -> {(letter of the level, number in its name): path}."""
+    videos: dict[str, dict[tuple[str, int], Path]] = {}
+    folder = child(split, "video")
+    for person in sorted(folder.iterdir()) if folder else []:
+        if not person.is_dir() or person.name.startswith("."):
+            continue
+        for path in files(root, person, ".mp4"):
+            match = VIDEO.fullmatch(path.stem)
+            if match is None or match["sid"] != person.name:
+                continue
+            if match["base"]:
+                key = ("B", 1)
+            else:
+                key = (match["level"][0].upper(), int(match["pain"])) if match["level"] else ("R", int(match["rest"]))
+            if key in videos.setdefault(person.name, {}):
+                raise InputError(f"{path}: a second video of the same event; remove one of the two.")
+            videos[person.name][key] = path
+    return videos
+
+
+def pair(videos: dict[tuple[str, int], Path]) -> dict[str, Path]:
+    """Videos by marker ("H3"): high and low pain share one running number 0..23, so the rank within a level counts."""
+    ranks: dict[str, Path] = {}
+    for letter in ("H", "L"):
+        numbers = sorted(number for kind, number in videos if kind == letter)
+        ranks |= {f"{letter}{rank}": videos[letter, number] for rank, number in enumerate(numbers, start=1)}
+    return ranks | {f"{kind}{number}": path for (kind, number), path in videos.items() if kind in "BR"}
+
+
+def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]], float]:
+    """({marker: rows [start, stop) of its first `seconds`}, rate in Hz). Stimulus markers (S) are dropped.
+
+    Row 0 is a wild outlier and never inside a segment; a segment that ends before its `seconds` are over is left out,
+    as it would run into the next. ClipError where markers are absent, unknown or repeated.
+    """
+    events = []
+    cells = tables.read_text_column(path, MARKER_COLUMN)
+    for row, cell in enumerate(cells):
+        if not cell:
+            continue
+        if MARKER.fullmatch(cell.upper()) is None:
+            raise ClipError("signal", "unknown_marker", f"Row {row} has the marker {cell[:20]!r}; repair it.")
+        events.append((row, cell.upper()))
+    names = [name for _, name in events]
+    if names.count("B1") != 1 or len(set(names)) != len(names):
+        raise ClipError("signal", "bad_markers", "The marker column needs B1 and every marker once; repair it.")
+    ends = [row for row, _ in events[1:]] + [len(cells)]
+    first = names.index("B1")
+    fs = (ends[first] - events[first][0]) / BASELINE_SECONDS
+    width = round(seconds * fs)
+    segments = {}
+    for (row, name), end in zip(events, ends, strict=True):
+        start = max(row, 1)
+        if name[0] == "S":
+            continue
+        if end - start >= width:
+            segments[name] = (start, start + width)
+    return segments, fs

@@ -1,0 +1,301 @@
+"""The generic manifest: a CSV or Parquet table, one row a sample, for every data set without a loader of its own."""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as papq
+
+from preprocessing.errors import InputError
+from preprocessing.paths import check_distinct, check_name, check_text, inside, is_file, is_folder
+from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
+
+REQUIRED = ("subject", "sample", "label")
+OPTIONAL = ("dataset", "label_name", "session", "split", "start_s", "end_s", "video_path", "video_fps", "signal_path",
+            "signal_format", "sep", "decimal", "channels", "fs", "sex", "age", "exclude_reason", "sha256")
+FORMATS = ("csv", "tsv", "npy", "npz", "parquet")
+KINDS = ("gsr", "ecg", "emg", "fnirs", "imu", "bvp", "eda", "resp", "spo2", "other")
+FILES = ("manifest.csv", "manifest.parquet")
+MAX_LABEL = 999
+LAYOUT = """\
+  <root>/manifest.csv (or .parquet, or data.root names the file): one row a sample
+  required: subject, sample, label (0, 1, ...); paths are relative to the manifest's folder"""
+
+Row = Mapping[str, str]  # non-empty cells only
+
+
+def load(root: Path, name: str | None = None) -> DataSet:
+    """The manifest at `root` (the file, or the folder that holds it).
+
+    name: the cohort if the table has no `dataset` column (default "manifest"). Rows with an exclude_reason are left
+    out and counted. InputError names the row for every defect; files that do not exist are left to preprocessing.
+    """
+    path = find_manifest(root)
+    rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    kept = [(number, row) for number, row in rows if "exclude_reason" not in row]
+    if not kept:
+        raise InputError(f"{path} lists no sample that is not excluded; fill the table or clear exclude_reason.")
+    folder = path.parent
+    recordings = [make_recording(row, folder, f"{path} row {number}") for number, row in kept]
+    check_rows(recordings, [number for number, _ in kept], path)
+    cohorts = sorted({row.get("dataset", name or "manifest") for _, row in kept})
+    if len(cohorts) > 1:
+        raise InputError(f"{path} mixes the data sets {', '.join(map(repr, cohorts[:5]))}; one manifest each.")
+    recordings.sort(key=lambda r: (r.subject, r.sample))
+    notes = [f"{count} rows were excluded: {reason}." for reason, count in
+             sorted(Counter(row["exclude_reason"] for _, row in rows if "exclude_reason" in row).items())]
+    for modality in ("video", "signal"):
+        lacking = sum(getattr(r, modality) is None for r in recordings)
+        if 0 < lacking < len(recordings):
+            notes.append(f"{lacking} of {len(recordings)} samples have no {modality}.")
+    return DataSet("manifest", check_name(cohorts[0], str(path)), folder, class_names(recordings, path),
+                   make_subjects(kept, path), tuple(recordings), notes=tuple(notes))
+
+
+def find_manifest(root: Path) -> Path:
+    """The table itself: `root`, or manifest.csv / manifest.parquet in it."""
+    if is_file(root):
+        if root.suffix.lower() not in (".csv", ".parquet"):
+            raise InputError(f"{root} is neither .csv nor .parquet; give the manifest one of these endings.")
+        return root
+    found = [root / file for file in FILES if is_file(root / file)]
+    if len(found) != 1:
+        problem = "holds both manifest.csv and manifest.parquet" if found else "holds no manifest"
+        raise InputError(f"{root} {problem}; it should look like\n{LAYOUT}")
+    return found[0]
+
+
+def read_csv(path: Path) -> list[tuple[int, Row]]:
+    """(row number, cells) of a comma-separated UTF-8 table; rows count from 1, the header is row 0."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text ({error}); save the manifest as UTF-8.") from None
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except csv.Error as error:
+        raise InputError(f"{path} is no well-formed CSV ({error}); save it again with quotes around commas.") from None
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    check_header(header, path)
+    rows: list[tuple[int, Row]] = []
+    for number, cells in enumerate(lines[1:], start=1):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            raise InputError(f"{path} row {number}: {len(cells)} cells where the header has {len(header)}; repair it.")
+        pairs = zip(header, cells, strict=True)
+        rows.append((number, {key: cell.strip() for key, cell in pairs if cell.strip()}))
+    return rows
+
+
+def read_parquet(path: Path) -> list[tuple[int, Row]]:
+    """The same rows from a Parquet table: nulls are empty cells, lists and structs become their JSON text."""
+    try:
+        table = papq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
+        header, columns = table.column_names, [column.to_pylist() for column in table.columns]
+    except (pa.ArrowException, ValueError, KeyError, OSError, OverflowError) as error:
+        raise InputError(f"{path} is no readable Parquet file ({str(error)[:120]!r}); write it again.") from None
+    check_header(header, path)
+    rows: list[tuple[int, Row]] = []
+    for number, cells in enumerate(zip(*columns, strict=True), start=1):
+        row = {key: text for key, cell in zip(header, cells, strict=True) if (text := cell_text(cell))}
+        if row:
+            rows.append((number, row))
+    return rows
+
+
+def cell_text(cell: Any) -> str:
+    """What a CSV would hold in place of a Parquet cell."""
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return ""
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
+        return str(int(cell))  # pandas turns integers beside an empty cell into floats
+    if isinstance(cell, list | dict):
+        return json.dumps(cell, default=str)
+    return str(cell).strip()
+
+
+def check_header(header: list[str], path: Path) -> None:
+    """InputError for missing, unknown or repeated columns."""
+    absent = [column for column in REQUIRED if column not in header]
+    if absent:
+        raise InputError(f"{path} lacks the column {', '.join(absent)}; required are {', '.join(REQUIRED)}.")
+    unknown = [column for column in header if column not in REQUIRED + OPTIONAL]
+    if unknown:
+        raise InputError(f"{path} has the unknown column {unknown[0]!r}; allowed are {', '.join(REQUIRED + OPTIONAL)}.")
+    twice = [column for column, count in Counter(header).items() if count > 1]
+    if twice:
+        raise InputError(f"{path} has the column {twice[0]!r} twice; remove one.")
+
+
+def make_recording(row: Row, folder: Path, where: str) -> Recording:
+    """One row as a Recording; InputError with `where` for any cell that is not what its column must hold."""
+    for column in REQUIRED:
+        if column not in row:
+            raise InputError(f"{where}: the cell {column!r} is empty; fill it.")
+    label = number(row, "label", where, whole=True)
+    assert label is not None
+    if not 0 <= label <= MAX_LABEL:
+        raise InputError(f"{where}: label {row['label']!r} is not within 0..{MAX_LABEL}; number the classes from 0.")
+    start, end = number(row, "start_s", where, least=0.0), number(row, "end_s", where, least=0.0)
+    if end is not None and end <= (start or 0.0):
+        raise InputError(f"{where}: end_s={end:g} is not after start_s={start or 0:g}; correct the window.")
+    digest = row.get("sha256", "").lower()
+    if digest and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
+        raise InputError(f"{where}: sha256 {row['sha256'][:20]!r} is not 64 hexadecimal digits; correct it.")
+    for column in ("label_name", "session", "split", "exclude_reason"):
+        check_text(row.get(column, ""), where)
+    if "video_path" not in row and "signal_path" not in row:
+        raise InputError(f"{where}: neither video_path nor signal_path is filled; fill one or exclude the row.")
+    return Recording(
+        subject=check_name(row["subject"], where),
+        sample=check_name(row["sample"], where),
+        label=int(label),
+        label_name=row.get("label_name", str(int(label))),
+        video=make_video(row, folder, where, start, end),
+        signal=make_signal(row, folder, where, start, end),
+        session=row.get("session"),
+        split=row.get("split"),
+        attributes={"sha256": digest} if digest else {},
+    )
+
+
+def make_video(row: Row, folder: Path, where: str, start: float | None, end: float | None) -> VideoRef | None:
+    """The row's video: a file, or a folder of frames (which needs video_fps)."""
+    if "video_path" not in row:
+        return None
+    path = inside(folder, row["video_path"], where)
+    fps = number(row, "video_fps", where, least=0.0)
+    if fps == 0:
+        raise InputError(f"{where}: video_fps is 0; write the frames per second.")
+    frames = is_folder(path)
+    if frames and fps is None:
+        raise InputError(f"{where}: a folder of frames has no rate of its own; fill video_fps.")
+    return VideoRef(path, "frames" if frames else "file", fps, start, end)
+
+
+def make_signal(row: Row, folder: Path, where: str, start: float | None, end: float | None) -> SignalRef | None:
+    """The row's signals; the format is the file's ending unless signal_format says otherwise."""
+    if "signal_path" not in row:
+        return None
+    path = inside(folder, row["signal_path"], where)
+    form = row.get("signal_format", path.suffix.lower().removeprefix("."))
+    if form not in FORMATS:
+        raise InputError(f"{where}: signal format {form!r} is none of {', '.join(FORMATS)} (pickles are never read: "
+                         "convert them first); set signal_format.")
+    sep, decimal = row.get("sep"), row.get("decimal", ".")
+    sep = {"tab": "\t", "\\t": "\t", "space": " "}.get(sep, sep) if sep else None
+    if sep is not None and (len(sep) != 1 or not sep.isascii() or sep.isalnum() or sep in "\r\n\"'"):
+        raise InputError(f"{where}: sep {sep!r} is no separator; write one of , ; | tab space.")
+    if decimal not in (".", ",") or decimal == sep:
+        raise InputError(f"{where}: decimal {decimal!r} must be . or , and differ from sep; correct it.")
+    channels = parse_channels(row.get("channels"), number(row, "fs", where, least=0.0), form, where)
+    return SignalRef(path, form, channels, sep, decimal, start, end)
+
+
+def parse_channels(text: str | None, fs: float | None, form: str, where: str) -> tuple[Channel, ...]:
+    """The JSON list of channels: {name, column, unit, kind, fs}; column defaults to name, fs to the row's fs."""
+    example = '[{"name": "eda", "column": "EDA", "kind": "eda", "fs": 4}]'
+    if text is None:
+        raise InputError(f"{where}: a signal_path needs channels; write for instance {example}.")
+    try:
+        entries = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InputError(f"{where}: channels is no JSON; write for instance {example}.") from None
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
+        raise InputError(f"{where}: channels must be a filled JSON list of objects; write for instance {example}.")
+    channels = []
+    for entry in entries:
+        unknown = sorted(set(entry) - {"name", "column", "unit", "kind", "fs"})
+        name = entry.get("name")
+        if unknown or not isinstance(name, str) or not name.strip():
+            raise InputError(f"{where}: a channel needs a name and may have column, unit, kind, fs; not {unknown}.")
+        column, kind, unit = entry.get("column", name), entry.get("kind", "other"), entry.get("unit") or ""
+        rate = fs if entry.get("fs") is None else entry["fs"]
+        if isinstance(column, bool) or not isinstance(column, str | int) or (form == "npy" and isinstance(column, str)):
+            raise InputError(f"{where}: channel {name!r}: column must be a name, or a position in an array.")
+        if kind not in KINDS or not isinstance(unit, str):
+            raise InputError(f"{where}: channel {name!r}: kind must be one of {', '.join(KINDS)}, unit a text.")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e6:
+            raise InputError(f"{where}: channel {name!r} needs its rate in Hz; give it fs or fill the column fs.")
+        channels.append(Channel(name.strip(), column, kind, float(rate), unit))
+    names = [channel.name for channel in channels]
+    if len(set(names)) != len(names):
+        raise InputError(f"{where}: two channels have one name; name every channel once.")
+    return tuple(channels)
+
+
+def number(row: Row, column: str, where: str, least: float | None = None, whole: bool = False) -> float | None:
+    """The cell as a finite number, None if empty."""
+    if column not in row:
+        return None
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or (whole and not value.is_integer()) or (least is not None and value < least):
+        what = "a whole number" if whole else "a number" if least is None else f"a number of at least {least:g}"
+        raise InputError(f"{where}: {column} {row[column][:40]!r} must be {what}; correct the cell.")
+    return value
+
+
+def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> None:
+    """What must hold between rows: names distinct, one split a subject, the same channels everywhere."""
+    check_distinct({r.subject for r in recordings}, "subject", path)
+    first: dict[tuple[str, str], int] = {}
+    split_of: dict[str, str | None] = {}
+    samples: dict[str, list[str]] = {}
+    layout: tuple[tuple[str, str], ...] | None = None
+    for row, recording in zip(numbers, recordings, strict=True):
+        where = f"{path} row {row}"
+        other = first.setdefault((recording.subject, recording.sample), row)
+        if other != row:
+            raise InputError(f"{where}: the sample of row {other} is listed again; remove one of the two.")
+        if split_of.setdefault(recording.subject, recording.split) != recording.split:
+            raise InputError(f"{where}: the subject of this row is in two splits; put all its rows into one.")
+        samples.setdefault(recording.subject, []).append(recording.sample)
+        if recording.signal is not None:
+            own = tuple((c.name, c.kind) for c in recording.signal.channels)
+            layout = own if layout is None else layout
+            if own != layout:
+                raise InputError(f"{where}: its channels differ from the rows above; name the same channels in order.")
+    for names in samples.values():
+        check_distinct(names, "sample", path)
+
+
+def class_names(recordings: list[Recording], path: Path) -> tuple[str, ...]:
+    """One name a label; InputError for gaps in the labels and for a label with two names or a name with two labels."""
+    names: dict[int, str] = {}
+    for recording in recordings:
+        if names.setdefault(recording.label, recording.label_name) != recording.label_name:
+            raise InputError(f"{path}: label {recording.label} is called {names[recording.label]!r} and "
+                             f"{recording.label_name!r}; give it one label_name.")
+    if sorted(names) != list(range(len(names))):
+        raise InputError(f"{path}: the labels are {sorted(names)[:10]}; number the classes 0, 1, ... without gaps.")
+    if len(set(names.values())) != len(names):
+        raise InputError(f"{path}: two labels share one label_name; give every class its own.")
+    return tuple(names[label] for label in sorted(names))
+
+
+def make_subjects(rows: list[tuple[int, Row]], path: Path) -> tuple[Subject, ...]:
+    """Subjects sorted by name; InputError where rows of one disagree on sex or age."""
+    people: dict[str, Subject] = {}
+    for row_number, row in rows:
+        where = f"{path} row {row_number}"
+        sex = row.get("sex", "").lower()[:1] or None
+        sex = {"w": "f"}.get(sex or "", sex)
+        if sex not in (None, "f", "m"):
+            raise InputError(f"{where}: sex {row['sex']!r} must be f or m, or empty; correct the cell.")
+        age = number(row, "age", where, least=0.0)
+        if age is not None and age > 150:
+            raise InputError(f"{where}: age {age:g} is no age in years; correct the cell.")
+        subject = Subject(row["subject"], sex, None if age is None else int(age))
+        if people.setdefault(subject.raw_id, subject) != subject:
+            raise InputError(f"{where}: sex or age differ from the subject's other rows; make them agree.")
+    return tuple(people[raw_id] for raw_id in sorted(people))
