@@ -32,7 +32,8 @@ class FaceOptions:
     beside the videos (see precomputed.py); cropped: the frames are already face crops (as with VideoRef.kind).
 
     size: side of the crops in pixels. score: least probability of a detection and of a mesh. margin: the crop's square
-    is wider than the face by this fraction. hysteresis: how far the face moves before the regions follow.
+    is wider than the face by this fraction. shift, zoom, turn: how far the face moves before the regions follow, as
+    fractions of a region's side and in radians.
     max_lost: a clip with a larger share of frames without a face is refused. min_frames: so is a shorter clip.
     hold_frames: crops kept in memory while keyframes are not yet known; longer clips are decoded a second time.
     """
@@ -42,7 +43,9 @@ class FaceOptions:
     weights_dir: Path | None = None
     score: float = 0.5
     margin: float = 0.25
-    hysteresis: Hysteresis = field(default_factory=Hysteresis)
+    shift: float = 0.05
+    zoom: float = 0.05
+    turn: float = 0.1
     max_lost: float = 0.5
     min_frames: int = 2
     hold_frames: int = 600
@@ -52,6 +55,13 @@ class FaceOptions:
     def __post_init__(self) -> None:
         if self.provider not in PROVIDERS:
             raise ValueError(f"unknown face provider {self.provider!r}: one of {PROVIDERS}")
+        for name in ("weights_dir", "precomputed_dir", "precomputed_root"):  # a configuration gives text
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value in (None, "") else Path(value))
+
+    @property
+    def hysteresis(self) -> Hysteresis:
+        return Hysteresis(self.shift, self.zoom, self.turn)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class FaceEngine:
         runtime = "opencv" if self.options.provider == "opencv" else "litert"
         folder = self.options.weights_dir
         score = self.options.score
+        self._hysteresis = self.options.hysteresis
         self._mesh = FaceMesh(load_model(weight_file(FACE_MESH, folder), runtime))
         self._detector = BlazeFace(load_model(weight_file(FULL_RANGE, folder), runtime), FULL_RANGE, score)
 
@@ -148,13 +159,13 @@ class FaceEngine:
     def _follow(self, track: "_Track", old: Roi | None, points: np.ndarray) -> Roi:
         new = square_around(points, self.options.margin)
         lost = old is None or track.points[-1] is None
-        return new if old is None or lost else self.options.hysteresis.drag(old, new)
+        return new if old is None or lost else self._hysteresis.drag(old, new)
 
     def _tracker(self, ref: VideoRef, cropped: bool) -> Tracker:
         options = self.options
         if options.provider == "precomputed":
             return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
-        return FaceTracker(self._detector, self._mesh, options.score, options.hysteresis, whole_frame=cropped)
+        return FaceTracker(self._detector, self._mesh, options.score, self._hysteresis, whole_frame=cropped)
 
     def _crop_again(self, ref: VideoRef, squares: list[Roi | None], index: np.ndarray) -> dict[int, np.ndarray]:
         wanted = set(index.tolist())

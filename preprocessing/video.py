@@ -189,41 +189,43 @@ class Video:
             except av.FFmpegError:
                 pass  # no index in this file: decode from its start
         turns: int | None = None
-        n, first, last, n_bad = 0, math.nan, math.nan, 0
+        times: list[float] = []
+        n_bad = 0
         for frame, bad in _frames(self._container, stream):
             n_bad += bad
             if frame is None:
                 continue
             turns = round(frame.rotation / 90) % 4 if turns is None else turns
-            time_s = n / self.fps if frame.time is None and self.fps else (frame.time or 0.0) - origin
-            first, last = (time_s if n == 0 else first), time_s
-            n += 1
+            time_s = -1.0 if frame.time is None else frame.time - origin
+            if frame.time is None or (self.ref.fps and times and time_s <= times[-1]):
+                time_s = len(times) / self.fps if self.fps else 0.0
+            times.append(time_s)
             if time_s >= end_s - TIME_SLACK_S:
                 break
             if time_s >= start_s - TIME_SLACK_S:
-                yield DecodedFrame(n - 1, time_s, frame, turns, reformatter)
-        self._judge(n, first, last, n_bad, end_s)
+                yield DecodedFrame(len(times) - 1, time_s, frame, turns, reformatter)
+        self._judge(np.array(times), n_bad, end_s)
 
-    def _judge(self, n: int, first: float, last: float, n_bad: int, end_s: float) -> None:
+    def _judge(self, times: np.ndarray, n_bad: int, end_s: float) -> None:
         """What only shows after decoding: no rate, damage, a file that ends before its header says."""
-        if n_bad > CORRUPT_ABOVE * (n + n_bad):
-            fix = f"{n_bad} of {n + n_bad} pieces of the video are damaged: copy it again from its source"
-            raise ClipError("video", "corrupt", fix)
-        if n > 1 and not last > first:
+        n = len(times)
+        last = float(times[-1]) if n else 0.0
+        if n > 1 and not last > times[0]:
             if not (self.ref.fps and self.ref.fps > 0):
                 fix = "the file has no frame rate (0 fps): give fps in the manifest, or export it again"
                 raise ClipError("video", "no_frame_rate", fix)
-            last = first + (n - 1) / self.ref.fps
-        if n > 1:
-            measured = (n - 1) / (last - first)
-            if not self.fps or abs(measured / self.fps - 1) > 0.01:
-                self.fps = measured
-        promised = self._promised()
-        if promised and n and self.fps:
-            until = min(promised, end_s)
-            if last + 1 / self.fps < TRUNCATED_BELOW * until:
-                fix = f"the video ends after {last:.1f} s of {until:.1f} s: copy it again from its source"
-                raise ClipError("video", "truncated", fix)
+            last = float(times[0]) + (n - 1) / self.fps
+        elif n > 1:
+            usual = 1 / max(float(np.median(np.diff(times))), 1e-9)
+            if not self.fps or abs(usual / self.fps - 1) > 0.01:
+                self.fps = (n - 1) / (last - float(times[0]))  # the rate varies, or the header is wrong
+        until = min(self._promised(), end_s)
+        if n and self.fps and last + 1 / self.fps < TRUNCATED_BELOW * until:
+            fix = f"the video ends after {last:.1f} s of {until:.1f} s: copy it again from its source"
+            raise ClipError("video", "truncated", fix)
+        if n_bad > CORRUPT_ABOVE * (n + n_bad):
+            fix = f"{n_bad} of {n + n_bad} pieces of the video are damaged: copy it again from its source"
+            raise ClipError("video", "corrupt", fix)
 
     def _promised(self) -> float:
         """Seconds that the header says the pictures last; 0 where it does not."""
