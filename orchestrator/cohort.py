@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import progress
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.storage import key_of, read_json, write_bytes, write_json
@@ -70,14 +71,25 @@ class Cohort:
         return any(clip.recording.video for clip in self.clips)
 
 
-def load(config: Config, on_progress=None) -> Cohort:
-    """Load the data set, check that it is whole, give everybody a pseudonym.
+def load(config: Config) -> Cohort:
+    """Load the data set, check that it is whole, give everybody a pseudonym. Writes the synthetic cohort if need be.
 
     Raises InputError for a root that is not there, UserError for an incomplete cohort.
     """
-    dataset = _read(config, on_progress)
+    dataset = _read(config)
+    return _behind_pseudonyms(config, dataset, _key(config, dataset.cohort))
+
+
+def preview(config: Config) -> Cohort:
+    """The cohort for a plan: nothing is written, no key is made, and the synthetic cohort is only counted."""
+    if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
+        people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
+        return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
+    return _behind_pseudonyms(config, _read(config), PUBLIC_KEY)
+
+
+def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes) -> Cohort:
     partial = _check_complete(dataset, config)
-    key = _key(config, dataset.cohort)
     index_of = {subject.raw_id: i for i, subject in enumerate(dataset.subjects)}
     people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age)
                    for i, s in enumerate(dataset.subjects))
@@ -118,7 +130,7 @@ def _synthetic_arguments(config: Config) -> dict:
     return {**config.synthetic.model_dump(mode="json"), "levels": list(levels)}
 
 
-def _read(config: Config, on_progress) -> DataSet:
+def _read(config: Config) -> DataSet:
     from preprocessing import datasets
 
     if config.dataset != "synthetic":
@@ -131,11 +143,16 @@ def _read(config: Config, on_progress) -> DataSet:
 
     from preprocessing.synthetic import generate
 
-    root = synthetic_root(config)
-    arguments = _synthetic_arguments(config)
-    generate(root, part="A", subjects=arguments["subjects"], clips_per_level=arguments["clips_per_level"],
-             effect=arguments["effect"], seed=arguments["seed"], levels=tuple(arguments["levels"]),
-             size=tuple(arguments["size"]), jobs=config.resources.cpus or os.cpu_count() or 1, on_progress=on_progress)
+    root, arguments = synthetic_root(config), _synthetic_arguments(config)
+    words = {"part": "A", "subjects": arguments["subjects"], "clips_per_level": arguments["clips_per_level"],
+             "effect": arguments["effect"], "seed": arguments["seed"], "levels": tuple(arguments["levels"]),
+             "size": tuple(arguments["size"]), "jobs": config.resources.cpus or os.cpu_count() or 1}
+    if (root / "SYNTHETIC.json").exists():
+        generate(root, **words)
+    else:
+        n_clips = arguments["subjects"] * arguments["clips_per_level"] * len(arguments["levels"])
+        with progress.bar("synthetic", n_clips, "clips") as tick:
+            generate(root, **words, on_progress=lambda done, total: tick(done - tick.done))
     # From here on the built-in cohort goes the way of any BioVid copy, from the files.
     loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
     return replace(loaded, name="synthetic", cohort="synthetic")

@@ -12,26 +12,30 @@ console = Console(highlight=False)
 @contextmanager
 def bar(stage: str, total: int, unit: str):
     """Yield tick(n=1, note=""). Prints what was done and in which time when it ends."""
-    began, done = time.monotonic(), 0
+    began = time.monotonic()
     if console.is_terminal:
         columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console, transient=True) as progress:
             task = progress.add_task(stage, total=total, note="")
 
-            def tick(n: int = 1, note: str = "") -> None:
-                nonlocal done
-                done += n
-                progress.update(task, advance=n, note=note)
-
+            tick = _Tick(lambda n, note: progress.update(task, advance=n, note=note))
             yield tick
     else:
-        def tick(n: int = 1, note: str = "") -> None:
-            nonlocal done
-            done += n
-
+        tick = _Tick(lambda n, note: None)
         yield tick
-    console.print(f"{stage:<11} {done} {unit} in {time.monotonic() - began:.1f} s")
+    console.print(f"{stage:<11} {tick.done} {unit} in {time.monotonic() - began:.1f} s")
+
+
+class _Tick:
+    """Counts what is done; `done` can be read back by callers that are told totals."""
+
+    def __init__(self, show):
+        self.done, self._show = 0, show
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        self.done += n
+        self._show(n, note)
 
 
 def say(stage: str, text: str) -> None:

@@ -1,0 +1,128 @@
+"""The pretrained encoders: key, files and lineage of the artefact stage 2 leaves behind.
+
+An encoder's key is the hash of its own people's shards, its configuration and the code that trains it: another
+person's recordings cannot change it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import checkpoint
+from models.signal_mae import SignalMAE
+from models.video_mae import VideoMAE
+from orchestrator.clipstore import ClipStore
+from orchestrator.cohort import Cohort
+from orchestrator.config import Config
+from orchestrator.groups import Group
+from orchestrator.lineage import Lineage, person_key
+from orchestrator.storage import hash_all, key_of, read_json, sources_sha256
+
+SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
+           "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py", "orchestrator/mae_data.py",
+           "orchestrator/encoders.py")
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    """What an encoder is to be: `group` None means random weights that have seen nobody."""
+
+    index: int
+    group: Group | None
+    folder: Path
+    key: str
+    video: dict | None  # options of VideoMAE; None where the cohort has no video
+    signal: dict | None  # options of SignalMAE; None where it has no signals
+    lineage: Lineage
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A finished encoder. `sha256` covers the weights of both masked auto-encoders."""
+
+    plan: EncoderPlan
+    sha256: str
+    side: dict
+
+    def load_video(self) -> VideoMAE:
+        assert self.plan.video is not None
+        model = VideoMAE(**self.plan.video)
+        checkpoint.load(self.plan.folder / "video", model)
+        return model.eval()
+
+    def signal_state(self) -> dict | None:
+        """Weights of the signal MAE, or None where it was not pretrained."""
+        if self.plan.signal is None or self.plan.group is None:
+            return None
+        model = SignalMAE(**self.plan.signal)
+        checkpoint.load(self.plan.folder / "signal", model)
+        return model.state_dict()
+
+    def curve(self) -> list[dict]:
+        return read_json(self.plan.folder / "curve.json") or []
+
+
+def video_options(config: Config) -> dict:
+    return {"scale": config.encoder.scale, "image_size": config.encoder.image_size, "frames": config.clip.frames,
+            **config.encoder.options()}
+
+
+def signal_options(config: Config, n_channels: int, length: int) -> dict:
+    tokenizer = "conv" if config.model.name == "signal_small" else "step"
+    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae}
+
+
+def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],
+                  needs: frozenset[str]) -> list[EncoderPlan]:
+    """One plan a group, or one random encoder without pretraining. needs: what the model reads."""
+    video = video_options(config) if "tokens" in needs else None
+    signal = None
+    if "signals" in needs and groups and config.model.name in ("dual", "signal", "signal_small"):
+        length, n_channels = signal_shape(clips)
+        signal = signal_options(config, n_channels, length)
+    if video is None and signal is None:
+        return []
+    plans = []
+    for group in groups or (None,):
+        shards = [clips.sha256(subject) for subject in group.subjects] if group else []
+        key = key_of({"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
+                      "pretrain": _recipe(config) if group else config.pretrain.seed,
+                      "sources": sources_sha256(*SOURCES)})
+        names = [person_key(people.name, p) for p in people.pseudonyms(group.subjects)] if group else []
+        number = group.index if group else 0
+        plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal,
+                                 Lineage(f"encoder {number + 1} ({key})", frozenset(names))))
+    return plans
+
+
+def signal_shape(clips: ClipStore) -> tuple[int, int]:
+    """(L, C) of the cohort's signals, from the first person that has any."""
+    for subject in sorted(clips.paths):
+        signals = clips.signals(subject).signals
+        if signals.size:
+            return signals.shape[1], signals.shape[2]
+    return 0, 0
+
+
+def _recipe(config: Config) -> dict:
+    # who is in the group stands in the shards; the number of workers is the machine's and is recorded beside
+    return config.pretrain.model_dump(exclude={"workers", "subjects", "fraction", "checkpoint_saw"})
+
+
+def open_encoder(plan: EncoderPlan) -> Encoder | None:
+    """The finished encoder, or None where a file is missing, damaged or of another key."""
+    side = read_json(plan.folder / "encoder.json")
+    if not isinstance(side, dict) or side.get("key") != plan.key:
+        return None
+    hashes = []
+    for name, options in (("video", plan.video), ("signal", plan.signal)):
+        if options is None:
+            continue
+        try:
+            state, stored = checkpoint.read_weights(plan.folder / name)
+        except checkpoint.ModelError:
+            return None
+        if stored["weights_sha256"] != side["weights"].get(name):
+            return None
+        hashes.append(stored["weights_sha256"])
+        del state
+    return Encoder(plan, hash_all(hashes), side)

@@ -1,0 +1,91 @@
+"""From the stores to what folds share: one read-only FoldData over the task's clips, in order of (person, clip)."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.clipstore import ClipStore
+from orchestrator.cohort import Cohort
+from orchestrator.config import Config
+from orchestrator.encoders import Encoder
+from orchestrator.errors import UserError
+from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
+from orchestrator.models_needed import needs
+from orchestrator.tokenstore import TokenJob, Tokens, token_shape
+
+
+def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
+          tokens: Sequence[TokenJob]) -> FoldData:
+    """Raises UserError where the model reads a modality that the data set lacks, or people differ in channels."""
+    wanted, classes = needs(config), config.task.classes
+    parts: dict[str, list] = defaultdict(list)
+    counts_per_person = []
+    shapes: dict[tuple, int] = {}
+    channels: tuple[str, ...] = ()
+    for person in people.people:
+        shard = clips.signals(person.index)
+        keep = np.array([int(label) in classes and (not tokens or count > 0)
+                         for label, count in zip(shard.label, shard.n_keyframes, strict=True)], bool)
+        counts_per_person.append(int(keep.sum()))
+        if not keep.any():
+            continue
+        parts["samples"] += [s for s, k in zip(shard.samples, keep, strict=True) if k]
+        parts["subject"].append(np.full(keep.sum(), person.index))
+        parts["labels"].append([classes.index(int(label)) for label in shard.label[keep]])
+        parts["signals"].append(shard.signals[keep])
+        parts["numbers"].append(np.stack([shard.duration_s, shard.n_frames, shard.n_keyframes], 1)[keep])
+        shapes.setdefault((shard.signals.shape[1:], shard.channels), person.index)
+        channels = channels or shard.channels
+    if not parts["samples"]:
+        raise UserError(f"No clip of task={config.task.name} is usable: see the quarantine table in {clips.folder}.")
+    if len(shapes) > 1 and "signals" in wanted:
+        raise UserError(f"People differ in their signals ({', '.join(str(s) for s in shapes)}): give everybody the same "
+                        "channels, or use model=video.")
+    signals = np.concatenate(parts["signals"]) if len(shapes) == 1 else np.zeros((0, 0, 0), np.float32)
+    if "signals" in wanted and not signals.size:
+        raise UserError(f"model={config.model.name} reads signals, which {people.dataset} does not have: use model=video.")
+    if "tokens" in wanted and not tokens:
+        raise UserError(f"model={config.model.name} reads video, which {people.dataset} does not have: use "
+                        "model=signal or model=signal_small.")
+    moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
+    return FoldData(
+        tuple(parts["samples"]), np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64),
+        signals, channels, _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
+        token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), np.concatenate(parts["numbers"]),
+        moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
+        _quarantined(config, people, clips))
+
+
+def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:
+    found = {}
+    for encoder in encoders:
+        own = [job for job in jobs if job.encoder == encoder.plan.index]
+        assert [len(job.samples) for job in own] == counts, "token files and clips differ"
+        found[encoder.plan.index] = Tokens([job.path for job in own], counts)
+    return found
+
+
+def _quarantined(config: Config, people: Cohort, clips: ClipStore) -> dict[int, dict[int, int]]:
+    index = {person.pseudonym: person.index for person in people.people}
+    counts: dict[int, Counter] = defaultdict(Counter)
+    for row in clips.quarantine():
+        if row["label"] in config.task.classes:
+            counts[index[row["subject"]]][config.task.classes.index(row["label"])] += 1
+    return {subject: dict(counter) for subject, counter in counts.items()}
+
+
+def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
+    return FoldRecipe(config.model.name, config.model.options(), dict(config.train), refit, leaky,
+                      config.protocol.val == "fixed_epochs" and not leaky, dict(config.smae))
+
+
+def used_encoder(encoders: Sequence[Encoder], group: int | None) -> UsedEncoder | None:
+    """The encoder a fold is served by: its group's, or the only one where there was no pretraining."""
+    chosen = [e for e in encoders if e.plan.index == (group or 0)]
+    if not chosen:
+        return None
+    encoder = chosen[0]
+    state = encoder.signal_state()
+    arrays = None if state is None else {name: value.numpy() for name, value in state.items()}
+    return UsedEncoder(encoder.plan.index, encoder.sha256, arrays, encoder.plan.lineage)

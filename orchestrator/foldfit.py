@@ -1,0 +1,257 @@
+"""Fit and score one fold. Ray-free: the same function runs in a trial, in a test and in a benchmark.
+
+The story: check who was seen, fit the scaler on the training people, train, choose the epoch on the inner validation
+people, optionally refit on everybody else, and only then open the test person's clips, once.
+
+n clips of the task, L samples, C channels, K classes.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from orchestrator.errors import UserError
+from orchestrator.folds import Fold
+from orchestrator.lineage import Lineage, check_roles, guard, person_key
+from orchestrator.models_needed import ESTIMATORS
+from orchestrator.storage import hash_all
+from preprocessing.moments import Moments, Scaler, fit_scaler
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """Everything folds share, read-only: labels (n,) in 0..K-1, subject (n,) indices, signals (n, L, C) unscaled.
+
+    tokens: by encoder index, (n, N, D) float16. moments: by subject, over the task's classes. numbers (n, 3):
+    clip length in seconds, frames and keyframes, for the one-number baseline.
+    """
+
+    samples: tuple[str, ...]
+    subject: np.ndarray
+    labels: np.ndarray
+    signals: np.ndarray
+    channels: tuple[str, ...]
+    tokens: Mapping[int, Any]
+    token_grid: tuple[int, int, int]
+    numbers: np.ndarray
+    moments: Mapping[int, Moments]
+    pseudonyms: tuple[str, ...]
+    cohort: str
+    n_classes: int
+    quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips
+
+    def rows(self, subjects: Sequence[int]) -> np.ndarray:
+        return np.flatnonzero(np.isin(self.subject, np.asarray(subjects)))
+
+
+@dataclass(frozen=True)
+class FoldRecipe:
+    """What is fitted: the model and its options, the training recipe, the protocol. JSON-like, hashed into the run."""
+
+    model: str
+    options: dict[str, Any]
+    train: dict[str, Any]
+    refit: bool
+    leaky: bool
+    fixed_epochs: bool
+    signal: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class UsedEncoder:
+    """The encoder that serves a fold: its tokens' key in FoldData.tokens, E_ts weights, hash and lineage."""
+
+    index: int
+    sha256: str
+    signal_state: Any
+    lineage: Lineage
+
+
+class TestClips:
+    """The held-out people's clips behind a door that counts its openings."""
+
+    def __init__(self, data: FoldData, fold: Fold):
+        self._rows, self.openings = data.rows(fold.test), 0
+
+    def open(self) -> np.ndarray:
+        """The rows. Raises RuntimeError at a second opening."""
+        self.openings += 1
+        if self.openings > 1:
+            raise RuntimeError("the test clips of a fold are opened once")
+        return self._rows
+
+
+def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
+             extra_lineage: Sequence[Lineage] = ()) -> dict:
+    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person."""
+    began = time.monotonic()
+    check_roles(fold.test, fold.train, fold.val, recipe.leaky)
+    if not recipe.leaky:
+        used = [*extra_lineage, *([encoder.lineage] if encoder else [])]
+        guard([person_key(data.cohort, data.pseudonyms[s]) for s in fold.test], used)
+    test = TestClips(data, fold)
+    if recipe.model in ESTIMATORS:
+        fitted, epochs, scaler, history = _fit_estimator(fold, data, recipe)
+    else:
+        fitted, epochs, scaler, history = _fit_network(fold, data, recipe, encoder)
+    if not recipe.leaky and scaler is not None:
+        assert not set(scaler.subjects) & set(fold.test), "the scaler has seen the test person"
+    rows = test.open()
+    probabilities = _predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
+    return _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, test.openings,
+                  time.monotonic() - began)
+
+
+def _fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
+    from models.training import ClassifierRecipe, fit_classifier
+
+    settings = _classifier_recipe(ClassifierRecipe, recipe)
+    seed = fold.seed * 1_000_003 + fold.test[0]
+    train_rows = _trainable(data, fold.train)
+    if recipe.fixed_epochs:
+        model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train)
+        fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), data.labels, train_rows, None, settings,
+                             seed)
+        return model, fit.epochs, scaler, fit.history
+    # the published way scales with everybody and lets the held-out person choose the epoch
+    known = [*fold.train, *fold.val] if recipe.leaky else fold.train
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, known)
+    val_rows = data.rows(fold.val)
+    if not len(val_rows):
+        raise UserError(f"{fold.name}: the inner validation people have no usable clip; choose another "
+                        "protocol.val_subjects, or look at the quarantine table.")
+    arrays = _arrays(data, np.concatenate([train_rows, val_rows]), scaler, encoder)
+    fit = fit_classifier(model, arrays, data.labels, train_rows, val_rows, settings, seed)
+    if not recipe.refit:
+        return model, fit.epochs, scaler, fit.history
+    everybody = tuple(sorted([*fold.train, *fold.val]))
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody)
+    rows = _trainable(data, everybody)
+    fit_classifier(model, _arrays(data, rows, scaler, encoder), data.labels, rows, None,
+                   replace(settings, max_epochs=fit.epochs), seed)
+    return model, fit.epochs, scaler, fit.history
+
+
+def _fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
+    """Baselines without epochs: fitted on everybody else, validation people included."""
+    from models.baselines.estimators import build_estimator
+
+    known = tuple(sorted({*fold.train, *fold.val}))
+    scaler, rows = _scaler(data, known), _trainable(data, known)
+    estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
+                                **recipe.options)
+    estimator.fit(_arrays(data, rows, scaler, None), data.labels, rows)
+    return estimator, 0, scaler, []
+
+
+def _trainable(data: FoldData, subjects: Sequence[int]) -> np.ndarray:
+    rows = data.rows(subjects)
+    absent = sorted(set(range(data.n_classes)) - set(data.labels[rows].tolist()))
+    if absent:
+        raise UserError(f"No training person has a usable clip of class {absent[0]}: complete the data, choose another "
+                        "task, or look at the quarantine table.")
+    return rows
+
+
+def _scaler(data: FoldData, subjects: Sequence[int]) -> Scaler | None:
+    known = [s for s in sorted(subjects) if s in data.moments]
+    return fit_scaler(data.moments, known) if known else None
+
+
+def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: UsedEncoder | None) -> dict[str, Any]:
+    """Arrays for these rows alone: signals of any other row stay zero, so that nothing else can be read by mistake."""
+    arrays: dict[str, Any] = {"numbers": _only(data.numbers, rows)}
+    if scaler is not None and data.signals.size:
+        signals = np.zeros_like(data.signals)
+        signals[rows] = scaler.apply(data.signals[rows])
+        arrays["signals"] = signals
+    if encoder is not None and encoder.index in data.tokens:
+        arrays["tokens"] = data.tokens[encoder.index]
+    return arrays
+
+
+def _only(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    out = np.zeros_like(values)
+    out[rows] = values[rows]
+    return out
+
+
+def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, seed: int):
+    import torch
+
+    from models import build
+
+    torch.set_num_threads(1)
+    tokens = data.tokens.get(encoder.index) if encoder else None
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build(recipe.model, n_classes=data.n_classes, token_dim=tokens.shape[-1] if tokens is not None else None,
+                      token_grid=data.token_grid, n_channels=len(data.channels) or None,
+                      signal_length=data.signals.shape[1] if data.signals.size else None,
+                      **{**recipe.options, **({"signal": {**recipe.signal, **recipe.options.get("signal", {})}}
+                                              if recipe.model in ("dual", "signal", "signal_small") else {})})
+    if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
+        model.load_signal_encoder(encoder.signal_state)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _classifier_recipe(kind: type, recipe: FoldRecipe):
+    from dataclasses import fields
+
+    known = {f.name for f in fields(kind)}
+    for name in recipe.train:
+        if name not in known:
+            raise UserError(f"There is no option 'train.{name}': the options are {', '.join(sorted(known))}.")
+    settings = kind(**recipe.train)
+    return replace(settings, monitor="val_accuracy") if recipe.leaky else settings
+
+
+def _predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None,
+             encoder: UsedEncoder | None) -> np.ndarray:
+    from orchestrator.models_needed import ESTIMATORS as estimators
+
+    arrays = _arrays(data, rows, scaler, encoder)
+    if type(fitted).__module__.startswith("models.baselines.estimators") or not hasattr(fitted, "parameters"):
+        assert estimators
+        return fitted.predict_proba(arrays, rows)
+    from models.training import predict_proba
+
+    return predict_proba(fitted, arrays, rows)
+
+
+def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, fitted: Any, epochs: int,
+           scaler: Scaler | None, history: list, rows: np.ndarray, probabilities: np.ndarray, openings: int,
+           wall_s: float) -> dict:
+    if hasattr(fitted, "weights_sha256"):
+        weights, n_parameters = fitted.weights_sha256(), 0
+    else:
+        from models.checkpoint import weights_sha256
+
+        weights = weights_sha256(fitted)
+        n_parameters = sum(p.numel() for p in fitted.parameters())
+    quarantined = {str(c): n for s in fold.test for c, n in sorted(data.quarantined.get(s, {}).items())}
+    known = sorted({*fold.train, *fold.val} - (set(fold.test) if not recipe.leaky else set()))
+    train_counts = np.bincount(data.labels[data.rows([s for s in known if s not in fold.test])],
+                               minlength=data.n_classes)
+    predictions = [{"sample": data.samples[row], "subject": data.pseudonyms[data.subject[row]],
+                    "y_true": int(data.labels[row]), "y_pred": int(probability.argmax()),
+                    "prob": [float(p) for p in probability]}
+                   for row, probability in zip(rows, probabilities, strict=True)]
+    names = [data.pseudonyms[s] for s in fold.test]
+    return {
+        "fold": fold.index, "seed": fold.seed, "subject": names[0], "subjects": names, "n_test": len(predictions),
+        "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined, "epochs": epochs,
+        "train_subjects": [data.pseudonyms[s] for s in fold.train], "val_subjects": [data.pseudonyms[s] for s in fold.val],
+        "train_label_counts": train_counts.tolist(),
+        "scaler_sha256": scaler.sha256() if scaler else hash_all([]),
+        "encoder_sha256": encoder.sha256 if encoder else hash_all([]), "weights_sha256": weights,
+        "n_parameters": n_parameters, "test_openings": openings, "history": history, "wall_s": wall_s,
+        "predictions": predictions, "warnings": _warnings(fold, data)}
+
+
+def _warnings(fold: Fold, data: FoldData) -> list[str]:
+    present = set(data.labels[data.rows(fold.test)].tolist())
+    return [f"class {c} is absent in the test person" for c in range(data.n_classes) if c not in present]

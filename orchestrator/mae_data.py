@@ -1,0 +1,82 @@
+"""Clips of a pretraining group, in an order that is a pure function of (seed, epoch): no rank, no timing.
+
+T frames, S image size, L samples, C channels.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from preprocessing.keyframes import window
+from preprocessing.shard import FrameReader, decode_window, read_signals
+
+CACHE_BYTES = 512 << 20  # decoded windows kept between epochs; the whole set of a small cohort fits
+
+
+class GroupClips:
+    """All clips of a group's shards, in order of (person, sample_index), with random access.
+
+    `shards`: (subject index, path), ascending. Views: a random temporal start per (seed, epoch, clip).
+    """
+
+    def __init__(self, shards: list[tuple[int, Path]], frames: int, rate: int, size: int):
+        self.n_frames, self.rate, self.size = frames, rate, size
+        self.index: list[tuple[int, int, int, int]] = []  # (shard, row, subject, sample_index)
+        self.readers: list[FrameReader] = []
+        self.keyframes: list[int] = []
+        for number, (subject, path) in enumerate(shards):
+            reader = FrameReader(path)
+            self.readers.append(reader)
+            signals = read_signals(path)
+            rows = reader.rows()
+            for sample, index, count in zip(signals.samples, signals.sample_index, signals.n_keyframes, strict=True):
+                if count:
+                    self.index.append((number, rows[sample], subject, int(index)))
+                    self.keyframes.append(int(count))
+        self.cache: OrderedDict[tuple[int, tuple[int, ...]], np.ndarray] = OrderedDict()
+        self.cached = 0
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def clip(self, position: int, rng: np.random.Generator | None) -> np.ndarray:
+        """(T, S, S, 3) uint8 at a random start, or centred when rng is None."""
+        chosen = window(self.keyframes[position], self.n_frames, self.rate, start=rng)
+        key = (position, tuple(int(i) for i in chosen))
+        if key in self.cache:
+            self.cache.move_to_end(key)
+            return self.cache[key]
+        shard, row, _, _ = self.index[position]
+        clip = decode_window(self.readers[shard].frames(row), chosen, self.size)
+        self.cache[key] = clip
+        self.cached += clip.nbytes
+        while self.cached > CACHE_BYTES:
+            _, old = self.cache.popitem(last=False)
+            self.cached -= old.nbytes
+        return clip
+
+
+def epoch_batches(n: int, batch: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """Positions of every step's whole batch over all ranks; the last step is filled from the epoch's beginning."""
+    order = np.random.default_rng([seed, epoch]).permutation(n)
+    for step in range(steps(n, batch)):
+        yield order[np.arange(step * batch, (step + 1) * batch) % n]
+
+
+def steps(n: int, batch: int) -> int:
+    return -(-n // batch)
+
+
+def prefetch(make: Callable[[Any], Any], items: list, ahead: int = 2) -> Iterator[Any]:
+    """make(item) for every item in order, computed in one thread ahead of the training thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = [pool.submit(make, item) for item in items[:ahead]]
+        for i in range(len(items)):
+            value = pending.pop(0).result()
+            if i + ahead < len(items):
+                pending.append(pool.submit(make, items[i + ahead]))
+            yield value

@@ -1,0 +1,125 @@
+"""Stage 1: recordings to Parquet clips, in parallel with Ray Data.
+
+`python -m orchestrator.preprocess --dataset NAME [key=value ...]`
+"""
+
+import sys
+from collections import Counter
+
+from orchestrator import cli, cohort, progress, session
+from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, plan_shards
+from orchestrator.cohort import Cohort, private_folder
+from orchestrator.config import Config
+from orchestrator.errors import UserError
+from orchestrator.storage import HashCache, atomic_path, need_space, sweep_temporaries, write_json
+
+BYTES_PER_CLIP = 2_500_000  # 16 to 25 lossless crops of 224 x 224, landmarks and signals
+SECONDS_PER_FRAME = 1 / 150  # one core, 1388 x 1038 H.264, see benchmarks/preprocess.md
+
+
+def main(argv: list[str] | None = None) -> int:
+    call = cli.parse("preprocess", __doc__.splitlines()[0], argv)
+    with session.session(call.config):
+        people = cohort.load(call.config)
+        if call.dry_run:
+            progress.say("preprocess", forecast(call.config, plan_shards(call.config, people)))
+            return 0
+        ensure(call.config, people)
+    return 0
+
+
+def ensure(config: Config, people: Cohort) -> ClipStore:
+    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk)."""
+    cohort.write_private_map(config, people)
+    jobs = plan_shards(config, people)
+    cache = HashCache(private_folder(config) / "hashes.json")
+    missing = [job for job in jobs if not current(job, cache)]
+    if missing:
+        progress.say("preprocess", forecast(config, missing))
+        need_space(config.store_dir, BYTES_PER_CLIP * sum(len(job.clips) for job in missing), "Preprocessing")
+        jobs[0].path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(jobs[0].path.parent)
+        _run(config, missing)
+    else:
+        progress.say("preprocess", f"{len(jobs)} people are there already")
+    cache.save()
+    store = ClipStore(jobs[0].path.parent, jobs)
+    _write_manifest(store, people)
+    _report_quarantine(config, store, people)
+    return store
+
+
+def forecast(config: Config, jobs: list[ShardJob]) -> str:
+    clips = sum(len(job.clips) for job in jobs)
+    frames = 138 * sum(clip.recording.video is not None for job in jobs for clip in job.clips)
+    seconds = (frames * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
+    size = BYTES_PER_CLIP * clips if frames else 20_000 * clips
+    return (f"{len(jobs)} people, {clips} clips to do: at most about {seconds / 60:.1f} min on "
+            f"{session.cpus(config)} cores, {size / 1e9:.2f} GB")
+
+
+class ShardWorker:
+    """A Ray Data actor: face models are loaded once, then one person after the other."""
+
+    def __init__(self, jobs: dict[int, ShardJob], config: Config, video: bool):
+        import cv2
+
+        cv2.setNumThreads(1)
+        self.jobs, self.options = jobs, clip_options(config, video)
+        self.engine = None
+        if video:
+            from preprocessing.faces import FaceEngine
+
+            self.engine = FaceEngine(self.options.face)
+
+    def __call__(self, row: dict) -> dict:
+        job = self.jobs[int(row["item"])]
+        return {"subject": job.subject, **make_shard(job, self.options, self.engine)}
+
+
+def _run(config: Config, jobs: list[ShardJob]) -> None:
+    session.start(config)
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    video = any(clip.recording.video for job in jobs for clip in job.clips)
+    dataset = ray.data.from_items([job.subject for job in jobs], override_num_blocks=len(jobs)).map(
+        ShardWorker, concurrency=min(session.cpus(config), len(jobs)), num_cpus=1,
+        fn_constructor_kwargs={"jobs": {job.subject: job for job in jobs}, "config": config, "video": video})
+    with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
+        for row in dataset.iter_rows():
+            tick(int(row["clips"] + row["quarantined"]))
+
+
+def _write_manifest(store: ClipStore, people: Cohort) -> None:
+    """What is in the store, for readers and for moving it: schema, hashes, no time and no path."""
+    write_json(store.folder / "manifest.json", {
+        "schema": 1, "dataset": people.dataset, "class_names": list(people.class_names),
+        "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
+
+
+def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = store.quarantine()
+    names = ("sample", "subject", "label", "stage", "reason", "fix")
+    with atomic_path(store.folder / "quarantine.parquet") as temporary:
+        pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
+                                 for n in names}), temporary)
+    if not rows:
+        return
+    where = {clip.sample: [str(r.path) for r in (clip.recording.video, clip.recording.signal) if r]
+             for clip in people.clips}
+    private = private_folder(config) / f"quarantine-{people.dataset}.json"
+    write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
+    counts = Counter((row["stage"], row["reason"]) for row in rows)
+    text = ", ".join(f"{n} x {stage}/{reason}" for (stage, reason), n in sorted(counts.items()))
+    progress.say("preprocess", f"{len(rows)} clips quarantined ({text}); which files: {private}")
+    if config.strict:
+        raise UserError(f"strict=true and {len(rows)} clips were quarantined ({text}): see {private} for the files.")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

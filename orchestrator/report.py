@@ -1,0 +1,43 @@
+"""Stage 5: from the ledger to the table, the files of a run and report.html.
+
+`python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for a run that is there.
+"""
+
+import sys
+from pathlib import Path
+
+from orchestrator import cli, runinfo, summary
+from orchestrator.errors import EXIT_DONE, UserError
+from orchestrator.ledger import intact
+from orchestrator.storage import read_json, write_json
+
+
+def main(argv: list[str] | None = None) -> int:
+    call = cli.parse("report", __doc__.splitlines()[0], argv)
+    folder = runinfo.run_dir(call.config)
+    run, lineage = read_json(folder / "facts.json"), read_json(folder / "lineage.json")
+    if run is None or lineage is None:
+        raise UserError(f"{folder} holds no finished run: run python -m orchestrator.loso first, or name another run.dir.")
+    entries = [entry for fold in lineage["folds"]
+               if (entry := read_json(folder / "ledger" / f"fold-{fold['fold']:03d}-seed-{fold['seed']}.json"))
+               and intact(entry) and entry["content_key"] == lineage["content_key"]]
+    if call.dry_run:
+        print(f"report for {len(entries)} folds in {folder}")
+    else:
+        write(folder, run, entries)
+    return EXIT_DONE
+
+
+def write(folder: Path, run: dict, entries: list[dict]) -> dict:
+    """All files that are computed from the ledger, and the last lines on the terminal. Returns the summary."""
+    from orchestrator.page import write_report
+
+    write_json(folder / "facts.json", run)
+    result = summary.write_run_files(folder, run, entries)
+    page = write_report(folder, run, entries)
+    summary.print_table(result, page, run["failed_folds"])
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

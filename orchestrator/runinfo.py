@@ -1,0 +1,128 @@
+"""What a run is: its content key, where it lives, and what the report needs to know beside the ledger."""
+
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from orchestrator.clipstore import ClipStore
+from orchestrator.cohort import Cohort
+from orchestrator.config import Config
+from orchestrator.encoders import Encoder
+from orchestrator.foldfit import FoldRecipe
+from orchestrator.folds import Plan
+from orchestrator.lineage import person_key
+from orchestrator.storage import key_of, sources_sha256, write_json, write_text
+
+PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
+            "hydra-core", "scikit-learn", "av", "ai-edge-litert")
+SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/folds.py",
+           "orchestrator/groups.py", "orchestrator/lineage.py", "preprocessing/moments.py")
+# Named in the configuration without being part of the result.
+NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources"}
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_dir(config: Config) -> Path:
+    if config.run.dir:
+        return Path(config.run.dir).expanduser().resolve()
+    name = f"{config.dataset}-{config.task.name}-{config.model.name}-{config.protocol.name}"
+    return Path("runs").resolve() / f"{name}-{key_of(_content(config), 8)}"
+
+
+def _content(config: Config) -> dict:
+    content = config.model_dump(mode="json", exclude=NOT_CONTENT)
+    content["protocol"].pop("seeds")  # every ledger file carries its own
+    content["data"].pop("root")  # the data are known by their hashes
+    return content
+
+
+def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], recipe: FoldRecipe) -> str:
+    """Data, configuration, split, lineage and the sources that compute: another key is another run."""
+    return key_of({
+        "config": _content(config), "recipe": asdict(recipe), "sources": sources_sha256(*SOURCES),
+        "key": people.key_fingerprint, "people": [p.pseudonym for p in people.people],
+        "shards": [clips.sha256(p.index) for p in people.people],
+        "encoders": [[e.sha256, e.plan.lineage.sha256()] for e in encoders]}, 32)
+
+
+def lineage_record(key: str, plan: Plan, people: Cohort, encoders: Sequence[Encoder]) -> dict:
+    return {"content_key": key, "cohort": people.name,
+            "encoders": [{"index": e.plan.index, "sha256": e.sha256, "lineage": e.plan.lineage.to_json()}
+                         for e in encoders],
+            "folds": [{"fold": f.index, "seed": f.seed, "encoder": f.group if f.group is not None else 0,
+                       "test": [person_key(people.name, p) for p in people.pseudonyms(f.test)],
+                       "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)} for f in plan.folds]}
+
+
+def write_start(folder: Path, config: Config, record: dict) -> None:
+    """Written before the first fold, so that a half-done run says what it is."""
+    import yaml
+
+    write_json(folder / "lineage.json", record)
+    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=True))
+    write_json(folder / "environment.json", {
+        "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
+        "cores": os.cpu_count(), "versions": versions()})
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, dirty), or (None, None) outside a checkout."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], entries: list[dict],
+          failed: dict[str, str], wall_s: float, command: str) -> dict:
+    """The `run` that summary and report are written from, beside the ledger entries."""
+    commit, dirty = git_state()
+    quarantine = [row for row in clips.quarantine() if row["label"] in config.task.classes]
+    names = [people.class_names[c] for c in config.task.classes]
+    counts = people.label_counts(config.task.classes)
+    encoder_parameters = sum(_video_parameters(e) for e in encoders[:1])
+    return {
+        "dataset": config.dataset, "task": config.task.name, "class_names": names, "model": config.model.name,
+        "encoder": config.encoder.name if any(e.plan.video for e in encoders) else None,
+        "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
+        "protocol": config.protocol.name, "leaky": plan.leaky,
+        "unproven": not all(e.plan.lineage.is_proven() for e in encoders), "partial": people.partial,
+        "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
+        "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds
+                         if f.name in failed],
+        "seeds": list(config.protocol.seeds), "wall_s": wall_s, "versions": versions(), "git_commit": commit,
+        "dirty": dirty, "key_fingerprint": people.key_fingerprint, "command": command,
+        "quarantine": {
+            "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
+            "by_subject": dict(Counter(r["subject"] for r in quarantine)),
+            "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
+        "clips": {people.people[s].pseudonym: {names[c]: n for c, n in sorted(counter.items())}
+                  for s, counter in counts.items()},
+        "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "notes": list(people.notes),
+        "synthetic": people.synthetic,
+        "config": config.model_dump(mode="json"),
+        "lineage": [e.plan.lineage.to_json() for e in encoders],
+        "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+
+
+def _video_parameters(encoder: Encoder) -> int:
+    if encoder.plan.video is None:
+        return 0
+    from models import checkpoint
+
+    side = checkpoint.read_side(encoder.plan.folder / "video")
+    from math import prod
+
+    return sum(prod(shape) for name, (_, shape) in side["tensors"].items() if not name.startswith("decoder"))
