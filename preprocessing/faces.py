@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from . import landmarks as points_of
-from .blazeface import FULL_RANGE, BlazeFace
+from .blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
 from .errors import ClipError
 from .facemesh import FACE_MESH, FaceMesh
 from .keyframes import KeyframeOptions, select_keyframes
@@ -95,7 +95,9 @@ class FaceEngine:
         score = self.options.score
         self._hysteresis = self.options.hysteresis
         self._mesh = FaceMesh(load_model(weight_file(FACE_MESH, folder), runtime))
-        self._detector = BlazeFace(load_model(weight_file(FULL_RANGE, folder), runtime), FULL_RANGE, score)
+        self._detectors = [  # the second one for faces that fill the frame, where the first sees none
+            BlazeFace(load_model(weight_file(name, folder), runtime), name, score) for name in (FULL_RANGE, SHORT_RANGE)
+        ]
 
     def process(
         self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes"
@@ -165,7 +167,7 @@ class FaceEngine:
         options = self.options
         if options.provider == "precomputed":
             return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
-        return FaceTracker(self._detector, self._mesh, options.score, self._hysteresis, whole_frame=cropped)
+        return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, whole_frame=cropped)
 
     def _crop_again(self, ref: VideoRef, squares: list[Roi | None], index: np.ndarray) -> dict[int, np.ndarray]:
         wanted = set(index.tolist())

@@ -47,7 +47,7 @@ class PrecomputedTracker:
                     if name == "landmarks":
                         return cls(_as_landmarks(values), None, scores, mesh)
                     return cls(None, _as_boxes(values), scores, mesh)
-        fix = "no precomputed landmarks or boxes for this video: add its .landmarks.npy, or use faces.provider=litert"
+        fix = "no precomputed landmarks or boxes for this video: add its .landmarks.npy, or use face.provider=litert"
         raise ClipError("face", "no_landmark_file", fix)
 
     def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:

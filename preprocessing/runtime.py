@@ -27,7 +27,7 @@ def _litert(path: Path) -> Model:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise InputError("ai-edge-litert is not installed: run `make install`, or set faces.provider=opencv") from error
+        raise InputError("ai-edge-litert is not installed: run `make install`, or set face.provider=opencv") from error
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]

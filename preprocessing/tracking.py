@@ -3,6 +3,7 @@
 A tracker's `step(frame)` gives the mesh points (P, 2) in pixels of the frame, or None where there is no face.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,19 +29,20 @@ class Tracker(Protocol):
 class FaceTracker:
     """Detect once, then follow the landmarks; detect again in every frame where the mesh's score fell below `gate`.
 
-    The largest face is kept; `max_faces` is the most that one detection saw. `whole_frame`: where nothing is
-    detected, try the frame itself, for videos that are already cropped to the face.
+    `detectors` are tried in order until one sees a face. The largest face is kept; `max_faces` is the most that one
+    detection saw. `whole_frame`: where nothing is detected, try the frame itself, for videos that are already cropped
+    to the face.
     """
 
     def __init__(
         self,
-        detector: BlazeFace,
+        detectors: Sequence[BlazeFace],
         mesh: FaceMesh,
         gate: float = 0.5,
         hysteresis: Hysteresis | None = None,
         whole_frame: bool = False,
     ):
-        self.detector, self.mesh, self.gate, self.whole_frame = detector, mesh, gate, whole_frame
+        self.detectors, self.mesh, self.gate, self.whole_frame = detectors, mesh, gate, whole_frame
         self.hysteresis = hysteresis or Hysteresis()
         self.roi: Roi | None = None
         self.max_faces = 0
@@ -59,7 +61,7 @@ class FaceTracker:
     def _acquire(self, frame: Frame, score: float) -> tuple[np.ndarray | None, float]:
         image = frame.rgb()
         self.brightest = max(self.brightest, float(image[::8, ::8].mean()))
-        faces = self.detector.detect(image)
+        faces = next((found for detector in self.detectors if (found := detector.detect(image))), [])
         self.max_faces = max(self.max_faces, len(faces))
         regions = [roi_of_detection(face) for face in faces[:_CANDIDATES] if _is_sane(face)]
         if self.whole_frame:

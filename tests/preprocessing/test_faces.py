@@ -1,0 +1,275 @@
+"""From a video to crops, landmarks and keyframes: good ones, bad ones, and the neighbours of bad ones."""
+
+from pathlib import Path
+
+import films
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from skimage import data
+
+from preprocessing.errors import ClipError
+from preprocessing.faces import FaceEngine, FaceOptions, crop
+from preprocessing.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.recordings import VideoRef
+from preprocessing.roi import Roi
+from preprocessing.video import ImageFrame
+
+
+@pytest.fixture(scope="module")
+def engine() -> FaceEngine:
+    return FaceEngine()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="module")
+def video(folder) -> VideoRef:
+    return VideoRef(films.write_video(folder / "good.mp4", films.nodding(48)))
+
+
+@pytest.fixture(scope="module")
+def clip(engine, video):
+    return engine.process(video)
+
+
+def refused(engine, path: Path, kind: str = "file") -> tuple[str, str]:
+    with pytest.raises(ClipError) as caught:
+        engine.process(VideoRef(path, kind))
+    assert path.name not in caught.value.fix and ". " not in caught.value.fix  # one sentence, no names
+    return caught.value.stage, caught.value.reason
+
+
+# ---------------------------------------------------------------------------------------------- a good clip
+
+
+def test_shapes_and_types(clip):
+    assert clip.n_frames == 48 and clip.fps == 25.0
+    k = len(clip.keyframes)
+    assert k >= 16 and not clip.padded and clip.threshold >= 0.05
+    assert clip.frames.shape == (k, 224, 224, 3) and clip.frames.dtype == np.uint8
+    assert clip.frame_index.dtype == np.int32 and clip.frame_index.tolist() == clip.keyframes.tolist()
+    assert clip.landmarks.shape == (48, 92, 2) and clip.landmarks.dtype == np.float32
+    assert clip.scores.shape == (48,) and clip.scores.dtype == np.float32 and clip.scores.min() > 0.9
+    assert (clip.n_lost, clip.max_faces) == (0, 1) and clip.distance.shape == (48,)
+
+
+def test_one_frame_fewer_than_usual_is_no_defect(engine, folder):
+    clip = engine.process(VideoRef(films.write_video(folder / "137.mp4", films.nodding(137))))
+    assert clip.n_frames == 137 and clip.n_lost == 0 and len(clip.keyframes) >= 16
+
+
+def test_keyframes_are_those_of_the_landmarks(clip):
+    again = select_keyframes(clip.landmarks, KeyframeOptions())
+    assert again.index.tolist() == clip.keyframes.tolist() and again.threshold == clip.threshold
+
+
+def test_every_crop_shows_the_whole_face(clip, engine):
+    """Detected again in the crops, the eyes lie where they lie in a face that fills 1 / 1.25 of a square."""
+    for image in clip.frames[::4]:
+        faces = engine._detectors[1].detect(image)
+        right, left = faces[0].keypoints[:2]
+        assert 60 < left[0] - right[0] < 100
+        assert abs((left + right)[0] / 2 - 112) < 20 and 65 < (left + right)[1] / 2 < 115
+
+
+def test_the_same_video_gives_the_same_bytes(clip, engine, video):
+    again = engine.process(video)
+    np.testing.assert_array_equal(again.frames, clip.frames)
+    np.testing.assert_array_equal(again.landmarks, clip.landmarks)
+
+
+def test_all_frames(clip, engine, video):
+    everything = engine.process(video, frames="all")
+    assert everything.frame_index.tolist() == list(range(48))
+    assert everything.keyframes.tolist() == clip.keyframes.tolist()
+    np.testing.assert_array_equal(everything.frames[clip.keyframes], clip.frames)
+    with pytest.raises(ValueError):
+        engine.process(video, frames="some")
+
+
+def test_a_long_clip_is_decoded_twice_and_comes_out_the_same(clip, video):
+    again = FaceEngine(FaceOptions(hold_frames=20)).process(video)
+    np.testing.assert_array_equal(again.frames, clip.frames)
+    assert again.frame_index.tolist() == clip.frame_index.tolist()
+
+
+def test_a_window_is_the_middle_of_the_clip(engine, video, clip):
+    part = engine.process(VideoRef(video.path, start_s=0.4, end_s=1.2))
+    assert part.n_frames == 20
+    # tracked from another first frame, so the regions differ by up to their slack
+    assert np.abs(part.landmarks - clip.landmarks[10:30]).max() < 4
+
+
+def test_a_folder_of_frames_and_a_file_agree(engine, tmp_path):
+    frames = films.nodding(20)
+    films.write_folder(tmp_path / "pictures", frames)
+    whole = engine.process(VideoRef(tmp_path / "pictures", "frames", fps=25.0))
+    assert (whole.n_frames, whole.fps) == (20, 25.0)
+    film = films.write_video(tmp_path / "lossless.mkv", frames, codec="ffv1", pix_fmt="bgr0")
+    np.testing.assert_array_equal(engine.process(VideoRef(film)).landmarks, whole.landmarks)
+
+
+def test_a_still_clip_has_no_motion_and_is_filled(engine, tmp_path):
+    films.write_folder(tmp_path / "pictures", [films.face(tilt=0.3)] * 20)
+    clip = engine.process(VideoRef(tmp_path / "pictures", "frames"))
+    assert (np.diff(clip.landmarks, axis=0) == 0).all()
+    assert clip.padded and clip.threshold == 0.05 and len(clip.keyframes) == 16
+    assert (clip.frames == clip.frames[0]).all()  # the crop stands still, too
+
+
+def test_rotated_metadata_gives_the_upright_face(engine, folder):
+    frames = films.nodding(20)
+    upright = engine.process(VideoRef(films.write_video(folder / "upright.mp4", frames)))
+    stored = [np.rot90(frame, -1) for frame in frames]
+    turned = engine.process(VideoRef(films.write_video(folder / "turned.mp4", stored, rotation=90)))
+    assert np.abs(turned.landmarks - upright.landmarks).max() < 3
+
+
+# ---------------------------------------------------------------------------------------------- faces that are missing
+
+
+def test_two_faces_the_larger_is_kept_and_both_are_counted(engine, folder):
+    clip = engine.process(VideoRef(films.write_video(folder / "two.mp4", [films.two_faces()] * 20)))
+    assert clip.max_faces == 2 and clip.n_lost == 0
+    assert clip.landmarks[:, :, 0].max() < 250  # the large one is on the left
+
+
+def test_a_face_that_leaves_and_returns(engine, folder):
+    away = [films.face(dx=min(14 * i, 14 * (60 - i), 380) if i < 60 else 0) for i in range(90)]
+    clip = engine.process(VideoRef(films.write_video(folder / "away.mp4", away)), frames="all")
+    lost = np.isnan(clip.landmarks).any(axis=(1, 2))
+    assert clip.n_lost == lost.sum() and 20 <= clip.n_lost <= 45
+    assert lost[25:35].all() and not lost[:8].any() and not lost[55:].any()
+    assert (clip.scores[lost] < 0.5).all() and (clip.scores[~lost] >= 0.5).all()
+    assert not lost[clip.keyframes].any() and clip.keyframes.max() > 55
+    assert clip.frame_index.tolist() == list(range(90))  # the last place is cropped meanwhile
+    assert np.abs(clip.landmarks[70] - clip.landmarks[0]).max() < 3
+
+
+def test_a_face_that_arrives_late(engine, folder):
+    frames = [films.face(dx=-400)] * 10 + films.nodding(30)
+    clip = engine.process(VideoRef(films.write_video(folder / "late.mp4", frames)), frames="all")
+    assert clip.n_lost == 10 and clip.keyframes[0] == 10 and clip.frame_index.tolist() == list(range(10, 40))
+
+
+def test_no_face_black_and_too_short(engine, folder):
+    coffee = data.coffee()[:240, :320]
+    assert refused(engine, films.write_video(folder / "coffee.mp4", [coffee] * 20)) == ("face", "no_face")
+    black = [np.zeros((240, 320, 3), np.uint8)] * 20
+    assert refused(engine, films.write_video(folder / "black.mp4", black)) == ("video", "black_video")
+    assert refused(engine, films.write_video(folder / "one.mp4", films.nodding(1))) == ("video", "too_few_frames")
+    assert refused(engine, folder / "nowhere.mp4") == ("video", "missing")
+
+
+def test_mostly_lost_is_refused_and_the_limit_is_an_option(folder):
+    frames = films.nodding(14) + [films.face(dx=400)] * 26
+    path = films.write_video(folder / "mostly.mp4", frames)
+    assert refused(FaceEngine(), path) == ("face", "no_face")
+    assert FaceEngine(FaceOptions(max_lost=0.8)).process(VideoRef(path)).n_lost == 26
+
+
+def test_a_bad_clip_leaves_no_trace_in_the_next(engine, folder, video, clip):
+    for bad in ("coffee.mp4", "black.mp4", "nowhere.mp4"):
+        refused(engine, folder / bad)
+    np.testing.assert_array_equal(engine.process(video).frames, clip.frames)
+
+
+def test_fewer_frames_than_keyframes(engine, folder):
+    clip = engine.process(VideoRef(films.write_video(folder / "short.mp4", films.nodding(9))))
+    assert clip.keyframes.tolist() == list(range(9)) and clip.padded
+
+
+# ---------------------------------------------------------------------------------------------- other providers
+
+
+def test_opencv_gives_the_same_clip(folder):
+    ref = VideoRef(films.write_video(folder / "few.mp4", films.nodding(12)))
+    a, b = (FaceEngine(FaceOptions(provider=name)).process(ref) for name in ("litert", "opencv"))
+    np.testing.assert_allclose(a.landmarks, b.landmarks, atol=0.05)
+    assert a.keyframes.tolist() == b.keyframes.tolist()
+    assert np.abs(a.frames.astype(int) - b.frames).mean() < 0.5
+
+
+@pytest.mark.parametrize("zoom", [1.0, 1.6, 2.4])
+def test_cropped_input_is_kept_whole(engine, tmp_path, zoom):
+    """Tight crops on which the detectors may fail: the frame itself is the face's region."""
+    frames = [films.face(224, 224, zoom=zoom, dy=20, tilt=0.05 * np.sin(i)) for i in range(18)]
+    films.write_folder(tmp_path / "pictures", frames)
+    clip = engine.process(VideoRef(tmp_path / "pictures", "cropped"))
+    assert clip.n_lost == 0
+    for image, index in zip(clip.frames, clip.frame_index, strict=True):
+        np.testing.assert_array_equal(image, frames[index])
+
+
+def test_precomputed_landmarks(engine, clip, video, tmp_path):
+    """All three formats give the clip that the landmarks came from."""
+    rows = clip.landmarks.astype(np.float64)
+    rows[5] = np.nan
+    options = FaceOptions(provider="precomputed", precomputed_dir=tmp_path, precomputed_root=video.path.parent)
+    np.save(tmp_path / "good.landmarks.npy", rows)
+    from_npy = FaceEngine(options).process(video)
+    np.testing.assert_array_equal(from_npy.landmarks, rows.astype(np.float32))
+    assert from_npy.n_lost == 1 and 5 not in from_npy.keyframes
+    (tmp_path / "good.landmarks.npy").unlink()
+    table = pa.table({"landmarks": rows.reshape(48, -1).tolist(), "score": np.linspace(0.5, 1, 48)})
+    pq.write_table(table, tmp_path / "good.landmarks.parquet")
+    from_parquet = FaceEngine(options).process(video)
+    np.testing.assert_array_equal(from_parquet.landmarks, from_npy.landmarks)
+    assert from_parquet.scores[-1] == 1.0
+    part = FaceEngine(options).process(VideoRef(video.path, start_s=1.0, end_s=1.4))
+    np.testing.assert_array_equal(part.landmarks, clip.landmarks[25:35])  # rows are frames of the file
+
+
+def test_precomputed_boxes_run_the_mesh(engine, clip, video, tmp_path):
+    low, high = clip.landmarks.min(axis=1), clip.landmarks.max(axis=1)
+    size = (high - low).max(axis=1, keepdims=True)
+    np.save(tmp_path / "good.boxes.npy", np.concatenate([low - [0, 0.3] * size, high + 0.3 * size], axis=1))
+    options = FaceOptions(provider="precomputed", precomputed_dir=tmp_path)
+    boxed = FaceEngine(options).process(video)
+    assert boxed.n_lost == 0 and np.abs(boxed.landmarks - clip.landmarks).mean() < 2
+
+
+def test_precomputed_files_that_do_not_fit(video, tmp_path):
+    engine = FaceEngine(FaceOptions(provider="precomputed", precomputed_dir=tmp_path))
+    path = tmp_path / "good.landmarks.npy"
+    assert refused(engine, video.path) == ("face", "no_landmark_file")
+    for array, reason in (
+        (np.zeros((20, 92, 2)), "landmarks_mismatch"),
+        (np.zeros((48, 5, 2)), "bad_landmark_file"),
+        (np.zeros((48, 92, 2)), "bad_landmarks"),  # all points in one place: no distance between the eyes
+        (np.full((48, 92, 2), "a"), "bad_landmark_file"),
+    ):
+        np.save(path, array)
+        assert refused(engine, video.path)[1] == reason
+    np.save(path, np.array([{"a": 1}] * 48, object), allow_pickle=True)  # pickled: refused, not run
+    assert refused(engine, video.path) == ("face", "bad_landmark_file")
+
+
+# ---------------------------------------------------------------------------------------------- crops
+
+
+def test_crop_is_a_copy_where_nothing_is_scaled():
+    image = np.random.default_rng(0).integers(0, 255, (100, 120, 3), np.uint8)
+    square = Roi(50 + 19.5, 30 + 19.5, 40)  # pixels 50..89, 30..69
+    np.testing.assert_array_equal(crop(ImageFrame(0, 0.0, image), square, 40), image[30:70, 50:90])
+
+
+def test_crop_is_black_beyond_the_frame():
+    image = np.full((100, 120, 3), 200, np.uint8)
+    corner = crop(ImageFrame(0, 0.0, image), Roi(-0.5, -0.5, 40), 40)  # pixels -20..19
+    assert (corner[:20] == 0).all() and (corner[:, :20] == 0).all() and (corner[20:, 20:] == 200).all()
+    assert (crop(ImageFrame(0, 0.0, image), Roi(1000, 1000, 40), 40) == 0).all()
+    below = crop(ImageFrame(0, 0.0, image), Roi(119.5, 99.5, 40), 40)
+    assert (below[:20, :20] == 200).all() and (below[20:] == 0).all() and (below[:, 20:] == 0).all()
+
+
+def test_options_that_make_no_sense():
+    with pytest.raises(ValueError):
+        FaceOptions(provider="dlib")
+    assert FaceOptions(weights_dir="").weights_dir is None  # type: ignore[arg-type]
+    assert FaceOptions(weights_dir="a/b").weights_dir == Path("a/b")  # type: ignore[arg-type]
