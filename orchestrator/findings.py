@@ -1,0 +1,189 @@
+"""What the numbers of a run mean in words, and what a careful reader should be warned of.
+
+Everything is derived from the ledger and the summary; each function returns plain sentences (no markup).
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from orchestrator import statistics
+from orchestrator.people import Clips, Fold, Person, Run, clips_of, fold_people, in_order, people_of, seed_table
+from orchestrator.summary import percent
+
+
+class Report:
+    """One run, with what several sections need computed once."""
+
+    def __init__(self, run: Run, folds: Sequence[Fold], summary: Mapping[str, Any]):
+        self.run, self.folds, self.summary = run, in_order(folds), summary
+        self.names = tuple(run["class_names"])
+
+    @cached_property
+    def people(self) -> list[Person]:
+        return people_of(self.folds, len(self.names))
+
+    @cached_property
+    def clips(self) -> Clips:
+        return clips_of(self.folds, len(self.names))
+
+    @cached_property
+    def values(self) -> list[float]:
+        return [value for person in self.people if (value := person.mean("accuracy")) is not None]
+
+    @cached_property
+    def variance(self) -> statistics.Variance:
+        return statistics.variance_parts(seed_table(self.people))
+
+
+def lost_by_class(report: Report) -> dict[str, tuple[int, int]]:
+    """{class: (lost, of)}. From the whole cohort where the caller gave it, else from the test clips of one seed."""
+    lost = (report.run.get("quarantine") or {}).get("by_class")
+    of = (report.run.get("clips") or {}).get("by_class")
+    if lost is not None and of is not None:
+        return {name: (lost.get(name, 0), of.get(name, 0)) for name in report.names if of.get(name)}
+    if not report.folds:
+        return {}
+    first = [fold for fold in report.folds if fold["seed"] == report.folds[0]["seed"]]
+    used = np.bincount(clips_of(first, len(report.names)).y_true, minlength=len(report.names))
+    gone = {name: sum(_lost(fold, k, name) for fold in first) for k, name in enumerate(report.names)}
+    return {name: (gone[name], int(used[k]) + gone[name]) for k, name in enumerate(report.names)}
+
+
+def _lost(fold: Fold, k: int, name: str) -> int:
+    """quarantined_by_class may be keyed by the class's name or its number."""
+    by_class = fold.get("quarantined_by_class") or {}
+    return int(by_class.get(name, by_class.get(str(k), by_class.get(k, 0))))
+
+
+def plain_words(report: Report) -> list[str]:
+    """The headline in words for a reader who knows no statistics."""
+    summary, n_classes = report.summary, len(report.names)
+    mean, chance, ci95 = summary["accuracy_mean"], summary["chance"], summary["accuracy_ci95"]
+    if mean is None:
+        return ["No fold finished, so there is no number."]
+    before = "On people who were partly known to it" if summary["leaky"] else "On a person it has never seen"
+    said = [f"{before}, the model names the right one of {n_classes} classes for about {100 * mean:.0f} of 100 clips; "
+            f"always giving the answer that is most frequent in training would be right for {100 * chance:.0f}."]
+    above = sum(value > chance for value in report.values)
+    spread = f"People differ: from {percent(min(report.values), 0)} to {percent(max(report.values), 0)} %"
+    said.append(f"{spread}, and {above} of {len(report.values)} people are above chance.")
+    if ci95 and ci95[0] > chance:
+        said.append("The whole 95 % interval of the mean lies above chance.")
+    elif ci95 and ci95[1] < chance:
+        said.append("The whole 95 % interval of the mean lies below chance, which calls for an explanation.")
+    elif ci95:
+        said.append("The 95 % interval of the mean includes chance: this run does not show that the model has learnt "
+                    "anything that carries over to new people.")
+    return said
+
+
+def warnings(report: Report) -> list[str]:
+    """Everything in this run that should make a reader careful, most serious first."""
+    run, summary, said = report.run, report.summary, []
+    if summary["n_folds"] < summary["n_planned"]:
+        said.append(f"The mean stands on {summary['n_folds']} of {summary['n_planned']} planned folds; "
+                    f"{summary['n_failed']} failed.")
+    if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
+        said.append(f"In {len(overlapping)} folds the test person is also a training or validation person.")
+    if opened := [fold["fold"] for fold in report.folds if fold.get("test_openings", 1) != 1]:
+        said.append(f"Test data was opened more than once in {len(opened)} folds.")
+    if run.get("synthetic", run["dataset"] == "synthetic"):
+        said.append("The people are synthetic. The run shows that the program works, and nothing about pain.")
+    if report.values and len(report.values) < statistics.T_BELOW:
+        said.append(f"Only {len(report.values)} people: the interval is Student's t and wide, and assumes that "
+                    "accuracies over people are roughly bell-shaped.")
+    if len(report.clips.y_pred) and len(np.unique(report.clips.y_pred)) == 1:
+        said.append(f"The model answered {report.names[report.clips.y_pred[0]]} for every clip.")
+    never = [name for k, name in enumerate(report.names) if report.folds and k not in report.clips.y_true]
+    said += [f"No test clip of class {name} was scored." for name in never]
+    said += _absent(report, set(never))
+    said += _lost_unevenly(report)
+    if run.get("dirty"):
+        said.append("The code had changes that are not in the named commit.")
+    return said + sorted({text for fold in report.folds for text in fold.get("warnings") or []})
+
+
+def _absent(report: Report, never: set[str]) -> list[str]:
+    """A class that a person has no usable clip of: AUROC is undefined there and macro scores mean less."""
+    said = []
+    for k, name in enumerate(report.names):
+        without = [p.subject[:6] for p in report.people if not (report.clips.y_true[report.clips.subject == p.subject]
+                                                                == k).any()]
+        if without and name not in never:
+            shown = ", ".join(without[:6]) + (" and others" if len(without) > 6 else "")
+            said.append(f"{len(without)} people have no usable clip of class {name} ({shown}).")
+    return said
+
+
+def _lost_unevenly(report: Report) -> list[str]:
+    rates = {name: lost / of for name, (lost, of) in lost_by_class(report).items() if of}
+    if len(rates) < 2 or max(rates.values()) < 0.02:
+        return []
+    worst, least = max(rates, key=lambda n: rates[n]), min(rates, key=lambda n: rates[n])
+    if rates[worst] < 1.5 * rates[least] + 0.01:
+        return []
+    return [f"Clips are not lost at random: {percent(rates[worst])} % of class {worst}, but {percent(rates[least])} % "
+            f"of {least}. Read the accuracy with lost clips counted as wrong."]
+
+
+def used_in_training(fold: Fold) -> set[str]:
+    return set(fold_people(fold)) & {*fold["train_subjects"], *fold["val_subjects"]}
+
+
+def shared_training(folds: Sequence[Fold]) -> float | None:
+    """Mean over pairs of folds (first seed) of the share of training people they have in common (Jaccard)."""
+    first = [set(fold["train_subjects"]) for fold in folds if fold["seed"] == folds[0]["seed"]]
+    shares = [len(a & b) / len(a | b) for a, b in combinations(first, 2) if a | b]
+    return statistics.mean_std(shares)[0]
+
+
+def lineage_words(report: Report) -> list[str]:
+    """Who each part has seen."""
+    folds = report.folds
+    if not folds:
+        return list(report.run.get("lineage") or [])
+
+    def sizes(name: str) -> str:
+        counts = sorted({len(fold[name]) for fold in folds})
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+    tested = sorted({len(fold_people(fold)) for fold in folds})
+    many = "one person" if tested == [1] else f"{tested[0]} to {tested[-1]} people"
+    clean = not any(used_in_training(fold) for fold in folds)
+    stop = f"{sizes('val_subjects')} more decided when to stop" if any(fold["val_subjects"] for fold in folds) else \
+        "nobody had to decide when to stop"
+    said = [f"Each fold tests {many}. Its classifier was trained on {sizes('train_subjects')} people; {stop}.",
+            "In no fold is the test person among its training or validation people." if clean else
+            "The test person IS among the people who trained or decided when to stop, in some or all folds."]
+    if clean and all(fold.get("test_openings") == 1 for fold in folds):
+        said.append("The test clips of every fold were opened once, after everything had been decided.")
+    said += _encoder_words(report)
+    share = shared_training(folds)
+    if share is not None:
+        said.append(f"Folds share training people: two folds have {percent(share, 0)} % of theirs in common on "
+                    "average. The accuracies of two people are therefore not quite independent, and the interval is "
+                    "approximate.")
+    return said + list(report.run.get("lineage") or [])
+
+
+def _encoder_words(report: Report) -> list[str]:
+    serves: dict[str, list[Fold]] = {}
+    for fold in report.folds:
+        if fold.get("encoder_sha256"):
+            serves.setdefault(fold["encoder_sha256"], []).append(fold)
+    known = {encoder["sha256"]: encoder for encoder in report.run.get("encoders") or []}
+    said = []
+    for sha, folds in sorted(serves.items()):
+        encoder = known.get(sha)
+        if encoder is None:
+            said.append(f"The encoder {sha[:8]} serves {len(folds)} folds.")
+            continue
+        met = {person for fold in folds for person in fold_people(fold)} & set(encoder["subjects"])
+        said.append(f"The encoder {encoder['name']} ({sha[:8]}) was pretrained on {len(encoder['subjects'])} people "
+                    f"and serves {len(folds)} folds; " + ("it has seen none of their test people." if not met else
+                                                      f"it HAS SEEN {len(met)} of their test people."))
+    return said

@@ -1,0 +1,232 @@
+"""The sections of the report: each a function of a Report that returns HTML, or "" where the run has nothing to say."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from orchestrator import plots, statistics
+from orchestrator.anchors import NOTES, anchors
+from orchestrator.findings import Report, lineage_words, lost_by_class
+from orchestrator.markup import note, section, table, text, words
+from orchestrator.people import interval
+from orchestrator.summary import percent
+
+
+PM = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+    return percent(mean) if std is None else f"{percent(mean)}{PM}{percent(std)}"
+
+
+def people_section(report: Report) -> str:
+    if not report.values:
+        return ""
+    summary = report.summary
+    body = plots.people_plot(report.people, summary["accuracy_mean"], interval(report.values)[0], summary["chance"])
+    body += note("Each dot is a person whom the model had not seen, named by a pseudonym. The thin line is what that "
+                 "person's number of clips alone leaves open (Wilson, 95 %). Sorting makes any cloud look like a "
+                 "trend.")
+    return section("people", "Person by person", body)
+
+
+def confusion_section(report: Report) -> str:
+    if not report.values:
+        return ""
+    clips, K = report.clips, len(report.names)
+    matrix = statistics.confusion(clips.y_true, clips.y_pred, K)
+    lost, n_seeds = lost_by_class(report), len({fold["seed"] for fold in report.folds})
+    truth, said, hits = matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix)
+    rows = [(name, truth[k] // n_seeds, lost.get(name, (0, 0))[0], percent(hits[k] / truth[k] if truth[k] else None),
+             percent(hits[k] / said[k] if said[k] else None)) for k, name in enumerate(report.names)]
+    left = plots.confusion_plot(matrix, report.names)
+    left += table(("class", "clips", "lost", "found %", "right when said %"), rows)
+    right = "<h3>Scores</h3>" + scores_table(report)
+    right += note("Found: of the clips of this class, how many the model recognised (recall). Right when said: of the "
+                   "clips it gave this name, how many were it (precision)."
+                   + (f" All clips of all people, {n_seeds} seeds together." if n_seeds > 1 else ""))
+    return section("classes", "Class by class", f'<div class="two"><div>{left}</div><div>{right}</div></div>')
+
+
+def scores_table(report: Report) -> str:
+    pooled = report.clips.score()
+    fields = (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("precision", "macro precision"),
+              ("recall", "macro recall"), ("f1", "macro F1"), ("auroc", "AUROC"))
+    rows = []
+    for field, name in fields:
+        each = [value for person in report.people if (value := person.mean(field)) is not None]
+        over = "" if len(each) == len(report.people) else f" ({len(each)} people)"
+        rows.append((name, plus_minus(*statistics.mean_std(each)) + over, percent(getattr(pooled, field))))
+    rows.insert(1, ("accuracy, lost = wrong", plus_minus(*statistics.mean_std(_with_lost(report))), ""))
+    brier = [value for person in report.people if (value := person.mean("brier")) is not None]
+    mean, std = statistics.mean_std(brier)
+    rows.append(("Brier score, 0 to 2", f"{mean:.3f}" + (f"{PM}{std:.3f}" if std is not None else ""),
+                 f"{pooled.brier:.3f}"))
+    return table(("in %", "mean ± std over people", "all clips pooled"), rows)
+
+
+def _with_lost(report: Report) -> list[float]:
+    """Accuracy with lost clips counted as wrong, by test person (or group tested together), seeds averaged."""
+    by_subject: dict[str, list[float]] = {}
+    for fold in report.summary["folds"]:
+        if fold["accuracy_with_quarantined"] is not None:
+            by_subject.setdefault(fold["subject"], []).append(fold["accuracy_with_quarantined"])
+    return [float(np.mean(values)) for values in by_subject.values()]
+
+
+def calibration_section(report: Report) -> str:
+    if not report.values:
+        return ""
+    found = statistics.reliability(report.clips.y_true, report.clips.prob)
+    sure = float(report.clips.prob.max(axis=1).mean())
+    right = float((report.clips.prob.argmax(axis=1) == report.clips.y_true).mean())
+    tilt = "more sure than it is right" if sure > right + 0.02 else (
+        "less sure than it could be" if sure < right - 0.02 else "about as sure as it is right")
+    said = [f"On average the model was {percent(sure)} % sure, and right for {percent(right)} %: it is {tilt}.",
+            f"The expected calibration error is {percent(found.ece)} points: over all clips, how far the stated "
+            "certainty was from the share that was right (10 bins, all folds pooled)."]
+    beside = words(said) + note("On the dashed line, certainty is honest. Below it, the model promises too much.")
+    return section("calibration", "Does it know when it does not know?",
+                   f'<div class="two"><div>{plots.reliability_plot(found)}</div><div>{beside}</div></div>')
+
+
+def seeds_section(report: Report) -> str:
+    found = report.variance
+    if found.seed_within_person is None:
+        return ""
+    rows = [("between people (seed noise taken out)", percent(found.between_people)),
+            ("same person, another seed", percent(found.seed_within_person)),
+            ("mean of the whole run, another seed", percent(found.seed_of_mean))]
+    return section("seeds", "People or luck?", table(("standard deviation of accuracy, in points", ""), rows)
+                   + note(f"From {found.n_people} people with all {found.n_seeds} seeds."))
+
+
+def losses_section(report: Report) -> str:
+    lost = report.run.get("quarantine") or {}
+    by_class = {name: pair for name, pair in lost_by_class(report).items() if pair[1]}
+    if not any(pair[0] for pair in by_class.values()) and not any(lost.values()):
+        return section("lost", "What was lost", note("No clip was lost on the way.")) if report.folds else ""
+    of = (report.run.get("clips") or {}).get("by_subject") or {}
+    parts = ["<div>" + table(("class", "lost", "of", "%"), [(name, n, total, percent(n / total)) for name, (n, total)
+                                                            in by_class.items()])]
+    if lost.get("by_reason"):
+        parts.append("<h3>Why</h3>" + table(("reason", "clips"), _most(lost["by_reason"])))
+    parts.append("</div>")
+    if lost.get("by_subject"):
+        rows = [(name, n, of.get(name, "-"), percent(n / of[name]) if of.get(name) else "-")
+                for name, n in _most(lost["by_subject"])[:20]]
+        more = len([n for n in lost["by_subject"].values() if n]) - len(rows)
+        parts.append("<div>" + table(("person", "lost", "of", "%"), rows)
+                     + (note(f"and {more} more people") if more > 0 else "") + "</div>")
+    return section("lost", "What was lost",
+                   f'<div class="two">{"".join(parts)}</div>'
+                   + note("A lost clip is one that could not be used, for example because no face was found in it. A "
+                          "face lost at the highest pain level is not lost at random: heads turn and grimace. That is "
+                          "why the accuracy is also given with lost clips counted as wrong."))
+
+
+def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(((name, n) for name, n in counts.items() if n), key=lambda pair: (-pair[1], pair[0]))
+
+
+def lineage_section(report: Report) -> str:
+    figure = plots.roles_plot(report.folds, report.run.get("encoders") or ()) if report.folds else ""
+    return section("lineage", "Who has seen whom", words(lineage_words(report)) + figure)
+
+
+def curves_section(report: Report) -> str:
+    curves = report.run.get("curves") or []
+    if not curves:
+        return ""
+    return section("pretraining", "Pretraining", plots.curves_plot(curves) + note("No labels are used in pretraining."))
+
+
+def published_section(report: Report) -> str:
+    run, summary = report.run, report.summary
+    known = anchors(run["dataset"], run["task"])
+    beside = run.get("beside") or []
+    if not known and not beside:
+        return ""
+    ours = [_our_row(summary), *map(_our_row, beside)]
+    theirs = [(a.name, a.inputs, f"{a.accuracy:.2f}" + (f"{PM}{a.std:.2f}" if a.std is not None else ""), a.chosen)
+              for a in known]
+    body = table(("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, left=4,
+                 ours=range(len(ours)))
+    body += _gap(summary, beside)
+    if known:
+        body += note("These are not the same thing, whatever the digits say: where the epoch was chosen by looking at "
+                     "the person or set that is reported, the number is not one for people never seen. "
+                     + NOTES.get(run["dataset"], ""))
+    return section("published", "Beside published numbers" if known else "Beside another protocol", body)
+
+
+def _our_row(summary: Mapping) -> tuple[str, str, str, str]:
+    protocol = {"clean": "stopping decided on other people than the test person",
+                "exclude_pretrain": "stopping decided on other people; pretraining people are not tested",
+                "as_paper": "on the test person itself, as the paper's code does (leaky on purpose)"}
+    return (f"this run, {summary['model']}", str(summary["encoder"] or "-"),
+            plus_minus(summary["accuracy_mean"], summary["accuracy_std"]),
+            f"{summary['protocol']}: {protocol.get(summary['protocol'], '')}")
+
+
+def _gap(summary: Mapping, beside: Sequence[Mapping]) -> str:
+    both = {bool(s["leaky"]): s["accuracy_mean"] for s in (summary, *beside)}
+    if len(both) < 2 or None in both.values():
+        return ""
+    return note(f"Same people, same model: the leaky protocol reports {100 * (both[True] - both[False]):+.1f} points. "
+                "That gap is optimism, not skill.")
+
+
+def choices_section(report: Report) -> str:
+    choices = report.run.get("choices") or []
+    if not choices:
+        return ""
+    rows = [(c["what"], c["paper"], c["default"], c["ran"]) for c in choices]
+    return section("choices", "Where the paper and the default differ",
+                   table(("what", "paper", "default", "what ran here"), rows, left=4))
+
+
+def folds_section(report: Report) -> str:
+    rows = [(f["fold"], f["seed"], _short(f["subject"]), f["n_test"], f["n_quarantined"], percent(f["accuracy"]),
+             percent(f["accuracy_with_quarantined"]), percent(f["macro_f1"]),
+             "-" if f["epochs"] is None else f["epochs"], len(f["train_subjects"]), len(f["val_subjects"]),
+             (f["weights_sha256"] or "-")[:8])
+            for f in report.summary["folds"]]
+    body = table(("fold", "seed", "test person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %",
+                  "epochs", "train", "val", "weights"), rows, left=3)
+    if failed := report.run.get("failed"):
+        body += "<h3>Failed</h3>" + table(("fold", "seed", "person", "reason"),
+                                          [(f["fold"], f["seed"], _short(f.get("subject") or "-"), f["reason"])
+                                           for f in failed], left=4)
+    return section("folds", "Every fold", body)
+
+
+def _short(subject: str) -> str:
+    return subject if "+" not in subject else f"{subject.count('+') + 1} people"
+
+
+def made_section(report: Report) -> str:
+    run, summary = report.run, report.summary
+    facts = [("data set", run["dataset"]), ("task", f"{run['task']}: {', '.join(report.names)}"),
+             ("model", run["model"]), ("video encoder", run["encoder"] or "-"),
+             ("parameters", f"{run['n_parameters']:,}" if run["n_parameters"] else "-"),
+             ("protocol", run["protocol"]), ("seeds", ", ".join(map(str, run["seeds"]))),
+             ("folds", f"{summary['n_folds']} of {summary['n_planned']}"), ("time", _duration(run["wall_s"])),
+             ("commit", f"{run['git_commit'] or '-'}{' (with changes)' if run['dirty'] else ''}"),
+             ("pseudonym key", run["key_fingerprint"])]
+    versions = [(name, run["versions"][name]) for name in sorted(run["versions"] or {})]
+    tables = table(("this run", ""), facts, left=2) + table(("version of", ""), versions, left=2)
+    body = f'<div class="two">{tables}</div>'
+    if run.get("notes"):
+        body += "<h3>Notes on the data</h3>" + words(run["notes"])
+    for name, title in (("plan", "Plan"), ("config", "Configuration")):
+        if run.get(name):
+            body += f"<h3>{title}</h3><pre>{text(run[name])}</pre>"
+    return section("made", "How it was made", body)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
+    return f"{seconds / size:.{0 if size == 1 else 1}f} {unit}"
