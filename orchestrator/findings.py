@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from orchestrator import statistics
 from orchestrator.people import Clips, Fold, Person, Run, clips_of, fold_people, in_order, people_of, seed_table
@@ -120,14 +121,17 @@ def _absent(report: Report, never: set[str]) -> list[str]:
 
 
 def _lost_unevenly(report: Report) -> list[str]:
-    rates = {name: lost / of for name, (lost, of) in lost_by_class(report).items() if of}
-    if len(rates) < 2 or max(rates.values()) < 0.02:
+    """The class that lost most against the one that lost least (Fisher's exact test as a screen, no more than that)."""
+    counts = {name: pair for name, pair in lost_by_class(report).items() if pair[1]}
+    if len(counts) < 2:
         return []
+    rates = {name: lost / of for name, (lost, of) in counts.items()}
     worst, least = max(rates, key=lambda n: rates[n]), min(rates, key=lambda n: rates[n])
-    if rates[worst] < 1.5 * rates[least] + 0.01:
+    table = [[counts[name][0], counts[name][1] - counts[name][0]] for name in (worst, least)]
+    if stats.fisher_exact(table).pvalue >= 0.05:
         return []
-    return [f"Clips are not lost at random: {percent(rates[worst])} % of class {worst}, but {percent(rates[least])} % "
-            f"of {least}. Read the accuracy with lost clips counted as wrong."]
+    return [f"Clips are lost unevenly: {percent(rates[worst])} % of class {worst}, but {percent(rates[least])} % of "
+            f"{least}. Read the accuracy with lost clips counted as wrong."]
 
 
 def used_in_training(fold: Fold) -> set[str]:

@@ -11,7 +11,6 @@ from orchestrator.people import Fold, Run, interval
 from orchestrator.storage import write_text
 from orchestrator.summary import build_summary, percent, stamps
 
-
 QUESTION = "How well does this work on a person it has never seen?"
 LEAKY_QUESTION = "What would a protocol report that has met the test person?"
 

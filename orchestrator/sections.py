@@ -11,7 +11,6 @@ from orchestrator.markup import note, section, table, text, words
 from orchestrator.people import interval
 from orchestrator.summary import percent
 
-
 PM = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 

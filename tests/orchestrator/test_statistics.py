@@ -30,6 +30,14 @@ def test_scores_equal_scikit_learn(K):
     np.testing.assert_array_equal(statistics.confusion(truth, predicted, K), metrics.confusion_matrix(truth, predicted))
 
 
+def test_auroc_counts_ties_half_as_scikit_learn_does():
+    prob = np.round(clips(K=2)[2], 1)
+    truth = clips(K=2)[0]
+    assert len(np.unique(prob)) <= 11
+    assert statistics.auroc(truth, prob) == pytest.approx(metrics.roc_auc_score(truth, prob[:, 1]))
+    assert statistics.auroc([0, 1, 1], np.full((3, 2), 0.5)) == 0.5
+
+
 def test_brier_by_hand():
     prob = np.array([[0.8, 0.2], [0.4, 0.6]])
     assert statistics.brier([0, 0], prob) == pytest.approx((2 * 0.2**2 + 2 * 0.6**2) / 2)

@@ -1,0 +1,235 @@
+"""The report: self-contained, true to the summary, and loud where a reader must be careful."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from made_runs import made_run, pseudonym
+from scipy import stats
+
+from orchestrator import plots
+from orchestrator.anchors import ANCHORS, anchors
+from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, warnings
+from orchestrator.page import build_page, write_report
+from orchestrator.summary import build_summary
+
+VOID = {"meta", "br", "use", "path", "rect", "circle"}
+
+
+class Tags(HTMLParser):
+    """Collects tags and visible text; fails on tags that do not nest."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.attributes, self.words = [], [], []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += attributes
+        if tag not in VOID - {"path", "rect", "circle", "use"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.attributes += attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+def report(n_people=8, **more):
+    keep = {name: more.pop(name) for name in list(more) if name in ("seeds", "skill", "classes", "n_clips")}
+    run, folds = made_run(n_people=n_people, **keep)
+    run |= more
+    return Report(run, folds, build_summary(run, folds))
+
+
+@pytest.fixture(scope="module")
+def full():
+    curves = [{"stage": "video MAE, group 1", "epoch": e, "loss": 1 / (e + 1)} for e in range(5)]
+    run, folds = made_run(n_people=8, seeds=(0, 1), plan="8 folds <planned>", config="model: dual", curves=curves,
+                          quarantine={"by_reason": {"no_face": 4}, "by_class": {"PA4": 4},
+                                      "by_subject": {pseudonym(1): 4}},
+                          clips={"by_class": {"BL1": 64, "PA4": 64}, "by_subject": {pseudonym(1): 16}},
+                          choices=[{"what": "scaling", "paper": "whole data set", "default": "training people",
+                                    "ran": "training people"}], notes=["One video is missing."])
+    return run, folds, build_page(run, folds)
+
+
+def test_nothing_is_asked_of_anywhere(full):
+    html = full[2]
+    assert "http" not in html and "//" not in html.replace("</", "")
+    assert not re.search(r"<(link|script|img|iframe|object)\b|@import|url\((?!#)", html)
+    for name, value in Tags(html).attributes:
+        if name in ("href", "xlink:href", "src"):
+            assert value.startswith("#"), value
+
+
+def test_every_link_of_the_page_leads_somewhere(full):
+    attributes = Tags(full[2]).attributes
+    ids = [value for name, value in attributes if name == "id"]
+    targets = {value[1:] for name, value in attributes if name == "href"}
+    assert len(targets) >= 9 and targets <= set(ids)
+    sections = [i for i in ids if i in targets]
+    assert len(sections) == len(set(sections))
+
+
+def test_it_says_what_the_summary_says(full):
+    run, folds, html = full
+    summary, text = build_summary(run, folds), Tags(html).text
+    assert f"{100 * summary['accuracy_mean']:.1f} %" in text
+    lo, hi = summary["accuracy_ci95"]
+    assert f"95 % interval {100 * lo:.1f} to {100 * hi:.1f} (Student t)" in text
+    assert f"chance {100 * summary['chance']:.1f}" in text and "On a person it has never seen" in text
+    for fold in summary["folds"]:
+        assert fold["subject"] in text and fold["weights_sha256"][:8] in text
+    for word in ("8 folds <planned>", "model: dual", "no_face", "video MAE, group 1", "One video is missing.", "2.14",
+                 "whole data set", "feedc0de", "abcdef0"):
+        assert word in text, word
+
+
+def test_same_run_same_page_and_file(full, tmp_path):
+    run, folds, html = full
+    assert write_report(tmp_path, run, folds[::-1]).read_text() == html
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_names_and_reasons_are_text_never_markup():
+    run, folds = made_run(classes=("<b>BL", "PA&4"), failed=[{"fold": 8, "seed": 0, "reason": "<script>x</script>"}],
+                          n_planned=9, n_failed=1)
+    html = build_page(run, folds)
+    assert "<script" not in html and "<b>BL" not in html
+    assert "<script>x</script>" in Tags(html).text
+
+
+def test_stamps_stand_before_the_number():
+    run, folds = made_run(leaky=True, protocol="as_paper", partial=True, unproven=True)
+    text = Tags(build_page(run, folds)).text
+    assert text.index("LEAKY") < text.index("79.7") and "PARTIAL" in text and "UNPROVEN" in text
+    assert "never seen?" not in text and "On a person it has never seen" not in text
+    assert "LEAKY" not in Tags(build_page(*made_run())).text
+
+
+def test_a_run_without_folds_still_has_a_page():
+    run, _ = made_run(n_failed=8, failed=[{"fold": 0, "seed": 0, "reason": "killed"}])
+    text = Tags(build_page(run, [])).text
+    assert "No fold finished" in text and "killed" in text and "0 of 8" in text
+
+
+def test_words_about_chance():
+    assert "lies above chance" in " ".join(plain_words(report(skill=1.5)))
+    at_chance = " ".join(plain_words(report(skill=0.0)))
+    assert "includes chance" in at_chance and "has not" not in at_chance and "above chance." in at_chance
+    upside_down = report(skill=1.5)
+    for fold in upside_down.folds:
+        for row in fold["predictions"]:
+            row["y_pred"] = 1 - row["y_pred"]
+    below = Report(upside_down.run, upside_down.folds, build_summary(upside_down.run, upside_down.folds))
+    assert "below chance" in " ".join(plain_words(below))
+
+
+def test_warnings_fit_the_run():
+    said = " ".join(warnings(report()))
+    assert "Only 8 people" in said and "synthetic" in said and "unevenly" not in said
+    many = " ".join(warnings(report(n_people=30, dataset="biovid_a")))
+    assert "Only" not in many and "synthetic" not in many
+    failed = " ".join(warnings(report(n_planned=9, n_failed=1, dirty=True)))
+    assert "8 of 9 planned folds; 1 failed" in failed and "not in the named commit" in failed
+
+
+def test_constant_answers_and_missing_classes_are_said():
+    run, folds = made_run()
+    for fold in folds:
+        for row in fold["predictions"]:
+            row["y_pred"] = 0
+    folds[3]["predictions"] = [row for row in folds[3]["predictions"] if row["y_true"] == 0]
+    folds[2]["warnings"] = ["the loss was not finite once"]
+    said = warnings(Report(run, folds, build_summary(run, folds)))
+    assert "The model answered BL1 for every clip." in said
+    assert f"1 people have no usable clip of class PA4 ({pseudonym(3)[:6]})." in said
+    assert said[-1] == "the loss was not finite once"
+
+
+def test_uneven_loss_is_said_with_its_rates():
+    made = report(quarantine={"by_class": {"PA4": 16, "BL1": 2}}, clips={"by_class": {"PA4": 64, "BL1": 64}})
+    assert any("25.0 % of class PA4, but 3.1 % of BL1" in text for text in warnings(made))
+    even = report(quarantine={"by_class": {"PA4": 9, "BL1": 8}}, clips={"by_class": {"PA4": 64, "BL1": 64}})
+    assert not any("unevenly" in text for text in warnings(even))
+
+
+def test_losses_come_from_the_folds_where_nothing_else_is_known():
+    assert lost_by_class(report(seeds=(0, 1))) == {"BL1": (0, 64), "PA4": (2, 66)}
+
+
+def test_lineage_tells_who_has_seen_whom():
+    made = report()
+    said = " ".join(lineage_words(made))
+    assert "trained on 5 people; 2 more decided" in said and "In no fold" in said and "opened once" in said
+    share = np.mean([len(set(a["train_subjects"]) & set(b["train_subjects"]))
+                     / len(set(a["train_subjects"]) | set(b["train_subjects"]))
+                     for i, a in enumerate(made.folds) for b in made.folds[i + 1:]])
+    assert f"{100 * share:.0f} % of theirs in common" in said
+
+
+def test_a_test_person_who_was_used_is_not_hidden():
+    run, folds = made_run()
+    folds[0]["train_subjects"] = [*folds[0]["train_subjects"], folds[0]["subject"]]
+    folds[1]["test_openings"] = 2
+    made = Report(run, folds, build_summary(run, folds))
+    assert any("In 1 folds the test person" in text for text in warnings(made))
+    assert any("opened more than once in 1 folds" in text for text in warnings(made))
+    assert "In no fold" not in " ".join(lineage_words(made)) and "opened once" not in " ".join(lineage_words(made))
+    matrix, rows, people = plots.roles_matrix(folds)
+    names = list(plots.ROLES)
+    assert names[matrix[0, people.index(folds[0]["subject"])]] == "test person also used"
+
+
+def test_an_encoder_that_met_a_test_person_is_named():
+    encoders = [{"name": "e1", "sha256": f"{0:064d}", "subjects": [pseudonym(1), pseudonym(3)]},
+                {"name": "e2", "sha256": f"{1:064d}", "subjects": [pseudonym(0), pseudonym(5)]}]
+    said = " ".join(lineage_words(report(encoders=encoders)))
+    assert "e1 (00000000) was pretrained on 2 people and serves 4 folds; it has seen none" in said
+    assert "e2 (00000000) was pretrained on 2 people and serves 4 folds; it HAS SEEN 1 of" in said
+
+
+def test_roles_of_every_fold():
+    _, folds = made_run(n_people=6)
+    matrix, rows, people = plots.roles_matrix(folds)
+    names = np.array(list(plots.ROLES))[matrix]
+    assert (np.diag(names) == "test").all() and people == [fold["subject"] for fold in folds]
+    assert ((names == "inner validation").sum(axis=1) == 2).all() and ((names == "training").sum(axis=1) == 3).all()
+
+
+def test_published_numbers_stand_only_beside_their_own_question():
+    assert anchors("synthetic", "bl_pa4") == [] and anchors("biovid_a", "exercise") == []
+    paper = anchors("biovid_a", "bl_pa4")[0]
+    assert (paper.accuracy, paper.std) == (86.73, 11.67) and "held-out person" in paper.chosen
+    assert all(0 < anchor.accuracy < 100 and anchor.chosen for rows in ANCHORS.values() for anchor in rows)
+    run, folds = made_run(dataset="biovid_a")
+    text = Tags(build_page(run, folds)).text
+    assert "86.73" in text and "not the same thing" in text and "stopping decided on other people" in text
+    assert "86.73" not in Tags(build_page(*made_run())).text
+
+
+def test_both_protocols_side_by_side_give_the_optimism():
+    run, folds = made_run(skill=1.0)
+    leaky = build_summary(*made_run(skill=2.0, leaky=True, protocol="as_paper"))
+    text = Tags(build_page(run | {"beside": [leaky]}, folds)).text
+    gap = 100 * (leaky["accuracy_mean"] - build_summary(run, folds)["accuracy_mean"])
+    assert f"reports {gap:+.1f} points" in text and "optimism" in text
+
+
+def test_wilson_equals_scipy():
+    lo, hi = plots.wilson(np.array([7.0, 16.0]), np.array([16, 16]))
+    for i, right in enumerate((7, 16)):
+        expected = stats.binomtest(right, 16).proportion_ci(method="wilson")
+        assert (lo[i], hi[i]) == pytest.approx((expected.low, expected.high), abs=1e-4)
