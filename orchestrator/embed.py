@@ -98,8 +98,7 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
         with torch.no_grad():
             tokens = pool(model.encode(as_video(np.stack(views), device)))
         parts.append(tokens.to(torch.float16).cpu().numpy())
-    (t, h, w), dim = model.grid, model.dim
-    empty = np.zeros((0, pool.n_tokens, dim), np.float16)
+    empty = np.zeros((0, pool.n_tokens, model.dim), np.float16)
     with atomic_path(job.path) as temporary:
         with open(temporary, "wb") as handle:
             np.save(handle, np.concatenate(parts) if parts else empty, allow_pickle=False)
@@ -111,11 +110,12 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
     session.start(config)
     import ray
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    session.quiet()
     gpus = session.gpus()
     numbered = dict(enumerate(jobs))
     dataset = ray.data.from_items(list(numbered), override_num_blocks=len(jobs)).map(
-        EmbedWorker, concurrency=min(gpus or session.cpus(config), len(jobs)), num_cpus=1, num_gpus=1 if gpus else None,
+        EmbedWorker, compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
+        num_gpus=1 if gpus else None,
         fn_constructor_kwargs={"jobs": numbered, "encoders": {e.plan.index: e for e in encoders}, "config": config})
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():

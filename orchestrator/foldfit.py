@@ -194,7 +194,8 @@ def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, se
                       **{**recipe.options, **({"signal": {**recipe.signal, **recipe.options.get("signal", {})}}
                                               if recipe.model in ("dual", "signal", "signal_small") else {})})
     if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
-        model.load_signal_encoder(encoder.signal_state)
+        state = {name: torch.from_numpy(np.array(value)) for name, value in encoder.signal_state.items()}
+        model.load_signal_encoder(state)
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 

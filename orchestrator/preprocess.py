@@ -81,11 +81,10 @@ def _run(config: Config, jobs: list[ShardJob]) -> None:
     session.start(config)
     import ray
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    session.quiet()
     video = any(clip.recording.video for job in jobs for clip in job.clips)
     dataset = ray.data.from_items([job.subject for job in jobs], override_num_blocks=len(jobs)).map(
-        ShardWorker, concurrency=min(session.cpus(config), len(jobs)), num_cpus=1,
+        ShardWorker, compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs))), num_cpus=1,
         fn_constructor_kwargs={"jobs": {job.subject: job for job in jobs}, "config": config, "video": video})
     with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():

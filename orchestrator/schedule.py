@@ -75,6 +75,7 @@ def _trial(settings: dict, work: Work) -> None:
 def _run_chunk(config: Config, work: Work, tick, gauges: FoldGauges) -> dict[str, str]:
     from ray import tune
 
+    session.quiet()
     gpu = 0.5 if session.gpus() else 0
     with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=config.store_dir) as storage:
         tuner = tune.Tuner(

@@ -45,6 +45,15 @@ def session(config: Config):
         stop()
 
 
+def quiet() -> None:
+    """Ray Data without its own bars and lines: every stage shows its own progress."""
+    import ray
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for name in ("ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 def cpus(config: Config) -> int:
     """Cores that stages may use; asked of Ray where it runs, so that a cluster counts whole."""
     import sys
