@@ -65,6 +65,8 @@ def load_part(
         raise InputError(f"source={source!r} is neither 'raw' nor 'filtered'; choose one of BioVid's signal folders.")
     if subjects not in biovid_lists.NAMES:
         raise InputError(f"subjects={subjects!r} is no BioVid subject list; choose one of {biovid_lists.NAMES}.")
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder; data.root should look like\n{LAYOUT}")
     base = part_folder(root, part)
     videos = find_folder(base, "video")
     signals = find_folder(base, f"biosignals_{source}")
@@ -79,7 +81,8 @@ def load_part(
     rows = [row for row in rows if biovid_lists.keeps(subjects, row[0])]
     if not rows:
         raise InputError(f"{root} holds no clip of the subject list {subjects!r}; use 'all' or another folder.")
-    recordings = make_recordings(root, rows, videos, signals, chosen)
+    form = "biovid" if source == "raw" else "biovid_filtered"
+    recordings = make_recordings(root, rows, videos, signals, chosen, form)
     people = sorted({row[0] for row in rows})
     check_distinct(people, "subject", root)
     check_distinct((row[1] for row in rows), "sample", root)
@@ -108,15 +111,18 @@ def load_part(
 def part_folder(root: Path, part: str) -> Path:
     """This part's folder: `root`, or PartA / partA at most two levels below; InputError for the other part alone."""
     base = root
-    for _ in range(2):
-        found = {m[1].lower(): d for d in folders(base) if (m := PART.fullmatch(d.name))}
+    for _ in range(2):  # PartA/PartA, as two unpackings leave it
+        level = folders(base)
+        for candidates in (level, [inner for d in level for inner in folders(d)]):
+            found = {m[1].lower(): d for d in candidates if (m := PART.fullmatch(d.name))}
+            if found:
+                break
         if part in found:
             base = check_link(root, found[part], str(root))
         elif found:
-            raise InputError(f"{root} holds BioVid's {', '.join(d.name for d in found.values())} but not part "
-                             f"{part.upper()}; load it as biovid_{next(iter(found))} or correct data.root.")
-        else:
-            break
+            others = ", ".join(str(d) for d in found.values())
+            raise InputError(f"{root} holds BioVid's {others} but not part {part.upper()}; load it as "
+                             f"biovid_{next(iter(found))} or correct data.root.")
     name = PART.fullmatch(base.name)
     if name and name[1].lower() != part:
         raise InputError(f"{base} is BioVid's part {name[1].upper()}; load it as biovid_{name[1].lower()} "
@@ -207,6 +213,7 @@ def make_recordings(
     videos: Path | None,
     signals: Path | None,
     channels: tuple[Channel, ...],
+    form: str = "biovid",
 ) -> list[Recording]:
     """Recordings with a reference per file that exists; the clip number, which leaks the label, is in no field."""
     there = {(folder, subject): list_files(root, folder / subject)
@@ -217,7 +224,7 @@ def make_recordings(
         if videos and f"{sample}.mp4" in there[videos, subject]:
             video = VideoRef(videos / subject / f"{sample}.mp4")
         if signals and f"{sample}_bio.csv" in there[signals, subject]:
-            signal = SignalRef(signals / subject / f"{sample}_bio.csv", "biovid", channels, start_s=0.0, end_s=SECONDS)
+            signal = SignalRef(signals / subject / f"{sample}_bio.csv", form, channels, start_s=0.0, end_s=SECONDS)
         recordings.append(Recording(subject, sample, class_id, CLASS_NAMES[class_id], video, signal))
     return recordings
 
@@ -266,7 +273,8 @@ def read_synthetic(root: Path, base: Path) -> tuple[dict | None, str | None, dic
         return None, None, {}
     try:
         stamp = json.loads(path.read_text(encoding="utf-8"))
-        expected = {key: int(stamp[key]) for key in ("subjects", "clips")}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        counts = stamp.get("expected", stamp)
+        expected = {key: int(counts[key]) for key in ("subjects", "clips")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error!r}); write the synthetic tree again.") from None
     return stamp, stamp.get("cohort"), expected

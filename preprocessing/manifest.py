@@ -30,10 +30,10 @@ LAYOUT = """\
 Row = Mapping[str, str]  # non-empty cells only
 
 
-def load(root: Path, name: str | None = None) -> DataSet:
+def load(root: Path, cohort: str = "manifest") -> DataSet:
     """The manifest at `root` (the file, or the folder that holds it).
 
-    name: the cohort if the table has no `dataset` column (default "manifest"). Rows with an exclude_reason are left
+    cohort: its name if the table has no `dataset` column. Rows with an exclude_reason are left
     out and counted. InputError names the row for every defect; files that do not exist are left to preprocessing.
     """
     path = find_manifest(root)
@@ -44,7 +44,7 @@ def load(root: Path, name: str | None = None) -> DataSet:
     folder = path.parent
     recordings = [make_recording(row, folder, f"{path} row {number}") for number, row in kept]
     check_rows(recordings, [number for number, _ in kept], path)
-    cohorts = sorted({row.get("dataset", name or "manifest") for _, row in kept})
+    cohorts = sorted({row.get("dataset", cohort) for _, row in kept})
     if len(cohorts) > 1:
         raise InputError(f"{path} mixes the data sets {', '.join(map(repr, cohorts[:5]))}; one manifest each.")
     recordings.sort(key=lambda r: (r.subject, r.sample))

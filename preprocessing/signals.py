@@ -3,7 +3,7 @@
 Nothing here is learnt from data: normalisation is `moments.Scaler`'s, fitted on a fold's training subjects only.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,9 +30,10 @@ class ChannelData:
 
 @dataclass(frozen=True)
 class Signal:
-    """The channels of one clip; lengths may differ where rates do."""
+    """The channels of one clip; lengths may differ where rates do. filtered: the provider has filtered."""
 
     channels: tuple[ChannelData, ...]
+    filtered: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class SignalOptions:
     range_floor: float = 1e-8
 
     def __post_init__(self) -> None:
+        if not isinstance(self.emd_options, EMDOptions):  # a configuration holds a mapping
+            object.__setattr__(self, "emd_options", EMDOptions(**self.emd_options))
         choices = {"window_mode": ("resample", "crop", "full"), "source": ("raw", "filtered"),
                    "envelope": ("auto", "rms", "none")}
         for name, allowed in choices.items():
@@ -93,7 +96,14 @@ def read_signal(ref: SignalRef) -> Signal:
         if not np.isfinite(values).all():
             raise ClipError("signal", "infinite", f"Channel {channel.name} has infinite values; repair the file.")
         channels.append(ChannelData(channel.name, channel.kind, channel.fs, values))
-    return Signal(tuple(channels))
+    return Signal(tuple(channels), filtered=ref.format == "biovid_filtered")
+
+
+def source_files(ref: SignalRef) -> tuple[Path, ...]:
+    """Every file that `read_signal` reads for this clip, in the order of its channels: what a content key must hash."""
+    if ref.format == "ai4pain_2025":
+        return tuple(ref.path / str(channel.column).partition("::")[0] for channel in ref.channels)
+    return (ref.path,)
 
 
 def read_values(ref: SignalRef) -> list[np.ndarray]:
@@ -103,7 +113,7 @@ def read_values(ref: SignalRef) -> list[np.ndarray]:
         return [recording[:, int(channel.column)] for channel in ref.channels]
     if ref.format == "ai4pain_2025":
         return [read_trial(ref.path, str(channel.column)) for channel in ref.channels]
-    if ref.format == "biovid":  # one small file a clip: nothing to keep
+    if ref.format in ("biovid", "biovid_filtered"):  # one small file a clip: nothing to keep
         table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal)
         return [table[str(c.column)] for c in ref.channels]
     try:
@@ -184,6 +194,8 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
     """(L,C) float32, unnormalised: every channel filtered by its kind and brought to `options.length` samples."""
     if not signal.channels:
         raise ClipError("signal", "no_channel", "The clip has no signal channel; name some in the data set.")
+    if signal.filtered and options.source == "raw":
+        options = replace(options, source="filtered")  # filtering twice is never meant
     rate = max(channel.fs for channel in signal.channels)
     columns = []
     for channel in signal.channels:

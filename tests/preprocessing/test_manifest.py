@@ -1,0 +1,288 @@
+import csv
+import json
+import unicodedata
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as papq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from preprocessing import datasets, manifest
+from preprocessing.errors import ClipError, InputError
+from preprocessing.signals import SignalOptions, process_signal, read_signal
+
+EDA = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "unit": "uS"}])
+ROW = {"subject": "p1", "sample": "a", "label": 0, "signal_path": "p1.csv", "channels": EDA, "fs": 4}
+
+
+def write(folder, rows: list[dict]):
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(folder / "manifest.csv", "w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def load(folder, *rows: dict):
+    return datasets.load("manifest", write(folder, list(rows)))
+
+
+def test_every_field(tmp_path):
+    (tmp_path / "frames").mkdir()
+    full = ROW | {"label_name": "none", "dataset": "lab", "session": "s1", "split": "train", "start_s": 1.5, "end_s": 6,
+                  "video_path": "frames", "video_fps": 12.5, "signal_format": "csv", "sep": ";", "decimal": ",",
+                  "sex": "W", "age": 33, "sha256": "AB" * 32, "exclude_reason": ""}
+    other = full | {"subject": "p2", "label": "1", "label_name": "pain", "video_path": "", "sex": "m", "age": 40}
+    dropped = full | {"subject": "p3", "exclude_reason": "asked to withdraw"}
+    data = load(tmp_path, other, dropped, full)
+    assert (data.cohort, data.class_names, data.complete) == ("lab", ("none", "pain"), True)
+    assert [(s.raw_id, s.sex, s.age) for s in data.subjects] == [("p1", "f", 33), ("p2", "m", 40)]
+    first, second = data.recordings
+    assert (first.sample, first.label, first.label_name, first.session, first.split) == ("a", 0, "none", "s1", "train")
+    assert (first.video.kind, first.video.fps, first.video.start_s, first.video.end_s) == ("frames", 12.5, 1.5, 6.0)
+    assert (first.signal.format, first.signal.sep, first.signal.decimal) == ("csv", ";", ",")
+    assert first.signal.channels[0].fs == 4.0 and first.signal.channels[0].unit == "uS"
+    assert first.attributes == {"sha256": "ab" * 32} and second.video is None
+    assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.")
+
+
+def test_parquet_says_the_same_as_csv(tmp_path):
+    rows = [ROW | {"start_s": 0.5, "age": 30}, ROW | {"subject": "p2", "label": 1, "start_s": None, "age": None}]
+    want = load(tmp_path / "csv", *[{k: v for k, v in row.items()} for row in rows])
+    (tmp_path / "parquet").mkdir()
+    table = {key: [row[key] for row in rows] for key in rows[0]}
+    table["channels"] = [json.loads(EDA)] * 2  # nested, not text
+    table["label"] = [0.0, 1.0]  # as pandas leaves integers beside an empty cell
+    papq.write_table(pa.table(table), tmp_path / "parquet" / "manifest.parquet")
+    got = datasets.load("manifest", tmp_path / "parquet")
+    assert got.subjects == want.subjects
+    assert [(r.label, r.signal.start_s, r.signal.channels) for r in got.recordings] == \
+           [(r.label, r.signal.start_s, r.signal.channels) for r in want.recordings]
+    assert datasets.load("manifest", tmp_path / "parquet" / "manifest.parquet").recordings == got.recordings
+
+
+def test_semicolons_decimal_commas_and_two_rates(tmp_path):
+    """PainMonit's spelling in one row, WESAD's chest and wrist in the other."""
+    lines = ["Seconds;EDA"] + [f"{i / 250:.3f};{i % 100 / 10}".replace(".", ",") for i in range(5000)]
+    (tmp_path / "p1.csv").write_text("\n".join(lines))
+    np.savez(tmp_path / "p2.npz", chest=np.arange(7000.0), wrist=np.arange(40.0))
+    two = json.dumps([{"name": "ecg", "column": "chest", "kind": "ecg", "fs": 700},
+                      {"name": "eda", "column": "wrist", "kind": "eda", "fs": 4}])
+    data = load(tmp_path / ".", ROW | {"fs": 250, "sep": ";", "decimal": ",", "start_s": 10, "end_s": 15})
+    signal = read_signal(data.recordings[0].signal)
+    np.testing.assert_allclose(signal.channels[0].values, np.arange(2500, 3750) % 100 / 10)
+    wesad = ROW | {"subject": "p2", "signal_path": "p2.npz", "channels": two, "start_s": 2, "end_s": 7}
+    data = load(tmp_path, wesad)
+    signal = read_signal(data.recordings[0].signal)
+    np.testing.assert_array_equal(signal.channels[0].values, np.arange(1400, 4900))
+    np.testing.assert_array_equal(signal.channels[1].values, np.arange(8, 28))
+    assert process_signal(signal, SignalOptions()).shape == (400, 2)
+
+
+def test_a_bad_file_behind_a_row_spares_its_neighbours(tmp_path):
+    text = "EDA\n" + "\n".join(str(i) for i in range(40))
+    for name, body in (("p1", text), ("p2", text.replace("\n7\n", "\nseven\n")), ("p3", text)):
+        (tmp_path / f"{name}.csv").write_text(body)
+    rows = [ROW | {"subject": f"p{i}", "signal_path": f"p{i}.csv"} for i in (1, 2, 3, 4)]
+    outcome = []
+    for r in load(tmp_path, *rows).recordings:
+        try:
+            outcome.append(len(read_signal(r.signal).channels[0].values))
+        except ClipError as error:
+            outcome.append(error.reason)
+    assert outcome == [40, "not_a_number", 40, "missing_file"]
+
+
+BAD_CELLS = {
+    "subject": ["", "..", "a/b", "a\\b", "a\0b", "a\nb", "."],
+    "sample": ["", "../x", "a\0"],
+    "label": ["", "-1", "0.5", "pain", "nan", "1e9", "inf"],
+    "signal_path": ["../p1.csv", "/etc/passwd", "a/../../b.csv", "C:\\x.csv", "\\\\host\\x.csv", "~/x.csv", "a\0b.csv",
+                    "x.pkl", "x"],
+    "video_path": ["../x.mp4", "/x.mp4", "a\0.mp4"],
+    "start_s": ["-1", "x", "nan", "inf"],
+    "end_s": ["0", "x"],
+    "video_fps": ["0", "-25", "x"],
+    "signal_format": ["pickle", "mat", "CSV"],
+    "sep": ["a", ";;", "\"", "5"],
+    "decimal": [";", "x"],
+    "fs": ["0", "-4", "x", "1e9", ""],
+    "sex": ["x", "0"],
+    "age": ["-1", "200", "old"],
+    "sha256": ["abc", "z" * 64],
+    "channels": ["", "{", "{}", "[]", "[1]", '[{"name": ""}]', '[{"name": "a", "kind": "brain"}]', '[{"nom": "a"}]',
+                 '[{"name": "a"}, {"name": "a"}]', '[{"name": "a", "fs": true}]', '[{"name": "a", "column": 1.5}]',
+                 '[{"name": "a", "kind": ["ecg"]}]', "[" * 50000, '[{"name": "a", "fs": NaN}]'],
+    "label_name": ["a\0b"],
+    "dataset": ["../x"],
+}
+
+
+@pytest.mark.parametrize(("column", "cell"), [(c, cell) for c, cells in BAD_CELLS.items() for cell in cells])
+def test_a_bad_cell_is_one_sentence_with_its_row(tmp_path, column, cell):
+    row = ROW | {"video_path": "v.mp4", "subject": "p2"} | {column: cell}
+    with pytest.raises(InputError) as info:
+        load(tmp_path, ROW, row)
+    message = str(info.value)
+    assert str(tmp_path) in message and "\0" not in message
+    assert "row 2" in message or column == "dataset"
+
+
+BAD_TABLES = {
+    "same sample": ([ROW, ROW], "row 2: the sample of row 1"),
+    "two splits": ([ROW | {"split": "train"}, ROW | {"sample": "b", "split": "test"}], "two splits"),
+    "split half filled": ([ROW | {"split": "train"}, ROW | {"sample": "b", "split": ""}], "two splits"),
+    "case": ([ROW, ROW | {"subject": "P1"}], "differ only by case"),
+    "Unicode": ([ROW | {"subject": unicodedata.normalize(form, "Zoë")} for form in ("NFC", "NFD")], "Unicode form"),
+    "sample case": ([ROW, ROW | {"sample": "A"}], "differ only by case"),
+    "gap in labels": ([ROW, ROW | {"sample": "b", "label": 2}], "without gaps"),
+    "label names": ([ROW | {"label_name": "x"}, ROW | {"sample": "b", "label_name": "y"}], "one label_name"),
+    "shared name": ([ROW | {"label_name": "x"}, ROW | {"sample": "b", "label": 1, "label_name": "x"}], "share"),
+    "sexes": ([ROW | {"sex": "f"}, ROW | {"sample": "b", "sex": "m"}], "make them agree"),
+    "cohorts": ([ROW | {"dataset": "x"}, ROW | {"sample": "b", "dataset": "y"}], "mixes"),
+    "channels": ([ROW, ROW | {"sample": "b", "channels": EDA.replace('"eda"', '"gsr"')}], "channels differ"),
+    "all excluded": ([ROW | {"exclude_reason": "x"}], "not excluded"),
+    "nothing in it": ([{"subject": "p", "sample": "s", "label": 0}], "neither"),
+    "unknown column": ([ROW | {"pain": 3}], "unknown column 'pain'"),
+    "no label column": ([{"subject": "p", "sample": "s"}], "lacks the column label"),
+    "frames without a rate": ([ROW | {"video_path": "."}], "video_fps"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_bad_table(tmp_path, name):
+    rows, message = BAD_TABLES[name]
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, *rows)
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"subject,sample,label\n\"", b"subject,sample,label\na,b\n",
+                                  b"subject,sample,label,label\n", b"subject,sample,label\n" + b"a" * 200000])
+def test_a_manifest_that_is_no_table(tmp_path, text):
+    (tmp_path / "manifest.csv").write_bytes(text)
+    with pytest.raises(InputError, match="manifest.csv"):
+        datasets.load("manifest", tmp_path)
+
+
+def test_which_file(tmp_path):
+    (tmp_path / "manifest.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match="Parquet"):
+        datasets.load("manifest", tmp_path)
+    (tmp_path / "manifest.csv").touch()
+    with pytest.raises(InputError, match="both"):
+        datasets.load("manifest", tmp_path)
+    with pytest.raises(InputError, match="neither"):
+        (tmp_path / "x.xlsx").touch()
+        datasets.load("manifest", tmp_path / "x.xlsx")
+
+
+def test_links(tmp_path):
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    outside.mkdir()
+    root.mkdir()
+    (outside / "p1.csv").write_text("EDA\n1\n")
+    (root / "p1.csv").symlink_to(outside / "p1.csv")
+    with pytest.raises(InputError, match="leads outside"):
+        load(root, ROW)
+    (root / "p1.csv").unlink()
+    (root / "p1.csv").symlink_to(root / "p1.csv")  # a link to itself: an absent file, not a crash
+    with pytest.raises(ClipError, match="missing_file"):
+        read_signal(load(root, ROW).recordings[0].signal)
+    (root / "p1.csv").unlink()
+    (root / "real.csv").write_text("EDA\n1\n")
+    (root / "p1.csv").symlink_to("real.csv")
+    assert read_signal(load(root, ROW).recordings[0].signal).channels[0].values == [1.0]
+
+
+def test_the_name_of_the_cohort(tmp_path):
+    assert load(tmp_path, ROW).cohort == "manifest"
+    assert datasets.load("manifest", tmp_path, cohort="lab").cohort == "lab"
+
+
+# ---- fuzzing: nothing but the project's own errors, whatever the bytes
+
+WORDS = st.sampled_from(["p1", "p2", "P1", "0", "1", "-1", "1.5", "nan", "1e400", "..", "../x", "/etc/passwd", "\0",
+                         "", "a/b", "csv", "npy", "pickle", ";", ",", "\t", "tab", "f", "m", "é", "e\u0301",
+                         "\ud7ff", "\u202e", " ", "x" * 300, EDA, "[]", "{", '[{"name": 1}]',
+                         '[{"name": "a", "fs": 4}]', "p1.csv", "manifest.csv"])
+CELLS = st.one_of(WORDS, WORDS, st.text(max_size=12), st.integers().map(str), st.floats().map(str))
+COLUMNS = st.lists(st.sampled_from([*manifest.REQUIRED, *manifest.OPTIONAL, "other"]), max_size=4)
+GOOD = {"subject": "p1", "label": "0", "signal_path": "p1.csv", "channels": EDA, "fs": "4", "video_path": "v.mp4"}
+SPOILT = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7), CELLS), max_size=3)
+
+
+@st.composite
+def spoilt_tables(draw) -> bytes:
+    """A right table with a few cells of any row (0: the header) replaced, cells lost, any coding; or plain bytes."""
+    kind = draw(st.sampled_from(["table"] * 12 + ["cut", "utf-16", "utf-8-sig", "bytes"]))
+    if kind == "bytes":
+        return draw(st.binary(max_size=200))
+    header = [*manifest.REQUIRED, "signal_path", "channels", "fs", *draw(COLUMNS)]
+    if draw(st.integers(0, 3)):
+        header = list(dict.fromkeys(header))
+    lines = [list(header)]
+    for k in range(draw(st.integers(0, 4))):
+        lines.append([GOOD.get(c, f"s{k}" if c == "sample" else "") for c in header])
+    for row, column, cell in draw(SPOILT):
+        if row < len(lines) and column < len(lines[row]):
+            lines[row][column] = cell
+    text = "\n".join(",".join('"' + cell.replace('"', '""') + '"' for cell in line) for line in lines)
+    data = text.encode(kind if kind.startswith("utf") else "utf-8", errors="replace")
+    return data[: draw(st.integers(0, len(data)))] if kind == "cut" else data
+
+
+FUZZ = settings(max_examples=1000, deadline=None, derandomize=True, database=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+
+
+def test_a_thousand_fuzzed_csv_manifests(tmp_path):
+    accepted: list[int] = []
+
+    @FUZZ
+    @given(spoilt_tables())
+    def fuzz(data: bytes) -> None:
+        (tmp_path / "manifest.csv").write_bytes(data)
+        try:
+            loaded = datasets.load("manifest", tmp_path)
+        except InputError as error:
+            assert str(tmp_path) in str(error)
+            return
+        accepted.append(len(loaded.recordings))
+        for r in loaded.recordings:
+            for ref in (r.video, r.signal):
+                assert ref is None or tmp_path in ref.path.parents or ref.path == tmp_path
+            if r.signal is not None:
+                try:
+                    read_signal(r.signal)
+                except ClipError as error:
+                    assert error.stage == "signal"
+
+    fuzz()
+    assert len(accepted) >= 100  # a good share of the tables is read to the end
+
+
+@settings(FUZZ, max_examples=200)
+@given(st.data())
+def test_fuzzed_parquet_manifests(tmp_path, data):
+    if data.draw(st.booleans()):
+        raw = data.draw(st.binary(max_size=300))
+        (tmp_path / "manifest.parquet").write_bytes(b"PAR1" + raw + b"PAR1")
+    else:
+        cells = st.one_of(st.none(), st.text(max_size=8), WORDS)
+        n = data.draw(st.integers(0, 3))
+        kinds = [st.lists(k, min_size=n, max_size=n) for k in
+                 (cells, st.integers(-9, 9), st.floats(), st.booleans(), st.lists(st.integers(0, 3), max_size=2))]
+        names = [*manifest.REQUIRED, *data.draw(COLUMNS)]
+        columns = {name: data.draw(st.one_of(kinds)) for name in names}
+        try:
+            papq.write_table(pa.table(columns), tmp_path / "manifest.parquet")
+        except (pa.ArrowException, UnicodeEncodeError):
+            return
+    try:
+        datasets.load("manifest", tmp_path)
+    except InputError as error:
+        assert str(tmp_path) in str(error)

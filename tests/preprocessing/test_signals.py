@@ -1,0 +1,337 @@
+import numpy as np
+import pytest
+from layouts import HEADER, bio, write_bio
+from scipy import signal as sps
+
+from preprocessing.biovid import CHANNELS
+from preprocessing.emd import EMDOptions, decompose, denoise
+from preprocessing.errors import ClipError
+from preprocessing.filters import butterworth, design, resample, rms_envelope
+from preprocessing.recordings import Channel, SignalRef
+from preprocessing.signals import ChannelData, Signal, SignalOptions, process_signal, read_signal
+
+FS = 512.0
+
+
+def one(values: np.ndarray, kind: str, fs: float = FS) -> Signal:
+    return Signal((ChannelData("x", kind, fs, np.asarray(values, dtype=np.float64)),))
+
+
+def gain(filtered: np.ndarray, x: np.ndarray) -> float:
+    middle = slice(len(x) // 4, 3 * len(x) // 4)
+    return float(filtered[middle].std() / x[middle].std())
+
+
+@pytest.mark.parametrize(("low", "high", "order", "pad"),
+                         [(20, 250, 4, "odd"), (0.1, 250, 2, "even"), (None, 5, 4, "odd")])
+def test_filters_have_scipys_response_at_the_corners(low, high, order, pad):
+    """Zero-phase: the magnitude response of the design, squared; 0.5 at a corner."""
+    sos = design(low, high, order, FS)
+    t = np.arange(int(60 * FS)) / FS
+    for frequency in [f for f in (low, high) if f] + [2.0, 60.0, 200.0]:
+        x = np.sin(2 * np.pi * frequency * t + 0.3)
+        _, response = sps.sosfreqz(sos, worN=[frequency], fs=FS)
+        got = gain(butterworth(x, low, high, order, FS, pad=pad), x)
+        assert got == pytest.approx(abs(response[0]) ** 2, abs=0.02)
+        if frequency in (low, high):
+            assert got == pytest.approx(0.5, abs=0.02)
+
+
+def test_zero_phase_and_causal_differ_by_a_delay():
+    t = np.arange(int(4 * FS)) / FS
+    x = np.sin(2 * np.pi * 30 * t)
+    straight, causal = butterworth(x, 20, 250, 4, FS), butterworth(x, 20, 250, 4, FS, causal=True)
+    middle = slice(512, 1536)
+    lags = np.arange(-8, 9)
+    best = [lags[np.argmax([np.dot(x[middle], np.roll(y, -lag)[middle]) for lag in lags])] for y in (straight, causal)]
+    assert best[0] == 0 and best[1] != 0
+
+
+def test_upper_corner_at_nyquist_becomes_a_high_pass():
+    design.cache_clear()
+    with pytest.warns(UserWarning, match="high-pass alone"):
+        sos = design(20, 250, 4, 500.0)
+    np.testing.assert_array_equal(sos, sps.butter(4, 20, "highpass", fs=500.0, output="sos"))
+    with pytest.warns(UserWarning, match="not filtered"):
+        assert design(20, None, 4, 40.0) is None
+    assert design(20, 250, 4, 512.0).shape == (4, 6)  # 250 Hz is legal at 512
+
+
+def test_resampling_keeps_the_whole_clip_and_its_level():
+    t = np.linspace(0, 5.5, 2816, endpoint=False)
+    x = 20 + 3 * t + np.sin(2 * np.pi * 1.0 * t)
+    y = resample(x, 400)
+    assert y.shape == (400,)
+    ideal = 20 + 3 * np.arange(400) * 5.5 / 400 + np.sin(2 * np.pi * np.arange(400) * 5.5 / 400)
+    assert np.abs(y - ideal)[5:-5].max() < 0.05 and np.abs(y - ideal).max() < 0.3  # no dip from 20 to 0 at the ends
+    high = resample(np.sin(2 * np.pi * 100 * t), 400)  # above the new Nyquist of 36 Hz: gone, not folded
+    assert np.abs(high[10:-10]).max() < 0.01
+
+
+def test_envelope_against_a_loop():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=100)
+    got = rms_envelope(x, fs=100, seconds=0.1)
+    want = [np.sqrt(np.mean(x[max(0, i - 5): i + 6] ** 2)) for i in range(100)]
+    np.testing.assert_allclose(got, want, atol=1e-12)
+
+
+def burst(rng: np.random.Generator, n: int = 2816) -> np.ndarray:
+    x = butterworth(rng.normal(0, 0.1, n), 20, 250, 4, FS)
+    x[1200:2000] += butterworth(rng.normal(0, 1.5, 800), 20, 250, 4, FS)
+    return x
+
+
+def test_emd_is_complete_and_scale_free():
+    x = burst(np.random.default_rng(0))
+    imfs, residue, scale = decompose(x, EMDOptions())
+    np.testing.assert_allclose(scale * (imfs.sum(0) + residue), x, atol=1e-9)
+    small, _, _ = decompose(x * 1e-3, EMDOptions())
+    assert len(small) == len(imfs) >= 6  # PyEMD's absolute thresholds would give half as many
+    np.testing.assert_allclose(denoise(x * 1e-3, FS), denoise(x, FS) * 1e-3, rtol=1e-6, atol=1e-12)
+
+
+def test_emd_quietens_rest_and_keeps_the_burst():
+    x = burst(np.random.default_rng(1))
+    rest, loud = slice(100, 1000), slice(1250, 1950)
+    y = denoise(x, FS)
+    assert y[rest].std() < 0.6 * x[rest].std()
+    assert y[loud].std() > 0.85 * x[loud].std()
+    universal = denoise(x, FS, EMDOptions(lam="universal"))
+    assert universal[rest].std() < y[rest].std()
+    np.testing.assert_allclose(denoise(x, FS, EMDOptions(lam=0.0)), x, atol=1e-9)
+    hard = denoise(x, FS, EMDOptions(mode="hard"))
+    assert hard[loud].std() > y[loud].std()  # hard thresholding does not shrink what it keeps
+
+
+def test_ceemdan_is_reproducible():
+    x = burst(np.random.default_rng(2))[1000:1400]
+    options = EMDOptions(method="ceemdan", trials=3)
+    first = denoise(x, FS, options)
+    np.testing.assert_array_equal(first, denoise(x, FS, options))
+    assert np.isfinite(first).all() and not np.allclose(first, denoise(x, FS))
+
+
+def test_process_by_kind():
+    rng = np.random.default_rng(3)
+    emg = burst(rng)
+    out = process_signal(one(emg, "emg"), SignalOptions(emd=False))
+    assert out.shape == (400, 1) and out.dtype == np.float32
+    want = resample(rms_envelope(butterworth(emg, 20, 250, 4, FS), FS), 400)
+    np.testing.assert_allclose(out[:, 0], want, rtol=1e-5)
+    gsr = process_signal(one(emg + 5, "gsr"))
+    np.testing.assert_allclose(gsr[:, 0], resample(emg + 5, 400), rtol=1e-5)
+    ecg = process_signal(one(emg, "ecg"), SignalOptions(source="filtered"))
+    np.testing.assert_allclose(ecg[:, 0], resample(emg, 400), atol=1e-6)
+    waveform = process_signal(one(emg, "emg"), SignalOptions(source="filtered", envelope="none"))
+    np.testing.assert_allclose(waveform[:, 0], resample(emg, 400), atol=1e-6)
+    ramp = process_signal(one(np.linspace(3, 9, 2816), "gsr"), SignalOptions(gsr_detrend=True))
+    assert np.abs(ramp).max() < 1e-6
+    low = process_signal(one(np.sin(np.arange(2816)) + 4, "eda"), SignalOptions(gsr_lowpass=5.0))
+    assert np.ptp(low[50:-50]) < 0.01 and low.mean() == pytest.approx(4, abs=0.01)
+    drift = process_signal(one(100 + np.sin(2 * np.pi * np.arange(2000) / 500), "fnirs", 50.0),
+                           SignalOptions(fnirs_band=(0.01, 0.5), length=200))
+    assert abs(drift.mean()) < 1 and np.ptp(drift) > 1
+
+
+def test_a_providers_filtered_file_is_not_filtered_again():
+    emg = burst(np.random.default_rng(5))
+    channel = one(emg, "emg").channels
+    got = process_signal(Signal(channel, filtered=True))
+    np.testing.assert_array_equal(got, process_signal(Signal(channel), SignalOptions(source="filtered")))
+    assert not np.allclose(got, process_signal(Signal(channel)))
+
+
+def test_window_modes():
+    x = np.arange(2816.0)
+    crop = process_signal(one(x, "other"), SignalOptions(window_mode="crop"))
+    np.testing.assert_array_equal(crop[:, 0], x[1208:1608])
+    full = process_signal(one(x, "other"), SignalOptions(window_mode="full", length=2800))
+    np.testing.assert_array_equal(full[:, 0], x[8:2808])
+    emg = burst(np.random.default_rng(4))
+    kept = process_signal(one(emg, "emg"), SignalOptions(window_mode="full", length=2800, source="filtered"))
+    np.testing.assert_allclose(kept[:, 0], emg[8:2808], rtol=1e-6)  # the waveform, not its envelope
+    first = process_signal(one(x, "other"), SignalOptions(window_mode="crop", length=512, seconds=1.0))
+    np.testing.assert_array_equal(first[:, 0], x[:512])
+    with pytest.raises(ClipError, match="short_file"):
+        process_signal(one(x[:300], "other"), SignalOptions(window_mode="crop"))
+
+
+def test_channels_of_different_rates_share_one_time_axis():
+    def ramp(fs: float) -> ChannelData:
+        return ChannelData("x", "other", fs, np.linspace(0, 10, int(10 * fs), endpoint=False))
+    for mode, length in (("resample", 100), ("crop", 600)):
+        out = process_signal(Signal((ramp(100.0), ramp(4.0))), SignalOptions(window_mode=mode, length=length))
+        middle = slice(length // 10, -length // 10)
+        assert np.abs(out[middle, 0] - out[middle, 1]).max() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["emg", "ecg", "gsr", "other"])
+def test_zero_and_dust_channels_give_zero(kind):
+    dust = np.random.default_rng(0).normal(0, 1e-22, 2816)
+    assert not process_signal(one(dust, kind)).any()
+    assert not process_signal(one(np.zeros(2816), kind)).any()
+    np.testing.assert_array_equal(process_signal(one(np.full(2816, 5.0), kind)), 5.0)  # flat, at its level
+
+
+def test_options_are_checked():
+    for wrong in ({"window_mode": "x"}, {"source": "x"}, {"envelope": "x"}, {"length": 0}, {"range_floor": -1.0}):
+        with pytest.raises(ValueError):
+            SignalOptions(**wrong)
+    assert SignalOptions(emd_options={"lam": 2.0}).emd_options == EMDOptions(lam=2.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        SignalOptions(emd_options={"x": 1})  # type: ignore[arg-type]
+    for wrong in ({"mode": "x"}, {"method": "x"}, {"lam": -1.0}, {"lam": "much"}):
+        with pytest.raises(ValueError):
+            EMDOptions(**wrong)
+
+
+# ---- bad files: the reason, and the neighbours' survival
+
+def ref(path, channels=CHANNELS[:3]) -> SignalRef:
+    return SignalRef(path, "biovid", channels, start_s=0.0, end_s=5.5)
+
+
+def spoil(tmp_path, change) -> dict:
+    """A good clip and one spoilt by `change(lines)`, as {name: (L,C) or ClipError}."""
+    rng = np.random.default_rng(0)
+    for name in ("before", "bad", "after"):
+        write_bio(tmp_path / f"{name}.csv", bio(rng))
+    lines = (tmp_path / "bad.csv").read_text().splitlines()
+    (tmp_path / "bad.csv").write_bytes(change(lines))
+    out: dict[str, np.ndarray | ClipError] = {}
+    for name in ("before", "bad", "after"):
+        try:
+            out[name] = process_signal(read_signal(ref(tmp_path / f"{name}.csv")), SignalOptions(emd=False))
+        except ClipError as error:
+            out[name] = error
+    return out
+
+
+def cell(lines: list[str], text: str, row: int = 1000, column: int = 1) -> bytes:
+    cells = lines[row].split("\t")
+    cells[column] = text
+    return "\n".join([*lines[:row], "\t".join(cells), *lines[row + 1:]]).encode()
+
+
+BAD = {
+    "nan": (lambda lines: cell(lines, "NaN"), "nan"),
+    "empty cell": (lambda lines: cell(lines, ""), "nan"),
+    "inf": (lambda lines: cell(lines, "inf"), "infinite"),
+    "overflow": (lambda lines: cell(lines, "1e999"), "infinite"),
+    "text": (lambda lines: cell(lines, "n/v"), "not_a_number"),
+    "decimal comma": (lambda lines: "\n".join(lines).replace(".", ",").encode(), "not_a_number"),
+    "missing column": (lambda lines: "\n".join(lines).replace("ecg", "egc").encode(), "missing_column"),
+    "column twice": (lambda lines: "\n".join(lines).replace("emg_corrugator", "gsr").encode(), "duplicate_column"),
+    "no header": (lambda lines: "\n".join(lines[1:]).encode(), "missing_column"),
+    "half a file": (lambda lines: "\n".join(lines[:1400]).encode(), "short_file"),
+    "half a row": (lambda lines: "\n".join(lines[:1400]).encode()[:-30], "not_a_table"),
+    "header only": (lambda lines: lines[0].encode(), "empty_file"),
+    "empty": (lambda lines: b"", "empty_file"),
+    "binary": (lambda lines: bytes(range(256)) * 50, "missing_column"),
+    "NUL": (lambda lines: cell(lines, "\0"), "not_a_number"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_file_names_its_reason_and_spares_its_neighbours(tmp_path, name):
+    change, reason = BAD[name]
+    out = spoil(tmp_path, change)
+    assert isinstance(out["bad"], ClipError)
+    assert (out["bad"].stage, out["bad"].reason) == ("signal", reason)
+    assert out["bad"].fix.endswith((".", ")."))
+    assert out["before"].shape == out["after"].shape == (400, 3)
+
+
+def test_missing_file_folder_and_four_columns(tmp_path):
+    write_bio(tmp_path / "four.csv", bio(np.random.default_rng(0))[:, :4], HEADER[:4])
+    assert len(read_signal(ref(tmp_path / "four.csv")).channels) == 3
+    with pytest.raises(ClipError, match="missing_column"):
+        read_signal(ref(tmp_path / "four.csv", CHANNELS))
+    for path in (tmp_path / "absent.csv", tmp_path, tmp_path / ("x" * 5000)):
+        with pytest.raises(ClipError, match="missing_file"):
+            read_signal(ref(path))
+
+
+def test_harmless_spellings_read_the_same(tmp_path):
+    values = bio(np.random.default_rng(0))
+    write_bio(tmp_path / "plain.csv", values)
+    want = read_signal(ref(tmp_path / "plain.csv"))
+    order = [3, 1, 5, 0, 4, 2]
+    write_bio(tmp_path / "reordered.csv", values[:, order], [HEADER[i] for i in order])
+    write_bio(tmp_path / "blanks.csv", values, [f" {name} " for name in HEADER])
+    write_bio(tmp_path / "semicolon.csv", values, sep=";")
+    write_bio(tmp_path / "comma.csv", values, sep=",")
+    text = (tmp_path / "plain.csv").read_text()
+    (tmp_path / "dos.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    for name in ("reordered", "blanks", "semicolon", "comma", "dos"):
+        got = read_signal(ref(tmp_path / f"{name}.csv"))
+        for a, b in zip(got.channels, want.channels, strict=True):
+            np.testing.assert_array_equal(a.values, b.values)
+    # Scientific notation, as in the burst-gated files.
+    rows = "\n".join("0\t1.5E+00\t-2e3\t4.2e-58\t0\t0" for _ in range(2816))
+    (tmp_path / "e.csv").write_text("\t".join(HEADER) + "\n" + rows)
+    values = [c.values[0] for c in read_signal(ref(tmp_path / "e.csv")).channels]
+    assert values == [1.5, -2000.0, 4.2e-58]
+
+
+def test_a_slightly_short_file_is_held_at_its_last_value(tmp_path):
+    values = bio(np.random.default_rng(0), rows=2800)
+    write_bio(tmp_path / "a.csv", values)
+    got = read_signal(ref(tmp_path / "a.csv")).channels[0].values
+    assert len(got) == 2816 and (got[2800:] == got[2799]).all()
+
+
+def test_arrays_parquet_and_windows(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as papq
+
+    x = np.arange(1000.0)
+    np.save(tmp_path / "a.npy", np.column_stack([x, -x]))
+    np.savez(tmp_path / "a.npz", chest=np.column_stack([x, 2 * x]), wrist=x[::10])
+    papq.write_table(pa.table({"t": x, "v": (3 * x).astype(np.int64)}), tmp_path / "a.parquet")
+    window = {"start_s": 2.0, "end_s": 5.0}
+    got = read_signal(SignalRef(tmp_path / "a.npy", "npy", (Channel("b", 1, "other", 10.0),), **window))
+    np.testing.assert_array_equal(got.channels[0].values, -x[20:50])
+    channels = (Channel("c", "chest:1", "ecg", 100.0), Channel("w", "wrist", "eda", 10.0))
+    got = read_signal(SignalRef(tmp_path / "a.npz", "npz", channels, **window))
+    np.testing.assert_array_equal(got.channels[0].values, 2 * x[200:500])
+    np.testing.assert_array_equal(got.channels[1].values, x[::10][20:50])
+    got = read_signal(SignalRef(tmp_path / "a.parquet", "parquet", (Channel("v", "v", "other", 10.0),), **window))
+    np.testing.assert_array_equal(got.channels[0].values, 3 * x[20:50])
+    rows = SignalRef(tmp_path / "a.npy", "npy", (Channel("a", 0, "other", 10.0),), start_row=7, end_row=9)
+    np.testing.assert_array_equal(read_signal(rows).channels[0].values, [7, 8])
+    late = SignalRef(tmp_path / "a.npy", "npy", (Channel("a", 0, "other", 10.0),), start_s=99.0, end_s=120.0)
+    with pytest.raises(ClipError, match="short_file"):
+        read_signal(late)
+    for column in (2, -1):
+        with pytest.raises(ClipError, match="missing_column"):
+            read_signal(SignalRef(tmp_path / "a.npy", "npy", (Channel("a", column, "other", 1.0),)))
+    with pytest.raises(ClipError, match="missing_column"):
+        read_signal(SignalRef(tmp_path / "a.npz", "npz", (Channel("a", "foot", "other", 1.0),)))
+
+
+def test_pickles_are_never_read(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (tmp_path / "b.npy").write_bytes(b"\x80\x04]\x94.")
+    np.savez(tmp_path / "c.npz", x=np.array([None]))
+    for name in ("a.npy", "b.npy", "c.npz"):
+        with pytest.raises(ClipError, match="not_an_array"):
+            read_signal(SignalRef(tmp_path / name, name[2:], (Channel("x", 0, "other", 1.0),)))
+
+
+def test_one_table_with_several_rates(tmp_path):
+    """A slow column ends early in the table; the blanks after it are no missing data, a hole inside is."""
+    fast, slow = np.arange(100.0), np.arange(10.0)
+    def write(slow_cells):
+        lines = ["f;s"] + [f"{f:.1f};{s}".replace(".", ",") for f, s in zip(fast, slow_cells, strict=True)]
+        (tmp_path / "x.csv").write_text("\n".join(lines))
+    channels = (Channel("f", "f", "other", 10.0), Channel("s", "s", "other", 1.0))
+    table = SignalRef(tmp_path / "x.csv", "csv", channels, ";", ",", start_s=2.0, end_s=6.0)
+    write([*map(str, slow), *[""] * 90])
+    got = read_signal(table)
+    np.testing.assert_array_equal(got.channels[0].values, fast[20:60])
+    np.testing.assert_array_equal(got.channels[1].values, slow[2:6])
+    write(["0", "1", "2", "", "4", "5", "6", *[""] * 93])
+    with pytest.raises(ClipError, match="nan"):
+        read_signal(table)

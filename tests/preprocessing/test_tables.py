@@ -1,0 +1,99 @@
+"""The table readers under arbitrary bytes: a ClipError or finite-shaped columns, never another exception."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from preprocessing import tables
+from preprocessing.errors import ClipError
+from preprocessing.recordings import Channel, SignalRef
+from preprocessing.signals import read_signal
+
+FUZZ = settings(max_examples=1000, deadline=None, derandomize=True, database=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+CELLS = st.one_of(
+    st.sampled_from(["1", "-2.5", "1e9", "4e-58", "nan", "inf", "", " 3 ", "1,5", "x", "\0",
+                     '"', '"1"', "1e999", "\ufeff"]),
+    st.floats().map(str), st.text(max_size=6))
+SPOILT = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 4), CELLS), max_size=3)
+
+
+@st.composite
+def texts(draw) -> bytes:
+    """A small table with a few cells replaced, rows of other widths, any separator and line end; or plain bytes."""
+    kind = draw(st.sampled_from(["table"] * 8 + ["cut", "uneven", "bytes"]))
+    if kind == "bytes":
+        return draw(st.binary(max_size=300))
+    sep = draw(st.sampled_from(["\t", ",", ";", "|"]))
+    end = draw(st.sampled_from(["\n", "\n", "\r\n", "\n\n", "\r"]))
+    header = ["time", "gsr", "ecg", *draw(st.lists(st.sampled_from(["gsr", "emg", "", " ecg", "x"]), max_size=2))]
+    lines = [header] + [[str(10 * row + c) for c in range(len(header))] for row in range(draw(st.integers(0, 5)))]
+    for row, column, cell in draw(SPOILT):
+        if row < len(lines) and column < len(header):
+            lines[row][column] = cell
+    if kind == "uneven":
+        lines[-1] = lines[-1][: draw(st.integers(0, len(header)))] + draw(st.lists(CELLS, max_size=2))
+    data = end.join(map(sep.join, lines)).encode("utf-8", errors="replace")
+    return data[: draw(st.integers(0, len(data)))] if kind == "cut" else data
+
+
+def test_a_thousand_fuzzed_csv_files(tmp_path):
+    path = tmp_path / "x.csv"
+    channels = (Channel("gsr", "gsr", "gsr", 4.0), Channel("ecg", "ecg", "ecg", 4.0))
+    outcomes: set[str] = set()
+
+    @FUZZ
+    @given(texts(), st.sampled_from([None, None, "\t", ";"]), st.sampled_from([".", ","]))
+    def fuzz(data: bytes, sep: str | None, decimal: str) -> None:
+        path.write_bytes(data)
+        try:
+            signal = read_signal(SignalRef(path, "biovid", channels, sep, decimal))
+            outcomes.add("read")
+        except ClipError as error:
+            assert error.stage == "signal" and error.fix
+            outcomes.add(error.reason)
+            return
+        assert all(np.isfinite(c.values).all() and len(c.values) for c in signal.channels)
+
+    fuzz()
+    # The fuzzing meets every outcome there is.
+    assert outcomes >= {"read", "nan", "infinite", "not_a_number", "not_a_table", "missing_column", "duplicate_column",
+                        "empty_file"}
+
+
+@settings(FUZZ, max_examples=200)
+@given(st.data())
+def test_fuzzed_arrays_and_parquet(tmp_path, data) -> None:
+    """Damaged npy, npz and Parquet: bytes of a good file changed, cut or replaced."""
+    form = data.draw(st.sampled_from(["npy", "npz", "parquet"]))
+    stream = io.BytesIO()
+    if form == "npy":
+        np.save(stream, np.arange(12.0).reshape(6, 2))
+    elif form == "npz":
+        np.savez(stream, gsr=np.arange(6.0))
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as papq
+        papq.write_table(pa.table({"gsr": np.arange(6.0)}), stream)
+    raw = bytearray(stream.getvalue())
+    for _ in range(data.draw(st.integers(0, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    raw = raw[: data.draw(st.integers(0, len(raw)))] if data.draw(st.booleans()) else raw
+    path = tmp_path / f"x.{form}"
+    path.write_bytes(bytes(raw))
+    column = 0 if form == "npy" else "gsr"
+    try:
+        read_signal(SignalRef(path, form, (Channel("gsr", column, "gsr", 4.0),)))
+    except ClipError as error:
+        assert error.stage == "signal"
+
+
+def test_text_column(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("1,50\n0,\n1, B1 \n2,\n")
+    assert tables.read_text_column(path, "50") == ["", "B1", ""]
+    with pytest.raises(ClipError, match="missing_column"):
+        tables.read_text_column(path, "51")
