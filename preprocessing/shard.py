@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from preprocessing.clip import PreparedClip, decode_image
 
 SCHEMA_VERSION = 1
-ROWS_PER_GROUP = 8  # bounds what a reader or writer holds: 8 clips of 16 to 138 crops
+ROWS_PER_GROUP = 1  # random access to one clip: pretraining draws clips in its own order
 
 SCHEMA = pa.schema([
     ("sample", pa.string()), ("sample_index", pa.int32()), ("label", pa.int32()),
@@ -121,3 +121,19 @@ def decode_window(frames: Sequence[bytes], window: np.ndarray, size: int) -> np.
                 image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
             decoded[int(i)] = image
     return np.stack([decoded[int(i)] for i in window])
+
+
+class FrameReader:
+    """Random access to the encoded keyframes of a shard, one clip at a time."""
+
+    def __init__(self, path: Path):
+        self.file = pq.ParquetFile(path)
+
+    def frames(self, row: int) -> list[bytes]:
+        """The clip in row `row` of the file (rows are sorted by sample)."""
+        return self.file.read_row_group(row, columns=["frames"])["frames"][0].as_py()
+
+    def rows(self) -> dict[str, int]:
+        """sample -> row."""
+        samples = self.file.read(columns=["sample"])["sample"].to_pylist()
+        return {sample: row for row, sample in enumerate(samples)}
