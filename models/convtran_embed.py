@@ -10,48 +10,27 @@ mean and the K x K second moments of the shifted input, so normalisation folds i
 used and dropped a few channels at a time, again in the backward pass.
 """
 
-import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-# bytes of one chunk's map: small enough to stay in a core's cache, large enough to make the matrix products worth it
-CHUNK_BYTES = int(os.environ.get("DUALPAIN_EMBED_CHUNK_BYTES", 4 << 20))
+# Bytes of one chunk's map: on a CPU small enough for a core's cache, on an accelerator large enough to fill it.
+CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
+
+
+def pad_same(x: Tensor, kernel: int) -> Tensor:
+    """Zeros on both ends of the last axis, so that K taps keep its length; an even K has its odd zero on the right."""
+    left = (kernel - 1) // 2
+    return F.pad(x, (left, kernel - 1 - left))
 
 
 def taps(x_BCN: Tensor, kernel: int) -> Tensor:
     """Zero-padded shifts, as 'same' padding has them: (B, C, N) -> (B, C, K, N), row k is x[n + k - (K-1)//2]."""
-    left = (kernel - 1) // 2
-    padded = F.pad(x_BCN, (left, kernel - 1 - left))
-    return padded.unfold(-1, x_BCN.shape[-1], 1)
-
-
-class TapMoments(torch.autograd.Function):
-    """Mean (K,) and second moments (K, K) of the taps over batch, channels and tokens; sums are kept in float64."""
-
-    @staticmethod
-    def forward(ctx: Any, x_BCN: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
-        first_K = x_BCN.new_zeros(kernel, dtype=torch.float64)
-        second_KK = x_BCN.new_zeros(kernel, kernel, dtype=torch.float64)
-        for x_CN in x_BCN:
-            tap_CKN = taps(x_CN[None], kernel)[0].double()
-            first_K += tap_CKN.sum((0, 2))
-            tap_KP = tap_CKN.transpose(0, 1).reshape(kernel, -1)
-            second_KK += tap_KP @ tap_KP.t()
-        ctx.save_for_backward(x_BCN)
-        ctx.kernel = kernel
-        return first_K / x_BCN.numel(), second_KK / x_BCN.numel()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        d_first_K, d_second_KK = grads
-        (x_BCN,) = ctx.saved_tensors
-        weight_KK = ((d_second_KK + d_second_KK.t()) / x_BCN.numel()).to(x_BCN.dtype)
-        shift_K = (d_first_K / x_BCN.numel()).to(x_BCN.dtype)
-        d_tap_BCKN = weight_KK @ taps(x_BCN, ctx.kernel) + shift_K[:, None]
-        return untap(d_tap_BCKN), None
+    return pad_same(x_BCN, kernel).unfold(-1, x_BCN.shape[-1], 1)
 
 
 def untap(d_tap: Tensor) -> Tensor:
@@ -64,54 +43,92 @@ def untap(d_tap: Tensor) -> Tensor:
     return padded[..., left : left + n_tokens]
 
 
-class ChunkedConvCollapse(torch.autograd.Function):
-    """collapse(GELU(conv(x))) without the map: (B,C,N), (M,K), (M,), (E,C*M) -> (B,E,N). Saves its inputs only."""
+def blocks(x_BCN: Tensor, n_rows: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of samples and of channels whose (b, c, n_rows, N) map fits in CHUNK_BYTES, or one channel of one sample.
+
+    A block has one sample unless all channels of a sample fit.
+    """
+    n_batch, n_channels, n_tokens = x_BCN.shape
+    room = max(1, CHUNK_BYTES.get(x_BCN.device.type, CHUNK_BYTES["cpu"]) // (n_rows * n_tokens * x_BCN.element_size()))
+    n_c = min(room, n_channels)
+    n_b = max(1, room // n_channels)
+    for b in range(0, n_batch, n_b):
+        for c in range(0, n_channels, n_c):
+            yield slice(b, min(b + n_b, n_batch)), slice(c, min(c + n_c, n_channels))
+
+
+class TapMoments(torch.autograd.Function):
+    """Mean (K,) and second moments (K, K) of the taps over batch, channels and tokens; sums are kept in float64."""
 
     @staticmethod
-    def forward(ctx: Any, x_BCN: Tensor, filter_MK: Tensor, bias_M: Tensor, collapse_EP: Tensor, chunk: int) -> Tensor:
-        n_batch, n_channels, n_tokens = x_BCN.shape
-        n_filters, kernel = filter_MK.shape
-        out_BEN = x_BCN.new_zeros(n_batch, collapse_EP.shape[0], n_tokens)
-        for b in range(n_batch):
-            for c in range(0, n_channels, chunk):
-                map_CMN = convolve(x_BCN[b, c : c + chunk], filter_MK, bias_M)
-                weight_EP = collapse_EP[:, c * n_filters : (c + chunk) * n_filters]
-                out_BEN[b].addmm_(weight_EP, F.gelu(map_CMN).flatten(0, 1))
+    def forward(ctx: Any, x_BCN: Tensor, kernel: int) -> tuple[Tensor, Tensor]:
+        first_K = x_BCN.new_zeros(kernel, dtype=torch.float64)
+        second_KK = x_BCN.new_zeros(kernel, kernel, dtype=torch.float64)
+        for b, c in blocks(x_BCN, 2 * kernel):
+            tap_PKN = taps(x_BCN[b, c].double().flatten(0, 1)[None], kernel)[0].contiguous()
+            first_K += tap_PKN.sum((0, 2))
+            second_KK += torch.bmm(tap_PKN, tap_PKN.transpose(1, 2)).sum(0)
+        ctx.save_for_backward(x_BCN)
+        ctx.kernel = kernel
+        return first_K / x_BCN.numel(), second_KK / x_BCN.numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_first_K: Tensor, d_second_KK: Tensor) -> tuple[Tensor, None]:
+        (x_BCN,) = ctx.saved_tensors
+        weight_KK = ((d_second_KK + d_second_KK.t()) / x_BCN.numel()).to(x_BCN.dtype)
+        shift_K1 = (d_first_K / x_BCN.numel()).to(x_BCN.dtype)[:, None]
+        d_x_BCN = torch.empty_like(x_BCN)
+        for b, c in blocks(x_BCN, ctx.kernel):
+            d_x_BCN[b, c] = untap(weight_KK @ taps(x_BCN[b, c], ctx.kernel) + shift_K1)
+        return d_x_BCN, None
+
+
+class ChunkedConvCollapse(torch.autograd.Function):
+    """collapse(GELU(conv(x))) without the map: (B, C, N), (M, K), (M,), (E, C M) -> (B, E, N). Saves its inputs only.
+
+    The backward pass makes each block of the map a second time.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BCN: Tensor, filter_MK: Tensor, bias_M: Tensor, collapse_EP: Tensor) -> Tensor:
+        n_filters = filter_MK.shape[0]
+        out_BEN = x_BCN.new_zeros(x_BCN.shape[0], collapse_EP.shape[0], x_BCN.shape[2])
+        for b, c in blocks(x_BCN, n_filters):
+            active_bPN = F.gelu(convolve(x_BCN[b, c], filter_MK, bias_M)).flatten(1, 2)
+            weight_EP = collapse_EP[:, c.start * n_filters : c.stop * n_filters]
+            out_BEN[b].baddbmm_(weight_EP.expand(len(active_bPN), -1, -1), active_bPN)
         ctx.save_for_backward(x_BCN, filter_MK, bias_M, collapse_EP)
-        ctx.chunk = chunk
         return out_BEN
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None]:
-        d_out_BEN = grads[0].contiguous()
+    @once_differentiable
+    def backward(ctx: Any, d_out_BEN: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
         x_BCN, filter_MK, bias_M, collapse_EP = ctx.saved_tensors
-        chunk, (n_filters, kernel) = ctx.chunk, filter_MK.shape
-        need_x = ctx.needs_input_grad[0]
-        d_x_BCN = torch.empty_like(x_BCN) if need_x else None
+        d_out_BEN = d_out_BEN.contiguous()
+        n_filters, kernel = filter_MK.shape
+        d_x_BCN = torch.empty_like(x_BCN) if ctx.needs_input_grad[0] else None
         d_filter_MK, d_bias_M = torch.zeros_like(filter_MK), torch.zeros_like(bias_M)
         d_collapse_EP = torch.zeros_like(collapse_EP)
-        for b in range(x_BCN.shape[0]):
-            for c in range(0, x_BCN.shape[1], chunk):
-                span = slice(c * n_filters, (c + chunk) * n_filters)
-                x_CN = x_BCN[b, c : c + chunk]
-                map_CMN = convolve(x_CN, filter_MK, bias_M)
-                d_collapse_EP[:, span].addmm_(d_out_BEN[b], F.gelu(map_CMN).flatten(0, 1).t())
-                d_act_CMN = (collapse_EP[:, span].t() @ d_out_BEN[b]).view_as(map_CMN)
-                d_map_CMN = torch.ops.aten.gelu_backward(d_act_CMN, map_CMN)
-                tap_CKN = taps(x_CN[None], kernel)[0].contiguous()
-                d_filter_MK += torch.bmm(d_map_CMN, tap_CKN.transpose(1, 2)).sum(0)
-                d_bias_M += d_map_CMN.sum((0, 2))
-                if d_x_BCN is not None:
-                    d_x_BCN[b, c : c + chunk] = untap(filter_MK.t() @ d_map_CMN)
-        return d_x_BCN, d_filter_MK, d_bias_M, d_collapse_EP, None
+        for b, c in blocks(x_BCN, n_filters):
+            span = slice(c.start * n_filters, c.stop * n_filters)
+            map_bcMN = convolve(x_BCN[b, c], filter_MK, bias_M)
+            active_bPN = F.gelu(map_bcMN).flatten(1, 2)
+            d_collapse_EP[:, span] += torch.bmm(d_out_BEN[b], active_bPN.transpose(1, 2)).sum(0)
+            d_active_bcMN = (collapse_EP[:, span].t() @ d_out_BEN[b]).view_as(map_bcMN)
+            d_map_bcMN = torch.ops.aten.gelu_backward(d_active_bcMN, map_bcMN)
+            tap_bcNK = taps(x_BCN[b, c], kernel).transpose(2, 3).contiguous()
+            d_filter_MK += (d_map_bcMN @ tap_bcNK).sum((0, 1))
+            d_bias_M += d_map_bcMN.sum((0, 1, 3))
+            if d_x_BCN is not None:
+                d_x_BCN[b, c] = untap(filter_MK.t() @ d_map_bcMN)
+        return d_x_BCN, d_filter_MK, d_bias_M, d_collapse_EP
 
 
-def convolve(x_CN: Tensor, filter_MK: Tensor, bias_M: Tensor) -> Tensor:
-    """The shared filter bank over each channel with 'same' padding: (C, N), (M, K), (M,) -> (C, M, N)."""
-    kernel = filter_MK.shape[1]
-    left = (kernel - 1) // 2
-    padded = F.pad(x_CN, (left, kernel - 1 - left))[:, None]
-    return F.conv1d(padded, filter_MK[:, None], bias_M)
+def convolve(x_bcN: Tensor, filter_MK: Tensor, bias_M: Tensor) -> Tensor:
+    """The shared filter bank over each channel with 'same' padding: (b, c, N), (M, K), (M,) -> (b, c, M, N)."""
+    padded = pad_same(x_bcN, filter_MK.shape[1]).flatten(0, 1)[:, None]
+    return F.conv1d(padded, filter_MK[:, None], bias_M).unflatten(0, x_bcN.shape[:2])
 
 
 class ConvTranEmbedding(nn.Module):
@@ -120,26 +137,28 @@ class ConvTranEmbedding(nn.Module):
     def __init__(self, in_dim: int, width: int = 16, filters: int = 64, kernel: int = 8, impl: str = "fused"):
         super().__init__()
         self.impl = impl
-        self.conv = nn.Conv2d(1, filters, (1, kernel), padding="same")
+        self.conv = nn.Conv2d(1, filters, (1, kernel))
         self.conv_norm = nn.BatchNorm2d(filters)
         self.collapse = nn.Conv2d(filters, width, (in_dim, 1))
         self.collapse_norm = nn.BatchNorm2d(width)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         x_BCN = x_BNC.transpose(1, 2).contiguous()
-        out_BEN = self._chunked(x_BCN) if self.impl == "fused" else self._plain(x_BCN)
+        if self.impl == "naive":
+            out_BEN = self._plain(x_BCN)
+        else:
+            with torch.autocast(x_BCN.device.type, enabled=False):  # the map never leaves the cache: keep it float32
+                out_BEN = self._chunked(x_BCN.float() if x_BCN.dtype in (torch.float16, torch.bfloat16) else x_BCN)
         return F.gelu(self.collapse_norm(out_BEN[:, :, None])).squeeze(2).transpose(1, 2)
 
     def _plain(self, x_BCN: Tensor) -> Tensor:
-        map_BMCN = F.gelu(self.conv_norm(self.conv(x_BCN[:, None])))
+        map_BMCN = F.gelu(self.conv_norm(self.conv(pad_same(x_BCN, self.conv.kernel_size[1])[:, None])))
         return self.collapse(map_BMCN).squeeze(2)
 
     def _chunked(self, x_BCN: Tensor) -> Tensor:
-        n_filters, n_tokens = self.conv.out_channels, x_BCN.shape[2]
         filter_MK, bias_M = self._folded(x_BCN)
         collapse_EP = self.collapse.weight.squeeze(3).transpose(1, 2).flatten(1)  # (E, C, M) with M fastest
-        chunk = max(1, CHUNK_BYTES // (n_filters * n_tokens * x_BCN.element_size()))
-        out_BEN = ChunkedConvCollapse.apply(x_BCN, filter_MK, bias_M, collapse_EP, chunk)
+        out_BEN = ChunkedConvCollapse.apply(x_BCN, filter_MK, bias_M, collapse_EP)
         assert self.collapse.bias is not None
         return out_BEN + self.collapse.bias[:, None]
 

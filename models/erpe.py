@@ -50,10 +50,12 @@ def fast_length(n: int) -> int:
         size += 2
 
 
-def offsets(n_tokens: int, device: torch.device | None = None) -> Tensor:
-    """(N, N) rows of the bias table: i - j + N - 1."""
-    position = torch.arange(n_tokens, device=device)
-    return position[:, None] - position[None, :] + n_tokens - 1
+def bias_matrix(bias_OH: Tensor) -> Tensor:
+    """The bias written out, entry (i, j) from offset i - j: (2N-1, H) -> (H, N, N)."""
+    n_tokens = (bias_OH.shape[0] + 1) // 2
+    position = torch.arange(n_tokens, device=bias_OH.device)
+    offset_P = (position[:, None] - position + n_tokens - 1).flatten()
+    return bias_OH.t().gather(1, offset_P.expand(bias_OH.shape[1], -1)).unflatten(1, (n_tokens, n_tokens))
 
 
 class ERPEAttention(nn.Module):
@@ -97,14 +99,14 @@ class ERPEAttention(nn.Module):
 
     def _fused(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
         if self.erpe == "pre_softmax":
-            bias_HNN = self.relative_bias.to(q_BHND.dtype)[offsets(self.n_tokens, q_BHND.device)].permute(2, 0, 1)
+            bias_HNN = bias_matrix(self.relative_bias.to(q_BHND.dtype))
             return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, bias_HNN, scale=self.scale)
         attended = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, scale=self.scale)
         return attended + toeplitz_product(self.relative_bias, v_BHND)
 
     def _naive(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
         """The formula as written, with its N x N matrices: the twin that the fused form is measured against."""
-        bias_HNN = self.relative_bias.to(q_BHND.dtype)[offsets(self.n_tokens, q_BHND.device)].permute(2, 0, 1)
+        bias_HNN = bias_matrix(self.relative_bias.to(q_BHND.dtype))
         score_BHNN = q_BHND @ k_BHND.transpose(-1, -2) * self.scale
         if self.erpe == "pre_softmax":
             return (score_BHNN + bias_HNN).softmax(-1) @ v_BHND

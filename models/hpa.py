@@ -11,7 +11,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.convtran_embed import ConvTranEmbedding
+from models.convtran_embed import ConvTranEmbedding, pad_same
 from models.erpe import ERPEAttention
 from models.tape import TAPE
 
@@ -21,11 +21,11 @@ class Conv1dEmbedding(nn.Module):
 
     def __init__(self, in_dim: int, width: int, kernel: int):
         super().__init__()
-        self.conv = nn.Conv1d(in_dim, width, kernel, padding="same")
+        self.conv = nn.Conv1d(in_dim, width, kernel)
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
-        return F.gelu(self.norm(self.conv(x_BNC.transpose(1, 2)))).transpose(1, 2)
+        return F.gelu(self.norm(self.conv(pad_same(x_BNC.transpose(1, 2), self.conv.kernel_size[0])))).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
