@@ -4,7 +4,7 @@ Shapes: n samples, K classes, L samples, C channels.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from models.baselines.window_statistics import window_statistics
 from models.errors import ModelError
 
 Arrays = Mapping[str, np.ndarray]
+NUMBERS = ("clip_length", "n_frames", "n_keyframes")  # the columns of arrays["numbers"]
 
 
 class Estimator:
@@ -78,6 +79,10 @@ class Estimator:
 def tree_arrays(tree: Any, prefix: str) -> dict[str, np.ndarray]:
     names = ("children_left", "children_right", "feature", "threshold", "value")
     return {f"{prefix}.{name}": getattr(tree, name) for name in names}
+
+
+def is_skin_conductance(name: str) -> bool:
+    return any(part in name.lower() for part in ("gsr", "eda", "scl", "skin"))
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -153,21 +158,30 @@ class RidgeLeastSquares(Scaled):
 class OneNumber(Estimator):
     """The control: one number a sample, cut by a small decision tree. If it scores well, the number tells the class.
 
-    feature "gsr_peak": position (0..1) of the maximum of signal channel `channel`; any other name is read from
-    arrays[feature] (n,), e.g. "clip_length" or "n_keyframes".
+    feature "gsr_peak": position (0..1) of the maximum of the skin-conductance channel, found by its name in
+    `channels` (else the first); "clip_length", "n_frames", "n_keyframes": a column of arrays["numbers"] (n, 3).
     """
 
     def __init__(
-        self, n_classes: int, seed: int = 0, feature: str = "gsr_peak", channel: int = 0, leaves: int = 8, **_: Any
+        self,
+        n_classes: int,
+        seed: int = 0,
+        feature: str = "gsr_peak",
+        channels: Sequence[str] = (),
+        leaves: int = 8,
+        **_: Any,
     ):
         super().__init__(n_classes, seed)
-        self.feature, self.channel, self.leaves = feature, channel, leaves
-        self.needs = frozenset({"signals" if feature == "gsr_peak" else feature})
+        if feature not in ("gsr_peak", *NUMBERS):
+            raise ModelError(f"one_number has no feature {feature!r}: choose one of gsr_peak, {', '.join(NUMBERS)}")
+        self.feature, self.leaves = feature, leaves
+        self.channel = next((i for i, name in enumerate(channels) if is_skin_conductance(name)), 0)
+        self.needs = frozenset({"signals" if feature == "gsr_peak" else "numbers"})
         self.model = DecisionTreeClassifier(max_leaf_nodes=leaves, random_state=seed)
 
     def features(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
         if self.feature != "gsr_peak":
-            return np.asarray(arrays[self.feature])[rows].astype(np.float64).reshape(len(rows), 1)
+            return np.asarray(arrays["numbers"])[rows][:, [NUMBERS.index(self.feature)]].astype(np.float64)
         channel_nL = arrays["signals"][rows][:, :, self.channel]
         return (channel_nL.argmax(1) / max(channel_nL.shape[1] - 1, 1)).reshape(-1, 1)
 
