@@ -23,6 +23,7 @@ from .video import Frame, Video
 from .weights import weight_file
 
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
+_FACE_OVER_92_POINTS = 1.4  # extent of all mesh points over that of eyes, brows and lips; their centres are the same
 _BLACK_BELOW = 16.0  # mean of 0..255; 16 is the black of limited-range video
 
 
@@ -145,8 +146,8 @@ class FaceEngine:
             for n, frame in enumerate(video):
                 points, score = tracker.step(frame)
                 if points is not None:
-                    points = points[points_of.POINTS] if len(points) == points_of.N_MESH else points
                     square = _whole(frame) if cropped else self._follow(track, square, points)
+                    points = points[points_of.POINTS] if len(points) == points_of.N_MESH else points
                 track.points.append(points)
                 track.scores.append(score)
                 track.squares.append(square)
@@ -159,7 +160,8 @@ class FaceEngine:
         return track
 
     def _follow(self, track: "_Track", old: Roi | None, points: np.ndarray) -> Roi:
-        new = square_around(points, self.options.margin)
+        whole_face = 1.0 if len(points) == points_of.N_MESH else _FACE_OVER_92_POINTS
+        new = square_around(points, (1 + self.options.margin) * whole_face - 1)
         lost = old is None or track.points[-1] is None
         return new if old is None or lost else self._hysteresis.drag(old, new)
 

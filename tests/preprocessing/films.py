@@ -12,6 +12,9 @@ import numpy as np
 from skimage.data import astronaut
 
 
+REPEATABLE = {"preset": "veryfast", "threads": "1", "qp": "24"}  # x264's rate control does not repeat its bytes
+
+
 @cache
 def portrait() -> np.ndarray:
     return astronaut()
@@ -54,7 +57,7 @@ def write_video(
         stream: Any = container.add_stream(codec, rate=fps)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt
-        stream.options = encoder or ({"preset": "veryfast", "threads": "1"} if codec == "libx264" else {})
+        stream.options = encoder or (REPEATABLE if codec == "libx264" else {})
         if rotation:
             stream.set_display_rotation(rotation)
         if times is not None:
