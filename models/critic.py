@@ -36,7 +36,7 @@ class Critic(nn.Module):
         without a graph, no double backward is needed, and the whole penalty is safe inside a DDP forward.
         """
         with torch.no_grad():
-            slope = torch.where(self.hidden(x_BMP.detach()) > 0, 1.0, SLOPE)
+            slope = (self.hidden(x_BMP.detach()) > 0).to(self.score.weight.dtype) * (1 - SLOPE) + SLOPE
         with torch.autocast(x_BMP.device.type, enabled=False):  # a norm near 1 is what is penalised: keep its digits
             g_BMH = slope * self.score.weight
             gram_HH = self.hidden.weight @ self.hidden.weight.T

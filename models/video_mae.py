@@ -65,7 +65,7 @@ class VideoMAE(nn.Module):
         self.dim, self.heads = dim or preset.dim, heads or preset.heads
         self.frames, self.image_size, self.tubelet, self.patch = frames, image_size, tubelet, patch
         self.norm_target = norm_target
-        self.grid = self._grid(frames, image_size, image_size)
+        self.grid = self.cut(frames, image_size, image_size)
         self.n_tokens = self.grid[0] * self.grid[1] * self.grid[2]
         self.patch_values = 3 * tubelet * patch * patch
 
@@ -83,7 +83,8 @@ class VideoMAE(nn.Module):
             self.decoder = Decoder(self.dim, width, n_blocks, n_heads, self.n_tokens, self.patch_values)
         self.apply(xavier)
 
-    def _grid(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+    def cut(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """The grid (t,h,w) of tubelets of such a clip. Raises ModelError where it does not divide."""
         if frames % self.tubelet or height % self.patch or width % self.patch:
             raise ModelError(
                 f"A clip of {frames} frames of {height}x{width} px cannot be cut into tubelets of "
@@ -96,7 +97,7 @@ class VideoMAE(nn.Module):
         if video.ndim != 5 or video.shape[1] != 3:
             raise ValueError(f"video must be (B,3,T,H,W), got {tuple(video.shape)}")
         B, _, T, H, W = video.shape
-        t, h, w = self._grid(T, H, W)
+        t, h, w = self.cut(T, H, W)
         if t * h * w != self.n_tokens:
             raise ModelError(
                 f"A clip of {T} frames of {H}x{W} px has {t * h * w} tokens, the model was built for {self.n_tokens} "

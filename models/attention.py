@@ -1,0 +1,55 @@
+"""Where the video encoder looks: attention maps per tubelet (the paper's Figs. 11 and 12).
+
+The authors' script draws Grad-CAM over a still; these are the real weights of the last block, or their rollout.
+Shapes: B batch, N tokens, (t,h,w) grid, T frames, H and W pixels.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from models.video_mae import VideoMAE
+
+
+def block_attention(mae: VideoMAE, video: Tensor) -> Iterator[Tensor]:
+    """Head-averaged attention (B,N,N) of every block in turn, rows (queries) summing to 1. One N x N at a time."""
+    x = mae.embed(mae.tubelets(video)) + mae.positions
+    for block in mae.blocks:
+        yield block.attn.weights(block.norm1(x)).mean(1)  # type: ignore[union-attr,operator]
+        x = block(x)
+
+
+@torch.no_grad()
+def attention_map(mae: VideoMAE, video: Tensor, block: int = -1) -> Tensor:
+    """How much the tokens of a clip attend to each tubelet in one block: (B,3,T,H,W) -> (B,t,h,w), sum 1.
+
+    The average over heads and queries: there is no class token to ask. Raises IndexError for a block not there.
+    """
+    wanted = range(len(mae.blocks))[block]
+    for index, weights in enumerate(block_attention(mae, video)):
+        if index == wanted:
+            return weights.mean(1).unflatten(1, mae.cut(*video.shape[2:]))
+    raise AssertionError("unreachable: range() raised for a block that is not there")
+
+
+@torch.no_grad()
+def rollout(mae: VideoMAE, video: Tensor, residual: float = 0.5) -> Tensor:
+    """Attention rollout (Abnar and Zuidema 2020): (B,3,T,H,W) -> (B,t,h,w), sum 1.
+
+    Each block mixes tokens by residual I + (1 - residual) A; the map is the uniform row through the product of all
+    blocks, so that it says how much of the output comes from each tubelet of the input.
+    """
+    product: Tensor | None = None
+    for weights in block_attention(mae, video):
+        mixed = (1 - residual) * weights
+        mixed.diagonal(dim1=1, dim2=2).add_(residual)
+        product = mixed if product is None else mixed @ product
+    assert product is not None
+    return product.mean(1).unflatten(1, mae.cut(*video.shape[2:]))
+
+
+def per_pixel(map_Bthw: Tensor, mae: VideoMAE) -> Tensor:
+    """A map laid over its clip: (B,t,h,w) -> (B,T,H,W), each tubelet's value on all of its pixels."""
+    over_time = map_Bthw.repeat_interleave(mae.tubelet, 1)
+    return over_time.repeat_interleave(mae.patch, 2).repeat_interleave(mae.patch, 3)
