@@ -3,6 +3,7 @@
 Everything is derived from the ledger and the summary; each function returns plain sentences (no markup).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
@@ -40,12 +41,20 @@ class Report:
         return statistics.variance_parts(seed_table(self.people))
 
 
+def count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def people(n: int) -> str:
+    return count(n, "person", "people")
+
+
 def lost_by_class(report: Report) -> dict[str, tuple[int, int]]:
     """{class: (lost, of)}. From the whole cohort where the caller gave it, else from the test clips of one seed."""
-    lost = (report.run.get("quarantine") or {}).get("by_class")
-    of = (report.run.get("clips") or {}).get("by_class")
-    if lost is not None and of is not None:
-        return {name: (lost.get(name, 0), of.get(name, 0)) for name in report.names if of.get(name)}
+    lost, clips = (report.run.get("quarantine") or {}).get("by_class"), report.run.get("clips")
+    if lost is not None and clips:
+        of = {name: sum(own.get(name, 0) for own in clips.values()) for name in report.names}
+        return {name: (lost.get(name, 0), of[name]) for name in report.names if of[name]}
     if not report.folds:
         return {}
     first = [fold for fold in report.folds if fold["seed"] == report.folds[0]["seed"]]
@@ -89,9 +98,9 @@ def warnings(report: Report) -> list[str]:
         said.append(f"The mean stands on {summary['n_folds']} of {summary['n_planned']} planned folds; "
                     f"{summary['n_failed']} failed.")
     if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
-        said.append(f"In {len(overlapping)} folds the test person is also a training or validation person.")
+        said.append(f"In {count(len(overlapping), 'fold')} the test person is also a training or validation person.")
     if opened := [fold["fold"] for fold in report.folds if fold.get("test_openings", 1) != 1]:
-        said.append(f"Test data was opened more than once in {len(opened)} folds.")
+        said.append(f"Test data was opened more than once in {count(len(opened), 'fold')}.")
     if run.get("synthetic", run["dataset"] == "synthetic"):
         said.append("The people are synthetic. The run shows that the program works, and nothing about pain.")
     if report.values and len(report.values) < statistics.T_BELOW:
@@ -105,7 +114,8 @@ def warnings(report: Report) -> list[str]:
     said += _lost_unevenly(report)
     if run.get("dirty"):
         said.append("The code had changes that are not in the named commit.")
-    return said + sorted({text for fold in report.folds for text in fold.get("warnings") or []})
+    own = Counter(text for fold in report.folds for text in fold.get("warnings") or [])
+    return said + [f"In {count(n, 'fold')}: {text}." for text, n in sorted(own.items())]
 
 
 def _absent(report: Report, never: set[str]) -> list[str]:
@@ -116,7 +126,7 @@ def _absent(report: Report, never: set[str]) -> list[str]:
                                                                 == k).any()]
         if without and name not in never:
             shown = ", ".join(without[:6]) + (" and others" if len(without) > 6 else "")
-            said.append(f"{len(without)} people have no usable clip of class {name} ({shown}).")
+            said.append(f"No usable clip of class {name} from {people(len(without))} ({shown}).")
     return said
 
 
@@ -149,20 +159,25 @@ def lineage_words(report: Report) -> list[str]:
     """Who each part has seen."""
     folds = report.folds
     if not folds:
-        return list(report.run.get("lineage") or [])
+        return ["No fold finished."]
 
     def sizes(name: str) -> str:
         counts = sorted({len(fold[name]) for fold in folds})
         return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
     tested = sorted({len(fold_people(fold)) for fold in folds})
-    many = "one person" if tested == [1] else f"{tested[0]} to {tested[-1]} people"
+    many = "one person" if tested == [1] else people(tested[0]) if len(tested) == 1 else \
+        f"{tested[0]} to {tested[-1]} people"
     clean = not any(used_in_training(fold) for fold in folds)
-    stop = f"{sizes('val_subjects')} more decided when to stop" if any(fold["val_subjects"] for fold in folds) else \
-        "nobody had to decide when to stop"
+    stop = "nobody had to decide when to stop"
+    if any(fold["val_subjects"] for fold in folds):
+        stop = f"{sizes('val_subjects')} more decided when to stop" if any(fold["epochs"] for fold in folds) else \
+            f"it has no epochs to choose, so the {sizes('val_subjects')} inner validation people trained it too"
     said = [f"Each fold tests {many}. Its classifier was trained on {sizes('train_subjects')} people; {stop}.",
             "In no fold is the test person among its training or validation people." if clean else
             "The test person IS among the people who trained or decided when to stop, in some or all folds."]
+    if report.run.get("refit") and not report.run["leaky"]:
+        said.insert(1, "Then it was trained again on all of these together, for the number of epochs found.")
     if clean and all(fold.get("test_openings") == 1 for fold in folds):
         said.append("The test clips of every fold were opened once, after everything had been decided.")
     said += _encoder_words(report)
@@ -171,7 +186,7 @@ def lineage_words(report: Report) -> list[str]:
         said.append(f"Folds share training people: two folds have {percent(share, 0)} % of theirs in common on "
                     "average. The accuracies of two people are therefore not quite independent, and the interval is "
                     "approximate.")
-    return said + list(report.run.get("lineage") or [])
+    return said
 
 
 def _encoder_words(report: Report) -> list[str]:
@@ -179,15 +194,28 @@ def _encoder_words(report: Report) -> list[str]:
     for fold in report.folds:
         if fold.get("encoder_sha256"):
             serves.setdefault(fold["encoder_sha256"], []).append(fold)
-    known = {encoder["sha256"]: encoder for encoder in report.run.get("encoders") or []}
     said = []
-    for sha, folds in sorted(serves.items()):
-        encoder = known.get(sha)
-        if encoder is None:
-            said.append(f"The encoder {sha[:8]} serves {len(folds)} folds.")
-            continue
-        met = {person for fold in folds for person in fold_people(fold)} & set(encoder["subjects"])
-        said.append(f"The encoder {encoder['name']} ({sha[:8]}) was pretrained on {len(encoder['subjects'])} people "
-                    f"and serves {len(folds)} folds; " + ("it has seen none of their test people." if not met else
-                                                      f"it HAS SEEN {len(met)} of their test people."))
+    for encoder in encoders_of(report.run):
+        folds = serves.get(encoder["sha256"] or "", [])
+        met = {person for fold in folds for person in fold_people(fold)} & encoder["subjects"]
+        text = f"{encoder['name']} was pretrained on {people(len(encoder['subjects']))}"
+        if folds:
+            text += f" and serves {len(folds)} folds; " + (
+                f"it HAS SEEN {len(met)} of their test people" if met else
+                "it has seen none of their test people" if encoder["proven"] else
+                "whom else it has seen is not known")
+        said.append(text[0].upper() + text[1:] + ".")
     return said
+
+
+def encoders_of(run: Run) -> list[dict[str, Any]]:
+    """[{name, sha256, subjects, proven}]: who each encoder has seen, parents included, by pseudonym."""
+    def everyone(lineage: Mapping[str, Any]) -> set[str]:
+        return set(lineage["people"]).union(*(everyone(parent) for parent in lineage.get("parents") or []))
+
+    def proven(lineage: Mapping[str, Any]) -> bool:
+        return lineage.get("proven", True) and all(proven(parent) for parent in lineage.get("parents") or [])
+
+    return [{"name": lineage["artefact"], "sha256": lineage.get("sha256"), "proven": proven(lineage),
+             "subjects": {person.rpartition("/")[2] for person in everyone(lineage)}}
+            for lineage in run.get("lineage") or []]

@@ -52,15 +52,17 @@ pre { background: #f6f8f9; border-radius: 6px; padding: 12px 14px; overflow-x: a
 .note { color: var(--faint); font-size: 13.5px; max-width: 78ch; }
 .key { display: inline-block; width: 10px; height: 10px; border-radius: 2px; margin-right: 5px; }
 footer { color: var(--faint); font-size: 13px; padding: 4px; }
-@media (max-width: 760px) { .hero, .two { grid-template-columns: 1fr; } section, .hero { padding: 16px; } }
+@media screen and (max-width: 760px) { .hero, .two { grid-template-columns: 1fr; } section, .hero { padding: 16px; } }
 @media print {
   @page { margin: 14mm; }
   body { background: #fff; font-size: 11pt; }
   main { max-width: none; padding: 0; }
   nav { display: none; }
   section, .hero { border: 0; border-top: 1px solid var(--line); border-radius: 0; padding: 10px 0; }
+  .hero { grid-template-columns: 215px 1fr; }
   h2, h3 { break-after: avoid; }
-  .hero, .stamp, .care, svg, tr { break-inside: avoid; }
+  .hero, .stamp, .care, svg, tr, section { break-inside: avoid; }
+  #folds, #made, #published, #choices { break-inside: auto; }
   .wide, pre { overflow: visible; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

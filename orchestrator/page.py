@@ -8,7 +8,7 @@ from orchestrator import sections as of
 from orchestrator.findings import Report, plain_words, warnings
 from orchestrator.markup import page, text
 from orchestrator.people import Fold, Run, interval
-from orchestrator.storage import write_text
+from orchestrator.storage import read_json, write_text
 from orchestrator.summary import build_summary, percent, stamps
 
 QUESTION = "How well does this work on a person it has never seen?"
@@ -61,7 +61,10 @@ def build_page(run: Run, folds: Sequence[Fold], summary: Mapping | None = None) 
 
 
 def write_report(run_dir: Path | str, run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> Path:
-    """Write run.dir/report.html atomically and return its path."""
+    """Write run.dir/report.html atomically and return its path. Encoders' hashes come from lineage.json beside it."""
     path = Path(run_dir) / "report.html"
+    record = read_json(path.parent / "lineage.json") or {}
+    if encoders := record.get("encoders"):
+        run = {**run, "lineage": [{"sha256": e["sha256"], **e["lineage"]} for e in encoders]}
     write_text(path, build_page(run, folds, summary))
     return path

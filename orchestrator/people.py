@@ -1,21 +1,20 @@
 """The test people of a ledger, and their clips as arrays. n clips, K classes, P people, S seeds.
 
-`Fold` is one ledger entry (a mapping read from JSON): fold, seed, subject (or "subjects", a list), n_quarantined,
+`Fold` is one ledger entry (a mapping read from JSON): fold, seed, subjects (or subject), n_quarantined,
 quarantined_by_class, epochs, train_subjects, val_subjects, *_sha256, test_openings, wall_s, peak_memory_mb,
 warnings, train_label_counts [K], predictions [{sample, subject, y_true, y_pred, prob [K]}].
 
 `Run` is what the caller knows beside them. Needed: dataset, task, class_names, model, encoder, n_parameters, protocol,
 leaky, unproven, partial, n_subjects, n_planned, n_failed, seeds, wall_s, versions {name: version}, git_commit, dirty,
 key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry them. The report also shows, where given:
-    failed      [{fold, seed, subject, reason}]
-    quarantine  {by_reason, by_class, by_subject}: {name: lost clips}
-    clips       {by_class, by_subject}: {name: clips there were, lost ones included}
-    curves      [{stage, epoch, loss}] of pretraining
-    encoders    [{name, sha256, subjects}]: who each pretrained encoder has seen
-    lineage     [sentence], notes [sentence] of the data set, plan (text), config (text)
-    choices     [{what, paper, default, ran}] where default and paper differ
-    beside      [summary] of other protocols on the same people
-    synthetic   whether the people are drawn, not filmed
+    failed_folds  [{fold, seed, reason}]
+    quarantine    {by_reason, by_class, by_subject}: {name: lost clips}
+    clips         {person: {class: clips there were, lost ones included}}
+    curves        [{encoder, stage, epoch, loss}] of pretraining
+    lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
+    notes         [sentence] on the data set; plan (text); config (nested); command (text); refit (bool)
+    beside        [summary] of other protocols on the same people
+    synthetic     whether the people are drawn, not filmed
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +62,7 @@ def in_order(folds: Sequence[Fold]) -> list[Fold]:
 
 
 def fold_people(fold: Fold) -> list[str]:
-    return [fold["subject"]] if fold.get("subject") else list(fold["subjects"])
+    return list(fold.get("subjects") or [fold["subject"]])
 
 
 def fold_subject(fold: Fold) -> str:

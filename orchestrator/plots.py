@@ -165,13 +165,14 @@ def reliability_plot(found: Reliability) -> str:
 @styled
 def curves_plot(curves: Sequence[Mapping[str, Any]]) -> str:
     """Pretraining loss by epoch, one small panel a stage."""
-    stages = list(dict.fromkeys(row["stage"] for row in curves))
+    titles = [", ".join(filter(None, (row["stage"], row.get("encoder")))) for row in curves]
+    stages = list(dict.fromkeys(titles))
     columns = min(3, len(stages))
     rows = -(-len(stages) // columns)
     figure = Figure(figsize=(3.0 * columns, 2.0 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, stage in zip(panels, stages, strict=False):
-        points = [(row["epoch"], row["loss"]) for row in curves if row["stage"] == stage]
+        points = [(row["epoch"], row["loss"]) for row, title in zip(curves, titles, strict=True) if title == stage]
         ax.grid(axis="y")
         ax.plot(*zip(*points, strict=True), "o-" if len(points) < 15 else "-", color=TEAL, ms=3, lw=1.4)
         ax.set_title(stage, fontsize=9, loc="left", color=INK)

@@ -1,12 +1,15 @@
 """The sections of the report: each a function of a Report that returns HTML, or "" where the run has nothing to say."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import yaml
 
 from orchestrator import plots, statistics
 from orchestrator.anchors import NOTES, anchors
-from orchestrator.findings import Report, lineage_words, lost_by_class
+from orchestrator.choices import choices
+from orchestrator.findings import Report, encoders_of, lineage_words, lost_by_class
 from orchestrator.markup import note, section, table, text, words
 from orchestrator.people import interval
 from orchestrator.summary import percent
@@ -105,7 +108,7 @@ def losses_section(report: Report) -> str:
     by_class = {name: pair for name, pair in lost_by_class(report).items() if pair[1]}
     if not any(pair[0] for pair in by_class.values()) and not any(lost.values()):
         return section("lost", "What was lost", note("No clip was lost on the way.")) if report.folds else ""
-    of = (report.run.get("clips") or {}).get("by_subject") or {}
+    of = {person: sum(own.values()) for person, own in (report.run.get("clips") or {}).items()}
     parts = ["<div>" + table(("class", "lost", "of", "%"), [(name, n, total, percent(n / total)) for name, (n, total)
                                                             in by_class.items()])]
     if lost.get("by_reason"):
@@ -129,7 +132,7 @@ def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def lineage_section(report: Report) -> str:
-    figure = plots.roles_plot(report.folds, report.run.get("encoders") or ()) if report.folds else ""
+    figure = plots.roles_plot(report.folds, encoders_of(report.run)) if report.folds else ""
     return section("lineage", "Who has seen whom", words(lineage_words(report)) + figure)
 
 
@@ -177,12 +180,11 @@ def _gap(summary: Mapping, beside: Sequence[Mapping]) -> str:
 
 
 def choices_section(report: Report) -> str:
-    choices = report.run.get("choices") or []
-    if not choices:
+    rows = choices(report.run)
+    if not rows:
         return ""
-    rows = [(c["what"], c["paper"], c["default"], c["ran"]) for c in choices]
     return section("choices", "Where the paper and the default differ",
-                   table(("what", "paper", "default", "what ran here"), rows, left=4))
+                   table(("what", "paper", "our default", "what ran here"), rows, left=4))
 
 
 def folds_section(report: Report) -> str:
@@ -193,10 +195,9 @@ def folds_section(report: Report) -> str:
             for f in report.summary["folds"]]
     body = table(("fold", "seed", "test person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %",
                   "epochs", "train", "val", "weights"), rows, left=3)
-    if failed := report.run.get("failed"):
-        body += "<h3>Failed</h3>" + table(("fold", "seed", "person", "reason"),
-                                          [(f["fold"], f["seed"], _short(f.get("subject") or "-"), f["reason"])
-                                           for f in failed], left=4)
+    if failed := report.run.get("failed_folds"):
+        body += "<h3>Failed</h3>" + table(("fold", "seed", "reason"), [(f["fold"], f["seed"], no_paths(f["reason"]))
+                                                                       for f in failed], left=3)
     return section("folds", "Every fold", body)
 
 
@@ -217,11 +218,26 @@ def made_section(report: Report) -> str:
     tables = table(("this run", ""), facts, left=2) + table(("version of", ""), versions, left=2)
     body = f'<div class="two">{tables}</div>'
     if run.get("notes"):
-        body += "<h3>Notes on the data</h3>" + words(run["notes"])
-    for name, title in (("plan", "Plan"), ("config", "Configuration")):
-        if run.get(name):
-            body += f"<h3>{title}</h3><pre>{text(run[name])}</pre>"
+        body += "<h3>Notes on the data</h3>" + words(map(no_paths, run["notes"]))
+    config = yaml.safe_dump(_without_places(run["config"]), sort_keys=True) if run.get("config") else None
+    command = re.sub(r"=\S*/\S*", "=(path)", run.get("command") or "")
+    for title, value in (("Plan", run.get("plan")), ("Command", command), ("Configuration", config)):
+        if value:
+            body += f"<h3>{title}</h3><pre>{text(value.rstrip())}</pre>"
     return section("made", "How it was made", body)
+
+
+def no_paths(value: str) -> str:
+    """A report may travel; where things lie on somebody's machine may not."""
+    return re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "(path)", value)
+
+
+def _without_places(config: Mapping) -> dict:
+    places = {("data", "root"), ("store", "dir"), ("store", "key"), ("run", "dir"), ("pretrain", "checkpoint"),
+              ("pretrain", "checkpoint_saw")}
+    return {node: {name: "(path)" if (node, name) in places and "/" in str(value) else value
+                   for name, value in own.items()} if isinstance(own, Mapping) else own
+            for node, own in config.items()}
 
 
 def _duration(seconds: float | None) -> str:

@@ -169,7 +169,7 @@ def print_table(summary: Mapping[str, Any], report: Path | str | None = None, fa
     say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
     console.print(person_table(summary))
     for fold in failed:
-        say(f"fold {fold['fold']} seed {fold['seed']} failed: {fold['reason']}", style="red")
+        say(f"fold {fold['fold']} seed {fold['seed']} failed: {' '.join(fold['reason'].split())}", style="red")
     for word, text in stamps(summary):
         say(f"*** {word} *** {text}", style="bold red")
     say(headline(summary), style="bold")

@@ -42,7 +42,7 @@ def made_run(n_people=8, n_clips=16, seeds=(0,), classes=("BL1", "PA4"), skill=1
                                    train_label_counts=counts))
     run = {"dataset": "synthetic", "task": "bl_pa4", "class_names": list(classes), "model": "dual",
            "encoder": "vit_micro", "n_parameters": 123456, "protocol": "clean", "leaky": False, "unproven": False,
-           "partial": False, "n_subjects": n_people, "n_planned": n_people * len(seeds), "n_failed": 0, "failed": [],
+           "partial": False, "n_subjects": n_people, "n_planned": n_people * len(seeds), "n_failed": 0, "failed_folds": [],
            "seeds": list(seeds), "wall_s": 83.2, "versions": {"python": "3.11", "torch": "2.14", "ray": "2.60"},
            "git_commit": "abcdef0", "dirty": False, "key_fingerprint": "feedc0de"}
     return run | more, folds

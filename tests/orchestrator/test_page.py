@@ -10,8 +10,11 @@ from scipy import stats
 
 from orchestrator import plots
 from orchestrator.anchors import ANCHORS, anchors
+from orchestrator.choices import choices
 from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, warnings
 from orchestrator.page import build_page, write_report
+from orchestrator.sections import no_paths
+from orchestrator.storage import write_json
 from orchestrator.summary import build_summary
 
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
@@ -56,12 +59,13 @@ def report(n_people=8, **more):
 @pytest.fixture(scope="module")
 def full():
     curves = [{"stage": "video MAE, group 1", "epoch": e, "loss": 1 / (e + 1)} for e in range(5)]
-    run, folds = made_run(n_people=8, seeds=(0, 1), plan="8 folds <planned>", config="model: dual", curves=curves,
+    run, folds = made_run(n_people=8, seeds=(0, 1), plan="8 folds <planned>", curves=curves,
+                          config={"model": {"name": "dual"}, "data": {"root": "/home/me/BioVid"}, "frames": "all"},
+                          command="python -m orchestrator.loso data.root=/home/me/BioVid model=dual",
                           quarantine={"by_reason": {"no_face": 4}, "by_class": {"PA4": 4},
                                       "by_subject": {pseudonym(1): 4}},
-                          clips={"by_class": {"BL1": 64, "PA4": 64}, "by_subject": {pseudonym(1): 16}},
-                          choices=[{"what": "scaling", "paper": "whole data set", "default": "training people",
-                                    "ran": "training people"}], notes=["One video is missing."])
+                          clips={pseudonym(i): {"BL1": 8, "PA4": 8} for i in range(8)},
+                          notes=["One video is missing."])
     return run, folds, build_page(run, folds)
 
 
@@ -92,8 +96,8 @@ def test_it_says_what_the_summary_says(full):
     assert f"chance {100 * summary['chance']:.1f}" in text and "On a person it has never seen" in text
     for fold in summary["folds"]:
         assert fold["subject"] in text and fold["weights_sha256"][:8] in text
-    for word in ("8 folds <planned>", "model: dual", "no_face", "video MAE, group 1", "One video is missing.", "2.14",
-                 "whole data set", "feedc0de", "abcdef0"):
+    for word in ("8 folds <planned>", "name: dual", "no_face", "video MAE, group 1", "One video is missing.", "2.14",
+                 "entire data set", "feedc0de", "abcdef0"):
         assert word in text, word
 
 
@@ -104,7 +108,7 @@ def test_same_run_same_page_and_file(full, tmp_path):
 
 
 def test_names_and_reasons_are_text_never_markup():
-    run, folds = made_run(classes=("<b>BL", "PA&4"), failed=[{"fold": 8, "seed": 0, "reason": "<script>x</script>"}],
+    run, folds = made_run(classes=("<b>BL", "PA&4"), failed_folds=[{"fold": 8, "seed": 0, "reason": "<script>x</script>"}],
                           n_planned=9, n_failed=1)
     html = build_page(run, folds)
     assert "<script" not in html and "<b>BL" not in html
@@ -120,7 +124,7 @@ def test_stamps_stand_before_the_number():
 
 
 def test_a_run_without_folds_still_has_a_page():
-    run, _ = made_run(n_failed=8, failed=[{"fold": 0, "seed": 0, "reason": "killed"}])
+    run, _ = made_run(n_failed=8, failed_folds=[{"fold": 0, "seed": 0, "reason": "killed"}])
     text = Tags(build_page(run, [])).text
     assert "No fold finished" in text and "killed" in text and "0 of 8" in text
 
@@ -155,14 +159,15 @@ def test_constant_answers_and_missing_classes_are_said():
     folds[2]["warnings"] = ["the loss was not finite once"]
     said = warnings(Report(run, folds, build_summary(run, folds)))
     assert "The model answered BL1 for every clip." in said
-    assert f"1 people have no usable clip of class PA4 ({pseudonym(3)[:6]})." in said
-    assert said[-1] == "the loss was not finite once"
+    assert f"No usable clip of class PA4 from 1 person ({pseudonym(3)[:6]})." in said
+    assert said[-1] == "In 1 fold: the loss was not finite once."
 
 
 def test_uneven_loss_is_said_with_its_rates():
-    made = report(quarantine={"by_class": {"PA4": 16, "BL1": 2}}, clips={"by_class": {"PA4": 64, "BL1": 64}})
+    clips = {pseudonym(i): {"PA4": 8, "BL1": 8} for i in range(8)}
+    made = report(quarantine={"by_class": {"PA4": 16, "BL1": 2}}, clips=clips)
     assert any("25.0 % of class PA4, but 3.1 % of BL1" in text for text in warnings(made))
-    even = report(quarantine={"by_class": {"PA4": 9, "BL1": 8}}, clips={"by_class": {"PA4": 64, "BL1": 64}})
+    even = report(quarantine={"by_class": {"PA4": 9, "BL1": 8}}, clips=clips)
     assert not any("unevenly" in text for text in warnings(even))
 
 
@@ -180,13 +185,19 @@ def test_lineage_tells_who_has_seen_whom():
     assert f"{100 * share:.0f} % of theirs in common" in said
 
 
+def test_a_model_without_epochs_says_who_trained_it():
+    run, folds = made_run()
+    said = lineage_words(Report(run, [fold | {"epochs": 0} for fold in folds], build_summary(run, folds)))
+    assert "the 2 inner validation people trained it too" in said[0]
+
+
 def test_a_test_person_who_was_used_is_not_hidden():
     run, folds = made_run()
     folds[0]["train_subjects"] = [*folds[0]["train_subjects"], folds[0]["subject"]]
     folds[1]["test_openings"] = 2
     made = Report(run, folds, build_summary(run, folds))
-    assert any("In 1 folds the test person" in text for text in warnings(made))
-    assert any("opened more than once in 1 folds" in text for text in warnings(made))
+    assert any("In 1 fold the test person" in text for text in warnings(made))
+    assert any("opened more than once in 1 fold" in text for text in warnings(made))
     assert "In no fold" not in " ".join(lineage_words(made)) and "opened once" not in " ".join(lineage_words(made))
     matrix, rows, people = plots.roles_matrix(folds)
     names = list(plots.ROLES)
@@ -194,11 +205,47 @@ def test_a_test_person_who_was_used_is_not_hidden():
 
 
 def test_an_encoder_that_met_a_test_person_is_named():
-    encoders = [{"name": "e1", "sha256": f"{0:064d}", "subjects": [pseudonym(1), pseudonym(3)]},
-                {"name": "e2", "sha256": f"{1:064d}", "subjects": [pseudonym(0), pseudonym(5)]}]
-    said = " ".join(lineage_words(report(encoders=encoders)))
-    assert "e1 (00000000) was pretrained on 2 people and serves 4 folds; it has seen none" in said
-    assert "e2 (00000000) was pretrained on 2 people and serves 4 folds; it HAS SEEN 1 of" in said
+    parent = {"artefact": "checkpoint", "people": [f"made/{pseudonym(5)}"], "parents": [], "proven": True}
+    encoders = [{"artefact": "encoder 1", "sha256": f"{0:064d}", "proven": True, "parents": [],
+                 "people": [f"made/{pseudonym(1)}", f"made/{pseudonym(3)}"]},
+                {"artefact": "encoder 2", "sha256": f"{1:064d}", "people": [f"made/{pseudonym(0)}"], "proven": True,
+                 "parents": [parent]}]
+    said = " ".join(lineage_words(report(lineage=encoders)))
+    assert "Encoder 1 was pretrained on 2 people and serves 4 folds; it has seen none" in said
+    assert "Encoder 2 was pretrained on 2 people and serves 4 folds; it HAS SEEN 1 of" in said
+    unknown = {"artefact": "public", "sha256": f"{0:064d}", "people": [], "proven": False, "parents": []}
+    assert "whom else it has seen is not known" in " ".join(lineage_words(report(lineage=[unknown])))
+
+
+def test_hashes_of_the_encoders_come_from_the_lineage_beside_the_report(tmp_path):
+    run, folds = made_run()
+    lineage = {"artefact": "encoder 1", "people": ["made/x"], "proven": True, "parents": []}
+    write_json(tmp_path / "lineage.json", {"encoders": [{"index": 0, "sha256": f"{0:064d}", "lineage": lineage}]})
+    text = Tags(write_report(tmp_path, run, folds).read_text()).text
+    assert "Encoder 1 was pretrained on 1 person and serves 4 folds; it has seen none" in text
+
+
+def test_no_path_of_anybodys_machine_travels(full):
+    run, folds, html = full
+    assert "/home" not in html and "root: (path)" in html and "data.root=(path) model=dual" in html
+    reason = "cannot read /home/me/BioVid/071309_w_21.mp4, 3/4 done"
+    assert no_paths(reason) == "cannot read (path), 3/4 done"
+    assert "/home" not in build_page(run | {"failed_folds": [{"fold": 1, "seed": 0, "reason": reason}]}, folds)
+
+
+def test_what_ran_is_read_from_the_configuration():
+    config = {"protocol": {"val": "inner"}, "train": {"monitor": "val_loss"}, "pretrain": {"name": "mae", "video": {}},
+              "encoder": {"scale": "micro", "image_size": 128, "decoder_depth": 2}, "embed": {"pool": "2x2"},
+              "signal": {"window_mode": "crop", "length": 128}, "smae": {"heads": 4, "dim": 32}, "model": {}}
+    ran = {row.what: row.ran for row in choices(made_run(config=config)[0])}
+    assert ran["video encoder"] == "ViT-Micro, 128 pixels" and "2 x 2" in ran["video tokens"]
+    assert ran["choosing the epoch"] == "val_loss of inner validation people"
+    assert ran["signal window"] == "raw crop, 128 steps" and ran["parameters"] == "0.12 M"
+    leaky = {row.what: row.ran for row in choices(made_run(config=config, leaky=True, model="random_forest")[0])}
+    assert set(leaky) == {"choosing the epoch", "scaling of signals", "who pretrains"}
+    assert leaky["choosing the epoch"] == "best accuracy on the held-out person" and leaky["scaling of signals"] == (
+        "everybody")
+    assert choices(made_run()[0]) == []
 
 
 def test_roles_of_every_fold():

@@ -108,7 +108,7 @@ def test_no_finished_fold_is_a_summary_without_numbers(tmp_path):
 
 def test_folds_of_several_people_still_weigh_people_equally():
     run, folds = made_run(n_people=4)
-    pair = {**folds[0], "subject": None, "subjects": [folds[0]["subject"], folds[1]["subject"]],
+    pair = {**folds[0], "subjects": [folds[0]["subject"], folds[1]["subject"]],
             "predictions": folds[0]["predictions"] + folds[1]["predictions"][:4]}
     summary = build_summary(run, [pair, folds[2], folds[3]])
     assert summary["folds"][0]["subject"] == f"{folds[0]['subject']}+{folds[1]['subject']}"
