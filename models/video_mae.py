@@ -73,7 +73,8 @@ class VideoMAE(nn.Module):
         # A strided convolution whose stride is its kernel is a matmul on the tubelets: no 3D convolution needed.
         self.embed = nn.Linear(self.patch_values, self.dim)
         self.register_buffer("positions", sincos_table(self.n_tokens, self.dim))
-        self.blocks = nn.ModuleList([Block(self.dim, self.heads) for _ in range(depth or preset.depth)])
+        n_blocks = preset.depth if depth is None else depth
+        self.blocks = nn.ModuleList([Block(self.dim, self.heads) for _ in range(n_blocks)])
         self.norm = LayerNorm(self.dim)
         self.decoder: Decoder | None = None
         if decoder:
