@@ -108,6 +108,11 @@ def warnings(report: Report) -> list[str]:
                     "accuracies over people are roughly bell-shaped.")
     if len(report.clips.y_pred) and len(np.unique(report.clips.y_pred)) == 1:
         said.append(f"The model answered {report.names[report.clips.y_pred[0]]} for every clip.")
+    one_sided = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 < len({row["y_true"] for row in
+                                                                                    fold["predictions"]})
+                    for fold in report.folds)
+    if one_sided:
+        said.append(f"In {count(one_sided, 'fold')} the model gave one and the same answer to every clip.")
     never = [name for k, name in enumerate(report.names) if report.folds and k not in report.clips.y_true]
     said += [f"No test clip of class {name} was scored." for name in never]
     said += _absent(report, set(never))

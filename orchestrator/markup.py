@@ -45,7 +45,7 @@ th, td { padding: 4px 14px 4px 0; vertical-align: top; }
 td { border-bottom: 1px solid #f0f3f5; }
 th.r, td.r { text-align: right; }
 tr.ours td { background: var(--pale); font-weight: 600; }
-td.bad { color: var(--rose); }
+.facts td:first-child { white-space: nowrap; }
 code, .mono { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 12.5px; }
 pre { background: #f6f8f9; border-radius: 6px; padding: 12px 14px; overflow-x: auto; font-size: 12.5px;
   line-height: 1.45; margin: 0; white-space: pre-wrap; }

@@ -212,11 +212,11 @@ def made_section(report: Report) -> str:
              ("parameters", f"{run['n_parameters']:,}" if run["n_parameters"] else "-"),
              ("protocol", run["protocol"]), ("seeds", ", ".join(map(str, run["seeds"]))),
              ("folds", f"{summary['n_folds']} of {summary['n_planned']}"), ("time", _duration(run["wall_s"])),
-             ("commit", f"{run['git_commit'] or '-'}{' (with changes)' if run['dirty'] else ''}"),
+             ("commit", f"{(run['git_commit'] or '-')[:12]}{' (with changes)' if run['dirty'] else ''}"),
              ("pseudonym key", run["key_fingerprint"])]
     versions = [(name, run["versions"][name]) for name in sorted(run["versions"] or {})]
     tables = table(("this run", ""), facts, left=2) + table(("version of", ""), versions, left=2)
-    body = f'<div class="two">{tables}</div>'
+    body = f'<div class="two facts">{tables}</div>'
     if run.get("notes"):
         body += "<h3>Notes on the data</h3>" + words(map(no_paths, run["notes"]))
     config = yaml.safe_dump(_without_places(run["config"]), sort_keys=True) if run.get("config") else None

@@ -159,6 +159,7 @@ def test_constant_answers_and_missing_classes_are_said():
     folds[2]["warnings"] = ["the loss was not finite once"]
     said = warnings(Report(run, folds, build_summary(run, folds)))
     assert "The model answered BL1 for every clip." in said
+    assert "In 7 folds the model gave one and the same answer to every clip." in said  # the eighth has one class only
     assert f"No usable clip of class PA4 from 1 person ({pseudonym(3)[:6]})." in said
     assert said[-1] == "In 1 fold: the loss was not finite once."
 
