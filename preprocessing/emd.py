@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from PyEMD import CEEMDAN, EMD
+from PyEMD import CEEMDAN
+
+from preprocessing.splines import QuickEMD
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def decompose(x: np.ndarray, options: EMDOptions) -> tuple[np.ndarray, np.ndarra
         engine = CEEMDAN(trials=options.trials, parallel=False, seed=0)
         engine(unit)
     else:
-        engine = EMD()
+        engine = QuickEMD()
         engine.emd(unit)
     imfs, _ = engine.get_imfs_and_residue()
     return imfs, unit - imfs.sum(axis=0), scale
