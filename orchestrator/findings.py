@@ -175,7 +175,9 @@ def lineage_words(report: Report) -> list[str]:
         f"{tested[0]} to {tested[-1]} people"
     clean = not any(used_in_training(fold) for fold in folds)
     stop = "nobody had to decide when to stop"
-    if any(fold["val_subjects"] for fold in folds):
+    if any(used_in_training(fold) & set(fold["val_subjects"]) for fold in folds):
+        stop = "the test person itself decided when to stop"
+    elif any(fold["val_subjects"] for fold in folds):
         stop = f"{sizes('val_subjects')} more decided when to stop" if any(fold["epochs"] for fold in folds) else \
             f"it has no epochs to choose, so the {sizes('val_subjects')} inner validation people trained it too"
     said = [f"Each fold tests {many}. Its classifier was trained on {sizes('train_subjects')} people; {stop}.",

@@ -52,7 +52,7 @@ SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
 def build_page(run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> str:
     report = Report(run, folds, summary or build_summary(run, folds))
     made = [(name, html) for name, make in SECTIONS if (html := make(report))]
-    links = "".join(f'<a href="#{html.split(chr(34))[1]}">{text(name)}</a>' for name, html in made)
+    links = " ".join(f'<a href="#{html.split(chr(34))[1]}">{text(name)}</a>' for name, html in made)
     title = f"{run['dataset']} · {run['task']} · {run['model']}"
     top = (f'<header><p class="kind">dualpain · {text(title)} · {text(run["protocol"])}</p>'
            f"<h1>{text(LEAKY_QUESTION if run['leaky'] else QUESTION)}</h1></header>")

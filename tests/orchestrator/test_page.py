@@ -200,6 +200,8 @@ def test_a_test_person_who_was_used_is_not_hidden():
     assert any("In 1 fold the test person" in text for text in warnings(made))
     assert any("opened more than once in 1 fold" in text for text in warnings(made))
     assert "In no fold" not in " ".join(lineage_words(made)) and "opened once" not in " ".join(lineage_words(made))
+    folds[2]["val_subjects"] = [folds[2]["subject"]]
+    assert "the test person itself decided when to stop" in lineage_words(made)[0]
     matrix, rows, people = plots.roles_matrix(folds)
     names = list(plots.ROLES)
     assert names[matrix[0, people.index(folds[0]["subject"])]] == "test person also used"
