@@ -14,7 +14,7 @@ from numpy.random import Generator, SeedSequence
 from scipy.stats import norm
 
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
-GAIN = {"BL1": 0.0, "PA1": 0.25, "PA2": 0.45, "PA3": 0.70, "PA4": 1.0}
+GAIN = {"BL1": 0.0, "PA1": 0.15, "PA2": 0.35, "PA3": 0.65, "PA4": 1.0}
 FIRST_BASELINE = 81  # BioVid numbers its baseline clips 081-100, the pain levels share 001-080
 
 _PEOPLE, _ORDER, _CLIP = 1, 2, 3  # what a random stream is for: streams never overlap

@@ -21,7 +21,7 @@ COLUMNS = ("time", "gsr", "ecg", "emg_trapezius", "emg_corrugator", "emg_zygomat
 _WAVES = {"P": (-0.19, 0.12, 0.025), "Q": (-0.035, -0.13, 0.010), "R": (0.0, 1.0, 0.011),
           "S": (0.032, -0.22, 0.012), "T": (0.30, 0.28, 0.050)}  # fmt: skip
 # microvolts of a burst: evoked at intensity 1, and spontaneous
-_MUSCLES = {"trapezius": (34.0, 24.0), "corrugator": (45.0, 20.0), "zygomaticus": (22.0, 26.0)}
+_MUSCLES = {"trapezius": (24.0, 24.0), "corrugator": (45.0, 20.0), "zygomaticus": (22.0, 26.0)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _skin_conductance(t: np.ndarray, person: Person, stimulus: Stimulus, rng: Ge
     scale = 0.10 * person.tonic_us**0.6
     out = person.tonic_us * np.exp(0.10 * rng.standard_normal()) + 0.10 * scale * rng.standard_normal() * t
     onsets = [(rng.uniform(-5, 5.5), scale * rng.exponential(0.7)) for _ in range(rng.poisson(1.3))]
-    evoked = scale * 2.4 * person.response_gsr * stimulus.intensity * np.exp(0.45 * rng.standard_normal())
+    evoked = scale * 1.7 * person.response_gsr * stimulus.intensity * np.exp(0.45 * rng.standard_normal())
     onsets.append((stimulus.onset_s + rng.uniform(0, 0.6), evoked))
     for onset, height in onsets:
         dt = np.maximum(t - onset, 0)
@@ -83,17 +83,17 @@ def _ecg(t: np.ndarray, person: Person, stimulus: Stimulus, rng: Generator) -> n
     strain = felt * _rise(t, stimulus.onset_s + rng.uniform(0, 0.5), 1.2)
     breath = np.sin(2 * np.pi * (person.breath_hz * np.exp(0.1 * rng.standard_normal()) * t + rng.uniform()))
     rate = (person.heart_rate + 2.5 * rng.standard_normal()) / 60
-    rate = rate * (1 + 0.03 * breath + 0.10 * strain + 0.02 * rng.standard_normal() * (t / 5.5 - 0.5))
+    rate = rate * (1 + 0.03 * breath + 0.13 * strain + 0.02 * rng.standard_normal() * (t / 5.5 - 0.5))
     phase = rng.uniform() + np.cumsum(rate) / FS
     u = phase - np.floor(phase + 0.5)  # (n,) in [-0.5, 0.5), 0 at the R wave
     beat = np.zeros_like(t)
     for name, (centre, height, width) in _WAVES.items():
         gain: Any = 1 - 0.25 * np.minimum(strain, 2) if name == "T" else 1.0
         beat += gain * height * np.exp(-0.5 * ((u - centre) / width) ** 2)
-    wander = (0.06 * np.exp(0.35 * rng.standard_normal()) + 0.05 * strain) * breath
+    wander = (0.06 * np.exp(0.35 * rng.standard_normal()) + 0.07 * strain) * breath
     slow = np.sin(2 * np.pi * (rng.uniform(0.05, 0.2) * t + rng.uniform()))
     wander += 0.05 * np.exp(0.35 * rng.standard_normal()) * slow
-    tremor = 0.012 * np.exp(0.35 * rng.standard_normal()) + 0.010 * strain
+    tremor = 0.012 * np.exp(0.35 * rng.standard_normal()) + 0.013 * strain
     noise = tremor * _coloured(len(t), 20, 150, rng)
     hum = 0.01 * np.sin(2 * np.pi * (50 * t + rng.uniform()))
     return person.ecg_uv * np.exp(0.04 * rng.standard_normal()) * (beat + wander + noise + hum)
