@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from contextlib import contextmanager
 
 from orchestrator.config import Config
@@ -28,21 +29,25 @@ def start(config: Config) -> None:
              _node_ip_address="127.0.0.1", **settings)
 
 
-def stop() -> None:
-    import sys
-
+def running() -> bool:
     ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
+    return ray is not None and ray.is_initialized()
+
+
+def stop() -> None:
+    if running():
+        sys.modules["ray"].shutdown()
 
 
 @contextmanager
 def session(config: Config):
-    """Ray for as long as the block runs, started by the first stage that needs it."""
+    """Ray for as long as the block runs, started by the first stage that needs it. One that ran before is left alone."""
+    theirs = running()
     try:
         yield
     finally:
-        stop()
+        if not theirs:
+            stop()
 
 
 def quiet() -> None:
@@ -56,15 +61,10 @@ def quiet() -> None:
 
 def cpus(config: Config) -> int:
     """Cores that stages may use; asked of Ray where it runs, so that a cluster counts whole."""
-    import sys
-
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    if running():
+        return max(1, int(sys.modules["ray"].cluster_resources().get("CPU", 1)))
     return config.resources.cpus or os.cpu_count() or 1
 
 
 def gpus() -> int:
-    import ray
-
-    return int(ray.cluster_resources().get("GPU", 0)) if ray.is_initialized() else 0
+    return int(sys.modules["ray"].cluster_resources().get("GPU", 0)) if running() else 0
