@@ -89,8 +89,8 @@ def neutral() -> np.ndarray:
     folds = folds[:, :, None]
     picture = (picture * (1 - folds) + soft * folds).astype(np.uint8)
     dx, dy = np.zeros_like(x), np.zeros_like(y)
-    for cx, cy, right, down in ((203, 140, 3.0, 2.6), (246, 142, -3.0, 2.6)):
-        push = np.exp(-0.5 * (((x - cx) / 9) ** 2 + ((y - cy) / 8) ** 2))
+    for cx, cy, right, down in ((203, 140, 3.0, 4.2), (246, 142, -3.0, 4.2)):
+        push = np.exp(-0.5 * (((x - cx) / 10) ** 2 + ((y - cy) / 9) ** 2))
         dx -= right * push
         dy -= down * push
     moved_y = y + dy
@@ -106,7 +106,7 @@ def wrinkles(x: np.ndarray, y: np.ndarray, which: str) -> np.ndarray:
     """How much darker the skin gets at (x, y), in [0, 1]: "brow" folds, or "cheek" folds beside nose and eyes."""
     strokes: tuple[tuple[float, float, float, float, float], ...]
     if which == "brow":  # two upright folds between the brows, one across the root of the nose
-        strokes = ((219, 84, 218, 96, 1.2), (230, 84, 231, 96, 1.2), (217, 101, 232, 102, 1.1))
+        strokes = ((220, 86, 219, 97, 1.5), (229, 86, 230, 97, 1.5), (219, 101.5, 230, 102, 1.8))
     else:
         strokes = (
             (209, 122, 197, 139, 1.6), (240, 123, 251, 141, 1.6),  # beside the nose

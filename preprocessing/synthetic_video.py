@@ -5,7 +5,7 @@ All work is on the Y, U and V planes and displacements are kept at half size: ab
 """
 
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import av
@@ -76,16 +76,16 @@ class Portrait:
         skin = np.exp(-((((x - 225) / 55) ** 2 + ((y - 122) / 62) ** 2) ** 3))[:, :, None]
         hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
         hue = ((hsv[:, :, 0].astype(int) + rng.integers(0, 180)) % 180).astype(np.uint8)
-        hsv[:, :, 0] = np.where((hsv[:, :, 1] > 150) & (y > 150), hue, hsv[:, :, 0])  # the suit
+        hsv[:, :, 0] = np.where((hsv[:, :, 1] > 150) & (hsv[:, :, 2] > 70) & (y > 150), hue, hsv[:, :, 0])  # the suit
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32) / 255
         gamma = np.exp(rng.uniform(-0.05, 0.35))
-        image = image ** (1 + skin * (gamma - 1)) * (1 + skin * rng.uniform(-0.06, 0.06, 3).astype(np.float32))
-        surroundings = np.exp(rng.uniform(-0.25, 0.15, 3)).astype(np.float32)
+        image = image ** (1 + skin * (gamma - 1)) * (1 + skin * rng.uniform(-0.045, 0.045, 3).astype(np.float32))
+        surroundings = np.exp(rng.uniform(-0.2, 0.1) + rng.uniform(-0.09, 0.09, 3)).astype(np.float32)
         image = image * (skin + (1 - skin) * surroundings)
         angle, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.14)
         light = 1 + depth * (np.cos(angle) * (x - 225) + np.sin(angle) * (y - 118)) / 60
         image *= (np.clip(light, 0.7, 1.3) * rng.uniform(0.88, 1.08))[:, :, None]
-        image *= np.exp(rng.uniform(-0.05, 0.05, 3)).astype(np.float32)
+        image *= np.exp(rng.uniform(-0.03, 0.03, 3)).astype(np.float32)
         bright = (np.clip(image, 0, 1) * 255).astype(np.uint8)
         return cv2.resize(bright, None, fx=_TEXTURE, fy=_TEXTURE, interpolation=cv2.INTER_CUBIC)
 
@@ -118,10 +118,6 @@ class Portrait:
         }
         # the last row is where each pixel is taken from at rest, so that one product gives the whole map
         self.head = np.ascontiguousarray(np.stack([*(head[name] for name in HEAD), (x, y)]).astype(np.float32))
-        lids = np.stack([face.close_eyes(x, y, k / _LID_STEPS) for k in range(_LID_STEPS + 1)]).astype(np.float32)
-        rows, cols = np.flatnonzero(np.abs(lids).max((0, 2)) > 0), np.flatnonzero(np.abs(lids).max((0, 1)) > 0)
-        self.lid_box = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1))
-        self.lids = np.ascontiguousarray(lids[:, *self.lid_box])
 
     def _folds(self) -> None:
         """Luma of the texture's face with each set of wrinkles at full depth."""
@@ -131,7 +127,7 @@ class Portrait:
         self.skin = self.planes[0][self.zone].copy()
         self.folds = [
             np.clip(depth * (self.skin - 16.0) * face.wrinkles(x, y, which), 0, 255).astype(np.uint8)
-            for which, depth in (("brow", 0.34), ("cheek", 0.30))
+            for which, depth in (("brow", 0.24), ("cheek", 0.27))
         ]
 
     def frame(self, weights: dict[str, float], grain: tuple[int, int]) -> np.ndarray:
@@ -163,9 +159,13 @@ class Portrait:
         actions = np.array([weights[name] for name in (*PAIN, *NEUTRAL)], np.float32)
         push = actions @ self.actions.reshape(len(actions), -1)
         where[:, *self.face_box] += push.reshape(self.actions.shape[1:])
+        # the lids are looked up where head and brow have already taken the skin, or they would miss the eye
+        left, top, scale, table = _lids()
         step = weights["close"] * _LID_STEPS
         k = min(int(step), _LID_STEPS - 1)
-        where[1, *self.lid_box] += cv2.addWeighted(self.lids[k], 1 - (step - k), self.lids[k + 1], step - k, 0)
+        lids = cv2.addWeighted(table[k], 1 - (step - k), table[k + 1], step - k, 0)
+        x, y = np.ascontiguousarray(where[:, *self.face_box])
+        where[1, *self.face_box] += cv2.remap(lids, (x - left) * scale, (y - top) * scale, cv2.INTER_LINEAR)
         return where
 
 
@@ -190,6 +190,15 @@ def write_video(
             frame.pts, frame.time_base = i, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+@cache
+def _lids() -> tuple[float, float, float, np.ndarray]:
+    """-> left, top, table pixels per picture pixel, and how far down to look for the lids at each step of closing."""
+    left, top, scale = 185.0, 85.0, 2.0
+    y, x = np.mgrid[top : 130.0 : 1 / scale, left : 270.0 : 1 / scale]
+    table = np.stack([face.close_eyes(x, y, k / _LID_STEPS) for k in range(_LID_STEPS + 1)])
+    return left, top, scale, table.astype(np.float32)
 
 
 def _head_mask(x: np.ndarray, y: np.ndarray) -> np.ndarray:
