@@ -33,8 +33,10 @@ Row = Mapping[str, str]  # non-empty cells only
 def load(root: Path, cohort: str = "manifest") -> DataSet:
     """The manifest at `root` (the file, or the folder that holds it).
 
-    cohort: its name if the table has no `dataset` column. Rows with an exclude_reason are left
-    out and counted. InputError names the row for every defect; files that do not exist are left to preprocessing.
+    cohort: its name if the table has no `dataset` column. Rows with an exclude_reason are left out and counted.
+    sha256 is that of the row's video, or of its signal file where there is no video; it travels as
+    attributes["sha256"] for whoever hashes the file. InputError names the row for every defect; files that do not
+    exist are left to preprocessing.
     """
     path = find_manifest(root)
     rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)

@@ -133,7 +133,7 @@ def read_trial(folder: Path, column: str) -> np.ndarray:
     return trim(tables.read_columns(folder / file, (trial,))[trial])
 
 
-@lru_cache(maxsize=2)  # the many windows of one long file are read from it one after the other
+@lru_cache(maxsize=1)  # the many windows of one long file are read from it one after the other
 def _read_file(
     path: Path,
     stamp: tuple[int, int],
@@ -151,22 +151,27 @@ def _read_file(
         table = tables.read_parquet(path, names)
         return [table[name] for name in names]
     if format in ("npy", "npz"):
-        return [array_column(path, item, channel) for channel in channels]
+        return array_columns(path, item, channels)
     raise ValueError(f"unknown signal format {format!r}")
 
 
-def array_column(path: Path, item: str | int | None, channel: Channel) -> np.ndarray:
-    """A column of an array: by position, or "name" / "name:position" of an array inside an npz."""
-    column = channel.column
-    name, position = item, column
-    if isinstance(column, str):
-        head, colon, tail = column.rpartition(":")
-        name, position = (head, int(tail)) if colon and tail.isdigit() else (column, 0)
-    array = tables.read_array(path, name)
-    array = array[:, None] if array.ndim == 1 else array
-    if not 0 <= int(position or 0) < array.shape[1]:
-        raise ClipError("signal", "missing_column", f"Channel {channel.name}: the array has {array.shape[1]} columns.")
-    return array[:, int(position or 0)]
+def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, ...]) -> list[np.ndarray]:
+    """Columns of arrays: by position, or "name" / "name:position" of an array inside an npz, each read once."""
+    arrays: dict[str | int | None, np.ndarray] = {}
+    columns = []
+    for channel in channels:
+        name, position = item, channel.column
+        if isinstance(position, str):
+            head, colon, tail = position.rpartition(":")
+            name, position = (head, int(tail)) if colon and tail.isdecimal() else (position, 0)
+        if name not in arrays:
+            arrays[name] = tables.read_array(path, name)
+        array = arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name]
+        if not 0 <= position < array.shape[1]:
+            fix = f"Channel {channel.name}: the array has {array.shape[1]} columns; correct its position."
+            raise ClipError("signal", "missing_column", fix)
+        columns.append(np.ascontiguousarray(array[:, position]))
+    return columns
 
 
 def trim(values: np.ndarray) -> np.ndarray:
