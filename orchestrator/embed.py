@@ -60,16 +60,16 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
 class EmbedWorker:
     """A Ray Data actor: one a GPU or one a core; keeps the encoder it used last."""
 
-    def __init__(self, jobs: dict[int, TokenJob], encoders: dict[int, Encoder], config: Config):
+    def __init__(self, encoders: dict[int, Encoder], config: Config):
         import torch
 
         torch.set_num_threads(1)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.jobs, self.encoders, self.config = jobs, encoders, config
+        self.encoders, self.config = encoders, config
         self.loaded: tuple[int, object] = (-1, None)
 
     def __call__(self, row: dict) -> dict:
-        job = self.jobs[int(row["item"])]
+        job = row["item"]
         if self.loaded[0] != job.encoder:
             self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
         write_tokens(job, self.loaded[1], self.config, self.device)
@@ -112,11 +112,10 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
 
     session.quiet()
     gpus = session.gpus()
-    numbered = dict(enumerate(jobs))
-    dataset = ray.data.from_items(list(numbered), override_num_blocks=len(jobs)).map(
+    dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
         EmbedWorker, compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
         num_gpus=1 if gpus else None,
-        fn_constructor_kwargs={"jobs": numbered, "encoders": {e.plan.index: e for e in encoders}, "config": config})
+        fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
             tick(int(row["clips"]))

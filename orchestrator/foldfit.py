@@ -136,10 +136,10 @@ def _fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEn
 
 
 def _fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
-    """Baselines without epochs: fitted on everybody else, validation people included."""
+    """Baselines without epochs: fitted on everybody else, validation people included (never on the test person)."""
     from models.baselines.estimators import build_estimator
 
-    known = tuple(sorted({*fold.train, *fold.val}))
+    known = tuple(sorted({*fold.train, *fold.val} - set(fold.test)))
     scaler, rows = _scaler(data, known), _trainable(data, known)
     estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
                                 **recipe.options)

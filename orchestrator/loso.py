@@ -31,8 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         people = cohort.load(call.config)
         results = [evaluate(config, people, call.command) for config in configs]
     if len(results) == 2:
-        gap = results[1]["accuracy_mean"] - results[0]["accuracy_mean"]
-        progress.say("loso", f"as_paper minus clean: {100 * gap:+.1f} points of optimism")
+        report.write_optimism(*(runinfo.run_dir(config) for config in configs))
     return EXIT_FAILED_FOLDS if any(result["n_failed"] for result in results) else EXIT_DONE
 
 

@@ -61,11 +61,11 @@ def forecast(config: Config, jobs: list[ShardJob]) -> str:
 class ShardWorker:
     """A Ray Data actor: face models are loaded once, then one person after the other."""
 
-    def __init__(self, jobs: dict[int, ShardJob], config: Config, video: bool):
+    def __init__(self, config: Config, video: bool):
         import cv2
 
         cv2.setNumThreads(1)
-        self.jobs, self.options = jobs, clip_options(config, video)
+        self.options = clip_options(config, video)
         self.engine = None
         if video:
             from preprocessing.faces import FaceEngine
@@ -73,7 +73,7 @@ class ShardWorker:
             self.engine = FaceEngine(self.options.face)
 
     def __call__(self, row: dict) -> dict:
-        job = self.jobs[int(row["item"])]
+        job = row["item"]
         return {"subject": job.subject, **make_shard(job, self.options, self.engine)}
 
 
@@ -83,9 +83,9 @@ def _run(config: Config, jobs: list[ShardJob]) -> None:
 
     session.quiet()
     video = any(clip.recording.video for job in jobs for clip in job.clips)
-    dataset = ray.data.from_items([job.subject for job in jobs], override_num_blocks=len(jobs)).map(
+    dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
         ShardWorker, compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs))), num_cpus=1,
-        fn_constructor_kwargs={"jobs": {job.subject: job for job in jobs}, "config": config, "video": video})
+        fn_constructor_kwargs={"config": config, "video": video})
     with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
             tick(int(row["clips"] + row["quarantined"]))

@@ -24,6 +24,7 @@ SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orc
            "orchestrator/groups.py", "orchestrator/lineage.py", "preprocessing/moments.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources"}
+PATHS = {"data.root", "store", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw"}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -64,10 +65,25 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
     import yaml
 
     write_json(folder / "lineage.json", record)
-    write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=True))
+    write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
     write_json(folder / "environment.json", {
         "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
         "cores": os.cpu_count(), "versions": versions()})
+
+
+def portable(config: Config) -> dict:
+    """The configuration without this machine's paths: those are for the terminal and <store>/private alone."""
+    content = config.model_dump(mode="json", exclude={"store", "run"})
+    content["data"]["root"] = None
+    return content
+
+
+def without_paths(command: str) -> str:
+    words = []
+    for word in command.split():
+        name, separator, _ = word.partition("=")
+        words.append(f"{name}=..." if separator and name in PATHS else word)
+    return " ".join(words)
 
 
 def versions() -> dict[str, str]:
@@ -103,16 +119,17 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds
                          if f.name in failed],
         "seeds": list(config.protocol.seeds), "wall_s": wall_s, "versions": versions(), "git_commit": commit,
-        "dirty": dirty, "key_fingerprint": people.key_fingerprint, "command": command,
+        "dirty": dirty, "key_fingerprint": people.key_fingerprint, "command": without_paths(command),
         "quarantine": {
             "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
             "by_subject": dict(Counter(r["subject"] for r in quarantine)),
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": {people.people[s].pseudonym: {names[c]: n for c, n in sorted(counter.items())}
                   for s, counter in counts.items()},
-        "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "notes": list(people.notes),
+        "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
+        "notes": list(people.notes),
         "synthetic": people.synthetic,
-        "config": config.model_dump(mode="json"),
+        "config": portable(config),
         "lineage": [e.plan.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
 
