@@ -40,7 +40,7 @@ def write_optimism(clean: Path, leaky: Path) -> None:
     from orchestrator.page import write_report
 
     pair = optimism(clean, leaky)
-    low, high = pair.ci95
+    low, high = pair.gap_ci95 or (pair.gap, pair.gap)
     progress.say("loso", f"as_paper minus clean: {100 * pair.gap:+.1f} points of optimism (95 % CI {100 * low:+.1f} to "
                          f"{100 * high:+.1f}, paired by person)")
     for folder, other in ((clean, leaky), (leaky, clean)):
