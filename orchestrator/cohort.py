@@ -8,17 +8,19 @@ import hashlib
 import hmac
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from orchestrator import progress
 from orchestrator.config import Config
 from orchestrator.errors import UserError
-from orchestrator.storage import key_of, read_json, write_bytes, write_json
+from orchestrator.storage import exclusive, key_of, read_json, write_bytes, write_json
 from preprocessing.recordings import DataSet, Recording
 
 PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
 PUBLIC_KEY = b"dualpain public cohorts"
+WAITING = "waiting for another command that is working on this store"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def load(config: Config) -> Cohort:
     Raises InputError for a root that is not there, UserError for an incomplete cohort.
     """
     dataset = _read(config)
-    return _behind_pseudonyms(config, dataset, _key(config, dataset.cohort))
+    lacking = _check(config, dataset)
+    return _behind_pseudonyms(config, dataset, _key(config, dataset.cohort), lacking)
 
 
 def preview(config: Config) -> Cohort:
@@ -85,22 +88,29 @@ def preview(config: Config) -> Cohort:
     if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
         return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
-    return _behind_pseudonyms(config, _read(config), PUBLIC_KEY)
+    dataset = _read(config, may_write=False)
+    return _behind_pseudonyms(config, dataset, PUBLIC_KEY, _check(config, dataset))
 
 
-def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes) -> Cohort:
-    partial = _check_complete(dataset, config)
+def _check(config: Config, dataset: DataSet) -> bool:
+    """Whether the cohort is a part of the published one. Raises UserError before anything is written."""
+    lacking = _check_complete(dataset, config)
+    _check_tasks(dataset, config)
+    return lacking
+
+
+def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:
     index_of = {subject.raw_id: i for i, subject in enumerate(dataset.subjects)}
     people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age)
                    for i, s in enumerate(dataset.subjects))
-    clips, rank = [], Counter()
+    clips: list[Clip] = []
+    rank: Counter[str] = Counter()
     for recording in dataset.recordings:
         sample = _pseudonym(key, "c", dataset.cohort, dataset.name, recording.subject, recording.sample)
         clips.append(Clip(index_of[recording.subject], rank[recording.subject], sample, recording.label, recording))
         rank[recording.subject] += 1
-    _check_tasks(dataset, clips, config)
     return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
-                  hashlib.sha256(key).hexdigest()[:12], partial, dataset.notes, dataset.synthetic)
+                  hashlib.sha256(key).hexdigest()[:12], lacking, dataset.notes, dataset.synthetic)
 
 
 def write_private_map(config: Config, cohort: Cohort) -> None:
@@ -121,7 +131,9 @@ def private_folder(config: Config) -> Path:
 
 
 def synthetic_root(config: Config) -> Path:
-    return config.store_dir / "synthetic" / key_of(_synthetic_arguments(config))
+    from preprocessing.synthetic import VERSION
+
+    return config.store_dir / "synthetic" / key_of({**_synthetic_arguments(config), "generator": VERSION})
 
 
 def _synthetic_arguments(config: Config) -> dict:
@@ -130,7 +142,7 @@ def _synthetic_arguments(config: Config) -> dict:
     return {**config.synthetic.model_dump(mode="json"), "levels": list(levels)}
 
 
-def _read(config: Config) -> DataSet:
+def _read(config: Config, may_write: bool = True) -> DataSet:
     from preprocessing import datasets
 
     if config.dataset != "synthetic":
@@ -139,23 +151,29 @@ def _read(config: Config) -> DataSet:
             options = {"source": config.data.source, "subjects": config.data.subjects}
         root = Path(config.data.root).expanduser() if config.data.root else None
         return datasets.load(config.dataset, root, **options)
-    from dataclasses import replace
+    root = synthetic_root(config)
+    if may_write:  # else whatever is there is shown as it is; a damaged tree is written again by the stages
+        with exclusive(config.store_dir / ".lock", partial(progress.say, "synthetic", WAITING)):
+            _generate(config, root)
+    # From here on the built-in cohort goes the way of any BioVid copy, from the files.
+    loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
+    return replace(loaded, name="synthetic", cohort="synthetic")
 
+
+def _generate(config: Config, root: Path) -> None:
+    """The synthetic cohort, written where it is missing and written again where it is damaged."""
     from preprocessing.synthetic import generate
 
-    root, arguments = synthetic_root(config), _synthetic_arguments(config)
+    arguments = _synthetic_arguments(config)
     words = {"part": "A", "subjects": arguments["subjects"], "clips_per_level": arguments["clips_per_level"],
              "effect": arguments["effect"], "seed": arguments["seed"], "levels": tuple(arguments["levels"]),
              "size": tuple(arguments["size"]), "jobs": config.resources.cpus or os.cpu_count() or 1}
     if (root / "SYNTHETIC.json").exists():
         generate(root, **words)
-    else:
-        n_clips = arguments["subjects"] * arguments["clips_per_level"] * len(arguments["levels"])
-        with progress.bar("synthetic", n_clips, "clips") as tick:
-            generate(root, **words, on_progress=lambda done, total: tick(done - tick.done))
-    # From here on the built-in cohort goes the way of any BioVid copy, from the files.
-    loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
-    return replace(loaded, name="synthetic", cohort="synthetic")
+        return
+    n_clips = arguments["subjects"] * arguments["clips_per_level"] * len(arguments["levels"])
+    with progress.bar("synthetic", n_clips, "clips") as tick:
+        generate(root, **words, on_progress=lambda done, total: tick(done - tick.done))
 
 
 def _check_complete(dataset: DataSet, config: Config) -> bool:
@@ -168,11 +186,11 @@ def _check_complete(dataset: DataSet, config: Config) -> bool:
     return True
 
 
-def _check_tasks(dataset: DataSet, clips: list[Clip], config: Config) -> None:
-    if not clips:
+def _check_tasks(dataset: DataSet, config: Config) -> None:
+    if not dataset.recordings:
         raise UserError(f"{dataset.root} holds no usable recording: run python -m orchestrator.doctor --dataset "
                         f"{config.dataset} to see what was dropped and why.")
-    present = {clip.label for clip in clips}
+    present = {recording.label for recording in dataset.recordings}
     absent = [c for c in config.task.classes if c not in present]
     if absent:
         names = [dataset.class_names[c] if c < len(dataset.class_names) else str(c) for c in absent]

@@ -105,7 +105,10 @@ def read_json(path: Path) -> Any | None:
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left behind."""
     for leftover in Path(folder).glob(".*.tmp"):
-        leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def free_bytes(path: Path) -> int:
@@ -124,10 +127,11 @@ def need_space(path: Path, predicted: int, what: str) -> None:
 
 
 @contextmanager
-def exclusive(path: Path):
-    """Hold a lock file while working in a folder, so that two commands do not write the same run.
+def exclusive(path: Path, on_wait: Callable[[], None] | None = None):
+    """Hold a lock file while working in a folder, so that two commands do not write the same artefacts.
 
-    Raises UserError at once when another living process holds it; the lock dies with its process.
+    When another living process holds it: with `on_wait` call that once and wait, else raise UserError at once. The
+    lock dies with its process.
     """
     import fcntl
 
@@ -136,8 +140,11 @@ def exclusive(path: Path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"Another command is working on {path.parent}: wait for it, or choose another "
-                            "run.dir.") from error
+            if on_wait is None:
+                raise UserError(f"Another command is working on {path.parent}: wait for it, or choose another "
+                                "run.dir.") from error
+            on_wait()
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -165,7 +172,8 @@ class HashCache:
 
     def __init__(self, path: Path):
         self.path = path
-        self.known: dict[str, list] = read_json(path) or {}
+        known = read_json(path)
+        self.known: dict[str, list] = known if isinstance(known, dict) else {}
         self.changed = False
 
     def sha256(self, path: Path) -> str:
@@ -173,7 +181,7 @@ class HashCache:
         stat = os.stat(path)
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         entry = self.known.get(str(path))
-        if entry is None or entry[:3] != stamp:
+        if not isinstance(entry, list) or len(entry) != 4 or entry[:3] != stamp:
             entry = [*stamp, file_sha256(path)]
             self.known[str(path)] = entry
             self.changed = True
