@@ -22,6 +22,7 @@ from models.errors import ModelError
 from models.hpa import HPA
 from models.signal_mae import SignalMAE
 from models.token_pool import TokenPool
+from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 
@@ -48,6 +49,7 @@ class Classifier(nn.Module):
         hpa_options, dcan_options = dict(hpa or {}), dict(dcan or {})
         pool_kind = hpa_options.pop("token_pool", "none")
         self.pool = TokenPool(token_grid, pool_kind) if video_dim else None
+        self.video_dim = video_dim
         self.signal_encoder = signal_encoder
         self.video_hpa: HPA | None = None
         self.signal_hpa: HPA | None = None
@@ -66,7 +68,7 @@ class Classifier(nn.Module):
             lengths.append(signal_encoder.n_tokens)
         self.fusion = build_dcan(widths, lengths, n_classes, dcan_options) if use_dcan and len(widths) == 2 else None
         self.head = nn.Linear(sum(widths), n_classes) if self.fusion is None else None
-        self._video_encoder: list[nn.Module] = []  # in a list: frozen, no part of this module's parameters or state
+        self._video_encoder: list[VideoMAE] = []  # in a list: frozen, no part of this module's parameters or state
 
     @property
     def needs(self) -> frozenset[str]:
@@ -77,10 +79,15 @@ class Classifier(nn.Module):
             keys.add("signals")
         return frozenset(keys)
 
-    def attach_video_encoder(self, mae: nn.Module) -> None:
+    def attach_video_encoder(self, mae: VideoMAE) -> None:
         """Feed clips (B, 3, T, H, W) as batch["video"]: `mae.encode` turns them into tokens, frozen, in eval mode."""
         if self.pool is None:
             raise ModelError("this model has no video stream, so no video encoder can be attached to it")
+        if (tuple(mae.grid), mae.dim) != (self.pool.grid, self.video_dim):
+            raise ModelError(
+                f"the video encoder gives {mae.dim} values on a grid {mae.grid}, this model reads {self.video_dim} on "
+                f"{self.pool.grid}: build it with that token_dim and token_grid"
+            )
         self._video_encoder = [mae.eval().requires_grad_(False)]
 
     def load_signal_encoder(self, state: Mapping[str, Tensor]) -> None:
@@ -102,7 +109,7 @@ class Classifier(nn.Module):
         if self._video_encoder and "video" in batch:
             encoder = self._video_encoder[0].to(batch["video"].device).eval()
             with torch.no_grad():
-                tokens_BND = encoder.encode(batch["video"])  # type: ignore[operator]
+                tokens_BND = encoder.encode(batch["video"])
         else:
             tokens_BND = batch["tokens"]
         return self.pool(tokens_BND.float())
