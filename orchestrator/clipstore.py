@@ -5,8 +5,10 @@ changing one option or one file redoes exactly what depends on it.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from glob import escape
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,16 @@ import numpy as np
 import preprocessing
 from orchestrator.cohort import Clip, Cohort, private_folder
 from orchestrator.config import Config
-from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_json, sources_sha256, write_json
+from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, seal, sources_sha256, write_json
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine
 from preprocessing.moments import Moments, merge_all
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
+from preprocessing.signals import source_files
 
 # Loaders and the synthetic generator decide which files and windows there are, which the keys hold by content.
-NOT_SOURCES = ("datasets", "biovid", "ai4pain", "watch", "manifest", "synthetic", "paths", "errors", "recordings")
+NOT_SOURCES = ("datasets", "biovid", "ai4pain", "manifest", "synthetic", "paths", "errors", "recordings")
 
 
 def sources() -> str:
@@ -50,7 +53,7 @@ class ClipStore:
     def __init__(self, folder: Path, jobs: Sequence[ShardJob]):
         self.folder = folder
         self.paths = {job.subject: job.path for job in jobs}
-        self.sides = {job.subject: read_json(job.path.with_suffix(".json")) for job in jobs}
+        self.sides: dict[int, dict] = {job.subject: read_sealed(job.path.with_suffix(".json")) or {} for job in jobs}
 
     def sha256(self, subject: int) -> str:
         return self.sides[subject]["sha256"]
@@ -74,35 +77,61 @@ def clip_options(config: Config, video: bool) -> ClipOptions:
 
 def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
     """Every person's shard with its key; reads (or remembers) the hash of every source file."""
-    options = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": cohort.has_video,
-                      "options": asdict(clip_options(config, cohort.has_video)), "key": cohort.key_fingerprint})
-    folder = config.store_dir / "clips" / f"{cohort.dataset}-{options}"
+    options = clip_options(config, cohort.has_video)
+    common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": cohort.has_video,
+                     "options": options_key(options), "key": cohort.key_fingerprint})
+    folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"
     cache = HashCache(private_folder(config) / "hashes.json")
     jobs = []
     for person in cohort.people:
         clips = tuple(sorted(cohort.of(person.index), key=lambda clip: clip.sample))
-        hashes = {clip.sample: _source_hashes(clip, cache) for clip in clips}
-        key = key_of([options, person.index, person.pseudonym,
+        hashes = {clip.sample: _source_hashes(clip, cache, options) for clip in clips}
+        key = key_of([common, person.index, person.pseudonym,
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample]] for c in clips]])
         jobs.append(ShardJob(person.index, person.pseudonym, folder / f"{person.pseudonym}.parquet", key, clips, hashes))
     cache.save()
     return jobs
 
 
-def _source_hashes(clip: Clip, cache: HashCache) -> tuple[str, ...]:
-    hashes = []
-    for reference in (clip.recording.video, clip.recording.signal):
-        if reference is None:
-            hashes.append("")
-        elif reference.path.is_dir():
-            files = sorted(p for p in reference.path.iterdir() if p.is_file())
-            hashes.append(hash_all([part for p in files for part in (p.name, cache.sha256(p))]))
-        else:
-            try:
-                hashes.append(cache.sha256(reference.path))
-            except OSError:
-                hashes.append("unreadable")
-    return tuple(hashes)
+def options_key(options: ClipOptions) -> dict:
+    """The options without folders: face weights are hash-checked, landmark files are hashed with the recording."""
+    value = asdict(options)
+    for name in ("weights_dir", "precomputed_dir", "precomputed_root"):
+        value["face"][name] = value["face"][name] is not None
+    return value
+
+
+def _source_hashes(clip: Clip, cache: HashCache, options: ClipOptions) -> tuple[str, ...]:
+    """(video, signal): hashes over every file they are read from; "" where there is no such file to read."""
+    video, signal = clip.recording.video, clip.recording.signal
+    pictures: list[Path] = []
+    if video is not None and options.video:
+        pictures = sorted(video.path.iterdir()) if video.path.is_dir() else [video.path]
+        if options.face.provider == "precomputed":
+            pictures += _landmark_files(video.path, options)
+    signals = source_files(signal) if signal is not None else ()
+    return _hash_files(pictures, cache), _hash_files(signals, cache)
+
+
+def _landmark_files(video: Path, options: ClipOptions) -> list[Path]:
+    """What preprocessing/precomputed.py may read for this video."""
+    folder, root = options.face.precomputed_dir, options.face.precomputed_root
+    place = video
+    if folder is not None:
+        place = folder / (video.relative_to(root) if root is not None and video.is_relative_to(root) else video.name)
+    stem = place.name if video.is_dir() else place.stem
+    return sorted(path for kind in ("landmarks", "boxes") for path in place.parent.glob(f"{escape(stem)}.{kind}.*"))
+
+
+def _hash_files(files: Iterable[Path], cache: HashCache) -> str:
+    """Contents in order, without names (they hold raw ids). A single file's hash is its own sha256."""
+    found = []
+    for file in files:
+        try:
+            found.append(cache.sha256(file))
+        except OSError:  # absent or unreadable: the clip's own reader says so, in quarantine
+            found.append("unreadable")
+    return hash_all(found) if len(found) > 1 else "".join(found)
 
 
 def _window(clip: Clip) -> list:
@@ -117,41 +146,53 @@ def _window(clip: Clip) -> list:
 
 def current(job: ShardJob, cache: HashCache | None = None) -> bool:
     """Whether the shard on disk is the one this job would make."""
-    side = read_json(job.path.with_suffix(".json"))
-    if not isinstance(side, dict) or side.get("key") != job.key or not job.path.exists():
+    side = read_sealed(job.path.with_suffix(".json"))
+    if side is None or side.get("key") != job.key or not job.path.exists():
         return False
     digest = cache.sha256(job.path) if cache else file_sha256(job.path)
-    return digest == side["sha256"]
+    return digest == side.get("sha256")
 
 
 def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -> dict:
     """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}."""
     quarantine: list[dict] = []
-    by_label: dict[int, list[np.ndarray]] = defaultdict(list)
+    by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     quality: Counter = Counter()
+    usual = _usual_channels(job.clips)
 
     def rows():
-        shape = None
         for clip in job.clips:
             try:
+                if _channels(clip) != usual:
+                    raise ClipError("signal", "other_channels", f"The clip has the signal channels {_channels(clip)}, the "
+                                    f"person's other clips {usual}: restore its signal file or give all clips the same.")
                 prepared = prepare_clip(clip.recording, engine, options)
-                if shape is not None and prepared.signal.shape != shape:
-                    raise ClipError("signal", "other_shape", f"The signal has shape {prepared.signal.shape}, the "
-                                    f"person's other clips {shape}: cut all clips to one length and channel list.")
             except ClipError as error:
                 quarantine.append({"sample": clip.sample, "subject": job.pseudonym, "label": clip.label,
                                    "stage": error.stage, "reason": error.reason, "fix": error.fix})
                 continue
-            shape = prepared.signal.shape
             if prepared.signal.size:
-                by_label[clip.label].append(prepared.signal)
+                by_label[clip.label].append((clip.index, prepared.signal))
             quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,
                            several_faces=int(prepared.max_faces > 1), keyframes=len(prepared.frames))
             yield Row(clip.sample, clip.index, clip.label, job.hashes[clip.sample], prepared)
 
     digest = write_shard(job.path, rows())
-    moments = {str(label): Moments.of(np.stack(by_label[label])).to_json() for label in sorted(by_label)}
-    write_json(job.path.with_suffix(".json"), {
+    # Sums go in the order of sample_index: that of the rows follows pseudonyms, and another key must change no bit.
+    moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
+               for label in sorted(by_label)}
+    write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": digest, "subject": job.subject, "moments": moments, "quarantine": quarantine,
-        "quality": dict(quality)})
+        "quality": dict(quality)}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
+
+
+def _channels(clip: Clip) -> tuple[str, ...]:
+    reference = clip.recording.signal
+    return tuple(channel.name for channel in reference.channels) if reference else ()
+
+
+def _usual_channels(clips: Sequence[Clip]) -> tuple[str, ...]:
+    """The channels most of a person's clips have: one clip without its signal file must not stop the others."""
+    counts = Counter(map(_channels, clips))
+    return min(counts, key=lambda names: (-counts[names], not names, names), default=())

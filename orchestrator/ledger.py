@@ -4,7 +4,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.folds import Fold
-from orchestrator.storage import key_of, read_json, sweep_temporaries, write_json
+from orchestrator.storage import read_json, read_sealed, seal, sweep_temporaries, write_json
 
 
 class Ledger:
@@ -24,10 +24,8 @@ class Ledger:
 
     def read(self, fold: Fold) -> dict | None:
         """The finished fold, or None where it is absent, damaged or another run's."""
-        entry = read_json(self.path(fold))
-        if not isinstance(entry, dict) or not intact(entry) or entry.get("content_key") != self.content_key:
-            return None
-        return entry
+        entry = read_sealed(self.path(fold))
+        return entry if entry and entry.get("content_key") == self.content_key else None
 
     def missing(self, folds: list[Fold]) -> list[Fold]:
         return [fold for fold in folds if self.read(fold) is None]
@@ -37,23 +35,11 @@ class Ledger:
             sweep_temporaries(self.folder)
 
 
-def seal(entry: dict) -> dict:
-    body = {name: value for name, value in entry.items() if name != "checksum"}
-    return {**body, "checksum": key_of(body, 64)}
-
-
-def intact(entry: dict) -> bool:
-    return entry.get("checksum") == seal(entry)["checksum"]
-
-
 def claim(run_dir: Path, content_key: str) -> None:
-    """Refuse a run folder that holds another run. Raises UserError."""
+    """Refuse a run folder that holds another run: its lineage.json, or any finished fold. Raises UserError."""
     lineage = read_json(Path(run_dir) / "lineage.json")
-    if lineage is None:
-        if list(Path(run_dir).glob("ledger/fold-*.json")):
-            raise UserError(f"{run_dir} holds folds but no readable lineage.json, so they cannot be told from another "
-                            "run's: choose another run.dir.")
-        return
-    if lineage.get("content_key") != content_key:
+    theirs = isinstance(lineage, dict) and lineage.get("content_key") != content_key
+    entries = (read_sealed(path) for path in sorted((Path(run_dir) / "ledger").glob("fold-*.json")))
+    if theirs or any(entry is not None and entry.get("content_key") != content_key for entry in entries):
         raise UserError(f"{run_dir} holds another run (its data, configuration, split or code differ): choose another "
                         "run.dir, or remove that folder.")

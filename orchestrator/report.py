@@ -8,8 +8,7 @@ from pathlib import Path
 
 from orchestrator import cli, progress, runinfo, summary
 from orchestrator.errors import EXIT_DONE, UserError
-from orchestrator.ledger import intact
-from orchestrator.storage import read_json, write_json
+from orchestrator.storage import read_json, read_sealed, write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,8 +53,8 @@ def _stored(folder: Path) -> tuple[dict, list[dict]]:
     if run is None or lineage is None:
         raise UserError(f"{folder} holds no finished run: run python -m orchestrator.loso first, or name another run.dir.")
     names = [f"fold-{fold['fold']:03d}-seed-{fold['seed']}.json" for fold in lineage["folds"]]
-    found = [read_json(folder / "ledger" / name) for name in names]
-    return run, [e for e in found if e and intact(e) and e["content_key"] == lineage["content_key"]]
+    found = [read_sealed(folder / "ledger" / name) for name in names]
+    return run, [e for e in found if e and e["content_key"] == lineage["content_key"]]
 
 
 if __name__ == "__main__":

@@ -102,6 +102,22 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
+def seal(value: dict) -> dict:
+    """The value with a checksum over everything else in it."""
+    body = {name: part for name, part in value.items() if name != "checksum"}
+    return {**body, "checksum": key_of(body, 64)}
+
+
+def intact(value: dict) -> bool:
+    return value.get("checksum") == seal(value)["checksum"]
+
+
+def read_sealed(path: Path) -> dict | None:
+    """A sealed JSON object, or None where it is absent, damaged or changed by hand."""
+    value = read_json(path)
+    return value if isinstance(value, dict) and intact(value) else None
+
+
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left behind."""
     for leftover in Path(folder).glob(".*.tmp"):
