@@ -154,6 +154,19 @@ def test_a_synthetic_tree_brings_its_own_counts(tmp_path):
             datasets.load("biovid_a", tmp_path)
 
 
+@pytest.mark.parametrize("part", ["A", "B"])
+def test_the_synthetic_generator_writes_this_layout(tmp_path, part):
+    from preprocessing.synthetic import generate
+
+    root = generate(tmp_path / "tree", part=part, subjects=2, clips_per_level=1, jobs=1, videos=False)
+    for source in ("raw", "filtered"):
+        data = datasets.load(f"biovid_{part.lower()}", root, source=source)
+        assert data.synthetic and data.complete and len(data.recordings) == 10
+        for r in data.recordings[::4]:
+            x = process_signal(read_signal(r.signal), SignalOptions(emd=False))
+            assert x.shape == (400, {"A": 3, "B": 5}[part]) and (x.std(axis=0) > 0).all()
+
+
 BAD_ROWS = {
     "repeated": (lambda rows: [*rows, rows[1]], "listed again"),
     "class and name": (lambda rows: [rows[0], rows[1].replace("\t0\tBL1", "\t4\tBL1"), *rows[2:]], "line 2"),
