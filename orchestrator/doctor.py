@@ -1,0 +1,199 @@
+"""Checks this machine and the data root, says what is wrong and how to mend it, and what a run will cost.
+
+`python -m orchestrator.doctor --dataset NAME [key=value ...]` writes nothing. Exit code 0: a run can start; 2: the
+last line says what would stop it.
+"""
+
+import sys
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator import cli, cohort, costs, fingerprint, folds, machine, runinfo
+from orchestrator.cohort import Cohort
+from orchestrator.config import Config, with_protocol
+from orchestrator.errors import EXIT_DONE, UserError
+from orchestrator.fingerprint import Fingerprint, Sample
+from orchestrator.folds import Plan
+from orchestrator.machine import OK, STOP, WARN, Finding
+from orchestrator.models_needed import needs
+from orchestrator.storage import free_bytes
+from preprocessing.errors import InputError
+
+MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
+SHOWN = 3  # examples of a list of files
+
+
+def main(argv: list[str] | None = None) -> int:
+    call = cli.parse("doctor", __doc__.splitlines()[0], argv)
+    config, console = call.config, Console(highlight=False)
+    people, problem = read(config)
+    data = fingerprint.take(config, people) if people else None
+    video = data.with_video > 0 if data else config.dataset != "watch"
+    findings = machine.check(config, video, bool(data and data.planned))
+    console.print(table("This machine", findings), "")
+    if people and data:
+        for block in describe(config, data):
+            console.print(block, "")
+        wrong = judge(config, data, problem)
+        plans, bad = plan(config, people)
+        wrong += bad
+        if plans:
+            prices = costs.forecast(config, data, plans, speed := costs.measured(config))
+            console.print(bill(prices, speed), "")
+            wrong += room(config, prices)
+        console.print(table("The data and the plan", wrong))
+        findings += wrong
+    else:
+        findings.append(Finding("Data", STOP, problem))
+    return verdict(console, findings)
+
+
+def read(config: Config) -> tuple[Cohort | None, str]:
+    """The cohort as far as it can be read, and the sentence of what would stop a run ("" where nothing would)."""
+    try:
+        return cohort.preview(config), ""
+    except (UserError, InputError) as error:
+        problem = str(error)
+    if not config.data.allow_partial:  # an incomplete cohort is described all the same
+        try:
+            return cohort.preview(config.model_copy(
+                update={"data": config.data.model_copy(update={"allow_partial": True})})), problem
+        except (UserError, InputError):
+            pass
+    return None, problem
+
+
+def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
+    names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
+    try:
+        needs(config)
+        plans = [folds.make_plan(with_protocol(config, name), people.people) for name in names]
+    except UserError as error:
+        return [], [Finding("Plan", STOP, str(error).rstrip("."))]
+    return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
+
+
+def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
+    """What is wrong with the data, each with its fix."""
+    found = [Finding("Cohort", STOP, problem.rstrip("."))] if problem else []
+    try:
+        wanted = needs(config)
+    except UserError:
+        wanted = frozenset()  # `plan` says it
+    for name, there, other in (("tokens", data.with_video, "signal"), ("signals", data.with_signal, "video")):
+        if name in wanted and not there:
+            what = "video" if name == "tokens" else "signals"
+            found.append(Finding("Model", STOP, f"model={config.model.name} reads {what}, which this data set has none of",
+                                 f"use model={other}"))
+    for paths, what, fix in ((data.missing, "files are named but absent", "restore them, or drop their clips"),
+                             (data.empty, "files have no bytes", "copy them again")):
+        if paths:
+            shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
+            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run quarantines their clips"))
+    if data.same_reference:
+        found.append(Finding("Twice", WARN, f"{data.same_reference} clips read exactly what another clip reads",
+                             "remove the repeated rows: one recording would count twice"))
+    if data.same_content:
+        first = ", ".join(str(p) for p in data.same_content[0][:SHOWN])
+        found.append(Finding("Twice", WARN, f"{len(data.same_content)} groups of files are byte for byte equal ({first})",
+                             "a recording copied under another name leaks between people: keep one"))
+    if not data.hashed_all:
+        found.append(Finding("Twice", OK, "files of equal size are too many to compare all of them"))
+    if data.lacking_a_class:
+        found.append(Finding("Classes", WARN, f"{data.lacking_a_class} people have no clip of some class of the task",
+                             "nothing to do: their folds carry a warning"))
+    for what, sample in (("Videos", data.video), ("Signals", data.signal)):
+        if sample.problems:
+            reason, n = Counter(sample.problems).most_common(1)[0]
+            found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
+                                 f"{n} alike; a run quarantines such clips, strict=true refuses them"))
+    return found or [Finding("Data", OK, "nothing wrong was found")]
+
+
+def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
+    total, free = sum(p.size for p in prices), free_bytes(config.store_dir)
+    if total > free:
+        return [Finding("Disk", STOP, f"the stages leave about {costs.size_text(total)} but {config.store_dir} has "
+                        f"{costs.size_text(free)} free", "choose another disk with store=DIR, or embed.pool=2x2")]
+    folder = runinfo.run_dir(config)
+    done = len(list(folder.glob("ledger/fold-*.json"))) if (folder / "lineage.json").exists() else 0
+    text = f"about {costs.size_text(total)} of {costs.size_text(free)} free"
+    return [Finding("Disk", OK, text + (f"; {folder.name} holds {done} finished folds" if done else ""))]
+
+
+def table(title: str, findings: list[Finding]) -> Table:
+    shown = Table(title=title, title_justify="left", show_header=False, pad_edge=False)
+    for name in ("state", "what", "text"):
+        shown.add_column(name, no_wrap=name != "text")
+    for f in findings:
+        shown.add_row(MARKS[f.state], f.what, escape(f.text) + (f"\n[bold]{escape(f.fix)}[/]" if f.fix else ""))
+    return shown
+
+
+def describe(config: Config, data: Fingerprint) -> list[Table]:
+    """The fingerprint of the data, as two tables."""
+    facts = Table(title=f"{config.dataset}" + (" (as it will be written)" if data.planned else ""), title_justify="left",
+                  show_header=False, pad_edge=False)
+    sexes = ", ".join(f"{n} {sex}" for sex, n in sorted(data.sexes.items()) if sex != "unknown")
+    ages = f", {data.ages[0]} to {data.ages[1]} years old" if data.ages else ""
+    facts.add_row("people", f"{data.people}" + (f" ({sexes}{ages})" if sexes else ""))
+    facts.add_row("clips", f"{data.clips}, {data.task_clips} of them in task={config.task.name}")
+    facts.add_row("video", f"{data.with_video} clips{_sampled(data.video, 'fps')}")
+    facts.add_row("signals", f"{data.with_signal} clips{_sampled(data.signal, 'Hz')}")
+    facts.add_row("channels", escape(", ".join(data.channels) or "none"))
+    for note in data.notes:
+        facts.add_row("dropped", escape(note))
+    classes = Table(title="Clips per class and person", title_justify="left", pad_edge=False)
+    for name in ("class", "clips", "fewest", "most", "in the task"):
+        classes.add_column(name, justify="left" if name in ("class", "in the task") else "right")
+    for c in data.classes:
+        classes.add_row(escape(c.name), str(c.clips), str(c.least), str(c.most), "yes" if c.in_task else "no")
+    return [facts, classes]
+
+
+def _sampled(sample: Sample, unit: str) -> str:
+    def bounds(values: tuple[float, ...], digits: str) -> str:
+        low, high = (format(f(values), digits) for f in (min, max))
+        return low if low == high else f"{low} to {high}"
+
+    parts = []
+    if sample.seconds:
+        parts.append(f"{bounds(sample.seconds, '.2f')} s")
+    if sample.rates:
+        parts.append(f"{bounds(sample.rates, '.5g')} {unit}")
+    if sample.shapes:
+        parts.append(", ".join(sorted(set(sample.shapes))))
+    opened = f" ({sample.opened} opened)" if sample.opened else ""
+    return (": " + ", ".join(parts) if parts else "") + opened
+
+
+def bill(prices: list[costs.Cost], speed: costs.Speed) -> Table:
+    title = f"A run from an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s"
+    shown = Table(title=title, title_justify="left", pad_edge=False)
+    for name in ("stage", "work", "time", "disk"):
+        shown.add_column(name, justify="right" if name == "disk" else "left")
+    for price in prices:
+        shown.add_row(price.stage, price.what, costs.span(price.seconds), costs.size_text(price.size))
+    known = [p.seconds for p in prices if p.seconds]
+    total = (sum(s[0] for s in known), sum(s[1] for s in known))
+    shown.add_section()
+    shown.add_row("all", "" if len(known) == len(prices) else "without the stages that have no estimate",
+                  costs.span(total), costs.size_text(sum(p.size for p in prices)))
+    return shown
+
+
+def verdict(console: Console, findings: list[Finding]) -> int:
+    stops = [f for f in findings if f.state == STOP]
+    if stops:
+        more = f" ({len(stops) - 1} more above.)" if len(stops) > 1 else ""
+        raise UserError(stops[0].sentence() + more)
+    looks = sum(f.state == WARN for f in findings)
+    console.print("A run can start." + (f" Worth a look above: {looks}." if looks else ""))
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,221 @@
+"""What is in a data root, in numbers: people, clips, classes, rates, sizes, and everything that is missing or twice.
+
+Computed from the loader's references and from a few opened recordings; nothing is written.
+"""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.cohort import Cohort
+from orchestrator.config import Config
+from orchestrator.storage import file_sha256
+from preprocessing.errors import ClipError
+from preprocessing.recordings import Recording, SignalRef, VideoRef
+
+SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
+MOST_FRAMES = 400  # of one sampled video; a clip is shorter
+HASH_BUDGET = 300_000_000  # bytes read in search of equal files
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """Clips of one class: in all, and the fewest and most that one person has."""
+
+    name: str
+    clips: int
+    least: int
+    most: int
+    in_task: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few opened recordings. seconds, rates (fps or Hz) one entry each; problems: reason -> how many."""
+
+    opened: int = 0
+    seconds: tuple[float, ...] = ()
+    rates: tuple[float, ...] = ()
+    shapes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """planned: the synthetic cohort before it is written, so that only counts are known."""
+
+    people: int
+    clips: int
+    classes: tuple[ClassCount, ...]
+    sexes: dict[str, int]
+    ages: tuple[int, int] | None
+    lacking_a_class: int  # people without a clip of some class of the task
+    with_video: int
+    with_signal: int
+    channels: tuple[str, ...]
+    n_channels: int
+    video: Sample
+    signal: Sample
+    missing: tuple[Path, ...]
+    empty: tuple[Path, ...]
+    same_reference: int  # clips that are another clip's window of the same file
+    same_content: tuple[tuple[Path, ...], ...]
+    hashed_all: bool
+    notes: tuple[str, ...]
+    planned: bool = False
+
+    @property
+    def task_clips(self) -> int:
+        return sum(c.clips for c in self.classes if c.in_task)
+
+    @property
+    def frames_per_clip(self) -> float | None:
+        """From the opened videos; None without any."""
+        pairs = list(zip(self.video.seconds, self.video.rates, strict=False))
+        return statistics.median(s * r for s, r in pairs) if pairs else None
+
+
+def take(config: Config, people: Cohort) -> Fingerprint:
+    """The fingerprint of a previewed cohort."""
+    recordings = [clip.recording for clip in people.clips]
+    if not recordings:
+        return planned_synthetic(config, people)
+    videos = [r.video for r in recordings if r.video]
+    signals = [r.signal for r in recordings if r.signal]
+    missing, empty = _absent(recordings)
+    same_content, hashed_all = equal_files(_files(recordings) - set(missing) - set(empty))
+    counts = people.label_counts(config.task.classes)
+    layouts = Counter(tuple(f"{c.name} ({c.kind}, {c.fs:g} Hz)" for c in ref.channels) for ref in signals)
+    channels = layouts.most_common(1)[0][0] if layouts else ()
+    ages = [p.age for p in people.people if p.age is not None]
+    return Fingerprint(
+        people=len(people.people), clips=len(recordings), classes=class_counts(config, people),
+        sexes=dict(Counter(p.sex or "unknown" for p in people.people)), ages=(min(ages), max(ages)) if ages else None,
+        lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
+        with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
+        video=sample_videos(spread(videos, SAMPLED_VIDEOS, set(missing))),
+        signal=sample_signals(spread(signals, SAMPLED_SIGNALS, set(missing))),
+        missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
+        hashed_all=hashed_all, notes=people.notes)
+
+
+def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
+    """The counts that the generator would write: BioVid's layout of Part A, one task class a level."""
+    each, n = config.synthetic.clips_per_level, len(people.people)
+    names = config.synthetic.levels or [("BL1", "PA1", "PA2", "PA3", "PA4")[c] for c in config.task.classes if c < 5]
+    total = n * each * len(names)
+    shape = f"{config.synthetic.size[0]}x{config.synthetic.size[1]}"
+    return Fingerprint(n, total, tuple(ClassCount(name, n * each, each, each, True) for name in names), {}, None, 0, total,
+                       total, ("gsr (gsr, 512 Hz)", "ecg (ecg, 512 Hz)", "emg_trapezius (emg, 512 Hz)"), 3,
+                       Sample(0, (5.5,), (25.0,), (shape,)), Sample(0, (5.5,), (512.0,)), (), (), 0, (), True, (), True)
+
+
+def class_counts(config: Config, people: Cohort) -> tuple[ClassCount, ...]:
+    per_person: dict[int, Counter] = defaultdict(Counter)
+    for clip in people.clips:
+        per_person[clip.label][clip.subject] += 1
+    rows = []
+    for label in range(max(len(people.class_names), max(per_person, default=-1) + 1)):
+        each = [per_person[label][p.index] for p in people.people]
+        name = people.class_names[label] if label < len(people.class_names) else str(label)
+        rows.append(ClassCount(name, sum(each), min(each), max(each), label in config.task.classes))
+    return tuple(rows)
+
+
+def _source_files(ref: VideoRef | SignalRef) -> tuple[Path, ...]:
+    from preprocessing.signals import source_files
+
+    return source_files(ref) if isinstance(ref, SignalRef) else (ref.path,)
+
+
+def _files(recordings: Iterable[Recording]) -> set[Path]:
+    return {path for r in recordings for ref in (r.video, r.signal) if ref for path in _source_files(ref)}
+
+
+def _absent(recordings: Iterable[Recording]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """(paths that do not exist, files without bytes)."""
+    missing, empty = [], []
+    for path in sorted(_files(recordings)):
+        try:
+            if path.is_file() and path.stat().st_size == 0:
+                empty.append(path)
+            elif not path.exists():
+                missing.append(path)
+        except OSError:
+            missing.append(path)
+    return tuple(missing), tuple(empty)
+
+
+def _same_reference(recordings: Sequence[Recording]) -> int:
+    """How many clips read exactly what an earlier clip reads."""
+    seen = Counter((r.video, None if r.signal is None else replace(r.signal)) for r in recordings)
+    return sum(seen.values()) - len(seen)
+
+
+def equal_files(paths: Iterable[Path], budget: int = HASH_BUDGET) -> tuple[tuple[tuple[Path, ...], ...], bool]:
+    """(groups of files with equal content, whether all candidates were read). Only files of equal size are read."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for path in paths:
+        if path.is_file():
+            by_size[path.stat().st_size].append(path)
+    groups, whole = [], True
+    for size, candidates in sorted(by_size.items()):
+        if len(candidates) < 2:
+            continue
+        if size * len(candidates) > budget:
+            whole = False
+            continue
+        budget -= size * len(candidates)
+        by_hash: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(candidates):
+            by_hash[file_sha256(path)].append(path)
+        groups += [tuple(same) for same in by_hash.values() if len(same) > 1]
+    return tuple(groups), whole
+
+
+def spread(refs: Sequence, n: int, without: set[Path]) -> list:
+    """n references, evenly over the data set, so that several people are met."""
+    there = [ref for ref in refs if not set(_source_files(ref)) & without]
+    if len(there) <= n:
+        return there
+    return [there[round(i * (len(there) - 1) / (n - 1))] for i in range(n)]
+
+
+def sample_videos(refs: Sequence[VideoRef]) -> Sample:
+    """Decode these clips (at most MOST_FRAMES frames each): size, rate and length as they really are."""
+    from preprocessing.video import Video
+
+    seconds, rates, shapes, problems = [], [], [], []
+    for ref in refs:
+        try:
+            with Video(ref) as video:
+                first = last = 0.0
+                n = 0
+                for frame in video:
+                    first, last, n = (first if n else frame.time_s), frame.time_s, n + 1
+                    if n == MOST_FRAMES:
+                        break
+                shapes.append(f"{frame.width}x{frame.height}")
+                if video.fps and n < MOST_FRAMES:
+                    seconds.append(last - first + 1 / video.fps)
+                    rates.append(video.fps)
+        except ClipError as error:
+            problems.append(f"{error.reason}: {error.fix}")
+    return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))
+
+
+def sample_signals(refs: Sequence[SignalRef]) -> Sample:
+    from preprocessing.signals import read_signal
+
+    seconds, rates, problems = [], [], []
+    for ref in refs:
+        try:
+            channels = read_signal(ref).channels
+        except ClipError as error:
+            problems.append(f"{error.reason}: {error.fix}")
+            continue
+        seconds.append(max(len(c.values) / c.fs for c in channels))
+        rates += [c.fs for c in channels]
+    return Sample(len(refs), tuple(seconds), tuple(rates), (), tuple(problems))
