@@ -7,13 +7,17 @@ counts, parameters, hash of all files), written last. The tree appears at once o
 """
 
 import argparse
+import glob
 import hashlib
 import json
 import multiprocessing
 import os
 import shutil
+import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from preprocessing.synthetic_acting import act
 from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
 from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
 
-VERSION = 1
+VERSION = 2  # to be raised whenever the same arguments give other bytes
 MARK = "SYNTHETIC.json"
 _STIMULUS, _SIGNALS, _VIDEO = range(3)
 _CHUNK = 8  # clips a worker makes before it reports
@@ -52,23 +56,19 @@ def generate(
         "part": part, "subjects": subjects, "clips_per_level": clips_per_level, "effect": float(effect), "seed": seed,
         "levels": [level for level in LEVELS if level in levels], "size": list(size), "videos": videos,
     }  # fmt: skip
-    _check(parameters, levels)
+    _check(parameters, levels, jobs)
     if out.exists() and _is_complete(out, parameters):
         return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.parent / f".{out.name}.partial-{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
+    work = _work_folder(out)
     try:
         _write(work, parameters, jobs, on_progress)
-        if out.exists():
-            _remove_old(out, work)
-        work.rename(out)
+        _move_in(work, out, parameters)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
 
 
-def _check(parameters: dict[str, Any], levels: Sequence[str]) -> None:
+def _check(parameters: dict[str, Any], levels: Sequence[str], jobs: int | None) -> None:
     unknown = [level for level in levels if level not in LEVELS]
     width, height = parameters["size"]
     problem = None
@@ -82,6 +82,8 @@ def _check(parameters: dict[str, Any], levels: Sequence[str]) -> None:
         problem = f"clips_per_level is {parameters['clips_per_level']}; use 1 to 200"
     elif not 0 <= parameters["effect"] <= 10:
         problem = f"effect is {parameters['effect']}; use 0 (no difference) to 10"
+    elif jobs is not None and jobs < 1:
+        problem = f"jobs is {jobs}; use 1 or more"
     elif parameters["seed"] < 0:
         problem = f"seed is {parameters['seed']}; use 0 or more"
     elif min(width, height) < 64 or max(width, height) > 4096 or width % 4 or height % 4:
@@ -102,15 +104,48 @@ def _is_complete(out: Path, parameters: dict[str, Any]) -> bool:
     except (ValueError, KeyError, TypeError, NotADirectoryError):
         raise InputError(f"{out / MARK} is damaged: delete {out} and run again.") from None
     if not same or mark.get("generator") != VERSION:
-        raise InputError(f"{out} holds a synthetic cohort with other parameters: choose another --out or delete it.")
+        raise InputError(f"{out} holds a synthetic cohort with other parameters or of another version: choose another --out or delete it.")
     return digest == listing_sha256(out)
 
 
-def _remove_old(out: Path, work: Path) -> None:
-    """Set a damaged cohort (or an empty folder) aside before the new one takes its place."""
+def _work_folder(out: Path) -> Path:
+    """A sibling of `out` to work in. Takes away what killed processes of this machine left behind."""
+    prefix = f".{out.name}.partial-{socket.gethostname()}-"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for left in out.parent.glob(f"{glob.escape(prefix)}*"):
+            pid = left.name.removeprefix(prefix).removesuffix("-old")
+            if pid.isdigit() and not _is_running(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
+        work = out.parent / f"{prefix}{os.getpid()}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+    except OSError as error:
+        raise InputError(f"cannot write to {out.parent} ({error.strerror}): choose another place.") from None
+    return work
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _move_in(work: Path, out: Path, parameters: dict[str, Any]) -> None:
+    """The finished tree takes its place; a damaged one (or an empty folder) is set aside first."""
     aside = work.with_name(work.name + "-old")
-    out.rename(aside)
-    shutil.rmtree(aside)
+    if out.exists():
+        out.rename(aside)
+    try:
+        work.rename(out)
+    except OSError:  # somebody else was faster: fine if theirs is the same
+        if not (out.exists() and _is_complete(out, parameters)):
+            raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def listing_sha256(root: Path) -> str:
@@ -144,6 +179,7 @@ def _write(
             on_progress(done, total)
     mark = {
         "synthetic": True,
+        "cohort": "synthetic",
         "generator": VERSION,
         "expected": {"subjects": len(people), "clips": total, "clips_per_subject": n * len(levels)},
         "parameters": parameters,
@@ -169,12 +205,28 @@ def _write_samples(path: Path, sessions: list[list[Clip]]) -> None:
 
 
 def _run(tasks: list[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
-    jobs = min(jobs or len(os.sched_getaffinity(0)), len(tasks))
+    """Clips made, task by task as they finish; fresh processes, because the caller may have threads."""
+    jobs = min(jobs or _cores(), len(tasks))
     if jobs <= 1:
         yield from map(_make_chunk, tasks)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(_make_chunk, tasks)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker)
+    try:
+        for made in as_completed([pool.submit(_make_chunk, task) for task in tasks]):
+            yield made.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # one process a core is enough
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
 
 
 def _make_chunk(task: tuple[Path, list[Clip], bool, tuple[int, int], bool]) -> int:
@@ -215,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--levels", default=",".join(LEVELS), help="such as BL1,PA4")
     parser.add_argument("--size", type=_size, default=(640, 480), metavar="WIDTHxHEIGHT")
-    parser.add_argument("--jobs", type=int, default=None)
+    parser.add_argument("--jobs", type=int, default=None, help="processes; default: one a core")
     options = parser.parse_args(argv)
     show = sys.stderr.isatty()
 

@@ -28,7 +28,6 @@ class Portrait:
     """A person's looks, light and camera, ready to be moved. `size` is (width, height), both even."""
 
     def __init__(self, person: Person, size: tuple[int, int]):
-        cv2.setNumThreads(1)
         self.size = size
         rng = np.random.default_rng(SeedSequence(person.seed, spawn_key=(_PORTRAIT, person.index)))
         x_map, y_map, linear = self._camera(rng, size)
@@ -153,12 +152,13 @@ class Portrait:
         return out
 
     def _where(self, weights: dict[str, float]) -> np.ndarray:
-        """(2, h2, w2): the place in the picture that each pixel of the box shows, at half size."""
+        """(2, h2, w2): the place in the picture that each pixel of the box shows, at half size.
+
+        einsum and not @, whose last bit depends on the number of BLAS threads."""
         head = np.array([*(weights[name] for name in HEAD), 1.0], np.float32)
-        where = (head @ self.head.reshape(len(head), -1)).reshape(self.head.shape[1:])
+        where = np.einsum("a,axhw->xhw", head, self.head)
         actions = np.array([weights[name] for name in (*PAIN, *NEUTRAL)], np.float32)
-        push = actions @ self.actions.reshape(len(actions), -1)
-        where[:, *self.face_box] += push.reshape(self.actions.shape[1:])
+        where[:, *self.face_box] += np.einsum("a,axhw->xhw", actions, self.actions)
         # the lids are looked up where head and brow have already taken the skin, or they would miss the eye
         left, top, scale, table = _lids()
         step = weights["close"] * _LID_STEPS
