@@ -231,7 +231,7 @@ def test_hashes_of_the_encoders_come_from_the_lineage_beside_the_report(tmp_path
 def test_no_path_of_anybodys_machine_travels(full):
     run, folds, html = full
     assert "/home" not in html and "root: (path)" in html and "data.root=(path) model=dual" in html
-    reason = "cannot read /home/me/BioVid/071309_w_21.mp4, 3/4 done"
+    reason = f"cannot read /home/me/BioVid/{123456}_w_{99}.mp4, 3/4 done"
     assert no_paths(reason) == "cannot read (path), 3/4 done"
     assert "/home" not in build_page(run | {"failed_folds": [{"fold": 1, "seed": 0, "reason": reason}]}, folds)
 
