@@ -25,23 +25,32 @@ class Batches:
         arrays: Mapping[str, np.ndarray],
         rows: np.ndarray,
         device: torch.device,
-        keep_bytes: int = KEEP_BYTES,
+        keep_bytes: int | None = None,
     ):
+        if not len(rows):
+            raise ValueError("no rows to read")
         needs: frozenset[str] = model.needs  # type: ignore[assignment]
         missing = sorted(needs - set(arrays))
         if missing:
             raise ValueError(f"the model reads {sorted(needs)}, the arrays lack {missing}")
         self.arrays = {name: arrays[name] for name in sorted(needs | ({"keep"} & set(arrays)))}
         self.pool = getattr(model, "pool", None)
-        self.device, self.rows, self.n = device, rows, len(rows)
-        self.row_index = torch.from_numpy(rows).to(device)
+        self.device, self.rows, self.n = device, np.ascontiguousarray(rows), len(rows)
+        keep_bytes = KEEP_BYTES if keep_bytes is None else keep_bytes
+        self.row_index = torch.from_numpy(self.rows).to(device)
         self.kept: dict[str, Tensor] = {}
-        for name, array in self.arrays.items():
-            row_bytes = 4 * self._read(name, rows[:1]).numel() if len(rows) else 0
-            if len(array) and row_bytes * len(rows) <= keep_bytes:
-                chunks = [self._read(name, rows[start : start + 256]) for start in range(0, len(rows), 256)]
-                self.kept[name] = torch.cat(chunks)
-                keep_bytes -= row_bytes * len(rows)
+        for name in self.arrays:
+            row_bytes = 4 * self._read(name, rows[:1]).numel()
+            if row_bytes * self.n <= keep_bytes:
+                self.kept[name] = self._read_all(name)
+                keep_bytes -= row_bytes * self.n
+
+    def _read_all(self, name: str) -> Tensor:
+        first = self._read(name, self.rows[:1])
+        kept = first.new_empty(self.n, *first.shape[1:])
+        for start in range(0, self.n, 64):
+            kept[start : start + 64] = self._read(name, self.rows[start : start + 64])
+        return kept
 
     def _read(self, name: str, rows: np.ndarray) -> Tensor:
         values = torch.from_numpy(np.ascontiguousarray(self.arrays[name][rows]))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.batches import Batches
+from models.flat import FlatParameters
 
 Arrays = Mapping[str, np.ndarray]
 EpochReport = Callable[[dict[str, Any]], None]
@@ -74,37 +75,51 @@ def fit_classifier(
     train = Batches(model, arrays, train_rows, device)
     val = Batches(model, arrays, val_rows, device) if val_rows is not None else None
     target = torch.as_tensor(np.asarray(labels), dtype=torch.long, device=device)
-    optimizer = build_optimizer(model, recipe)
     history: list[dict[str, Any]] = []
     best, best_epoch, best_state = math.inf, 0, None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for epoch in range(1, recipe.max_epochs + 1):
-            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1))
-            row: dict[str, Any] = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
-            row.update(train_epoch(model, train, target, optimizer, recipe, shuffled(len(train_rows), seed, epoch)))
-            if val is not None:
-                row.update(evaluate(model, val, target, recipe))
-            history.append(row)
-            score = row["train_loss"] if val is None else row["val_loss"]
-            if val is not None and recipe.monitor == "val_accuracy":
-                score = -row["val_accuracy"]
-            if not math.isfinite(row["train_loss"]):
-                raise FloatingPointError(f"the training loss is {row['train_loss']} in epoch {epoch}: lower train.lr")
-            if val is None or score < best:
-                best, best_epoch = score, epoch
-                best_state = None if val is None else snapshot(model)
-            if on_epoch is not None:
-                on_epoch(dict(row))
-            waited = epoch - best_epoch
-            if val is not None and waited >= recipe.patience:
-                break
-            if recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0:
-                for group in optimizer.param_groups:
-                    group["lr"] *= 0.5
+    flat, optimizer = build_optimizer(model, recipe)
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            for epoch in range(1, recipe.max_epochs + 1):
+                torch.manual_seed(dropout_seed(seed, epoch))
+                row: dict[str, Any] = {"epoch": epoch, "lr": optimizer.param_groups[0]["lr"]}
+                order = shuffled(len(train_rows), seed, epoch)
+                row.update(train_epoch(model, train, target, optimizer, recipe, order))
+                if not math.isfinite(row["train_loss"]):
+                    raise FloatingPointError(f"the loss is {row['train_loss']} in epoch {epoch}: lower train.lr")
+                if val is not None:
+                    row.update(evaluate(model, val, target))
+                history.append(row)
+                score = monitored(row, recipe, val is not None)
+                if val is None or score < best:
+                    best, best_epoch = score, epoch
+                    best_state = None if val is None else snapshot(model)
+                if on_epoch is not None:
+                    on_epoch(dict(row))
+                waited = epoch - best_epoch
+                if waited >= recipe.patience:
+                    break
+                if recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0:
+                    for group in optimizer.param_groups:
+                        group["lr"] *= 0.5
+    finally:
+        for parameters in flat:
+            parameters.release()
     if best_state is not None:
         model.load_state_dict(best_state)
     model.eval()
     return Fit(best_epoch, -best if recipe.monitor == "val_accuracy" and val is not None else best, history)
+
+
+def monitored(row: dict[str, Any], recipe: ClassifierRecipe, validated: bool) -> float:
+    """The number to be made small: validation loss, minus validation accuracy, or the train loss in a refit."""
+    if not validated:
+        return row["train_loss"]
+    return -row["val_accuracy"] if recipe.monitor == "val_accuracy" else row["val_loss"]
+
+
+def dropout_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def check_rows(
@@ -138,24 +153,28 @@ def spans(n: int, batch_size: int) -> Iterator[slice]:
         start = stop
 
 
-def build_optimizer(model: nn.Module, recipe: ClassifierRecipe) -> torch.optim.Optimizer:
+def build_optimizer(
+    model: nn.Module, recipe: ClassifierRecipe
+) -> tuple[list[FlatParameters], torch.optim.Optimizer]:
+    """The optimiser over one vector for the model and one for its signal encoder, if it has one."""
     kinds = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if recipe.optimizer not in kinds:
         raise ValueError(f"no such optimizer: {recipe.optimizer!r}")
     encoder = getattr(model, "signal_encoder", None)
-    special = {id(p) for p in encoder.parameters()} if isinstance(encoder, nn.Module) else set()
+    own = [p for p in encoder.parameters() if p.requires_grad] if isinstance(encoder, nn.Module) else []
+    special = {id(p) for p in own}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
-    own = [p for p in model.parameters() if p.requires_grad and id(p) in special]
-    groups = [{"params": rest, "lr": recipe.lr}]
-    if own:
-        groups.append({"params": own, "lr": recipe.lr if recipe.lr_signal is None else recipe.lr_signal})
-    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "foreach": True}
-    return kinds[recipe.optimizer](groups, **options)
+    flat, groups = [], []
+    for parameters, lr in ((rest, recipe.lr), (own, recipe.lr if recipe.lr_signal is None else recipe.lr_signal)):
+        if parameters:
+            flat.append(FlatParameters(parameters))
+            groups.append({"params": [flat[-1].vector], "lr": lr})
+    return flat, kinds[recipe.optimizer](groups, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=False)
 
 
 def train_epoch(
     model: nn.Module,
-    batches: "Batches",
+    batches: Batches,
     target: Tensor,
     optimizer: torch.optim.Optimizer,
     recipe: ClassifierRecipe,
@@ -163,25 +182,26 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the training rows in the given order: {"train_loss", "train_accuracy"} of the passing weights."""
     model.train()
-    total, correct = torch.zeros((), dtype=torch.float64), 0
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    total = torch.zeros((), dtype=torch.float64, device=target.device)
+    correct = torch.zeros((), dtype=torch.int64, device=target.device)
+    vectors = [p for group in optimizer.param_groups for p in group["params"]]
     for span in spans(len(order), recipe.batch_size):
         batch, rows = batches.take(order[span])
         logits_BK = model(batch)
         target_B = target[rows]
         loss = F.cross_entropy(logits_BK, target_B, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=False)  # the gradients are views and must stay where they are
         loss.backward()
         if recipe.grad_clip is not None:
-            nn.utils.clip_grad_norm_(parameters, recipe.grad_clip)
+            nn.utils.clip_grad_norm_(vectors, recipe.grad_clip)
         optimizer.step()
-        total += float(loss.detach()) * len(target_B)
-        correct += int((logits_BK.detach().argmax(-1) == target_B).sum())
-    return {"train_loss": float(total) / len(order), "train_accuracy": correct / len(order)}
+        total += loss.detach() * len(target_B)
+        correct += (logits_BK.detach().argmax(-1) == target_B).sum()
+    return {"train_loss": float(total) / len(order), "train_accuracy": int(correct) / len(order)}
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: "Batches", target: Tensor, recipe: ClassifierRecipe) -> dict[str, float]:
+def evaluate(model: nn.Module, batches: Batches, target: Tensor) -> dict[str, float]:
     """{"val_loss", "val_accuracy"} over all rows of `batches`, in eval mode; plain cross-entropy."""
     model.eval()
     total, correct, n = 0.0, 0, batches.n
@@ -205,8 +225,6 @@ def predict_proba(model: nn.Module, arrays: Arrays, rows: np.ndarray, batch_size
         for start in range(0, len(rows), batch_size)
     ]
     model.train(was_training)
-    if not found:
-        raise ValueError("no rows to predict")
     return np.concatenate(found)
 
 
