@@ -8,28 +8,18 @@ counts, parameters, hash of all files), written last. The tree appears at once o
 
 import argparse
 import glob
-import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import InputError
-from preprocessing.synthetic_acting import act
-from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
-from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
-
-VERSION = 2  # to be raised whenever the same arguments give other bytes
-MARK = "SYNTHETIC.json"
-_STIMULUS, _SIGNALS, _VIDEO = range(3)
-_CHUNK = 8  # clips a worker makes before it reports
+from preprocessing.synthetic_people import LEVELS
+from preprocessing.synthetic_tree import MARK, VERSION, listing_sha256, write_tree
 
 
 def generate(
@@ -61,7 +51,7 @@ def generate(
         return out
     work = _work_folder(out)
     try:
-        _write(work, parameters, jobs, on_progress)
+        write_tree(work, parameters, jobs, on_progress)
         _move_in(work, out, parameters)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -101,10 +91,13 @@ def _is_complete(out: Path, parameters: dict[str, Any]) -> bool:
         if out.is_dir() and not any(out.iterdir()):
             return False
         raise InputError(f"{out} is no synthetic cohort ({MARK} is missing): choose another --out.") from None
-    except (ValueError, KeyError, TypeError, NotADirectoryError):
+    except NotADirectoryError:
+        raise InputError(f"{out} is a file: choose another --out.") from None
+    except (ValueError, KeyError, TypeError, OSError):
         raise InputError(f"{out / MARK} is damaged: delete {out} and run again.") from None
     if not same or mark.get("generator") != VERSION:
-        raise InputError(f"{out} holds a synthetic cohort with other parameters or of another version: choose another --out or delete it.")
+        fix = "choose another --out or delete it"
+        raise InputError(f"{out} holds another synthetic cohort (other parameters or version): {fix}.")
     return digest == listing_sha256(out)
 
 
@@ -146,108 +139,6 @@ def _move_in(work: Path, out: Path, parameters: dict[str, Any]) -> None:
         if not (out.exists() and _is_complete(out, parameters)):
             raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def listing_sha256(root: Path) -> str:
-    """Hash of every file's relative path, size and content, in path order; SYNTHETIC.json itself excepted."""
-    lines = []
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != MARK):
-        data = path.read_bytes()
-        lines.append(f"{path.relative_to(root).as_posix()}\t{len(data)}\t{hashlib.sha256(data).hexdigest()}\n")
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
-
-
-def _write(
-    work: Path, parameters: dict[str, Any], jobs: int | None, on_progress: Callable[[int, int], None] | None
-) -> None:
-    people = draw_people(parameters["subjects"], parameters["seed"])
-    levels, n = parameters["levels"], parameters["clips_per_level"]
-    sessions = [session(person, n, parameters["effect"], levels) for person in people]
-    for folder in ("biosignals_raw", "biosignals_filtered") + (("video",) if parameters["videos"] else ()):
-        for person in people:
-            (work / folder / person.raw_id).mkdir(parents=True)
-    _write_samples(work / "starting_point" / "samples.csv", sessions)
-    tasks = [
-        (work, clips[i : i + _CHUNK], parameters["part"] == "B", tuple(parameters["size"]), parameters["videos"])
-        for clips in sessions
-        for i in range(0, len(clips), _CHUNK)
-    ]
-    done, total = 0, sum(map(len, sessions))
-    for made in _run(tasks, jobs):
-        done += made
-        if on_progress:
-            on_progress(done, total)
-    mark = {
-        "synthetic": True,
-        "cohort": "synthetic",
-        "generator": VERSION,
-        "expected": {"subjects": len(people), "clips": total, "clips_per_subject": n * len(levels)},
-        "parameters": parameters,
-        "listing_sha256": listing_sha256(work),
-    }
-    with open(work / MARK, "w", encoding="utf-8") as file:
-        file.write(json.dumps(mark, indent=1, sort_keys=True) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write_samples(path: Path, sessions: list[list[Clip]]) -> None:
-    """samples.csv in the order in which things happened: a row's place says nothing about its level."""
-    path.parent.mkdir(parents=True)
-    rows = ["subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"]
-    sample = 0
-    for clips in sessions:
-        for clip in clips:
-            sample += 1
-            who = f"{clip.person.index + 1}\t{clip.person.raw_id}"
-            rows.append(f"{who}\t{LEVELS.index(clip.level)}\t{clip.level}\t{sample}\t{clip.name}")
-    path.write_text("\n".join(rows) + "\n", encoding="ascii")
-
-
-def _run(tasks: list[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
-    """Clips made, task by task as they finish; fresh processes, because the caller may have threads."""
-    jobs = min(jobs or _cores(), len(tasks))
-    if jobs <= 1:
-        yield from map(_make_chunk, tasks)
-        return
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        for made in as_completed([pool.submit(_make_chunk, task) for task in tasks]):
-            yield made.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # one process a core is enough
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-
-
-def _make_chunk(task: tuple[Path, list[Clip], bool, tuple[int, int], bool]) -> int:
-    work, clips, facial, size, videos = task
-    for clip in clips:
-        make_clip(work, clip, facial, size, videos)
-    return len(clips)
-
-
-def make_clip(root: Path, clip: Clip, facial: bool, size: tuple[int, int], videos: bool) -> None:
-    """The files of one clip. Only `clip.intensity` tells what kind of clip it is."""
-    stimulus = draw_stimulus(clip.intensity, clip.stream(_STIMULUS))
-    raw, filtered = make_signals(clip.person, stimulus, facial, clip.stream(_SIGNALS))
-    for folder, columns in (("biosignals_raw", raw), ("biosignals_filtered", filtered)):
-        write_table(root / folder / clip.person.raw_id / f"{clip.name}_bio.csv", columns)
-    if videos:
-        from preprocessing.synthetic_video import write_video  # imports OpenCV, PyAV and scikit-image
-
-        rng = clip.stream(_VIDEO)
-        tracks = act(clip.person, stimulus, int(rng.integers(137, 139)), rng)
-        write_video(root / "video" / clip.person.raw_id / f"{clip.name}.mp4", clip.person, tracks, size, rng)
 
 
 def _size(text: str) -> tuple[int, int]:
