@@ -1,7 +1,8 @@
 """What a run will cost: time and disk of every stage, before anything runs. "About" means within a factor of three.
 
 Work is counted in floating-point operations (a multiply-add is two) by the formulas behind the cost table of the
-design notes, and divided by the speed that a short matrix product shows on this machine now.
+design notes, and divided by the speed that a short matrix product shows on this machine;
+times are for a machine that is free.
 N tokens, D width, L layers, S signal steps, C channels.
 """
 
@@ -17,9 +18,10 @@ from orchestrator.folds import Plan
 from orchestrator.models_needed import ESTIMATORS, needs
 from orchestrator.preprocess import BYTES_PER_CLIP, SECONDS_PER_FRAME
 
-# Share of the matrix product's speed that each kind of network reached: one thread of a 2-core machine under load,
-# micro to small video MAE, dual at 128 to 1568 tokens. Other machines differ; that is the "about".
-ENCODER_SHARE, MAE_SHARE, CLASSIFIER_SHARE = 1.0, 0.75, 0.3
+# Share of the matrix product's speed that each kind of network reached in processor time on one thread: encoder
+# 0.4 (micro) to 0.8 (small), MAE step 0.5 to 0.7. Other machines and GPUs differ; that is the "about".
+ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
+CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.4}
 FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 fps
 SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.5, 650_000  # a clip: 640 x 480, 5.5 s, two signal tables
 SIGNAL_BYTES = 20_000  # a clip without video in the clip store
@@ -47,22 +49,23 @@ class Speed:
 
 
 def measured(config: Config) -> Speed:
-    """A matrix product of about 0.2 s: on the GPU where there is one, else on one thread."""
+    """A matrix product of about 0.2 s: on the GPU where there is one, else on one thread, in processor time."""
     import torch
 
     gpu = torch.cuda.is_available()
+    clock = time.perf_counter if gpu else time.process_time
     device, side = ("cuda", 4096) if gpu else ("cpu", 512)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         a = torch.rand(side, side, device=device)
-        done, began = -3, time.perf_counter()
-        while done < 1 or time.perf_counter() - began < 0.2:
+        done, began = -3, clock()
+        while done < 1 or clock() - began < 0.2:
             if done == 0:
-                began = time.perf_counter()
+                began = clock()
             float((a @ a)[0, 0])  # the read waits for a GPU
             done += 1
-        rate = 2 * side**3 * done / (time.perf_counter() - began)
+        rate = 2 * side**3 * done / (clock() - began)
     finally:
         torch.set_num_threads(threads)
     if gpu:
@@ -121,7 +124,7 @@ def signal_mae(options: dict, decoder: bool = False) -> tuple[float, int]:
 def classifier(config: Config, n_channels: int) -> float | None:
     """Forward pass of one clip through the chosen model; None where no formula is kept (the baselines)."""
     name, given = config.model.name, config.model.options()
-    if name not in ("dual", "video", "signal", "signal_small"):
+    if name not in CLASSIFIER_SHARE:
         return None
     flops, lengths = 0.0, list[int]()
     if name in ("dual", "video"):
@@ -153,7 +156,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
     if groups and config.model.name in ("dual", "signal", "signal_small"):
         options = signal_options(config, data.n_channels, int(config.signal.get("length", 400)))
         seen = each * sum(map(len, groups)) * int(config.pretrain.signal.get("epochs", 100))
-        seconds = 3 * seen * signal_mae(options, decoder=True)[0] / (CLASSIFIER_SHARE * speed.rate * _ranks(config, speed))
+        seconds = 3 * seen * signal_mae(options, decoder=True)[0] / (SIGNAL_MAE_SHARE * speed.rate * _ranks(config, speed))
         rows.append(Cost("pretrain", f"{len(groups)} signal MAE", _twice(seconds), 400_000 * len(groups)))
     if "tokens" in wanted:
         rows += _video(config, data, speed, groups, each)
@@ -208,7 +211,7 @@ def _folds(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Spee
     most = int(config.train.get("max_epochs", 200))
     least = min(most, int(config.train.get("patience", 10)) + 1)
     passes = sum(each * (len(fold.train) * (2 if plan.refit else 1) + len(fold.val) / 3) for fold, plan in runs)
-    epoch = 3 * passes * work / (CLASSIFIER_SHARE * speed.rate * speed.workers)
+    epoch = 3 * passes * work / (CLASSIFIER_SHARE[config.model.name] * speed.rate * speed.workers)
     fixed = START_SECONDS + TRIAL_SECONDS * len(runs) / session.cpus(config)
     return Cost("loso", what, (fixed + epoch * least, fixed + epoch * most), size)
 
