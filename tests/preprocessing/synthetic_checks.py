@@ -1,0 +1,57 @@
+"""What the tests of the synthetic cohort measure with: statistics of signals, a forest, and a ranking."""
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.ensemble import RandomForestClassifier
+
+from preprocessing.synthetic_people import Clip, draw_people, session
+from preprocessing.synthetic_signals import draw_stimulus, make_signals
+from preprocessing.synthetic_tree import _SIGNALS, _STIMULUS
+
+TWO = ("BL1", "PA4")
+CHANNELS = ("gsr", "ecg", "emg_trapezius")
+
+
+def signals(clip: Clip) -> dict[str, np.ndarray]:
+    stimulus = draw_stimulus(clip.intensity, clip.stream(_STIMULUS))
+    return make_signals(clip.person, stimulus, False, clip.stream(_SIGNALS))[0]
+
+
+def statistics(x: np.ndarray) -> list[float]:
+    """(n,) -> 16 numbers that anybody would think of."""
+    first, middle, last = np.array_split(x, 3)
+    step = np.abs(np.diff(x))
+    return [
+        x.mean(), x.std(), x.min(), x.max(), step.mean(), step.max(), *np.percentile(x, [5, 25, 50, 75, 95]),
+        last.mean() - first.mean(), first.std(), middle.std(), last.std(), np.argmax(x) / len(x),
+    ]  # fmt: skip
+
+
+def measure(effect: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """8 people x 2 levels x 8 clips -> statistics (128, 3, 16), labels (128,), people (128,)."""
+    clips = [c for person in draw_people(8, seed) for c in session(person, 8, effect, TWO)]
+    x = np.array([[statistics(made[name]) for name in CHANNELS] for made in map(signals, clips)])
+    return x, np.array([c.level == "PA4" for c in clips]), np.array([c.person.index for c in clips])
+
+
+def forest_accuracy(x: np.ndarray, y: np.ndarray, people: np.ndarray) -> float:
+    """Leave-one-subject-out accuracy of a random forest, mean over people."""
+    scores = []
+    for person in np.unique(people):
+        test = people == person
+        forest = RandomForestClassifier(60, random_state=0).fit(x[~test].reshape((~test).sum(), -1), y[~test])
+        scores.append((forest.predict(x[test].reshape(test.sum(), -1)) == y[test]).mean())
+    return float(np.mean(scores))
+
+
+def ranking(value: np.ndarray, y: np.ndarray, people: np.ndarray) -> tuple[float, float]:
+    """How well one number ranks pain above baseline within a person: mean area under the curve, and its standard
+    error if the number knew nothing. 0.5 = chance."""
+    areas, variance = [], 0.0
+    for person in np.unique(people):
+        mine = people == person
+        ranks, pain = rankdata(value[mine]), y[mine]
+        n1, n0 = pain.sum(), (~pain).sum()
+        areas.append((ranks[pain].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+        variance += (n1 + n0 + 1) / (12 * n1 * n0)
+    return float(np.mean(areas)), float(np.sqrt(variance) / len(areas))
