@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from .landmarks import N_MESH
+from .resample import halve, to_shrunk
 from .roi import Roi
 from .runtime import Model
 from .video import Frame
@@ -25,14 +26,15 @@ class FaceMesh:
         if image.size == 0:
             return np.full((N_MESH, 2), np.nan), 0.0
         to_image = roi.to_image(SIDE)
-        to_part = to_image - np.array([[0, 0, x0], [0, 0, y0]])
+        image, halvings = halve(image, roi.side, SIDE)
+        to_part = to_shrunk(to_image - np.array([[0, 0, x0], [0, 0, y0]]), halvings)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         patch = cv2.warpAffine(image, to_part, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_CONSTANT)
-        np.multiply(patch, np.float32(1 / 255), out=self._input[0])
+        np.multiply(cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB), np.float32(1 / 255), out=self._input[0])
         outputs = self.model(self._input)
-        points = outputs[3 * N_MESH].reshape(N_MESH, 3)[:, :2].astype(np.float64)
+        raw = outputs[3 * N_MESH].reshape(N_MESH, 3)[:, :2].astype(np.float64)
         score = 1 / (1 + math.exp(-min(max(float(outputs[1][0]), -100.0), 100.0)))
-        return points @ to_image[:, :2].T + to_image[:, 2], score
+        return (to_image[:, :2] @ raw.T + to_image[:, 2:]).T, score
 
 
 def _inflate(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

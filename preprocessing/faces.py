@@ -16,6 +16,7 @@ from .facemesh import FACE_MESH, FaceMesh
 from .keyframes import KeyframeOptions, select_keyframes
 from .precomputed import PrecomputedTracker
 from .recordings import VideoRef
+from .resample import halve
 from .roi import Hysteresis, Roi, square_around
 from .runtime import load_model
 from .tracking import FaceTracker, Tracker
@@ -200,10 +201,11 @@ def crop(frame: Frame, square: Roi, size: int) -> np.ndarray:
     x1, y1 = max(x0, left), max(y0, top)
     part = part[y1 - top : max(y1 - top, y0 + side - top), x1 - left : max(x1 - left, x0 + side - left)]
     if part.shape[:2] != (side, side):
-        padded = np.zeros((side, side, 3), np.uint8)
+        padded = np.zeros((side, side, 4), np.uint8)
         padded[y1 - y0 : y1 - y0 + part.shape[0], x1 - x0 : x1 - x0 + part.shape[1]] = part
         part = padded
-    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+    part, _ = halve(part, side, size)
+    return cv2.cvtColor(cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGBA2RGB)
 
 
 @dataclass

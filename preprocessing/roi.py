@@ -61,10 +61,10 @@ class Hysteresis:
 
         Within them it stands still, and beyond them it glides: a jump of 5 % would look like motion to a video model.
         """
-        side = float(np.clip(old.side, new.side / (1 + self.zoom), new.side / (1 - self.zoom)))
+        side = min(max(old.side, new.side / (1 + self.zoom)), new.side / (1 - self.zoom))
         slack = self.shift * side
-        x = float(np.clip(old.x, new.x - slack, new.x + slack))
-        y = float(np.clip(old.y, new.y - slack, new.y + slack))
+        x = min(max(old.x, new.x - slack), new.x + slack)
+        y = min(max(old.y, new.y - slack), new.y + slack)
         return replace(old, x=x, y=y, side=side)
 
 
@@ -84,8 +84,8 @@ def roi_of_mesh(points: np.ndarray) -> Roi:
     right, left = points[EYE_CORNERS[0]], points[EYE_CORNERS[1]]
     angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
     c, s = np.cos(angle), np.sin(angle)
-    level = points @ np.array([[c, -s], [s, c]])
-    low, high = level.min(axis=0), level.max(axis=0)
+    level = np.array([[c, s], [-s, c]]) @ points.T
+    low, high = level.min(axis=1), level.max(axis=1)
     u, v = (low + high) / 2
     return Roi(float(c * u - s * v), float(s * u + c * v), ROI_SCALE * float((high - low).max()), angle)
 

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-
 REPEATABLE = {"preset": "veryfast", "threads": "1", "qp": "24"}  # x264's rate control does not repeat its bytes
 
 
