@@ -24,10 +24,30 @@ def start(config: Config) -> None:
     settings = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True,
                 "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(address="auto", **settings)
-        return
-    ray.init(num_cpus=config.resources.cpus, include_dashboard=True, dashboard_host="127.0.0.1",
-             _node_ip_address="127.0.0.1", **settings)
+        settings["address"] = "auto"
+    else:
+        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1",
+                     "_node_ip_address": "127.0.0.1"}
+    with _held_stderr():
+        ray.init(**settings)
+
+
+@contextmanager
+def _held_stderr():
+    """Ray's C++ side greets on stderr whatever its log level; what it wrote is shown only if starting fails."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def running() -> bool:
