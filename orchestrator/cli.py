@@ -2,22 +2,25 @@
 
 import argparse
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator import options
 from orchestrator.config import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 
 
 @dataclass(frozen=True)
 class Call:
-    """What the user asked for: the checked configuration, and whether to plan only."""
+    """What the user asked for: the checked configuration, and whether to plan only. overrides: as they were written."""
 
     config: Config
     dry_run: bool
     command: str
+    overrides: tuple[str, ...] = ()
 
 
 def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
@@ -31,8 +34,10 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     # Overrides may stand before, between and after the flags.
     arguments = parser.parse_intermixed_args(argv)
-    return Call(compose(arguments.dataset, arguments.overrides), arguments.dry_run,
-                f"python -m orchestrator.{stage} {' '.join(argv)}")
+    config = compose(arguments.dataset, arguments.overrides)
+    if stage != "report":  # which computes nothing from the options
+        options.check(config)
+    return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}")
 
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
@@ -52,7 +57,7 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED
     except SystemExit as stop:  # argparse
-        return int(stop.code or 0)
+        return stop.code if isinstance(stop.code, int) else EXIT_DONE if stop.code is None else EXIT_DEFECT
     except Exception:
         traceback.print_exc()
         print("error: this is a defect of dualpain, please report the lines above", file=sys.stderr)

@@ -122,6 +122,34 @@ class Embed(Node):
     batch: int = Field(default=8, ge=1)
 
 
+class Sweep(Node):
+    """The grid of orchestrator.sweep; no other stage reads it."""
+
+    encoder: list[str] = Field(default=["vit_tiny", "vit_small"], min_length=1)
+    mask_ratio: list[float] = Field(default=[0.75, 0.9], min_length=1)
+
+    @field_validator("encoder")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in choices("encoder"):
+                raise ValueError(f"{name} does not exist, did you mean {nearest(name, choices('encoder'))}")
+        return cls._once(value)
+
+    @field_validator("mask_ratio")
+    @classmethod
+    def _share(cls, value: list[float]) -> list[float]:
+        if not all(0 < ratio < 1 for ratio in value):
+            raise ValueError("a mask ratio lies between 0 and 1")
+        return cls._once(value)
+
+    @staticmethod
+    def _once(value: list) -> list:
+        if len(set(value)) != len(value):
+            raise ValueError("every value once")
+        return value
+
+
 class Resources(Node):
     cpus: int | None = Field(default=None, ge=1)
     fold_timeout_s: float = Field(default=86400, gt=0)
@@ -153,6 +181,7 @@ class Config(Node):
     smae: dict[str, Any]
     train: dict[str, Any]
     resources: Resources
+    sweep: Sweep = Sweep()
 
     @property
     def store_dir(self) -> Path:

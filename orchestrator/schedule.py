@@ -1,12 +1,15 @@
 """Ray Tune over the folds the ledger lacks: one trial a fold and seed. Tune only schedules; the ledger is the truth."""
 
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
+from models.errors import ModelError
 from orchestrator import progress, session
 from orchestrator.config import Config
 from orchestrator.encoders import Encoder
@@ -16,73 +19,95 @@ from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.folds import Fold
 from orchestrator.gauges import FoldGauges
 from orchestrator.ledger import Ledger
+from preprocessing.errors import InputError
 
 CHUNK = 100  # Tune's driver grows with the number of trials it has seen
 TRIES = 3
 
 
+class Work(Protocol):
+    """What the trials of a grid share, put into Ray's object store once and read without copies."""
+
+    def run(self, name: str) -> dict:
+        """One trial, in this process: fit, score, write. Returns {"accuracy": -1 where there is none}."""
+
+
 @dataclass(frozen=True)
-class Work:
-    """What every trial shares, put into Ray's object store once and read without copies."""
+class FoldWork:
+    """The folds of one run."""
 
     folds: dict[str, Fold]
     data: FoldData
     recipe: FoldRecipe
     encoders: dict[int | None, UsedEncoder | None]
     ledger: Ledger
+    limit_s: float
+
+    def run(self, name: str) -> dict:
+        fold = self.folds[name]
+        entry = fit_fold(fold, self.data, self.recipe, self.encoders[fold.group])
+        self.ledger.write(fold, entry)
+        right = [p["y_true"] == p["y_pred"] for p in entry["predictions"]]
+        return {"accuracy": sum(right) / len(right) if right else -1.0}
 
 
 def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: FoldRecipe, encoders: Sequence[Encoder],
                 ledger: Ledger) -> dict[str, str]:
     """Fit what the ledger lacks. Returns reasons by name for folds that failed every time."""
-    missing = ledger.missing(list(folds))
+    missing = {fold.name: fold for fold in ledger.missing(list(folds))}
     if not missing:
         progress.say("loso", f"{len(folds)} folds are in the ledger already")
         return {}
+    used = {group: used_encoder(encoders, group) for group in {fold.group for fold in missing.values()}}
+
+    def work(names: list[str]) -> FoldWork:
+        return FoldWork({name: missing[name] for name in names}, data, recipe, used, ledger, config.resources.fold_timeout_s)
+
+    return run_grid(config, "loso", Path(ledger.folder).parent.name, list(missing), len(folds), work)
+
+
+def run_grid(config: Config, stage: str, run: str, names: list[str], planned: int,
+             work: Callable[[list[str]], Work]) -> dict[str, str]:
+    """One trial a name, on Tune. planned: with those that are finished already. Returns reasons by name of failures."""
     session.start(config)
-    used = {group: used_encoder(encoders, group) for group in {fold.group for fold in missing}}
-    gauges = FoldGauges(Path(ledger.folder).parent.name, len(folds), len(folds) - len(missing))
+    gauges = FoldGauges(run, planned, planned - len(names))
     failed: dict[str, str] = {}
-    with progress.bar("loso", len(missing), "folds") as tick:
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
-            work = Work({fold.name: fold for fold in chunk}, data, recipe, used, ledger)
-            failed |= _run_chunk(config, work, tick, gauges)
+    with progress.bar(stage, len(names), "folds") as tick:
+        for start in range(0, len(names), CHUNK):
+            chunk = names[start : start + CHUNK]
+            failed |= _run_chunk(config, chunk, work(chunk), tick, gauges)
     return failed
-
-
-def run_one(work: Work, name: str) -> dict:
-    """One fold, in this process: fit, score, write. What a trial does."""
-    fold = work.folds[name]
-    entry = fit_fold(fold, work.data, work.recipe, work.encoders[fold.group])
-    work.ledger.write(fold, entry)
-    right = [p["y_true"] == p["y_pred"] for p in entry["predictions"]]
-    return {"accuracy": sum(right) / len(right) if right else -1.0, "user_error": ""}
 
 
 def _trial(settings: dict, work: Work) -> None:
     """The trainable. A user's mistake is reported, not raised: trying it again would not help."""
     from ray import tune
 
-    pause = float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0"))  # lets the kill tests hit a fold in its middle
-    time.sleep(pause)
+    # A fold that hangs takes its worker with it; Tune tries it again in another, and gives it up after the last try.
+    limit = threading.Timer(work.limit_s, os._exit, (1,))
+    limit.daemon = True
+    limit.start()
     try:
+        time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
         tune.report(run_one(work, settings["name"]))
-    except UserError as error:
+    except (UserError, InputError, ModelError) as error:
         tune.report({"accuracy": -1.0, "user_error": str(error)})
+    finally:
+        limit.cancel()
 
 
-def _run_chunk(config: Config, work: Work, tick, gauges: FoldGauges) -> dict[str, str]:
+def _run_chunk(config: Config, names: list[str], work: Work, tick, gauges: FoldGauges) -> dict[str, str]:
     from ray import tune
 
     session.quiet()
     gpu = 0.5 if session.gpus() else 0
-    with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=config.store_dir) as storage:
+    # Tune's own state is of no use after a crash: it goes with the run's other temporaries.
+    with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=work.ledger.folder.parent) as storage:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, work=work), {"cpu": 1, "gpu": gpu}),
-            param_space={"name": tune.grid_search(list(work.folds))},
+            param_space={"name": tune.grid_search(names)},
             tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_trial_name,
-                                        trial_dirname_creator=_trial_name, time_budget_s=None,
+                                        trial_dirname_creator=_trial_name,
                                         max_concurrent_trials=session.cpus(config)),
             run_config=tune.RunConfig(name="folds", storage_path=storage, verbose=0, callbacks=[_callback(tick, gauges)],
                                       failure_config=tune.FailureConfig(max_failures=TRIES - 1),
@@ -94,8 +119,17 @@ def _run_chunk(config: Config, work: Work, tick, gauges: FoldGauges) -> dict[str
         if result.metrics and result.metrics.get("user_error"):
             raise UserError(result.metrics["user_error"])
         if result.error is not None:
-            failed[name] = str(result.error).strip().splitlines()[-1][:300]
+            failed[name] = _reason(result.error, config)
     return failed
+
+
+def _reason(error: BaseException, config: Config) -> str:
+    """The last line of what went wrong, without this machine's paths: it stands in the report."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[-1].replace(str(config.store_dir), "store")[:300]
+    if "died" in str(error):
+        text += f" (killed from outside, out of memory, or over resources.fold_timeout_s={config.resources.fold_timeout_s:g})"
+    return text
 
 
 def _trial_name(trial) -> str:
