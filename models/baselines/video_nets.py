@@ -44,9 +44,9 @@ class ResNet3D(nn.Module):
         super().__init__()
         self.normalise = PixelNorm(KINETICS)
         self.backbone = r3d_18(weights=None)
-        load_backbone(self.backbone, weights)
         self.head = nn.Linear(self.backbone.fc.in_features, n_classes)
         self.backbone.fc = nn.Identity()
+        load_backbone(self.backbone, weights)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.head(self.backbone(self.normalise(batch["video"])))
@@ -94,10 +94,7 @@ class FrameEncoder(nn.Module):
         self.normalise = PixelNorm(IMAGENET)
         self.backbone = timm.create_model(backbone, pretrained=False, num_classes=0, global_pool="avg")
         load_backbone(self.backbone, weights)
-        with torch.no_grad():
-            self.backbone.eval()
-            self.width = int(self.backbone(torch.zeros(1, 3, 64, 64)).shape[-1])
-            self.backbone.train()
+        self.width = int(self.backbone.head_hidden_size)  # type: ignore[arg-type]
 
     def forward(self, video_B3THW: Tensor) -> Tensor:
         n_batch = video_B3THW.shape[0]

@@ -26,7 +26,7 @@ def load_backbone(backbone: nn.Module, path: str | None) -> None:
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ModelError(f"{file.name!r} is not a plain file of tensors, so it was not loaded: {error}") from error
+        raise ModelError(f"{file.name!r} is not a plain file of tensors, so it was not loaded") from error
     own = backbone.state_dict()
     wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
     if wrong:
