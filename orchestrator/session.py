@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 from contextlib import contextmanager
 
 from orchestrator.config import Config
@@ -16,6 +17,7 @@ def start(config: Config) -> None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # the dashboard's Train page
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the command: the ledger is the state
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver prints notes about Ray's own actors
     import ray
 
