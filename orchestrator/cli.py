@@ -37,7 +37,8 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     config = compose(arguments.dataset, arguments.overrides)
     if stage != "report":  # which computes nothing from the options
         options.check(config)
-    return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}")
+    return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}",
+                tuple(arguments.overrides))
 
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
