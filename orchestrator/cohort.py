@@ -9,18 +9,17 @@ import hmac
 import os
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from orchestrator import progress
 from orchestrator.config import Config
 from orchestrator.errors import UserError
-from orchestrator.storage import exclusive, key_of, read_json, write_bytes, write_json
+from orchestrator.storage import key_of, read_json, write_bytes, write_json
+from orchestrator.storelock import writing
 from preprocessing.recordings import DataSet, Recording
 
 PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
 PUBLIC_KEY = b"dualpain public cohorts"
-WAITING = "waiting for another command that is working on this store"
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def _read(config: Config, may_write: bool = True) -> DataSet:
         return datasets.load(config.dataset, root, **options)
     root = synthetic_root(config)
     if may_write:  # else whatever is there is shown as it is; a damaged tree is written again by the stages
-        with exclusive(config.store_dir / ".lock", partial(progress.say, "synthetic", WAITING)):
+        with writing(config, "synthetic"):
             _generate(config, root)
     # From here on the built-in cohort goes the way of any BioVid copy, from the files.
     loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)

@@ -14,7 +14,8 @@ from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config, with_protocol
 from orchestrator.encoders import Encoder
-from orchestrator.storage import HashCache, atomic_path, file_sha256, need_space, sweep_temporaries, write_json
+from orchestrator.storage import HashCache, atomic_path, file_sha256, need_space, seal, sweep_temporaries, write_json
+from orchestrator.storelock import writing
 from orchestrator.tokenstore import TokenJob, current, plan_tokens, token_shape
 
 
@@ -37,24 +38,26 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
     if not jobs:
         return []
     cache = HashCache(private_folder(config) / "hashes.json")
-    missing = [job for job in jobs if not current(job, cache)]
-    if missing:
-        (t, h, w), dim = token_shape(config, next(e for e in encoders if e.plan.video is not None))
-        size = 2 * t * h * w * dim * sum(len(job.samples) for job in missing)
-        progress.say("embed", f"{len(missing)} files to do, {size / 1e9:.3f} GB")
-        need_space(config.store_dir, size, "The token store")
-        for folder in {job.path.parent for job in missing}:
-            folder.mkdir(parents=True, exist_ok=True)
-            sweep_temporaries(folder)
-        _run(config, encoders, missing)
+    if any(not current(job, cache) for job in jobs):
+        with writing(config, "embed"):
+            _make(config, encoders, [job for job in jobs if not current(job, cache)])
     else:
         progress.say("embed", f"{len(jobs)} files are there already")
-    for job in jobs:  # what an older shard of the same person left behind
-        for old in job.path.parent.glob(f"{job.path.name.split('-')[0]}-*"):
-            if old.stem != job.path.stem:
-                old.unlink()
     cache.save()
     return jobs
+
+
+def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) -> None:
+    if not missing:
+        return
+    (t, h, w), dim = token_shape(config, next(e for e in encoders if e.plan.video is not None))
+    size = 2 * t * h * w * dim * sum(len(job.samples) for job in missing)
+    progress.say("embed", f"{len(missing)} files to do, {size / 1e9:.3f} GB")
+    need_space(config.store_dir, size, "The token store")
+    for folder in {job.path.parent for job in missing}:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(folder)
+    _run(config, encoders, missing)
 
 
 class EmbedWorker:
@@ -102,8 +105,8 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
     with atomic_path(job.path) as temporary:
         with open(temporary, "wb") as handle:
             np.save(handle, np.concatenate(parts) if parts else empty, allow_pickle=False)
-    write_json(job.path.with_suffix(".json"), {"key": job.key, "sha256": file_sha256(job.path),
-                                               "samples": list(job.samples), "pool": config.embed.pool})
+    write_json(job.path.with_suffix(".json"), seal({"key": job.key, "sha256": file_sha256(job.path),
+                                                    "samples": list(job.samples), "pool": config.embed.pool}))
 
 
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:

@@ -15,7 +15,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.groups import Group
 from orchestrator.lineage import Lineage, person_key
-from orchestrator.storage import hash_all, key_of, read_json, sources_sha256
+from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
            "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py", "orchestrator/mae_data.py",
@@ -37,11 +37,15 @@ class EncoderPlan:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A finished encoder. `sha256` covers the weights of both masked auto-encoders."""
+    """A finished encoder. `sha256` covers the weights of both masked auto-encoders.
+
+    lineage: the people that the artefact itself says it has seen, which the guard asks; not what the plan expects.
+    """
 
     plan: EncoderPlan
     sha256: str
     side: dict
+    lineage: Lineage
 
     def load_video(self) -> VideoMAE:
         assert self.plan.video is not None
@@ -110,8 +114,8 @@ def _recipe(config: Config) -> dict:
 
 def open_encoder(plan: EncoderPlan) -> Encoder | None:
     """The finished encoder, or None where a file is missing, damaged or of another key."""
-    side = read_json(plan.folder / "encoder.json")
-    if not isinstance(side, dict) or side.get("key") != plan.key:
+    side = read_sealed(plan.folder / "encoder.json")
+    if side is None or side.get("key") != plan.key:
         return None
     hashes = []
     for name, options in (("video", plan.video), ("signal", plan.signal)):
@@ -125,4 +129,4 @@ def open_encoder(plan: EncoderPlan) -> Encoder | None:
             return None
         hashes.append(stored["weights_sha256"])
         del state
-    return Encoder(plan, hash_all(hashes), side)
+    return Encoder(plan, hash_all(hashes), side, Lineage.from_json(side["lineage"]))

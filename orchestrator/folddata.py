@@ -1,7 +1,7 @@
 """From the stores to what folds share: one read-only FoldData over the task's clips, in order of (person, clip)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -48,13 +48,14 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     if "tokens" in wanted and not tokens:
         raise UserError(f"model={config.model.name} reads video, which {people.dataset} does not have: use "
                         "model=signal or model=signal_small.")
+    subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
     return FoldData(
-        tuple(parts["samples"]), np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64),
-        signals, channels, _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
+        tuple(parts["samples"]), subject, labels, signals, channels,
+        _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
         token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), np.concatenate(parts["numbers"]),
         moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
-        _quarantined(config, people, clips))
+        _lost(people.label_counts(classes), subject, labels), names(config, people))
 
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:
@@ -66,13 +67,16 @@ def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[
     return found
 
 
-def _quarantined(config: Config, people: Cohort, clips: ClipStore) -> dict[int, dict[int, int]]:
-    index = {person.pseudonym: person.index for person in people.people}
-    counts: dict[int, Counter] = defaultdict(Counter)
-    for row in clips.quarantine():
-        if row["label"] in config.task.classes:
-            counts[index[row["subject"]]][config.task.classes.index(row["label"])] += 1
-    return {subject: dict(counter) for subject, counter in counts.items()}
+def _lost(planned: Mapping[int, Counter], subject: np.ndarray, labels: np.ndarray) -> dict[int, dict[int, int]]:
+    """person -> class -> clips of the cohort that no fold can use, whatever the reason. Nothing is lost in silence."""
+    usable = Counter(zip(subject.tolist(), labels.tolist(), strict=True))
+    lost = {s: {c: n - usable[s, c] for c, n in sorted(counts.items()) if n > usable[s, c]} for s, counts in planned.items()}
+    return {s: counts for s, counts in lost.items() if counts}
+
+
+def names(config: Config, people: Cohort) -> tuple[str, ...]:
+    """The task's classes by name, in the order of their labels 0 .. K-1."""
+    return tuple(people.class_names[c] for c in config.task.classes)
 
 
 def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
@@ -88,4 +92,4 @@ def used_encoder(encoders: Sequence[Encoder], group: int | None) -> UsedEncoder 
     encoder = chosen[0]
     state = encoder.signal_state()
     arrays = None if state is None else {name: value.numpy() for name, value in state.items()}
-    return UsedEncoder(encoder.plan.index, encoder.sha256, arrays, encoder.plan.lineage)
+    return UsedEncoder(encoder.plan.index, encoder.sha256, arrays, encoder.lineage)

@@ -7,6 +7,7 @@ n clips of the task, L samples, C channels, K classes.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,7 +42,15 @@ class FoldData:
     pseudonyms: tuple[str, ...]
     cohort: str
     n_classes: int
-    quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips
+    quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips lost
+    class_names: tuple[str, ...] = ()
+
+    def counts(self) -> dict[int, Counter]:
+        """person -> class -> usable clips."""
+        found: dict[int, Counter] = {}
+        for subject, label in zip(self.subject.tolist(), self.labels.tolist(), strict=True):
+            found.setdefault(subject, Counter())[label] += 1
+        return found
 
     def rows(self, subjects: Sequence[int]) -> np.ndarray:
         return np.flatnonzero(np.isin(self.subject, np.asarray(subjects)))
@@ -255,4 +264,5 @@ def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder 
 
 def _warnings(fold: Fold, data: FoldData) -> list[str]:
     present = set(data.labels[data.rows(fold.test)].tolist())
-    return [f"class {c} is absent in the test person" for c in range(data.n_classes) if c not in present]
+    names = data.class_names or tuple(map(str, range(data.n_classes)))
+    return [f"no usable clip of class {name} in the test person" for c, name in enumerate(names) if c not in present]

@@ -5,7 +5,7 @@ about a person's recordings can move anybody between roles.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,21 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
         for seed in protocol.seeds:
             folds.append(_fold(number, seed, subject, people, groups, n_val, leaky))
     return Plan(tuple(folds), groups, n, n_val, refit, leaky)
+
+
+def check_classes(folds: Sequence[Fold], counts: Mapping[int, Mapping[int, int]], class_names: Sequence[str],
+                  with_val: bool) -> None:
+    """Refuse a plan in which a fold's training people have no clip of some class (counts: person -> class -> clips).
+
+    with_val: the model is fitted on the inner validation people as well. Raises UserError.
+    """
+    for fold in folds:
+        known = {*fold.train, *(fold.val if with_val else ())} - set(fold.test)
+        present = {c for subject in known for c, n in counts.get(subject, {}).items() if n}
+        for c, name in enumerate(class_names):
+            if c not in present:
+                raise UserError(f"No training person of fold {fold.index} has a usable clip of class {name}: complete the "
+                                "data, choose another task, or look at the quarantine table.")
 
 
 def _fold(number: int, seed: int, subject: int, people: Sequence[Person], groups: tuple[Group, ...], n_val: int,

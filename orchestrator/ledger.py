@@ -1,10 +1,12 @@
 """One atomic file a fold: complete or absent. The only thing results are computed from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.folds import Fold
-from orchestrator.storage import read_json, read_sealed, seal, sweep_temporaries, write_json
+from orchestrator.storage import exclusive, read_json, read_sealed, seal, sweep_temporaries, write_json
 
 
 class Ledger:
@@ -31,8 +33,21 @@ class Ledger:
         return [fold for fold in folds if self.read(fold) is None]
 
     def sweep(self) -> None:
-        if self.folder.exists():
-            sweep_temporaries(self.folder)
+        for folder in (self.folder, self.folder.parent):
+            sweep_temporaries(folder)
+
+
+@contextmanager
+def run_folder(folder: Path) -> Iterator[None]:
+    """The run's folder, held against other commands; gone again if nothing was written into it."""
+    lock = folder / ".lock"
+    with exclusive(lock):
+        try:
+            yield
+        finally:
+            if [path.name for path in folder.iterdir()] == [lock.name]:
+                lock.unlink()
+                folder.rmdir()
 
 
 def claim(run_dir: Path, content_key: str) -> None:

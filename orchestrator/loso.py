@@ -11,9 +11,8 @@ from orchestrator import cli, cohort, embed, folddata, folds, preprocess, pretra
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS
-from orchestrator.ledger import Ledger, claim
-from orchestrator.models_needed import needs
-from orchestrator.storage import exclusive
+from orchestrator.ledger import Ledger, claim, run_folder
+from orchestrator.models_needed import ESTIMATORS, needs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,14 +39,17 @@ def evaluate(config: Config, people: Cohort, command: str) -> dict:
     began = time.monotonic()
     plan = folds.make_plan(config, people.people)
     progress.say("plan", plan.text().replace("\n", "; "))
+    folds.check_classes(plan.folds, people.label_counts(config.task.classes), folddata.names(config, people),
+                        config.model.name in ESTIMATORS)
     folder = runinfo.run_dir(config)
-    with exclusive(folder / ".lock"):
+    with run_folder(folder):
         clips = preprocess.ensure(config, people)
         encoders = pretrain.ensure(config, people, clips, plan.groups)
         tokens = embed.ensure(config, people, clips, encoders)
         data = folddata.build(config, people, clips, encoders, tokens)
+        folds.check_classes(plan.folds, data.counts(), data.class_names, config.model.name in ESTIMATORS)
         recipe = folddata.recipe(config, plan.refit, plan.leaky)
-        key = runinfo.content_key(config, people, clips, encoders, recipe)
+        key = runinfo.content_key(config, people, clips, encoders, tokens, recipe)
         claim(folder, key)
         runinfo.write_start(folder, config, runinfo.lineage_record(key, plan, people, encoders))
         ledger = Ledger(folder, key)

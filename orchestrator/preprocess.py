@@ -12,6 +12,7 @@ from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.storage import HashCache, atomic_path, need_space, sweep_temporaries, write_json
+from orchestrator.storelock import writing
 
 BYTES_PER_CLIP = 2_500_000  # 16 to 25 lossless crops of 224 x 224, landmarks and signals
 SECONDS_PER_FRAME = 1 / 150  # one core, 1388 x 1038 H.264, see benchmarks/preprocess.md
@@ -33,13 +34,9 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
     cohort.write_private_map(config, people)
     jobs = plan_shards(config, people)
     cache = HashCache(private_folder(config) / "hashes.json")
-    missing = [job for job in jobs if not current(job, cache)]
-    if missing:
-        progress.say("preprocess", forecast(config, missing))
-        need_space(config.store_dir, BYTES_PER_CLIP * sum(len(job.clips) for job in missing), "Preprocessing")
-        jobs[0].path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_temporaries(jobs[0].path.parent)
-        _run(config, missing)
+    if any(not current(job, cache) for job in jobs):
+        with writing(config, "preprocess"):
+            _make(config, [job for job in jobs if not current(job, cache)])
     else:
         progress.say("preprocess", f"{len(jobs)} people are there already")
     cache.save()
@@ -47,6 +44,17 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
     _write_manifest(store, people)
     _report_quarantine(config, store, people)
     return store
+
+
+def _make(config: Config, missing: list[ShardJob]) -> None:
+    if not missing:
+        return
+    progress.say("preprocess", forecast(config, missing))
+    need_space(config.store_dir, BYTES_PER_CLIP * sum(len(job.clips) for job in missing), "Preprocessing")
+    folder = missing[0].path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(folder)
+    _run(config, missing)
 
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:

@@ -19,7 +19,8 @@ from orchestrator.encoders import Encoder, EncoderPlan, open_encoder, plan_encod
 from orchestrator.errors import UserError
 from orchestrator.groups import Group
 from orchestrator.models_needed import needs
-from orchestrator.storage import in_new_folder, write_json
+from orchestrator.storage import in_new_folder, seal, sweep_temporaries, write_json
+from orchestrator.storelock import writing
 from preprocessing.moments import fit_scaler
 
 
@@ -38,21 +39,27 @@ def main(argv: list[str] | None = None) -> int:
 def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...]) -> list[Encoder]:
     """The encoders of these groups, trained where they are missing; none where the model reads neither tokens nor E_ts."""
     plans = plan_encoders(config, people, clips, groups, needs(config))
-    missing = [plan for plan in plans if open_encoder(plan) is None]
-    for plan in missing:
-        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again from nothing
-    if not missing:
-        progress.say("pretrain", f"{len(plans)} encoders are there already" if plans else "no encoder is needed")
-    elif config.pretrain.name == "none":
-        for plan in missing:
-            in_new_folder(plan.folder, lambda folder, plan=plan: _random(plan, folder, config.pretrain.seed))
+    if any(open_encoder(plan) is None for plan in plans):
+        with writing(config, "pretrain"):
+            _make(config, clips, [plan for plan in plans if open_encoder(plan) is None])
     else:
-        if config.pretrain.checkpoint:
-            raise UserError("pretrain.checkpoint is not built yet: leave it out to pretrain here.")
-        _train(config, clips, missing)
+        progress.say("pretrain", f"{len(plans)} encoders are there already" if plans else "no encoder is needed")
     found = [open_encoder(plan) for plan in plans]
     assert all(found), "an encoder that was just made cannot be read"
     return [encoder for encoder in found if encoder]
+
+
+def _make(config: Config, clips: ClipStore, missing: list[EncoderPlan]) -> None:
+    sweep_temporaries(config.store_dir / "encoders")
+    for plan in missing:
+        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again from nothing
+    if config.pretrain.name == "none":
+        for plan in missing:
+            in_new_folder(plan.folder, lambda folder, plan=plan: _random(plan, folder, config.pretrain.seed))
+    elif missing:
+        if config.pretrain.checkpoint:
+            raise UserError("pretrain.checkpoint is not built yet: leave it out to pretrain here.")
+        _train(config, clips, missing)
 
 
 def _random(plan: EncoderPlan, folder: Path, seed: int) -> None:
@@ -61,6 +68,7 @@ def _random(plan: EncoderPlan, folder: Path, seed: int) -> None:
 
     from models import build, checkpoint
 
+    assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own
     torch.manual_seed(seed)
     sha = checkpoint.save(folder / "video", build("video_mae", **plan.video), plan.video, plan.lineage.to_json())
     _finish(plan, folder, {"video": sha}, {"workers": 0})
@@ -78,6 +86,8 @@ def _train(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
     with ExitStack() as stack:
         jobs, scalers = [], []
         for plan in plans:
+            assert plan.group is not None
+            _check_group(clips, plan)
             out = Path(stack.enter_context(TemporaryDirectory(prefix=f".{plan.key}.", suffix=".tmp", dir=root)))
             signals, scaler = _group_signals(clips, plan, out) if plan.signal else (None, None)
             shards = [(s, clips.paths[s]) for s in plan.group.subjects]
@@ -102,17 +112,27 @@ def _train(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
 
 
 def _finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
-    write_json(folder / "encoder.json", {
+    write_json(folder / "encoder.json", seal({
         "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
-        "subjects": list(plan.group.subjects) if plan.group else [], **how})
+        "subjects": list(plan.group.subjects) if plan.group else [], **how}))
+
+
+def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
+    """Raises UserError before anything is trained where a group has nothing to learn from."""
+    assert plan.group is not None
+    parts = [clips.signals(subject) for subject in plan.group.subjects]
+    for what, wanted, there in (("video", plan.video, any(part.n_keyframes.any() for part in parts)),
+                                ("signal", plan.signal, any(part.signals.size for part in parts))):
+        if wanted is not None and not there:
+            raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "
+                            f"table {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
 
 
 def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path):
     """The group's signals under a scaler fitted on the group, as one file that workers map into memory."""
+    assert plan.group is not None
     subjects = plan.group.subjects
     moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
-    if not moments:
-        raise UserError("Nobody in a pretraining group has a usable signal: see the quarantine table of preprocess.")
     scaler = fit_scaler(moments, sorted(moments))
     parts = [clips.signals(s).signals for s in subjects]
     path = out / "signals.npy"
@@ -169,16 +189,16 @@ def _worker(settings: dict) -> None:
 
 
 def _follow(lines: Path, tick, stopped: threading.Event) -> None:
-    """Tick the bar for every line that appears, until stopped and read to the end."""
+    """Tick the bar for every whole line that appears, until stopped and read to the end."""
     seen = 0
     while True:
         last = stopped.wait(0.3)
-        if lines.exists():
-            rows = lines.read_text().splitlines()
-            for row in rows[seen:]:
-                value = json.loads(row)
-                tick(1, f"{value['stage']} of {value['encoder']}: loss {value['loss']:.4g}")
-            seen = len(rows)
+        whole = lines.read_text().rpartition("\n")[0] if lines.exists() else ""
+        rows = whole.splitlines()
+        for row in rows[seen:]:
+            value = json.loads(row)
+            tick(1, f"{value['stage']} of {value['encoder']}: loss {value['loss']:.4g}")
+        seen = len(rows)
         if last:
             return
 

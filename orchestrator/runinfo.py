@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -17,14 +18,17 @@ from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Plan
 from orchestrator.lineage import person_key
 from orchestrator.storage import key_of, sources_sha256, write_json, write_text
+from orchestrator.tokenstore import TokenJob
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/folds.py",
            "orchestrator/groups.py", "orchestrator/lineage.py", "preprocessing/moments.py")
 # Named in the configuration without being part of the result.
-NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources"}
-PATHS = {"data.root", "store", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw"}
+NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
+PATHS = {"data.root", "store", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw",
+         "face.weights_dir", "face.precomputed_dir", "face.precomputed_root"}
+FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -39,21 +43,28 @@ def _content(config: Config) -> dict:
     content = config.model_dump(mode="json", exclude=NOT_CONTENT)
     content["protocol"].pop("seeds")  # every ledger file carries its own
     content["data"].pop("root")  # the data are known by their hashes
+    content["pretrain"].pop("workers")  # the encoders are known by theirs
+    content["face"] = _without_folders(content["face"])
     return content
 
 
-def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], recipe: FoldRecipe) -> str:
+def _without_folders(face: dict) -> dict:
+    return {name: value for name, value in face.items() if name not in FACE_FOLDERS}
+
+
+def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], tokens: Sequence[TokenJob],
+                recipe: FoldRecipe) -> str:
     """Data, configuration, split, lineage and the sources that compute: another key is another run."""
     return key_of({
         "config": _content(config), "recipe": asdict(recipe), "sources": sources_sha256(*SOURCES),
         "key": people.key_fingerprint, "people": [p.pseudonym for p in people.people],
         "shards": [clips.sha256(p.index) for p in people.people],
-        "encoders": [[e.sha256, e.plan.lineage.sha256()] for e in encoders]}, 32)
+        "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens]}, 32)
 
 
 def lineage_record(key: str, plan: Plan, people: Cohort, encoders: Sequence[Encoder]) -> dict:
     return {"content_key": key, "cohort": people.name,
-            "encoders": [{"index": e.plan.index, "sha256": e.sha256, "lineage": e.plan.lineage.to_json()}
+            "encoders": [{"index": e.plan.index, "sha256": e.sha256, "lineage": e.lineage.to_json()}
                          for e in encoders],
             "folds": [{"fold": f.index, "seed": f.seed, "encoder": f.group if f.group is not None else 0,
                        "test": [person_key(people.name, p) for p in people.pseudonyms(f.test)],
@@ -75,12 +86,16 @@ def portable(config: Config) -> dict:
     """The configuration without this machine's paths: those are for the terminal and <store>/private alone."""
     content = config.model_dump(mode="json", exclude={"store", "run"})
     content["data"]["root"] = None
+    content["pretrain"]["checkpoint"] = None
+    if content["pretrain"]["checkpoint_saw"] not in ("none", "unknown"):
+        content["pretrain"]["checkpoint_saw"] = "a file"
+    content["face"] = _without_folders(content["face"])
     return content
 
 
 def without_paths(command: str) -> str:
     words = []
-    for word in command.split():
+    for word in shlex.split(command):
         name, separator, _ = word.partition("=")
         words.append(f"{name}=..." if separator and name in PATHS else word)
     return " ".join(words)
@@ -114,7 +129,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "encoder": config.encoder.name if any(e.plan.video for e in encoders) else None,
         "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
         "protocol": config.protocol.name, "leaky": plan.leaky,
-        "unproven": not all(e.plan.lineage.is_proven() for e in encoders), "partial": people.partial,
+        "unproven": not all(e.lineage.is_proven() for e in encoders), "partial": people.partial,
         "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
         "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds
                          if f.name in failed],
@@ -130,7 +145,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "notes": list(people.notes),
         "synthetic": people.synthetic,
         "config": portable(config),
-        "lineage": [e.plan.lineage.to_json() for e in encoders],
+        "lineage": [e.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
 
 

@@ -41,7 +41,6 @@ class FoldWork:
     recipe: FoldRecipe
     encoders: dict[int | None, UsedEncoder | None]
     ledger: Ledger
-    limit_s: float
 
     def run(self, name: str) -> dict:
         fold = self.folds[name]
@@ -61,50 +60,55 @@ def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: F
     used = {group: used_encoder(encoders, group) for group in {fold.group for fold in missing.values()}}
 
     def work(names: list[str]) -> FoldWork:
-        return FoldWork({name: missing[name] for name in names}, data, recipe, used, ledger, config.resources.fold_timeout_s)
+        return FoldWork({name: missing[name] for name in names}, data, recipe, used, ledger)
 
-    return run_grid(config, "loso", Path(ledger.folder).parent.name, list(missing), len(folds), work)
+    folder = Path(ledger.folder).parent
+    return run_grid(config, "loso", folder.name, list(missing), len(folds), work, folder)
 
 
 def run_grid(config: Config, stage: str, run: str, names: list[str], planned: int,
-             work: Callable[[list[str]], Work]) -> dict[str, str]:
-    """One trial a name, on Tune. planned: with those that are finished already. Returns reasons by name of failures."""
+             work: Callable[[list[str]], Work], scratch: Path) -> dict[str, str]:
+    """One trial a name, on Tune. planned: with those that are finished already. Returns reasons by name of failures.
+
+    scratch: a folder this command holds alone; Tune's own state goes there, of no use to anybody after the grid.
+    """
     session.start(config)
     gauges = FoldGauges(run, planned, planned - len(names))
     failed: dict[str, str] = {}
     with progress.bar(stage, len(names), "folds") as tick:
         for start in range(0, len(names), CHUNK):
             chunk = names[start : start + CHUNK]
-            failed |= _run_chunk(config, chunk, work(chunk), tick, gauges)
+            failed |= _run_chunk(config, chunk, work(chunk), scratch, tick, gauges)
     return failed
 
 
-def _trial(settings: dict, work: Work) -> None:
+def _trial(settings: dict, work: Work, limit_s: float) -> None:
     """The trainable. A user's mistake is reported, not raised: trying it again would not help."""
     from ray import tune
 
     # A fold that hangs takes its worker with it; Tune tries it again in another, and gives it up after the last try.
-    limit = threading.Timer(work.limit_s, os._exit, (1,))
+    limit = threading.Timer(limit_s, os._exit, (1,))
     limit.daemon = True
     limit.start()
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
-        tune.report(run_one(work, settings["name"]))
+        tune.report({"user_error": "", **work.run(settings["name"])})
     except (UserError, InputError, ModelError) as error:
         tune.report({"accuracy": -1.0, "user_error": str(error)})
     finally:
         limit.cancel()
 
 
-def _run_chunk(config: Config, names: list[str], work: Work, tick, gauges: FoldGauges) -> dict[str, str]:
+def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick,
+               gauges: FoldGauges) -> dict[str, str]:
     from ray import tune
 
     session.quiet()
     gpu = 0.5 if session.gpus() else 0
-    # Tune's own state is of no use after a crash: it goes with the run's other temporaries.
-    with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=work.ledger.folder.parent) as storage:
+    limit_s = config.resources.fold_timeout_s
+    with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=scratch) as storage:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, work=work), {"cpu": 1, "gpu": gpu}),
+            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": gpu}),
             param_space={"name": tune.grid_search(names)},
             tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_trial_name,
                                         trial_dirname_creator=_trial_name,
@@ -128,7 +132,7 @@ def _reason(error: BaseException, config: Config) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = lines[-1].replace(str(config.store_dir), "store")[:300]
     if "died" in str(error):
-        text += f" (killed from outside, out of memory, or over resources.fold_timeout_s={config.resources.fold_timeout_s:g})"
+        text += f" (killed, out of memory, or over resources.fold_timeout_s={config.resources.fold_timeout_s:g})"
     return text
 
 

@@ -13,7 +13,7 @@ from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.encoders import Encoder
-from orchestrator.storage import HashCache, key_of, read_json, sources_sha256
+from orchestrator.storage import HashCache, key_of, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/token_pool.py", "preprocessing/keyframes.py",
            "preprocessing/shard.py", "orchestrator/embed.py", "orchestrator/tokenstore.py")
@@ -38,7 +38,9 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
     for encoder in encoders:
         if encoder.plan.video is None:
             continue
-        view = key_of([encoder.side["weights"]["video"], config.clip.model_dump(), config.embed.pool, sources])
+        # the batch is in the key because sums over another batch may differ in their last bit
+        view = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(),
+                       config.embed.model_dump(), sources])
         folder = config.store_dir / "tokens" / view
         for person in people.people:
             signals = clips.signals(person.index)
@@ -53,6 +55,7 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
 def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int], int]:
     """Grid (t, h, w) of the stored tokens, after pooling, and their width."""
     options = encoder.plan.video
+    assert options is not None
     from models.video_mae import SCALES
 
     tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)
@@ -62,10 +65,10 @@ def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int],
 
 
 def current(job: TokenJob, cache: HashCache) -> bool:
-    side = read_json(job.path.with_suffix(".json"))
-    if not isinstance(side, dict) or side.get("key") != job.key or not job.path.exists():
+    side = read_sealed(job.path.with_suffix(".json"))
+    if side is None or side.get("key") != job.key or not job.path.exists():
         return False
-    return cache.sha256(job.path) == side["sha256"]
+    return cache.sha256(job.path) == side.get("sha256")
 
 
 class Tokens:
