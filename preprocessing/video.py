@@ -288,8 +288,11 @@ def _frames(container, stream) -> Iterator[tuple[av.VideoFrame | None, int]]:
 
 
 def _convert(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    plane = reformatter.reformat(frame, format="rgba").planes[0]
-    return _plane(plane)[:, : 4 * plane.width].reshape(plane.height, plane.width, 4)
+    """(h, w, 4). The fast way to four channels leaves the last columns of an odd width (by 16) unwritten."""
+    channels = 3 if frame.width % 16 else 4
+    plane = reformatter.reformat(frame, format="rgb24" if channels == 3 else "rgba").planes[0]
+    pixels = _plane(plane)[:, : channels * plane.width].reshape(plane.height, plane.width, channels)
+    return pixels if channels == 4 else cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
 
 
 def _plane(plane) -> np.ndarray:

@@ -214,9 +214,11 @@ def test_a_region_has_the_bytes_of_the_whole_frame(tmp_path, codec, pix_fmt, siz
                     assert x0 + pw >= min(x + w, size[0]) and y0 + ph >= min(y + h, size[1])
 
 
-def test_colours_are_those_of_the_decoder(clip):
-    """Against PyAV's own conversion to rgb24."""
-    with Video(VideoRef(clip)) as video, av.open(str(clip)) as container:
+@pytest.mark.parametrize("width", [160, 162, 164, 166, 168, 172, 176])
+def test_colours_are_those_of_the_decoder(tmp_path, width):
+    """Against PyAV's own conversion to rgb24, to the last column."""
+    path = films.write_video(tmp_path / "a.mp4", films.nodding(3, width=width, height=120))
+    with Video(VideoRef(path)) as video, av.open(str(path)) as container:
         for frame, reference in zip(video, container.decode(video=0), strict=True):
             np.testing.assert_array_equal(frame.rgb(), reference.to_ndarray(format="rgb24"))
 
