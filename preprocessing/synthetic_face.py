@@ -15,7 +15,7 @@ from skimage.data import astronaut
 CENTRE = (225.0, 118.0)  # of the face
 FACE_WIDTH = 97.0
 # the eyes: centre of the axis through the corners, its slope, half width, height of the lid above and below it
-EYES = ((202.8, 101.9, 0.10, 11.5, 5.0, 2.8), (248.0, 104.8, 0.0, 12.5, 5.2, 1.9))
+EYES = ((202.8, 101.9, 0.10, 11.5, 5.0, 3.7), (248.0, 104.8, 0.0, 12.5, 5.2, 2.9))
 BROW_GAP, CHEEK_GAP = 12.0, 15.0  # how far above and below the eye's axis the skin follows the lids
 MOUTH = (224.5, 140.2, 0.042, 22.5)  # centre of the line through the corners, slope, half width
 
@@ -103,8 +103,16 @@ def neutral() -> np.ndarray:
 
 
 def wrinkles(x: np.ndarray, y: np.ndarray, which: str) -> np.ndarray:
-    """How much darker the skin gets at (x, y), in [0, 1]: "brow" folds, or "cheek" folds beside nose and eyes."""
+    """How much darker it gets at (x, y), in [0, 1]: "brow" folds, "cheek" folds beside nose and eyes, or the
+    "eyes" in the shadow of closing lids."""
     strokes: tuple[tuple[float, float, float, float, float], ...]
+    if which == "eyes":
+        shade = np.zeros_like(x)
+        for cx, cy, slope, half, above, below in EYES:
+            arch = np.clip(1 - ((x - cx) / half) ** 2, 0, 1)
+            down = y - cy - slope * (x - cx)
+            shade = np.maximum(shade, np.clip(np.minimum(down + above * arch, below * arch - down), 0, 1))
+        return shade
     if which == "brow":  # two upright folds between the brows, one across the root of the nose
         strokes = ((220, 86, 219, 97, 1.5), (229, 86, 230, 97, 1.5), (219, 101.5, 230, 102, 1.8))
     else:

@@ -119,14 +119,14 @@ class Portrait:
         self.head = np.ascontiguousarray(np.stack([*(head[name] for name in HEAD), (x, y)]).astype(np.float32))
 
     def _folds(self) -> None:
-        """Luma of the texture's face with each set of wrinkles at full depth."""
+        """How much luma the texture's face loses where each set of folds is at full depth."""
         x0, x1, y0, y1 = 175, 280, 75, 150
         self.zone = (slice(y0 * _TEXTURE, y1 * _TEXTURE), slice(x0 * _TEXTURE, x1 * _TEXTURE))
         y, x = np.mgrid[y0 * _TEXTURE : y1 * _TEXTURE, x0 * _TEXTURE : x1 * _TEXTURE].astype(np.float32) / _TEXTURE
         self.skin = self.planes[0][self.zone].copy()
         self.folds = [
             np.clip(depth * (self.skin - 16.0) * face.wrinkles(x, y, which), 0, 255).astype(np.uint8)
-            for which, depth in (("brow", 0.24), ("cheek", 0.27))
+            for which, depth in (("brow", 0.24), ("cheek", 0.27), ("eyes", 0.7))
         ]
 
     def frame(self, weights: dict[str, float], grain: tuple[int, int]) -> np.ndarray:
@@ -136,7 +136,8 @@ class Portrait:
         small = self._where(weights)  # (2, h2, w2) in pixels of the picture, which chroma has in its texture
         large = [cv2.resize(m * _TEXTURE + (_TEXTURE - 1) / 2, (x1 - x0, y1 - y0)) for m in small]
         skin = self.skin
-        for fold, depth in zip(self.folds, (weights["brow_lower"], weights["levator"]), strict=True):
+        depths = (weights["brow_lower"], weights["levator"], weights["close"] ** 2)
+        for fold, depth in zip(self.folds, depths, strict=True):
             skin = cv2.subtract(skin, cv2.convertScaleAbs(fold, alpha=float(np.clip(depth, 0, 1.2))))
         self.planes[0][self.zone] = skin
 

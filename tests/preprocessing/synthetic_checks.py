@@ -1,12 +1,14 @@
-"""What the tests of the synthetic cohort measure with: statistics of signals, a forest, and a ranking."""
+"""What the tests of the synthetic cohort measure with: statistics of signals, a forest, a ranking, landmarks."""
 
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestClassifier
 
+from preprocessing import synthetic_face as face
+from preprocessing.synthetic_acting import act
 from preprocessing.synthetic_people import Clip, draw_people, session
 from preprocessing.synthetic_signals import draw_stimulus, make_signals
-from preprocessing.synthetic_tree import _SIGNALS, _STIMULUS
+from preprocessing.synthetic_tree import _SIGNALS, _STIMULUS, _VIDEO
 
 TWO = ("BL1", "PA4")
 CHANNELS = ("gsr", "ecg", "emg_trapezius")
@@ -55,3 +57,32 @@ def ranking(value: np.ndarray, y: np.ndarray, people: np.ndarray) -> tuple[float
         areas.append((ranks[pain].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
         variance += (n1 + n0 + 1) / (12 * n1 * n0)
     return float(np.mean(areas)), float(np.sqrt(variance) / len(areas))
+
+
+def performance(clip: Clip) -> dict[str, np.ndarray]:
+    """What the face does in a clip, as make_clip draws it."""
+    stimulus = draw_stimulus(clip.intensity, clip.stream(_STIMULUS))
+    rng = clip.stream(_VIDEO)
+    return act(clip.person, stimulus, int(rng.integers(137, 139)), rng)
+
+
+def landmarks(tracks: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """(F, P, 2) where eyes, brows and lips are, in pixels of the picture, with a detector's jitter; nothing drawn."""
+    angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    rings = [(cx + half * np.cos(angle), cy + np.where(np.sin(angle) < 0, above, below) * np.sin(angle))
+             for cx, cy, _, half, above, below in face.EYES]  # fmt: skip
+    rings += [(cx + 12 * np.cos(angle[:12]), 90 - 2 * np.sin(angle[:12])) for cx in (203, 248)]
+    rings.append((224.5 + 21 * np.cos(angle), 145 + 4 * np.sin(angle)))
+    x, y = np.concatenate(rings, axis=1)
+    nose = np.exp(-0.5 * (((x - 225) / 30) ** 2 + ((y - 118) / 40) ** 2))
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    moves = {name: -np.stack(face.action(name, x, y), -1) for name in face.ACTIONS}
+    heads = {"x": (one, zero), "y": (zero, one), "roll": (178 - y, x - 225), "zoom": (x - 225, y - 118),
+             "yaw": (nose, zero), "pitch": (zero, nose)}  # fmt: skip
+    moves |= {name: np.stack(move, -1) for name, move in heads.items()}
+    upper_lid = np.zeros_like(x)
+    upper_lid[:48] = np.tile(np.clip(-np.sin(angle), 0, 1) * 6.5, 2)
+    moves["close"] = np.stack([zero, upper_lid], -1)
+    still = np.stack([x, y], -1)
+    points = still + sum(tracks[name][:, None, None] * moves[name] for name in moves)
+    return (points + rng.normal(0, 0.12, points.shape)).astype(np.float32)
