@@ -1,0 +1,143 @@
+"""ViT scale and mask ratio as a grid over the same stages, scored on inner validation people only.
+
+`python -m orchestrator.sweep --dataset NAME sweep.encoder=[vit_tiny,vit_small] sweep.mask_ratio=[0.75,0.9]` pretrains
+and embeds once a point, then fits every (point, fold) pair in one Tune grid. No test person's clip is opened.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from orchestrator import (
+    cli,
+    cohort,
+    costs,
+    embed,
+    fingerprint,
+    folddata,
+    folds,
+    preprocess,
+    pretrain,
+    progress,
+    runinfo,
+    session,
+)
+from orchestrator.cohort import Cohort
+from orchestrator.config import Config, compose
+from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
+from orchestrator.folds import Plan
+from orchestrator.models_needed import TOKENS, needs
+from orchestrator.points import Point, SweepWork, open_point, ranked, write_table
+from orchestrator.storage import exclusive, key_of, write_json
+
+
+def main(argv: list[str] | None = None) -> int:
+    call = cli.parse("sweep", __doc__.splitlines()[0], argv)
+    configs = grid(call.config, call.overrides)
+    if call.dry_run:
+        return _forecast(configs)
+    with session.session(call.config):
+        result = run(call.config, configs)
+    write_table(result, progress.console)
+    return EXIT_FAILED_FOLDS if result["chosen"] is None else EXIT_DONE
+
+
+def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
+    """One configuration a point, by the point's name. Raises UserError where there is nothing to compare."""
+    if any(word.partition("=")[0] == "encoder" for word in overrides):
+        raise UserError("A sweep takes its scales from sweep.encoder: write sweep.encoder=[vit_tiny,vit_small] instead of "
+                        "encoder=.")
+    if config.protocol.name not in ("clean", "exclude_pretrain") or config.protocol.val != "inner":
+        raise UserError(f"protocol={config.protocol.name} protocol.val={config.protocol.val} has no inner validation people "
+                        "to choose by: sweep with protocol=clean.")
+    if not needs(config) >= TOKENS:
+        raise UserError(f"model={config.model.name} reads no video tokens, so scale and mask ratio change nothing: use "
+                        "model=dual or model=video.")
+    if config.pretrain.name == "none" and len(config.sweep.mask_ratio) > 1:
+        raise UserError("pretrain=none masks nothing: leave it out, or give one value with sweep.mask_ratio=[0.9].")
+    return {f"{encoder}-mask-{ratio:g}": compose(config.dataset, [*overrides, f"encoder={encoder}",
+                                                                  f"pretrain.video.mask_ratio={ratio}"])
+            for encoder in config.sweep.encoder for ratio in config.sweep.mask_ratio}
+
+
+def run(config: Config, configs: dict[str, Config]) -> dict:
+    """All points: stages, folds, table. Returns what sweep.json holds."""
+    began, people = time.monotonic(), cohort.load(config)
+    plan = folds.make_plan(config, people.people)
+    progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
+    folder = sweep_dir(config)
+    if (folder / "lineage.json").exists():
+        raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
+    with exclusive(folder / ".lock"):
+        points = _stages(configs, people, plan, folder)
+        missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
+                   for fold in point.ledger.missing(list(plan.folds))}
+        planned = len(points) * len(plan.folds)
+        if missing:
+            from orchestrator.schedule import run_grid
+
+            def work(names: list[str]) -> SweepWork:
+                return SweepWork({name: missing[name] for name in names}, points)
+
+            failed = run_grid(config, "sweep", folder.name, list(missing), planned, work, folder)
+            for name, reason in sorted(failed.items()):
+                progress.say("sweep", f"{name} failed: {reason}")
+        else:
+            progress.say("sweep", f"{planned} folds are in the ledgers already")
+        result = {**ranked(points, plan, people), **_about(config, plan, people), "wall_s": time.monotonic() - began}
+        write_json(folder / "sweep.json", result)
+    progress.say("sweep", f"results in {folder / 'sweep.json'}")
+    return result
+
+
+def sweep_dir(config: Config) -> Path:
+    """run.dir, or runs/sweep-... by configuration and grid."""
+    folder = runinfo.run_dir(config)
+    if config.run.dir:
+        return folder
+    return folder.with_name(f"sweep-{folder.name}-{key_of(config.sweep.model_dump(mode='json'), 4)}")
+
+
+def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict[str, Point]:
+    """Preprocessing once, encoders and tokens a point; the arrays that no point changes are shared."""
+    first = next(iter(configs.values()))
+    clips = preprocess.ensure(first, people)
+    points: dict[str, Point] = {}
+    for name, config in configs.items():
+        progress.say("sweep", name)
+        encoders = pretrain.ensure(config, people, clips, plan.groups)
+        tokens = embed.ensure(config, people, clips, encoders)
+        data = folddata.build(config, people, clips, encoders, tokens)
+        recipe = folddata.recipe(config, False, plan.leaky)
+        key = runinfo.content_key(config, people, clips, encoders, tokens, recipe)
+        shared = next(iter(points.values())).data if points else data
+        points[name] = open_point(name, config, folder, key, data, shared, recipe, encoders)
+    return points
+
+
+def _about(config: Config, plan: Plan, people: Cohort) -> dict:
+    commit, dirty = runinfo.git_state()
+    return {"dataset": config.dataset, "task": config.task.name, "model": config.model.name,
+            "protocol": config.protocol.name, "plan": plan.text(), "n_subjects": plan.n_subjects,
+            "seeds": list(config.protocol.seeds), "synthetic": people.synthetic, "partial": people.partial,
+            "key_fingerprint": people.key_fingerprint, "versions": runinfo.versions(), "git_commit": commit, "dirty": dirty}
+
+
+def _forecast(configs: dict[str, Config]) -> int:
+    """--dry-run: the points, and what they cost from an empty store."""
+    first = next(iter(configs.values()))
+    people = cohort.preview(first)
+    plan = folds.make_plan(first, people.people)
+    progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
+    data, speed = fingerprint.take(first, people), costs.measured(first)
+    for number, (name, config) in enumerate(configs.items()):
+        prices = costs.forecast(config, data, [plan], speed)
+        own = [p for p in prices if number == 0 or p.stage not in ("synthetic", "preprocess")]
+        known = [p.seconds for p in own if p.seconds]
+        spent = costs.span((sum(s[0] for s in known), sum(s[1] for s in known)))
+        progress.say("sweep", f"{name}: {spent}, {costs.size_text(sum(p.size for p in own))}")
+    return EXIT_DONE
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
