@@ -1,7 +1,7 @@
-"""Where the video encoder looks: attention maps per tubelet (the paper's Figs. 11 and 12).
+"""Where the encoders look: attention maps per tubelet (the paper's Figs. 11 and 12) and per signal token.
 
 The authors' script draws Grad-CAM over a still; these are the real weights of the last block, or their rollout.
-Shapes: B batch, N tokens, (t,h,w) grid, T frames, H and W pixels.
+Shapes: B batch, N tokens, (t,h,w) grid, T frames, H and W pixels, L steps, C channels.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from models.signal_mae import SignalMAE
 from models.video_mae import VideoMAE
 
 
@@ -53,3 +54,17 @@ def per_pixel(map_Bthw: Tensor, mae: VideoMAE) -> Tensor:
     """A map laid over its clip: (B,t,h,w) -> (B,T,H,W), each tubelet's value on all of its pixels."""
     over_time = map_Bthw.repeat_interleave(mae.tubelet, 1)
     return over_time.repeat_interleave(mae.patch, 2).repeat_interleave(mae.patch, 3)
+
+
+@torch.no_grad()
+def signal_map(mae: SignalMAE, x_BLC: Tensor, keep: Tensor | None = None, block: int = -1) -> Tensor:
+    """How much the real tokens of a signal attend to each token in one block: (B,L,C), keep (B,L) -> (B,N), sum 1."""
+    wanted = range(len(mae.layers))[block]
+    x, key_mask = mae.embedded(x_BLC, keep), mae.key_mask(keep)
+    for layer in list(mae.layers)[:wanted]:
+        x = layer(x, key_mask)
+    weights = mae.layers[wanted].weights(x, key_mask).mean(1)  # type: ignore[operator]
+    if keep is None:
+        return weights.mean(1)
+    real = mae.token_keep(keep).to(weights.dtype)
+    return (weights * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)

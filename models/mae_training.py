@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -39,7 +40,7 @@ class VideoMAEObjective(nn.Module):
         visible, masked = self.mae.split(visible_mask)
         predicted = self.mae.predict(pixels, visible, masked).float()
         target = self.mae.target(take(pixels, masked)).float()
-        reconstruction = (predicted - target).square().mean()
+        reconstruction = F.mse_loss(predicted, target)
         if self.critic is None:
             zero = reconstruction.new_zeros(())
             return {"loss_generator": reconstruction, "loss_critic": zero, "reconstruction": reconstruction.detach()}

@@ -33,13 +33,24 @@ class SignalLayer(nn.Module):
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.proj.bias)
 
-    def forward(self, x_BNd: Tensor, key_mask: Tensor | None) -> Tensor:
-        """(B,N,d); key_mask (B,1,1,N) bool, true = may be attended to."""
+    def split(self, x_BNd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k, v, each (B,heads,N,d/heads)."""
         B, N, d = x_BNd.shape
         q, k, v = self.qkv(x_BNd).view(B, N, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return q, k, v
+
+    def weights(self, x_BNd: Tensor, key_mask: Tensor | None) -> Tensor:
+        """The attention (B,heads,N,N), rows summing to 1: for maps only."""
+        q, k, _ = self.split(x_BNd)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        return (scores if key_mask is None else scores.masked_fill(~key_mask, -math.inf)).softmax(-1)
+
+    def forward(self, x_BNd: Tensor, key_mask: Tensor | None) -> Tensor:
+        """(B,N,d); key_mask (B,1,1,N) bool, true = may be attended to."""
+        q, k, v = self.split(x_BNd)
         p = self.dropout if self.training else 0.0
         a = F.scaled_dot_product_attention(q, k, v, attn_mask=key_mask, dropout_p=p)
-        a = self.proj(a.transpose(1, 2).reshape(B, N, d))
+        a = self.proj(a.transpose(1, 2).reshape(x_BNd.shape))
         x_BNd = self._norm(self.norm1, x_BNd + F.dropout(a, p))
         y = self.linear2(F.dropout(F.gelu(self.linear1(x_BNd)), p))
         return self._norm(self.norm2, x_BNd + F.dropout(y, p))
@@ -109,12 +120,15 @@ class SignalMAE(nn.Module):
 
     def encode(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
         """z_ts: (B,L,C), keep (B,L) bool true = a sample, false = padding -> (B,N,d), before any head."""
+        return self._run(self.layers, self.embedded(x_BLC, keep), keep)
+
+    def embedded(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
+        """What the first layer sees: tokens times sqrt(d), and their positions. (B,N,d)."""
         self._check(x_BLC, keep)
         x = self._tokens(x_BLC) * math.sqrt(self.dim)
         if self.positions is not None:
             x = x + self.positions
-        x = F.dropout(x, self.dropout, self.training)
-        return self._run(self.layers, x, keep)
+        return F.dropout(x, self.dropout, self.training)
 
     def reconstruct(self, x_BLC: Tensor, unmasked: Tensor, keep: Tensor | None = None) -> Tensor:
         """x with the points where unmasked (B,L,C) is false set to 0, encoded and decoded: (B,L,C)."""
@@ -140,8 +154,12 @@ class SignalMAE(nn.Module):
         right = (self.n_tokens + 1) * self.stride - self.length - left
         return self.embed(F.pad(x_BLC.transpose(1, 2), (left, right))).transpose(1, 2)
 
+    def key_mask(self, keep: Tensor | None) -> Tensor | None:
+        """keep (B,L) as the layers want it: (B,1,1,N)."""
+        return None if keep is None else self.token_keep(keep)[:, None, None, :]
+
     def _run(self, layers: nn.ModuleList, x: Tensor, keep: Tensor | None) -> Tensor:
-        key_mask = None if keep is None else self.token_keep(keep)[:, None, None, :]
+        key_mask = self.key_mask(keep)
         for layer in layers:
             x = layer(x, key_mask)
         return x

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from models.attention import attention_map, block_attention, per_pixel, rollout
+from models.attention import attention_map, block_attention, per_pixel, rollout, signal_map
+from models.signal_mae import SignalMAE
 from models.video_mae import VideoMAE
 
 torch.set_num_threads(1)
@@ -77,3 +78,26 @@ def test_per_pixel_lays_the_map_over_the_clip(mae, video):
     pixels = per_pixel(saliency, mae)
     assert pixels.shape == (2, 4, 48, 48)
     assert pixels[1, 3, 20, 47] == saliency[1, 1, 1, 2] and pixels[1, 1, 0, 0] == saliency[1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("tokenizer", ["step", "conv"])
+def test_signal_map_looks_at_real_samples_only(tokenizer):
+    torch.manual_seed(0)
+    mae = SignalMAE(2, 120, dim=8, depth=2, heads=2, ff=8, tokenizer=tokenizer).eval()
+    x, keep = torch.randn(3, 120, 2), torch.arange(120).expand(3, 120) < 60
+    assert signal_map(mae, x).shape == (3, mae.n_tokens)
+    torch.testing.assert_close(signal_map(mae, x).sum(1), torch.ones(3))
+    masked = signal_map(mae, x, keep, block=0)
+    torch.testing.assert_close(masked.sum(1), torch.ones(3))
+    assert (masked[:, mae.n_tokens // 2 :] == 0).all() and (masked[:, : mae.n_tokens // 2] > 0).all()
+
+
+def test_signal_weights_are_those_the_fused_forward_uses():
+    torch.manual_seed(0)
+    mae = SignalMAE(2, 12, dim=8, depth=1, heads=2, ff=8, norm="layer").eval()
+    x, keep = torch.randn(2, 12, 2), torch.arange(12).expand(2, 12) < 7
+    layer, tokens, key_mask = mae.layers[0], mae.embedded(x, keep), mae.key_mask(keep)
+    by_hand = (layer.weights(tokens, key_mask) @ layer.split(tokens)[2]).transpose(1, 2).flatten(2)
+    tokens = layer.norm1(tokens + layer.proj(by_hand))
+    tokens = layer.norm2(tokens + layer.linear2(torch.nn.functional.gelu(layer.linear1(tokens))))
+    torch.testing.assert_close(tokens, mae.encode(x, keep))

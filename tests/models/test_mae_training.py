@@ -240,8 +240,10 @@ def test_shares_that_are_told_the_whole_count_average_to_the_whole_loss(signals)
     assert abs(plain - whole["loss"]) > 1e-6  # which averaging means would not
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": "layer", "tokenizer": "conv", "decoder": "linear"}])
-@pytest.mark.parametrize("split", [False, True])
+CONV = {"norm": "layer", "tokenizer": "conv", "decoder": "linear"}
+
+
+@pytest.mark.parametrize("options, split", [({}, False), ({}, True), (CONV, False)])
 def test_signal_mae_learns_a_wave(options, split):
     torch.manual_seed(0)
     phase = torch.linspace(0, 3, 16)[:, None]
