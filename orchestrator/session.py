@@ -23,11 +23,12 @@ def start(config: Config) -> None:
 
     if ray.is_initialized():
         return
-    settings = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True,
-                "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+    settings = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if os.environ.get("RAY_ADDRESS"):
-        settings["address"] = "auto"
+        settings |= {"address": "auto", "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
     else:
+        for name, value in WORKER_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
         settings |= {"num_cpus": config.resources.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1",
                      "_node_ip_address": "127.0.0.1"}
     with _held_stderr():
