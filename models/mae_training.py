@@ -120,10 +120,14 @@ class SignalMAERecipe:
 
 
 def video_lr(recipe: VideoMAERecipe, epoch: int, batch: int) -> float:
-    """The rate of an epoch, batch = clips of one step over all workers: 0 to lr over the warm-up, then a cosine."""
+    """The rate of an epoch: linear from 0 to lr over the warm-up, then a cosine to min_lr, all times batch / 256.
+
+    epoch counts from 0; batch: clips of one step over all workers. The released schedule gives epoch 0 a rate of 0 and
+    so trains nothing in it; here it has the first step of the ramp.
+    """
     warmup = min(recipe.warmup_epochs, recipe.epochs)
     if epoch < warmup:
-        lr = recipe.lr * epoch / max(1, warmup - 1)
+        lr = recipe.lr * (epoch + 1) / warmup
     else:
         progress = (epoch - warmup) / max(1, recipe.epochs - warmup)
         lr = recipe.min_lr + 0.5 * (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * progress))

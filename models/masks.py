@@ -128,7 +128,8 @@ def mask_from_seeds(kind: str, seeds: Sequence[int], **options) -> Tensor:
 
 def uniform_from_seeds(seeds: Sequence[int], n: int) -> Tensor:
     """(B,n) float32 in [0,1), each row from its sample's seed: the gradient penalty's mixing weights."""
-    return torch.cat([torch.rand(1, n, generator=Generator().manual_seed(seed)) for seed in seeds])
+    # Another stream than the mask's of the same seed: the two must not be made of the same draws.
+    return torch.cat([torch.rand(1, n, generator=Generator().manual_seed(sample_seed(seed, 1))) for seed in seeds])
 
 
 def sample_seed(*keys: int) -> int:

@@ -125,6 +125,7 @@ def test_seeds_differ_and_stay():
     alpha = masks.uniform_from_seeds([5, 6, 5], 4)
     assert alpha.shape == (3, 4) and (alpha[0] == alpha[2]).all() and (alpha[0] != alpha[1]).any()
     assert (alpha >= 0).all() and (alpha < 1).all()
+    assert not torch.equal(alpha[:1], torch.rand(1, 4, generator=gen(5)))  # not the draws of the mask of that seed
 
 
 def test_an_unknown_kind_is_named():
