@@ -1,0 +1,166 @@
+"""Files are complete or absent, keys are made of content, one command works in a folder."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from orchestrator import storage
+from orchestrator.errors import UserError
+
+
+def test_canonical_json_is_one_text_for_one_value():
+    assert storage.canonical_json({"b": 1, "a": [1.5, None, "ä"]}) == '{"a":[1.5,null,"ä"],"b":1}'
+    assert storage.key_of({"a": 1, "b": 2}) == storage.key_of({"b": 2, "a": 1})
+    assert storage.key_of({"a": 1}) != storage.key_of({"a": 1.5})
+    assert len(storage.key_of(0)) == 16 and len(storage.key_of(0, 64)) == 64
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_key_and_no_file_of_a_number_that_is_none(value, tmp_path):
+    with pytest.raises(ValueError):
+        storage.key_of([value])
+    with pytest.raises(ValueError):
+        storage.write_json(tmp_path / "x.json", [value])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "x"
+    storage.write_bytes(path, b"old")
+    with pytest.raises(RuntimeError), storage.atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
+
+
+def test_a_reader_never_meets_half_a_file(tmp_path, monkeypatch):
+    seen = []
+    real = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((path.exists(), os.path.getsize(a))), real(a, b)))
+    path = tmp_path / "x"
+    storage.write_bytes(path, b"0123456789", mode=0o600)
+    assert seen == [(False, 10)] and path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_is_the_users_to_mend(tmp_path):
+    with pytest.raises(UserError, match="disk is full"), storage.atomic_path(tmp_path / "x"):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(OSError, match="broken"), storage.atomic_path(tmp_path / "x"):
+        raise OSError(5, "broken")
+
+
+def test_need_space_says_how_much(tmp_path):
+    storage.need_space(tmp_path / "not" / "there", 1, "This")
+    with pytest.raises(UserError, match=r"^This needs about 1000000000.00 GB but .* store=DIR"):
+        storage.need_space(tmp_path, 10**18, "This")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_json_is_an_absent_one(tmp_path):
+    path = tmp_path / "x.json"
+    assert storage.read_json(path) is None
+    for damage in (b"", b'{"a": 1', b"\xff\xfe"):
+        path.write_bytes(damage)
+        assert storage.read_json(path) is None
+
+
+def test_a_sealed_value_shows_every_change(tmp_path):
+    path = tmp_path / "x.json"
+    storage.write_json(path, storage.seal({"a": 0.1, "people": ["x"]}))
+    assert storage.read_sealed(path) == storage.seal({"people": ["x"], "a": 0.1})
+    changed = json.loads(path.read_text())
+    changed["a"] = 0.2
+    path.write_text(json.dumps(changed))
+    assert storage.read_sealed(path) is None
+    path.write_text("[1]")
+    assert storage.read_sealed(path) is None
+
+
+def test_sweeping_takes_temporaries_alone(tmp_path):
+    (tmp_path / ".a.tmp").write_text("")
+    (tmp_path / ".b.tmp").mkdir()
+    (tmp_path / ".b.tmp" / "x").write_text("")
+    (tmp_path / "c.tmp").write_text("")
+    (tmp_path / ".lock").write_text("")
+    storage.sweep_temporaries(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".lock", "c.tmp"]
+    storage.sweep_temporaries(tmp_path / "absent")
+
+
+def test_sources_hash_follows_contents_and_names():
+    one = storage.sources_sha256("orchestrator/errors.py")
+    assert one != storage.sources_sha256("orchestrator/cli.py")
+    assert storage.sources_sha256("models/baselines") != storage.sources_sha256("models")
+
+
+def test_a_new_folder_is_complete_or_absent(tmp_path):
+    path = tmp_path / "new"
+    with pytest.raises(RuntimeError):
+        storage.in_new_folder(path, lambda folder: (_ for _ in ()).throw(RuntimeError()))
+    assert list(tmp_path.iterdir()) == []
+    storage.in_new_folder(path, lambda folder: (folder / "x").write_text("1"))
+    assert (path / "x").read_text() == "1" and os.listdir(tmp_path) == ["new"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from orchestrator.storage import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_command_a_folder_and_a_dead_one_holds_nothing(tmp_path):
+    lock = tmp_path / "run" / ".lock"
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="Another command is working on"), storage.exclusive(lock):
+            pass
+        waited = []
+
+        def end():  # what the one who waits says, and here: the end of the one it waits for
+            waited.append(1)
+            other.kill()
+
+        with storage.exclusive(lock, end):
+            assert waited == [1]
+    finally:
+        other.kill()
+        other.wait()
+        other.stdin.close()
+        other.stdout.close()
+    with storage.exclusive(lock):
+        pass
+
+
+class TestHashCache:
+    def test_remembers_by_stamp_and_sees_a_change(self, tmp_path, monkeypatch):
+        file, path = tmp_path / "x", tmp_path / "hashes.json"
+        file.write_bytes(b"one")
+        cache = storage.HashCache(path)
+        first = cache.sha256(file)
+        cache.save()
+        assert path.stat().st_mode & 0o777 == 0o600  # it names raw paths
+        monkeypatch.setattr(storage, "file_sha256", lambda p: pytest.fail("read again"))
+        assert storage.HashCache(path).sha256(file) == first
+        monkeypatch.undo()
+        file.write_bytes(b"two")
+        assert storage.HashCache(path).sha256(file) == storage.file_sha256(file) != first
+
+    @pytest.mark.parametrize("damage", ["", "[]", '{"PATH": [1, 2]}', '{"PATH": 3}', "null"])
+    def test_a_damaged_cache_is_an_empty_one(self, tmp_path, damage):
+        file, path = tmp_path / "x", tmp_path / "hashes.json"
+        file.write_bytes(b"one")
+        path.write_text(damage.replace("PATH", str(file)))
+        assert storage.HashCache(path).sha256(file) == storage.file_sha256(file)
+
+    def test_an_unchanged_cache_is_not_written(self, tmp_path):
+        cache = storage.HashCache(tmp_path / "hashes.json")
+        cache.save()
+        assert list(tmp_path.iterdir()) == []
