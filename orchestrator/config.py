@@ -16,6 +16,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
+TEXT = {"data.root", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw"}
 
 
 class Node(BaseModel):
@@ -193,8 +194,9 @@ def choices(group: str) -> list[str]:
 
 
 def nearest(word: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(word, valid, n=3, cutoff=0.4)
-    return " or ".join(close) if close else ", ".join(valid[:12])
+    begun = [name for name in valid if name.startswith(word)]
+    close = [*begun, *(name for name in difflib.get_close_matches(word, valid, n=3, cutoff=0.4) if name not in begun)]
+    return " or ".join(close[:3]) if close else ", ".join(valid[:12])
 
 
 def _flat(node: Any, prefix: str = "") -> list[str]:
@@ -212,12 +214,16 @@ def _check_override(override: str, keys: list[str]) -> str:
     if not separator:
         raise UserError(f"'{override}' is not an override: write key=value, for example encoder=vit_tiny.")
     key = SHORT.get(key.lstrip("+~"), key.lstrip("+~"))
+    if key == "dataset":
+        raise UserError(f"Name the data set once, with --dataset {value}, and leave {override} out.")
     if key in GROUPS:
         if value not in choices(key) and value != "null":
             raise UserError(f"{key}={value} does not exist: did you mean {nearest(value, choices(key))}?")
         return f"{key}={value}"
     parent = key.rpartition(".")[0]
     open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
+    if key in TEXT and value != "null" and not value.startswith(("'", '"')):
+        value = "'" + value.replace("'", "\\'") + "'"  # a path may hold what Hydra's grammar gives a meaning
     if key in keys:
         return f"{key}={value}"
     if any(parent == node or parent.startswith(node + ".") for node in open_nodes):

@@ -9,9 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
-
 import pytest
 
 from orchestrator import embed, loso, mae_loop, preprocess, pretrain, schedule, session
@@ -22,6 +19,9 @@ from orchestrator.storage import file_sha256, read_json
 from preprocessing.faces import FaceEngine
 from preprocessing.synthetic import generate
 
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # for the processes that tests start
+os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # an actor for the dashboard, which tests leave out
 PEOPLE, CLIPS_PER_LEVEL = 7, 2
 # As small as every stage can be; one pretraining worker, so that a process without Ray gives the same bytes.
 TINY = [

@@ -1,0 +1,63 @@
+"""The shared command line: flags, exit codes, and the sentence on stderr."""
+
+import pytest
+
+from models.errors import ModelError
+from orchestrator import cli, doctor, embed, loso, preprocess, pretrain, report
+from orchestrator.errors import UserError
+from preprocessing.errors import InputError
+
+STAGES = {"doctor": doctor, "preprocess": preprocess, "pretrain": pretrain, "embed": embed, "loso": loso, "report": report}
+
+
+@pytest.mark.parametrize(("raised", "code", "said"), [
+    (UserError("a"), 2, "error: a\n"), (InputError("b"), 2, "error: b\n"), (ModelError("c"), 2, "error: c\n"),
+    (KeyboardInterrupt(), 130, "goes on from here"), (SystemExit(2), 2, ""), (SystemExit(), 0, ""), (SystemExit("x"), 1, ""),
+    (RuntimeError("d"), 1, "a defect of dualpain")])
+def test_what_is_raised_becomes_the_contracts_code(raised, code, said, capsys):
+    def main(argv):
+        raise raised
+
+    assert cli.run(main, []) == code
+    err = capsys.readouterr().err
+    assert said in err and ("Traceback" in err) == (code == 1 and isinstance(raised, RuntimeError))
+
+
+@pytest.mark.parametrize(("returned", "code"), [(0, 0), (3, 3), (None, 0)])
+def test_what_is_returned_is_the_code(returned, code):
+    assert cli.run(lambda argv: returned, []) == code
+
+
+def test_flags_and_overrides_in_any_order():
+    calls = [cli.parse("loso", "x", argv) for argv in (
+        ["--dataset", "watch", "max_folds=2", "--dry-run", "strict=true"],
+        ["max_folds=2", "--dry-run", "strict=true", "--dataset=watch"])]
+    for call in calls:
+        assert call.dry_run and call.config.max_folds == 2 and call.config.strict and call.config.dataset == "watch"
+    assert calls[0].command == "python -m orchestrator.loso --dataset watch max_folds=2 --dry-run strict=true"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_has_help_and_wants_a_data_set(stage, capsys):
+    assert cli.run(STAGES[stage].main, ["--help"]) == 0
+    text = capsys.readouterr().out
+    assert f"python -m orchestrator.{stage}" in text and "--dry-run" in text and "biovid_a" in text
+    assert cli.run(STAGES[stage].main, []) == 2
+    assert "--dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("word", "near"), [
+    ("model.hpa.filtres=3", "model.hpa.filters"), ("train.epochs=3", "max_epochs"), ("smae.dims=3", "dim"),
+    ("encoder.deph=2", "depth"), ("signal.lenght=3", "length"), ("pretrain.video.epoch=3", "epochs"),
+    ("pretrain.signal.mask=1", "mask_ratio"), ("model.tree=3", "trees"), ("face.provder=x", "provider"),
+    ("keyframe.preset=papr", "paper"), ("train.lr=high", "train.lr='high'"), ("train.optimizer=sgd", "radam"),
+    ("model.dcan.layer=1", "layers"), ("audit=true", "not built yet"), ("signal.window_mode=stretch", "resample")])
+def test_an_option_of_a_class_is_checked_before_anything_runs(word, near):
+    with pytest.raises((UserError, InputError)) as info:
+        cli.parse("loso", "x", ["--dataset", "synthetic", word])
+    assert near.rpartition("model.hpa.")[2] in str(info.value) and "\n" not in str(info.value)
+
+
+def test_options_of_another_model_are_left_aside():
+    call = cli.parse("loso", "x", ["--dataset", "synthetic", "experiment=demo", "model=random_forest", "model.trees=10"])
+    assert call.config.model.options()["trees"] == 10

@@ -1,0 +1,67 @@
+"""Every shipped configuration composes, its options fit the real signatures, and it opens by saying what it is."""
+
+from importlib import import_module
+
+import pytest
+
+from orchestrator import options
+from orchestrator.config import EXPERIMENTS, choices, compose
+from orchestrator.models_needed import NEEDS, needs
+
+FILES = sorted(EXPERIMENTS.glob("*/*.yaml"))
+
+
+def word(path):
+    return ("synthetic" if path.parent.name != "dataset" else path.stem,
+            [] if path.parent.name == "dataset" else [f"{path.parent.name}={path.stem}"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_it_composes_and_every_option_is_taken(path):
+    dataset, words = word(path)
+    options.check(compose(dataset, words))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "split"], ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_it_opens_with_what_it_is(path):
+    lines = path.read_text().splitlines()
+    first = next(line for line in lines if "@package" not in line)
+    assert first.startswith("# ") and len(first) > 20
+
+
+@pytest.mark.parametrize("name", choices("encoder"))
+def test_an_encoder_can_be_built(name):
+    import torch
+
+    from models.video_mae import VideoMAE
+    from orchestrator.encoders import video_options
+
+    config = compose("synthetic", [f"encoder={name}"])
+    wanted = video_options(config)
+    if name in ("vit_base", "vit_large"):  # their shapes without their memory
+        wanted |= {"depth": 1, "decoder_depth": 1}
+    with torch.device("cpu"):
+        model = VideoMAE(**wanted)
+    assert model.frames == config.clip.frames and model.image_size == config.encoder.image_size
+
+
+@pytest.mark.parametrize("name", [name for name in choices("model") if name in NEEDS])
+def test_a_model_of_the_folds_can_be_built_with_its_defaults(name):
+    config = compose("synthetic", [f"model={name}"])
+    wanted = {"n_classes": 2, **config.model.options()}
+    if name in ("dual", "signal", "signal_small"):
+        wanted["signal"] = dict(config.smae)
+    shapes = {"token_dim": 32, "token_grid": (8, 2, 2), "n_channels": 3, "signal_length": 64}
+    model = import_module("models").build(name, **shapes, **wanted)
+    assert model.needs <= needs(config) | {"numbers"}
+
+
+def test_a_model_that_the_folds_lack_is_refused_with_those_they_have():
+    with pytest.raises(Exception, match="not built into the folds yet: choose one of dual"):
+        needs(compose("synthetic", ["model=resnet3d"]))
+
+
+def test_classes_of_tasks_are_labels_of_their_data_sets():
+    assert compose("biovid_a", ["task=five"]).task.classes == [0, 1, 2, 3, 4]
+    assert compose("biovid_a", []).task.classes == [0, 4] and compose("biovid_b", []).task.classes == [0, 2, 4]
+    assert compose("watch", []).task.classes == list(range(7)) and compose("ai4pain", []).task.classes == [0, 1, 2]
