@@ -146,8 +146,8 @@ def measure(clock: Clock, name: str, run: Callable[[], object], gflop: float, ba
 def rows(args: argparse.Namespace, clock: Clock) -> list[Row]:
     device = clock.device
     torch.manual_seed(0)
-    mae = VideoMAE("small").to(device)
-    twin = NaiveVideoMAE(scale="small").to(device)
+    mae = VideoMAE(args.scale).to(device)
+    twin = NaiveVideoMAE(scale=args.scale).to(device)
     critic = Critic(mae.patch_values, 2 * mae.dim).to(device)
     video = torch.rand(args.batch, 3, 16, 224, 224, device=device)
     visible = tube_mask(args.batch, mae.grid, 0.9).to(device)
@@ -196,6 +196,7 @@ def rows(args: argparse.Namespace, clock: Clock) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", default="small")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
@@ -217,8 +218,8 @@ def main() -> None:
             f"{where}; torch {torch.__version__}; large matmul {matmul:.0f} GFLOP/s (float32), {matmul_bf16:.0f} (bf16)"
         )
         seconds = "CPU seconds" if args.cpu_time else "seconds"
-        lines = [head, "", f"| ViT-S, mask 0.9, batch {args.batch} | {seconds} a clip | GFLOP/s | of float32 matmul |",
-                 "|---|---|---|---|"]  # fmt: skip
+        title = f"| ViT {args.scale}, mask 0.9, batch {args.batch} | {seconds} a clip | GFLOP/s | of float32 matmul |"
+        lines = [head, "", title, "|---|---|---|---|"]
         lines += [f"| {r.name} | {r.seconds:.3f} | {r.gflops:.0f} | {r.ratio:.2f} |" for r in table]
         args.out.write_text("\n".join(lines) + "\n")
 
