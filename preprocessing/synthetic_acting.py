@@ -18,17 +18,17 @@ TRACKS = ("brow_lower", "orbit", "levator", "brow_raise", "smile", "pucker", "ja
           "x", "y", "roll", "zoom", "yaw", "pitch", "close")  # fmt: skip
 PAIN = ("brow_lower", "orbit", "levator")
 NEUTRAL = ("brow_raise", "smile", "pucker", "jaw")
-HEAD = {"x": 2.2, "y": 1.6, "roll": 0.016, "zoom": 0.008, "yaw": 1.3, "pitch": 1.0}  # sway, pixels or radians
+HEAD = {"x": 2.2, "y": 1.6, "roll": 0.016, "zoom": 0.008, "yaw": 1.0, "pitch": 0.8}  # sway, pixels or radians
 
 
 def act(person: Person, stimulus: Stimulus, n_frames: int, rng: Generator) -> dict[str, np.ndarray]:
     """-> track -> (n_frames,). Facial actions and "close" are strengths (1 = full), head tracks are displacements."""
     t = np.arange(n_frames) / FPS
     start = stimulus.onset_s + person.delay_s * rng.uniform(0.6, 1.2)
-    reaction = _swell(t, start, rng.uniform(0.4, 0.8), rng.uniform(2.2, 3.4))
-    size = rng.uniform(0.75, 1.15)
-    felt = stimulus.intensity * person.response_face * np.exp(0.3 * rng.standard_normal())
-    share = felt / (felt + 0.35)  # of the reaction that is pain: 0 without a stimulus, never quite 1
+    reaction = _swell(t, start, rng.uniform(0.4, 0.7), rng.uniform(2.5, 3.6))
+    size = rng.uniform(0.85, 1.2)
+    felt = stimulus.intensity * person.response_face * np.exp(0.25 * rng.standard_normal())
+    share = felt / (felt + 0.22)  # of the reaction that is pain: 0 without a stimulus, never quite 1
 
     tracks = {name: 0.12 * _wander(t, 0.6, rng) for name in (*PAIN, *NEUTRAL)}
     pain_mix = rng.uniform(0.75, 1.15, len(PAIN))
@@ -44,8 +44,7 @@ def act(person: Person, stimulus: Stimulus, n_frames: int, rng: Generator) -> di
         tracks[name] = sway + 0.9 * amount * rng.standard_normal() * size * reaction
     tracks["y"] += 0.35 * np.sin(2 * np.pi * (person.breath_hz * t + rng.uniform()))
 
-    lids = share * rng.uniform(0.55, 1.0) * reaction + 0.06 * np.abs(_wander(t, 0.5, rng))
-    # eyes that do not narrow in pain narrow or widen no less often for no reason: half-closed looks, long blinks
+    lids = share * rng.uniform(0.65, 1.0) * reaction + 0.06 * np.abs(_wander(t, 0.5, rng))
     lids = 1 - (1 - np.clip(lids, 0, 1)) * (1 - _blinks(t, rng))
     tracks["close"] = np.clip(lids, 0, 1)
     return tracks

@@ -114,11 +114,11 @@ def wrinkles(x: np.ndarray, y: np.ndarray, which: str) -> np.ndarray:
             shade = np.maximum(shade, np.clip(np.minimum(down + above * arch, below * arch - down), 0, 1))
         return shade
     if which == "brow":  # two upright folds between the brows, one across the root of the nose
-        strokes = ((220, 86, 219, 97, 1.5), (229, 86, 230, 97, 1.5), (219, 101.5, 230, 102, 1.8))
+        strokes = ((220, 89, 219, 98, 1.4), (229, 89, 230, 98, 1.4), (219, 101.5, 230, 102, 2.0))
     else:
         strokes = (
-            (209, 122, 197, 139, 1.6), (240, 123, 251, 141, 1.6),  # beside the nose
-            (194, 109, 211, 110, 1.2), (239, 111, 258, 111, 1.2),  # under the eyes
+            (209, 122, 197, 139, 2.0), (240, 123, 251, 141, 2.0),  # beside the nose
+            (194, 109, 211, 110, 1.6), (239, 111, 258, 111, 1.6),  # under the eyes
             (184, 101, 190, 102, 0.9), (185, 106, 190, 104.5, 0.9),
             (262, 105, 268, 104, 0.9), (262, 107, 268, 109, 0.9),
         )  # fmt: skip

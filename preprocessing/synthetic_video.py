@@ -55,7 +55,7 @@ class Portrait:
         """-> maps from frame to picture (H, W) each and their linear part (2, 2): pose, distance, mirror, shape."""
         w, h = size
         scale = h / 480 * rng.uniform(1.75, 2.05)
-        tilt, flip = rng.uniform(-0.10, 0.10), -1.0 if rng.uniform() < 0.5 else 1.0
+        tilt, flip = rng.uniform(-0.07, 0.07), -1.0 if rng.uniform() < 0.5 else 1.0
         centre = (w * (0.5 + 0.05 * rng.uniform(-1, 1)), h * (0.50 + 0.03 * rng.uniform(-1, 1)))
         c, s = np.cos(tilt) / scale, np.sin(tilt) / scale
         linear = np.array([[flip * c, flip * s], [-s, c]])
@@ -81,7 +81,7 @@ class Portrait:
         image = image ** (1 + skin * (gamma - 1)) * (1 + skin * rng.uniform(-0.045, 0.045, 3).astype(np.float32))
         surroundings = np.exp(rng.uniform(-0.2, 0.1) + rng.uniform(-0.09, 0.09, 3)).astype(np.float32)
         image = image * (skin + (1 - skin) * surroundings)
-        angle, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.14)
+        angle, depth = rng.uniform(0, 2 * np.pi), rng.uniform(0.02, 0.12)
         light = 1 + depth * (np.cos(angle) * (x - 225) + np.sin(angle) * (y - 118)) / 60
         image *= (np.clip(light, 0.7, 1.3) * rng.uniform(0.88, 1.08))[:, :, None]
         image *= np.exp(rng.uniform(-0.03, 0.03, 3)).astype(np.float32)
@@ -126,7 +126,7 @@ class Portrait:
         self.skin = self.planes[0][self.zone].copy()
         self.folds = [
             np.clip(depth * (self.skin - 16.0) * face.wrinkles(x, y, which), 0, 255).astype(np.uint8)
-            for which, depth in (("brow", 0.24), ("cheek", 0.27), ("eyes", 0.7))
+            for which, depth in (("brow", 0.32), ("cheek", 0.36), ("eyes", 0.7))
         ]
 
     def frame(self, weights: dict[str, float], grain: tuple[int, int]) -> np.ndarray:
