@@ -5,11 +5,11 @@ import math
 import cv2
 import numpy as np
 
+from .frames import Frame
 from .landmarks import N_MESH
-from .resample import halve, to_shrunk
+from .resample import halvings, to_halved
 from .roi import Roi
 from .runtime import Model
-from .video import Frame
 
 FACE_MESH = "face_landmark.tflite"
 SIDE = 192
@@ -22,12 +22,12 @@ class FaceMesh:
 
     def find(self, frame: Frame, roi: Roi) -> tuple[np.ndarray, float]:
         """Points (468, 2) float64 in pixels of the frame, and the probability that the region shows a face."""
-        image, x0, y0 = frame.region(*_inflate(roi.bounds))
+        times = halvings(roi.side, SIDE)
+        image, x0, y0 = frame.region(_inflate(roi.bounds), times)
         if image.size == 0:
             return np.full((N_MESH, 2), np.nan), 0.0
         to_image = roi.to_image(SIDE)
-        image, halvings = halve(image, roi.side, SIDE)
-        to_part = to_shrunk(to_image - np.array([[0, 0, x0], [0, 0, y0]]), halvings)
+        to_part = to_halved(to_image - np.array([[0, 0, x0], [0, 0, y0]]), times)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         patch = cv2.warpAffine(image, to_part, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_CONSTANT)
         np.multiply(cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB), np.float32(1 / 255), out=self._input[0])
@@ -38,6 +38,6 @@ class FaceMesh:
 
 
 def _inflate(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """Room for the neighbours that bilinear sampling reads."""
+    """Room for the neighbours that bilinear sampling reads, up to three halvings deep."""
     left, top, right, bottom = bounds
-    return left - 2, top - 2, right + 2, bottom + 2
+    return left - 16, top - 16, right + 16, bottom + 16

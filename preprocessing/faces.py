@@ -13,14 +13,15 @@ from . import landmarks as points_of
 from .blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
 from .errors import ClipError
 from .facemesh import FACE_MESH, FaceMesh
+from .frames import Frame
 from .keyframes import KeyframeOptions, select_keyframes
 from .precomputed import PrecomputedTracker
 from .recordings import VideoRef
-from .resample import halve
+from .resample import halvings
 from .roi import Hysteresis, Roi, square_around
 from .runtime import load_model
 from .tracking import FaceTracker, Tracker
-from .video import Frame, Video
+from .video import Video
 from .weights import weight_file
 
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
@@ -37,7 +38,8 @@ class FaceOptions:
     is wider than the face by this fraction. shift, zoom, turn: how far the face moves before the regions follow, as
     fractions of a region's side and in radians.
     max_lost: a clip with a larger share of frames without a face is refused. min_frames: so is a shorter clip.
-    hold_frames: crops kept in memory while keyframes are not yet known; longer clips are decoded a second time.
+    hold_mb: memory for the face's part of every frame while keyframes are not yet known; clips for which that is too
+    little are decoded a second time.
     """
 
     size: int = 224
@@ -50,7 +52,7 @@ class FaceOptions:
     turn: float = 0.1
     max_lost: float = 0.5
     min_frames: int = 2
-    hold_frames: int = 600
+    hold_mb: float = 128.0
     precomputed_dir: Path | None = None
     precomputed_root: Path | None = None
 
@@ -108,7 +110,7 @@ class FaceEngine:
         lost later, the last place is cropped). Raises ClipError with stage "video", "face" or "keyframes"."""
         if frames not in ("keyframes", "all"):
             raise ValueError(f"frames is 'keyframes' or 'all', not {frames!r}")
-        track = self._track(ref, hold=None if frames == "all" else self.options.hold_frames)
+        track = self._track(ref, every_crop=frames == "all")
         n_frames, n_lost = len(track.points), sum(points is None for points in track.points)
         self._refuse(n_frames, n_lost, track.brightest)
         landmarks = track.landmarks()
@@ -118,10 +120,10 @@ class FaceEngine:
             raise ClipError("keyframes", "bad_landmarks", f"{error}") from error
         index = chosen.index
         if frames == "all":
-            index = np.array([i for i, square in enumerate(track.squares) if square is not None], np.int32)
-        crops = track.crops
-        if crops is None:
-            crops = self._crop_again(ref, track.squares, index)
+            index = np.array(sorted(track.crops), np.int32)
+            crops = track.crops
+        else:
+            crops = self._crops(ref, track, set(index.tolist()))
         return FaceClip(
             frames=np.stack([crops[i] for i in index.tolist()]),
             frame_index=index,
@@ -137,12 +139,13 @@ class FaceEngine:
             distance=chosen.distance,
         )
 
-    def _track(self, ref: VideoRef, hold: int | None) -> "_Track":
+    def _track(self, ref: VideoRef, every_crop: bool) -> "_Track":
         options = self.options
         cropped = options.provider == "cropped" or ref.kind == "cropped"
         tracker = self._tracker(ref, cropped)
         track = _Track()
-        with Video(ref, may_seek=options.provider != "precomputed") as video:
+        room = 0 if every_crop else int(options.hold_mb * 1e6)
+        with self._open(ref) as video:
             square: Roi | None = None
             for n, frame in enumerate(video):
                 points, score = tracker.step(frame)
@@ -152,13 +155,17 @@ class FaceEngine:
                 track.points.append(points)
                 track.scores.append(score)
                 track.squares.append(square)
-                if hold is not None and n >= hold:
-                    track.crops = None
-                if track.crops is not None and square is not None:
+                if square is not None and every_crop:
                     track.crops[n] = crop(frame, square, options.size)
+                elif points is not None and square is not None and room > 0:
+                    track.parts[n] = frame.keep(_Pixels.of(square, options.size).bounds)
+                    room -= track.parts[n].nbytes
             track.fps = video.fps
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
         return track
+
+    def _open(self, ref: VideoRef) -> Video:
+        return Video(ref, may_seek=self.options.provider != "precomputed")
 
     def _follow(self, track: "_Track", old: Roi | None, points: np.ndarray) -> Roi:
         whole_face = 1.0 if len(points) == points_of.N_MESH else _FACE_OVER_92_POINTS
@@ -172,15 +179,16 @@ class FaceEngine:
             return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
         return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, whole_frame=cropped)
 
-    def _crop_again(self, ref: VideoRef, squares: list[Roi | None], index: np.ndarray) -> dict[int, np.ndarray]:
-        wanted = set(index.tolist())
-        crops = {}
-        with Video(ref, may_seek=self.options.provider != "precomputed") as video:
-            for n, frame in enumerate(video):
-                square = squares[n]
-                if n in wanted and square is not None:
-                    crops[n] = crop(frame, square, self.options.size)
-        return crops
+    def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int]) -> dict[int, np.ndarray]:
+        """Crops of the frames `wanted`, from the parts that were held, or else from a second decoding."""
+        if wanted <= track.parts.keys():
+            return {n: self._crop(track.parts[n], track.squares[n]) for n in wanted}
+        with self._open(ref) as video:
+            return {n: self._crop(frame, track.squares[n]) for n, frame in enumerate(video) if n in wanted}
+
+    def _crop(self, frame: Frame, square: Roi | None) -> np.ndarray:
+        assert square is not None, "a keyframe has a face"
+        return crop(frame, square, self.options.size)
 
     def _refuse(self, n_frames: int, n_lost: int, brightest: float) -> None:
         if n_frames < self.options.min_frames:
@@ -195,27 +203,58 @@ class FaceEngine:
 
 def crop(frame: Frame, square: Roi, size: int) -> np.ndarray:
     """The square of the frame as (size, size, 3) uint8 RGB; black where it reaches beyond the frame."""
-    side = max(1, round(square.side))
-    x0, y0 = round(square.x - (side - 1) / 2), round(square.y - (side - 1) / 2)
-    part, left, top = frame.region(x0, y0, x0 + side, y0 + side)
-    x1, y1 = max(x0, left), max(y0, top)
-    part = part[y1 - top : max(y1 - top, y0 + side - top), x1 - left : max(x1 - left, x0 + side - left)]
-    if part.shape[:2] != (side, side):
-        padded = np.zeros((side, side, 4), np.uint8)
-        padded[y1 - y0 : y1 - y0 + part.shape[0], x1 - x0 : x1 - x0 + part.shape[1]] = part
-        part = padded
-    part, _ = halve(part, side, size)
+    pixels = _Pixels.of(square, size)
+    part, left, top = frame.region(pixels.bounds, pixels.halvings)
+    part = _cut_or_pad(part, (pixels.x - left) >> pixels.halvings, (pixels.y - top) >> pixels.halvings, pixels.shrunk)
     return cv2.cvtColor(cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGBA2RGB)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A square in whole pixels, its corner and side multiples of 2**halvings; `shrunk` is its side after these."""
+
+    x: int
+    y: int
+    side: int
+    halvings: int
+
+    @classmethod
+    def of(cls, square: Roi, size: int) -> "_Pixels":
+        side = max(1, round(square.side))
+        times = halvings(side, size)
+        x, y = round(square.x - (side - 1) / 2), round(square.y - (side - 1) / 2)
+        return cls(x >> times << times, y >> times << times, side >> times << times, times)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        return self.x, self.y, self.x + self.side, self.y + self.side
+
+    @property
+    def shrunk(self) -> int:
+        return self.side >> self.halvings
+
+
+def _cut_or_pad(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
+    """The square of the image (h, w, 4) whose corner is x, y, with zeros where it lies outside."""
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
+    if (x0, y0, x1, y1) == (x, y, x + side, y + side):
+        return image[y:y1, x:x1]
+    padded = np.zeros((side, side, 4), np.uint8)
+    if x0 < x1 and y0 < y1:
+        padded[y0 - y : y1 - y, x0 - x : x1 - x] = image[y0:y1, x0:x1]
+    return padded
 
 
 @dataclass
 class _Track:
-    """What one pass over a video collects, an entry per frame; crops is None once they were too many to hold."""
+    """What one pass over a video collects, an entry per frame; crops, or else parts to crop from, by frame."""
 
     points: list[np.ndarray | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     squares: list[Roi | None] = field(default_factory=list)
-    crops: dict[int, np.ndarray] | None = field(default_factory=dict)
+    crops: dict[int, np.ndarray] = field(default_factory=dict)
+    parts: dict[int, Frame] = field(default_factory=dict)
     fps: float = 0.0
     max_faces: int = 0
     brightest: float = 0.0

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from .errors import ClipError
 from .facemesh import FaceMesh
+from .frames import Frame
 from .landmarks import N_MESH, N_POINTS
 from .roi import roi_of_box
-from .video import Frame
 
 
 class PrecomputedTracker:

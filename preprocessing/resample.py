@@ -8,18 +8,22 @@ import cv2
 import numpy as np
 
 
-def halve(image: np.ndarray, side: float, size: int) -> tuple[np.ndarray, int]:
-    """The image (H, W, 3) at half its size, as often as `side` pixels of it are still at least twice `size`, and how
-    often that was. An odd last row or column is dropped."""
-    times = 0
-    while side >= 2 * size and min(image.shape[:2]) >= 2:
+def halvings(side: float, size: int) -> int:
+    """How often an image of `side` pixels can be halved and still have `size`."""
+    return max(0, int(np.log2(max(side, 1) / size)))
+
+
+def halve(image: np.ndarray, times: int) -> np.ndarray:
+    """The image (H, W) or (H, W, channels) uint8 at half its size, `times` times; an odd last row or column is dropped."""
+    for _ in range(times):
         height, width = image.shape[0] // 2, image.shape[1] // 2
+        if not (height and width):
+            return image[:0, :0]
         image = cv2.resize(image[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-        side, times = side / 2, times + 1
-    return image, times
+    return image
 
 
-def to_shrunk(matrix: np.ndarray, times: int) -> np.ndarray:
+def to_halved(matrix: np.ndarray, times: int) -> np.ndarray:
     """A (2, 3) matrix whose results are pixels of an image, for the image after `times` halvings.
 
     Pixel i of the halved image lies between pixels 2 i and 2 i + 1, at 2 i + 0.5.

@@ -10,8 +10,8 @@ import numpy as np
 
 from .blazeface import BlazeFace, Detection
 from .facemesh import FaceMesh
+from .frames import Frame
 from .roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
-from .video import Frame
 
 _SETTLE_STEPS = 5  # mesh runs on the frame of a detection, until the region agrees with its own landmarks
 _CANDIDATES = 2  # the detector fires on things that are no face: the mesh decides, largest first

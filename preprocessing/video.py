@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .errors import ClipError
+from .frames import DecodedFrame, Frame, ImageFrame
 from .recordings import VideoRef
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
@@ -31,94 +32,6 @@ _OPEN = {
     "wav,mp3,flac,aac",  # audio formats, so that a sound file is told apart from rubbish
 }
 _MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"))  # mp4/mov, avi, mkv/webm
-_SUBSAMPLING = {  # pixel format -> chroma subsampling (x, y)
-    "yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv422p": (2, 1), "yuvj422p": (2, 1), "yuv444p": (1, 1), "yuvj444p": (1, 1),
-}  # fmt: skip
-_TILE = 32  # regions are rounded up to it, so that their size, and with it the converter's set-up, seldom changes
-
-
-class Frame:
-    """One upright frame. Its pixels are converted only where somebody looks: see `region`.
-
-    Four channels, RGB and one to ignore: with them OpenCV warps two and a half times as fast as with three.
-    """
-
-    def __init__(self, index: int, time_s: float, size: tuple[int, int]):
-        self.index = index  # counted from the file's first frame; from the window's where the reader could seek
-        self.time_s = time_s
-        self.height, self.width = size
-
-    def rgba(self) -> np.ndarray:
-        """The whole frame, (H, W, 4) uint8."""
-        raise NotImplementedError
-
-    def rgb(self) -> np.ndarray:
-        """The whole frame, (H, W, 3) uint8."""
-        return cv2.cvtColor(self.rgba(), cv2.COLOR_RGBA2RGB)
-
-    def region(self, left: float, top: float, right: float, bottom: float) -> tuple[np.ndarray, int, int]:
-        """At least the part of the frame within these bounds, (h, w, 4) uint8, and the x and y of its first pixel.
-
-        The same bytes as in `rgba()`; bounds are clipped to the frame, and empty where they lie outside of it.
-        """
-        whole = self.rgba()
-        x0, x1 = _clip(left, right, self.width)
-        y0, y1 = _clip(top, bottom, self.height)
-        return whole[y0:y1, x0:x1], x0, y0
-
-
-class ImageFrame(Frame):
-    """A frame that is in memory, as RGB or RGBA."""
-
-    def __init__(self, index: int, time_s: float, image: np.ndarray):
-        super().__init__(index, time_s, image.shape[:2])
-        self._image = image if image.shape[2] == 4 else cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-
-    def rgba(self) -> np.ndarray:
-        return self._image
-
-
-class DecodedFrame(Frame):
-    """A decoder's frame; converting a part of it costs in proportion to that part."""
-
-    def __init__(self, index: int, time_s: float, frame: av.VideoFrame, turns: int, reformatter: VideoReformatter):
-        size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
-        super().__init__(index, time_s, size)
-        self._frame, self._turns, self._reformatter = frame, turns, reformatter
-        self._whole: np.ndarray | None = None
-        self._part: tuple[np.ndarray, int, int] | None = None  # the last region: the crop lies within the mesh's
-
-    def rgba(self) -> np.ndarray:
-        if self._whole is None:
-            pixels = _convert(self._frame, self._reformatter)
-            self._whole = np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
-        return self._whole
-
-    def region(self, left: float, top: float, right: float, bottom: float) -> tuple[np.ndarray, int, int]:
-        steps = _SUBSAMPLING.get(self._frame.format.name)
-        odd = self.width % 2 or self.height % 2  # the converter then takes another path, with other roundings
-        if steps is None or odd or self._turns or self._whole is not None:
-            return super().region(left, top, right, bottom)
-        x0, x1 = _clip(left, right, self.width, _TILE)
-        y0, y1 = _clip(top, bottom, self.height, _TILE)
-        if x0 >= x1 or y0 >= y1:
-            return np.empty((0, 0, 4), np.uint8), x0, y0
-        if self._part is not None:
-            image, left0, top0 = self._part
-            if x0 >= left0 and y0 >= top0 and x1 <= left0 + image.shape[1] and y1 <= top0 + image.shape[0]:
-                return image[y0 - top0 : y1 - top0, x0 - left0 : x1 - left0], x0, y0
-        self._part = _convert(self._cut(x0, y0, x1, y1, steps), self._reformatter), x0, y0
-        return self._part
-
-    def _cut(self, x0: int, y0: int, x1: int, y1: int, steps: tuple[int, int]) -> av.VideoFrame:
-        """A part of the frame, still in the decoder's format."""
-        part = av.VideoFrame(x1 - x0, y1 - y0, self._frame.format.name)
-        part.colorspace, part.color_range = self._frame.colorspace, self._frame.color_range
-        for plane, (source, target) in enumerate(zip(self._frame.planes, part.planes, strict=True)):
-            sx, sy = steps if plane else (1, 1)
-            h, w = (y1 - y0) // sy, (x1 - x0) // sx
-            _plane(target)[:h, :w] = _plane(source)[y0 // sy : y0 // sy + h, x0 // sx : x0 // sx + w]
-        return part
 
 
 class Video:
@@ -285,25 +198,6 @@ def _frames(container, stream) -> Iterator[tuple[av.VideoFrame | None, int]]:
             continue
         for frame in decoded:
             yield frame, int(bool(frame.is_corrupt))
-
-
-def _convert(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """(h, w, 4). The fast way to four channels leaves the last columns of an odd width (by 16) unwritten."""
-    channels = 3 if frame.width % 16 else 4
-    plane = reformatter.reformat(frame, format="rgb24" if channels == 3 else "rgba").planes[0]
-    pixels = _plane(plane)[:, : channels * plane.width].reshape(plane.height, plane.width, channels)
-    return pixels if channels == 4 else cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
-
-
-def _plane(plane) -> np.ndarray:
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-
-
-def _clip(low: float, high: float, size: int, tile: int = 1) -> tuple[int, int]:
-    """Integer bounds within 0..size that contain low..high, their ends multiples of `tile` or `size`."""
-    start = max(0, math.floor(low / tile) * tile)
-    end = min(size, math.ceil(high / tile) * tile)
-    return start, max(start, end)
 
 
 def _image_files(folder: Path) -> list[Path]:

@@ -6,11 +6,11 @@ import pytest
 
 from preprocessing.blazeface import FULL_RANGE, BlazeFace
 from preprocessing.facemesh import FACE_MESH, FaceMesh
+from preprocessing.frames import ImageFrame
 from preprocessing.landmarks import POINTS, interocular
 from preprocessing.roi import Hysteresis, Roi, roi_of_mesh, square_around
 from preprocessing.runtime import load_model
 from preprocessing.tracking import FaceTracker
-from preprocessing.video import ImageFrame
 from preprocessing.weights import weight_file
 
 

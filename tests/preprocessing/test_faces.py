@@ -11,10 +11,10 @@ from skimage import data
 
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine, FaceOptions, crop
+from preprocessing.frames import ImageFrame
 from preprocessing.keyframes import KeyframeOptions, select_keyframes
 from preprocessing.recordings import VideoRef
 from preprocessing.roi import Roi
-from preprocessing.video import ImageFrame
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_all_frames(clip, engine, video):
 
 
 def test_a_long_clip_is_decoded_twice_and_comes_out_the_same(clip, video):
-    again = FaceEngine(FaceOptions(hold_frames=20)).process(video)
+    again = FaceEngine(FaceOptions(hold_mb=0.5)).process(video)
     np.testing.assert_array_equal(again.frames, clip.frames)
     assert again.frame_index.tolist() == clip.frame_index.tolist()
 
@@ -267,6 +267,18 @@ def test_crop_is_black_beyond_the_frame():
     assert (crop(ImageFrame(0, 0.0, image), Roi(1000, 1000, 40), 40) == 0).all()
     below = crop(ImageFrame(0, 0.0, image), Roi(119.5, 99.5, 40), 40)
     assert (below[:20, :20] == 200).all() and (below[20:] == 0).all() and (below[:, 20:] == 0).all()
+
+
+def test_a_large_face_is_shrunk_alike_in_both_modes(engine, tmp_path):
+    """A face of 500 pixels: halved and then resampled, from a part that was held or from the frame itself."""
+    frames = films.nodding(18, width=800, height=640, zoom=4.2)
+    ref = VideoRef(films.write_video(tmp_path / "large.mp4", frames))
+    some, every = engine.process(ref), engine.process(ref, frames="all")
+    assert np.ptp(some.landmarks[0], axis=0).max() > 250
+    np.testing.assert_array_equal(every.frames[some.frame_index], some.frames)
+    square = engine._track(ref, every_crop=True).squares[0]
+    straight = crop(ImageFrame(0, 0.0, frames[0]), square, 224)
+    assert np.abs(straight.astype(int) - every.frames[0]).mean() < 6
 
 
 def test_options_that_make_no_sense():

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import ClipError
+from preprocessing.frames import to_rgb
 from preprocessing.recordings import VideoRef
+from preprocessing.resample import halve
 from preprocessing.video import Video
 
 
@@ -206,7 +208,7 @@ def test_a_region_has_the_bytes_of_the_whole_frame(tmp_path, codec, pix_fmt, siz
             for _ in range(20):
                 x, y = rng.uniform(-60, size[0]), rng.uniform(-60, size[1])
                 w, h = rng.uniform(1, 200, 2)
-                part, x0, y0 = frame.region(x, y, x + w, y + h)
+                part, x0, y0 = frame.region((x, y, x + w, y + h))
                 ph, pw = part.shape[:2]
                 np.testing.assert_array_equal(part[:, :, :3], whole[n][y0 : y0 + ph, x0 : x0 + pw])
                 if ph and pw:
@@ -221,6 +223,40 @@ def test_colours_are_those_of_the_decoder(tmp_path, width):
     with Video(VideoRef(path)) as video, av.open(str(path)) as container:
         for frame, reference in zip(video, container.decode(video=0), strict=True):
             np.testing.assert_array_equal(frame.rgb(), reference.to_ndarray(format="rgb24"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "size"),
+    [("libx264", "yuv420p", (322, 242)), ("mjpeg", "yuvj420p", (320, 240)), ("libx264", "yuv444p", (160, 120)),
+     ("ffv1", "yuv420p", (161, 121))],
+)  # fmt: skip
+def test_a_shrunk_region_is_the_whole_frame_shrunk(tmp_path, codec, pix_fmt, size):
+    """4:2:0 is shrunk before it is converted; both ways differ by the converters' rounding."""
+    frames = films.nodding(2, width=size[0], height=size[1])
+    path = films.write_video(tmp_path / "a.mkv", frames, codec=codec, pix_fmt=pix_fmt)
+    whole = images(path)
+    with Video(VideoRef(path)) as video:
+        for n, frame in enumerate(video):
+            for times in (1, 2):
+                for bounds in ((0, 0, 400, 400), (70, 40, 130, 99), (-20, 30, 90, 300)):
+                    part, x, y = frame.region(bounds, times)
+                    reference = halve(whole[n][y:, x:], times)[: part.shape[0], : part.shape[1]].astype(int)
+                    assert part.size and np.abs(part[:, :, :3] - reference).mean() < 2.5
+                    assert np.abs(part[:, ::-1, :3] - reference).mean() > 5  # the comparison can tell
+                    kept, kx, ky = frame.keep(bounds).region(bounds, times)
+                    np.testing.assert_array_equal(kept[: part.shape[0], : part.shape[1], :3], part[:, :, :3])
+                    assert (kx, ky) == (x, y)
+
+
+def test_colour_matrices():
+    """White, black and grey of both ranges; pure BT.709 red from its Y, U and V."""
+    for space in (1, 2, 5, 9):
+        for full, low, high in ((False, 16, 235), (True, 0, 255)):
+            to = to_rgb(space, full)
+            np.testing.assert_allclose(to @ [low, 128, 128, 1], [0, 0, 0], atol=1e-3)
+            np.testing.assert_allclose(to @ [high, 128, 128, 1], [255, 255, 255], atol=1e-3)
+    np.testing.assert_allclose(to_rgb(1, False) @ [62.56, 102.34, 240, 1], [255, 0, 0], atol=0.05)
+    np.testing.assert_allclose(to_rgb(2, True) @ [76.245, 84.97, 255.5, 1], [255, 0, 0], atol=0.05)
 
 
 def test_files_are_closed_whatever_happens(clip):
