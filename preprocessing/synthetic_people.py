@@ -57,6 +57,11 @@ class Clip:
     def name(self) -> str:
         return f"{self.person.raw_id}-{self.level}-{self.number:03d}"
 
+    @property
+    def n_frames(self) -> int:
+        """BioVid's videos have 137 or 138 frames; here each level of a person has as many of either."""
+        return 137 + (self.repeat + self.person.index) % 2
+
     def stream(self, purpose: int) -> Generator:
         """Random numbers of this clip; different purposes (signals, video) never share any."""
         key = (_CLIP, self.person.index, LEVELS.index(self.level), self.repeat, purpose)

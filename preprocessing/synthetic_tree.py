@@ -14,7 +14,7 @@ from preprocessing.synthetic_acting import act
 from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
 from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
 
-VERSION = 4  # to be raised whenever the same arguments give other bytes
+VERSION = 5  # to be raised whenever the same arguments give other bytes
 MARK = "SYNTHETIC.json"
 _STIMULUS, _SIGNALS, _VIDEO = range(3)  # random streams of a clip
 _CHUNK = 8  # clips a worker makes before it reports
@@ -111,7 +111,7 @@ def make_clip(root: Path, clip: Clip, facial: bool, size: tuple[int, int], video
         from preprocessing.synthetic_video import write_video  # imports OpenCV, PyAV and scikit-image
 
         rng = clip.stream(_VIDEO)
-        tracks = act(clip.person, stimulus, int(rng.integers(137, 139)), rng)
+        tracks = act(clip.person, stimulus, clip.n_frames, rng)
         write_video(root / "video" / clip.person.raw_id / f"{clip.name}.mp4", clip.person, tracks, size, rng)
 
 
