@@ -38,6 +38,7 @@ class ClassifierRecipe:
     patience: int = 10
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     grad_clip: float | None = None
+    lr_decay: float = 1.0  # the rates are multiplied by this after every epoch
     plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -99,9 +100,9 @@ def fit_classifier(
                 waited = epoch - best_epoch
                 if waited >= recipe.patience:
                     break
-                if recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0:
-                    for group in optimizer.param_groups:
-                        group["lr"] *= 0.5
+                stuck = recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0
+                for group in optimizer.param_groups:
+                    group["lr"] *= recipe.lr_decay * (0.5 if stuck else 1.0)
     finally:
         for parameters in flat:
             parameters.release()

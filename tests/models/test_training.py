@@ -133,6 +133,12 @@ def test_plateau_lowers_the_rate():
     assert rates[0] == 1e-2 and rates[-1] == rates[-2] == rates[-3] / 2
 
 
+def test_lr_decay_lowers_the_rate_after_every_epoch():
+    arrays, labels = planted()
+    result = fit(small("video"), ClassifierRecipe(max_epochs=3, lr=1e-3, lr_decay=0.5), arrays, labels)
+    assert [row["lr"] for row in result.history] == [1e-3, 5e-4, 2.5e-4]
+
+
 def test_lr_signal_applies_to_the_signal_encoder_alone():
     arrays, labels = planted()
     model, start = small(), small()
