@@ -214,9 +214,7 @@ def main() -> None:
     print(f"{where}: matmul {matmul:.0f} GFLOP/s float32, {matmul_bf16:.0f} bf16; batch {args.batch}")
     table = rows(args, clock)
     if args.out:
-        head = (
-            f"{where}; torch {torch.__version__}; large matmul {matmul:.0f} GFLOP/s (float32), {matmul_bf16:.0f} (bf16)"
-        )
+        head = f"{where}; torch {torch.__version__}; large matmul {matmul:.0f} GFLOP/s (float32), {matmul_bf16:.0f} (bf16)"
         seconds = "CPU seconds" if args.cpu_time else "seconds"
         title = f"| ViT {args.scale}, mask 0.9, batch {args.batch} | {seconds} a clip | GFLOP/s | of float32 matmul |"
         lines = [head, "", title, "|---|---|---|---|"]
