@@ -17,18 +17,20 @@ MEDIA = {".png", ".jpg", ".jpeg", ".gif", ".mp4", ".avi", ".npy", ".npz", ".parq
 LARGEST = 64 * 1024
 
 
-def tracked() -> list[str]:
+def tracked(root: Path = ROOT) -> list[str]:
+    """Names of the files that git knows or would add."""
     words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    out = subprocess.run(words, cwd=ROOT, capture_output=True, check=True).stdout
+    out = subprocess.run(words, cwd=root, capture_output=True, check=True).stdout
     return [name.decode() for name in out.split(b"\0") if name]
 
 
-def problems(names: list[str]) -> list[str]:
-    page = ROOT / "docs" / "provenance.md"
+def problems(names: list[str], root: Path = ROOT) -> list[str]:
+    """One line a refused file."""
+    page = root / "docs" / "provenance.md"
     provenance = page.read_text() if page.exists() else ""
     found = []
     for name in names:
-        path = ROOT / name
+        path = root / name
         if not path.is_file():
             continue
         if name not in LISTS and SUBJECT.search(path.read_bytes()):
