@@ -72,6 +72,8 @@ def fit_classifier(
     train_rows, val_rows = check_rows(arrays, labels, train_rows, val_rows)
     if recipe.monitor not in ("val_loss", "val_accuracy"):
         raise ValueError(f"no such monitor: {recipe.monitor!r}")
+    if recipe.batch_size < 2 or recipe.max_epochs < 1:
+        raise ValueError(f"batch_size must be 2 or more and max_epochs 1 or more: {recipe}")
     device = next(model.parameters()).device
     train = Batches(model, arrays, train_rows, device)
     val = Batches(model, arrays, val_rows, device) if val_rows is not None else None
@@ -90,6 +92,8 @@ def fit_classifier(
                     raise FloatingPointError(f"the loss is {row['train_loss']} in epoch {epoch}: lower train.lr")
                 if val is not None:
                     row.update(evaluate(model, val, target))
+                    if not math.isfinite(row["val_loss"]):
+                        raise FloatingPointError(f"the validation loss is {row['val_loss']} in epoch {epoch}: lower train.lr")
                 history.append(row)
                 score = monitored(row, recipe, val is not None)
                 if val is None or score < best:

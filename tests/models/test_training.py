@@ -308,6 +308,14 @@ def test_mistakes_are_refused():
         fit(small(), ClassifierRecipe(optimizer="sgd"), arrays, labels)
     with pytest.raises(ValueError, match="monitor"):
         fit(small(), ClassifierRecipe(monitor="test_accuracy"), arrays, labels)
+    with pytest.raises(ValueError, match="batch_size"):
+        fit(small(), ClassifierRecipe(batch_size=1), arrays, labels)
+    with pytest.raises(ValueError, match="max_epochs"):
+        fit(small(), ClassifierRecipe(max_epochs=0), arrays, labels)
+    late = {**arrays, "signals": arrays["signals"].copy()}
+    late["signals"][100] = np.inf
+    with pytest.raises(FloatingPointError, match="the validation loss is nan"):
+        fit(small(), recipe, late, labels)
     with pytest.raises(FloatingPointError, match="lower train.lr"):
         fit(small(), recipe, {**arrays, "signals": np.full_like(arrays["signals"], np.nan)}, labels)
     with pytest.raises(ValueError, match="no rows"):
