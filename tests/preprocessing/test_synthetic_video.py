@@ -146,7 +146,7 @@ def test_motion_keyframes_and_length_are_silent():
 
 
 def test_file_size_is_silent(tmp_path):
-    clips = clips_of(5, 6)
+    clips = clips_of(4, 6)
     sizes = []
     for clip in clips:
         path = tmp_path / "a.mp4"
