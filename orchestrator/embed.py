@@ -22,13 +22,16 @@ from orchestrator.tokenstore import TokenJob, current, plan_tokens, token_shape
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("embed", __doc__.splitlines()[0], argv)
     config = call.config if call.config.protocol.name != "both" else with_protocol(call.config, "clean")
+    if call.dry_run:
+        from orchestrator import dryrun
+
+        return dryrun.show(config, "embed")
     with session.session(config):
         people = cohort.load(config)
         plan = folds.make_plan(config, people.people)
         progress.say("embed", plan.text())
-        if not call.dry_run:
-            clips = preprocess.ensure(config, people)
-            ensure(config, people, clips, pretrain.ensure(config, people, clips, plan.groups))
+        clips = preprocess.ensure(config, people)
+        ensure(config, people, clips, pretrain.ensure(config, people, clips, plan.groups))
     return 0
 
 
@@ -116,7 +119,8 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
     session.quiet()
     gpus = session.gpus()
     dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        EmbedWorker, compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
+        EmbedWorker,  # type: ignore[arg-type]  # a class, as Ray Data documents
+        compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
         num_gpus=1 if gpus else None,
         fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:

@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> int:
                    for c in configs]
     needs(call.config)
     if call.dry_run:
-        return _print_plan(configs)
+        from orchestrator import dryrun
+
+        return dryrun.show(call.config, "loso")
     with session.session(call.config):
         people = cohort.load(call.config)
         results = [evaluate(config, people, call.command) for config in configs]
@@ -60,16 +62,6 @@ def evaluate(config: Config, people: Cohort, command: str) -> dict:
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command)
         return report.write(folder, run, entries)
-
-
-def _print_plan(configs: list[Config]) -> int:
-    """--dry-run: people, sizes, time and disk. The synthetic cohort is counted, not written."""
-    people = cohort.preview(configs[0])
-    for config in configs:
-        plan = folds.make_plan(config, people.people)
-        progress.say("plan", f"{config.protocol.name}: " + plan.text().replace("\n", "; "))
-        progress.say("plan", runinfo.run_dir(config).name)
-    return EXIT_DONE
 
 
 if __name__ == "__main__":

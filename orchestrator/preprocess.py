@@ -20,12 +20,12 @@ SECONDS_PER_FRAME = 1 / 150  # one core, 1388 x 1038 H.264, see benchmarks/prepr
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("preprocess", __doc__.splitlines()[0], argv)
+    if call.dry_run:
+        from orchestrator import dryrun
+
+        return dryrun.show(call.config, "preprocess")
     with session.session(call.config):
-        people = cohort.load(call.config)
-        if call.dry_run:
-            progress.say("preprocess", forecast(call.config, plan_shards(call.config, people)))
-            return 0
-        ensure(call.config, people)
+        ensure(call.config, cohort.load(call.config))
     return 0
 
 
@@ -92,7 +92,8 @@ def _run(config: Config, jobs: list[ShardJob]) -> None:
     session.quiet()
     video = any(clip.recording.video for job in jobs for clip in job.clips)
     dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        ShardWorker, compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs))), num_cpus=1,
+        ShardWorker,  # type: ignore[arg-type]  # a class, as Ray Data documents
+        compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs))), num_cpus=1,
         fn_constructor_kwargs={"config": config, "video": video})
     with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():

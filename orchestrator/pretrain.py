@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,15 @@ from preprocessing.moments import fit_scaler
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("pretrain", __doc__.splitlines()[0], argv)
     config = call.config if call.config.protocol.name != "both" else with_protocol(call.config, "clean")
+    if call.dry_run:
+        from orchestrator import dryrun
+
+        return dryrun.show(config, "pretrain")
     with session.session(config):
         people = cohort.load(config)
         plan = folds.make_plan(config, people.people)
         progress.say("pretrain", plan.text())
-        if not call.dry_run:
-            ensure(config, people, preprocess.ensure(config, people), plan.groups)
+        ensure(config, people, preprocess.ensure(config, people), plan.groups)
     return 0
 
 
@@ -55,7 +59,7 @@ def _make(config: Config, clips: ClipStore, missing: list[EncoderPlan]) -> None:
         shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again from nothing
     if config.pretrain.name == "none":
         for plan in missing:
-            in_new_folder(plan.folder, lambda folder, plan=plan: _random(plan, folder, config.pretrain.seed))
+            in_new_folder(plan.folder, partial(_random, plan, seed=config.pretrain.seed))
     elif missing:
         if config.pretrain.checkpoint:
             raise UserError("pretrain.checkpoint is not built yet: leave it out to pretrain here.")

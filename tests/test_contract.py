@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 from orchestrator import cli, loso
 from orchestrator.storage import key_of, read_json, seal
+from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 TEXT, WHOLE, NUMBER, LOGICAL = str, int, float, bool
 SUMMARY = {
@@ -101,10 +101,11 @@ def test_every_ledger_file_is_sealed_and_of_this_run(road):
 def test_the_lineage_holds_nobody_tested(road):
     lineage = read_json(road.run / "lineage.json")
     seen = {e["index"]: set(e["lineage"]["people"]) for e in lineage["encoders"]}
-    assert len(seen) == 2 and not seen[0] & seen[1]
+    assert len(seen) == 2 and not seen[0] & seen[1] and {len(people) for people in seen.values()} == {2}
+    assert {name.partition("/")[0] for people in seen.values() for name in people} == {lineage["cohort"]}
     for fold in lineage["folds"]:
         assert not seen[fold["encoder"]] & set(fold["test"])
-        assert not {f"biovid/{name}" for name in (*fold["train"], *fold["val"])} & set(fold["test"])
+        assert not {f"{lineage['cohort']}/{name}" for name in (*fold["train"], *fold["val"])} & set(fold["test"])
 
 
 def test_config_and_environment_name_no_place(road):
@@ -152,13 +153,14 @@ def test_pseudonyms_only(road):
 def test_rights_of_what_names_people(road):
     private = road.store / "private"
     assert private.stat().st_mode & 0o777 == 0o700
-    assert {p.name for p in private.iterdir()} >= {"pseudonym.key", "hashes.json"}
+    assert {p.name for p in private.iterdir()} >= {"hashes.json"}
     assert all(p.stat().st_mode & 0o777 == 0o600 for p in private.iterdir())
 
 
 def test_more_folds_kept_the_first_ones(road):
     assert sorted(road.first_folds) == [f"fold-{i:03d}-seed-0.json" for i in range(3)]
-    assert {name: stamp for name, stamp in snapshot(road.run / "ledger").items() if name in road.first_folds} == road.first_folds
+    now = snapshot(road.run / "ledger")
+    assert {name: now[name] for name in road.first_folds} == road.first_folds
 
 
 def test_ray_only_schedules(road, inline, tmp_path):
@@ -219,7 +221,7 @@ def test_a_dry_run_says_time_and_disk(road, tmp_path, capsys):
     new = Road(road.root, tmp_path / "store", tmp_path / "run")
     assert cli.run(loso.main, ["--dry-run", *new.argv()]) == 0
     said = capsys.readouterr().out
-    assert "2, 2 people" in said and "GB" in said and re.search(r"\d (s|min|h)\b", said)
+    assert "2, 2 people" in said and re.search(r"all .*about \d+ (s|min|h).* \d+\.\d+ [MG]B", said)
 
 
 def test_a_content_key_is_no_path_and_no_time(road, tmp_path):
