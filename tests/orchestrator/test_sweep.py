@@ -16,7 +16,7 @@ from orchestrator.points import Point, ranked, seen_by
 from orchestrator.storage import read_json
 from orchestrator.validation import fit_validation
 from preprocessing.moments import Moments
-from tests.conftest import TINY, Road, snapshot, without_times
+from tests.roads import TINY, Road, snapshot, without_times
 
 GRID, START = schedule.run_grid, session.start
 WORDS = [word for word in TINY if not word.startswith("encoder=")]
