@@ -243,7 +243,7 @@ def compose(dataset: str, overrides: list[str]) -> Config:
         raise UserError(f"There is no data set '{dataset}': did you mean {nearest(dataset, choices('dataset'))}?")
     with initialize_config_dir(str(EXPERIMENTS), version_base="1.3"):
         def composed(words: list[str]) -> dict[str, Any]:
-            return OmegaConf.to_container(hydra_compose("config", overrides=words), resolve=True)
+            return dict(OmegaConf.to_container(hydra_compose("config", overrides=words), resolve=True))  # type: ignore
 
         groups = [word for word in overrides if word.partition("=")[0] in GROUPS]
         for word in groups:

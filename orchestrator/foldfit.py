@@ -6,6 +6,7 @@ people, optionally refit on everybody else, and only then open the test person's
 n clips of the task, L samples, C channels, K classes.
 """
 
+import resource
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -204,7 +205,7 @@ def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, se
                                               if recipe.model in ("dual", "signal", "signal_small") else {})})
     if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
         state = {name: torch.from_numpy(np.array(value)) for name, value in encoder.signal_state.items()}
-        model.load_signal_encoder(state)
+        model.load_signal_encoder(state)  # type: ignore[operator]
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -259,6 +260,7 @@ def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder 
         "scaler_sha256": scaler.sha256() if scaler else hash_all([]),
         "encoder_sha256": encoder.sha256 if encoder else hash_all([]), "weights_sha256": weights,
         "n_parameters": n_parameters, "test_openings": openings, "history": history, "wall_s": wall_s,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "predictions": predictions, "warnings": _warnings(fold, data)}
 
 

@@ -81,27 +81,24 @@ def train_job(job: Job, rank: Rank, report: Callable[[dict], None]) -> None:
         curve.append(row)
         report(row)
 
-    if job.video is not None:
-        module = train_video(job, rank, on_epoch)
-        if rank.rank == 0:
-            checkpoint.save(job.out / "video", module, job.video, job.lineage)
-    if job.signal is not None:
-        module = train_signal(job, rank, on_epoch)
-        if rank.rank == 0:
-            checkpoint.save(job.out / "signal", module, job.signal, job.lineage)
+    for name, options, train in (("video", job.video, train_video), ("signal", job.signal, train_signal)):
+        if options is not None:
+            module = train(job, options, rank, on_epoch)
+            if rank.rank == 0:
+                checkpoint.save(job.out / name, module, options, job.lineage)
     if rank.rank == 0:
         (job.out / "curve.json").write_text(json.dumps(curve))
 
 
-def train_video(job: Job, rank: Rank, on_epoch: Callable[[dict], None]) -> VideoMAE:
+def train_video(job: Job, model: dict, rank: Rank, on_epoch: Callable[[dict], None]) -> VideoMAE:
     """Returns the trained VideoMAE (its decoder with it)."""
     options = dict(job.recipe["video"])
     torch.manual_seed(job.seed)
-    mae = VideoMAE(**job.video)
+    mae = VideoMAE(**model)
     weight, gp = float(options.pop("adv_weight", 0.01)), float(options.pop("gp", 10.0))
     critic = Critic(mae.patch_values, 2 * mae.dim) if weight > 0 else None
-    objective = rank.wrap(VideoMAEObjective(mae, critic, weight, gp))
-    inner = objective.module if rank.world > 1 else objective
+    inner = VideoMAEObjective(mae, critic, weight, gp)
+    objective = rank.wrap(inner)
     batch, kind, ratio = rank.whole(int(options.pop("batch"))), options.pop("mask"), float(options.pop("mask_ratio"))
     recipe = VideoMAERecipe(lr=float(options.pop("lr")), epochs=int(options.pop("epochs")),
                             warmup_epochs=int(options.pop("warmup")), **options)
@@ -131,15 +128,16 @@ def train_video(job: Job, rank: Rank, on_epoch: Callable[[dict], None]) -> Video
     return mae.eval()
 
 
-def train_signal(job: Job, rank: Rank, on_epoch: Callable[[dict], None]) -> SignalMAE:
-    """Returns the trained SignalMAE. Below two workers its BatchNorm statistics are those of one rank's share."""
+def train_signal(job: Job, model: dict, rank: Rank, on_epoch: Callable[[dict], None]) -> SignalMAE:
+    """Returns the trained SignalMAE. With several workers its BatchNorm statistics are those of one rank's share."""
     options = dict(job.recipe["signal"])
     torch.manual_seed(job.seed)
-    mae = SignalMAE(**job.signal)
-    objective = rank.wrap(SignalMAEObjective(mae))
-    inner = objective.module if rank.world > 1 else objective
+    mae = SignalMAE(**model)
+    inner = SignalMAEObjective(mae)
+    objective = rank.wrap(inner)
     recipe = SignalMAERecipe(lr=float(options["lr"]))
     optimisers = signal_optimisers(inner, recipe)
+    assert job.signals is not None
     signals_nLC = np.load(job.signals, mmap_mode="r", allow_pickle=False)
     batch = rank.whole(min(int(options["batch"]), 2 * len(signals_nLC)))
     for epoch in range(int(options["epochs"])):

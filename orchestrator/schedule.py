@@ -118,7 +118,7 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
                                       checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
         results = tuner.fit()
     failed = {}
-    for result in results:
+    for result in results:  # type: ignore[attr-defined]
         name = result.config["name"] if result.config else ""
         if result.metrics and result.metrics.get("user_error"):
             raise UserError(result.metrics["user_error"])

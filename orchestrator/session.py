@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 from contextlib import contextmanager
+from typing import Any
 
 from orchestrator.config import Config
 
@@ -23,7 +24,7 @@ def start(config: Config) -> None:
 
     if ray.is_initialized():
         return
-    settings = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if os.environ.get("RAY_ADDRESS"):
         settings |= {"address": "auto", "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
     else:

@@ -82,7 +82,8 @@ class PreparedClip:
 
 def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipOptions) -> PreparedClip:
     """Raises ClipError with stage, reason and fix; any other exception is a defect."""
-    signal, channels, duration = np.zeros((0, 0), np.float32), (), 0.0
+    channels: tuple[str, ...] = ()
+    signal, duration = np.zeros((0, 0), np.float32), 0.0
     if recording.signal is not None:
         raw = read_signal(recording.signal)
         signal = process_signal(raw, options.signal)

@@ -1,0 +1,76 @@
+"""Commands that are killed: start one, see what it started, kill it alone, see that nothing outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    with open(log, "ab") as out:
+        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out)
+
+
+def run(arguments: list[str], log: Path, **environment: str) -> None:
+    """Run to the end; shows the log when it did not end with 0."""
+    process = start(arguments, log, **environment)
+    assert process.wait(timeout=140) == 0, log.read_text()[-3000:]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, log: Path, seconds: float = 100) -> None:
+    """Until the condition holds; the process must still be alive then."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, f"ended before it could be killed:\n{log.read_text()[-3000:]}"
+        assert time.monotonic() < end, f"waited {seconds} s in vain:\n{log.read_text()[-3000:]}"
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> set[int]:
+    """Process ids below `pid`, from /proc."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def kill_driver(process: subprocess.Popen) -> None:
+    """SIGKILL of the driver alone; then everything it had started must end by itself within 60 s."""
+    started = {pid: command(pid) for pid in descendants(process.pid)}
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    end = time.monotonic() + 60
+    while any(alive(pid) for pid in started) and time.monotonic() < end:
+        time.sleep(0.2)
+    left = [pid for pid in started if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, f"these outlived their killed driver: {[started[pid] for pid in left]}"
+
+
+def command(pid: int) -> str:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
+    except OSError:
+        return "ended"
