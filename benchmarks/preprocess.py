@@ -1,6 +1,6 @@
 """Stage 1: how close preprocessing comes to the speed of decoding.
 
-    python benchmarks/preprocess.py [--repeats 5] [--clips 4] [--videos 200] [--out benchmarks/preprocess.md]
+    python benchmarks/preprocess.py [--repeats 5] [--clips 4] [--mbit 4] [--videos 200] [--out benchmarks/preprocess.md]
 
 Every row does the same clips: 1388 x 1038, H.264, 138 frames, a real face that sways (scikit-image's astronaut,
 public domain) under sensor noise, written on the spot; and below them the synthetic cohort, with signals. The rows
@@ -50,12 +50,13 @@ Measure = Callable[[], tuple[int, float]]  # -> frames done, seconds
 # ------------------------------------------------------------------ material
 
 
-def write_film(path: Path, seed: int = 0) -> Path:
+def write_film(path: Path, seed: int = 0, mbit: float = 4.0) -> Path:
     """The face about 230 pixels between the outer eye corners, swaying, with noise of sigma 2."""
     rng, portrait = np.random.default_rng(seed), astronaut()
     noise = rng.normal(0, 2, (HEIGHT + 64, WIDTH + 64, 3)).astype(np.float32)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
+        stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
+        stream.bit_rate = round(mbit * 1e6)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for i in range(FRAMES):
             tilt, zoom = 0.08 * np.sin(i / 15 + seed), 3.7
@@ -99,9 +100,9 @@ def in_memory(engine: FaceEngine, recordings: list[Recording], frames: str) -> i
 def to_shard(engine: FaceEngine, recordings: list[Recording], path: Path) -> int:
     """Everything until the shard has its name: signals, encoded crops, Parquet, fsync, rename."""
     options = ClipOptions()
-    clips = [prepare_clip(r, engine, options) for r in recordings]
-    write_shard(path, (Row(r.sample, i, r.label, (), clip) for i, (r, clip) in enumerate(zip(recordings, clips, strict=True))))
-    return sum(clip.n_frames for clip in clips)
+    rows = [Row(r.sample, i, r.label, (), prepare_clip(r, engine, options)) for i, r in enumerate(recordings)]
+    write_shard(path, rows)
+    return sum(row.clip.n_frames for row in rows)
 
 
 _ENGINE: FaceEngine | None = None
@@ -221,7 +222,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> list[str]:
     head = machine()
     tree = synthetic.generate(folder / "cohort", subjects=2, clips_per_level=1, jobs=1)
     cohort = load("biovid_a", tree).recordings
-    films = [write_film(folder / f"film{i}.mp4", i) for i in range(arguments.clips)]
+    films = [write_film(folder / f"film{i}.mp4", i, arguments.mbit) for i in range(arguments.clips)]
     recordings, half = as_recordings(films), max(1, arguments.clips // 2)
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     with multiprocessing.get_context("spawn").Pool(2, _start_worker) as pool:
@@ -273,6 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--clips", type=int, default=4, help="1388 x 1038 clips a row")
+    parser.add_argument("--mbit", type=float, default=4.0, help="bit rate of these clips in Mbit/s: decoding depends on it")
     parser.add_argument("--videos", type=int, default=200, help="videos of the memory row")
     parser.add_argument("--out", type=Path, help="write the table there; default: print it")
     arguments = parser.parse_args()
