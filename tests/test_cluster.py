@@ -203,3 +203,15 @@ def test_what_a_user_must_fill_in_is_marked(config):
 def test_no_address_of_the_world(config):
     text = "\n".join(line.partition("#")[0] for line in FILE.read_text().splitlines())
     assert "0.0.0.0" not in text and "::/0" not in text
+
+
+def test_the_pages_commands_exist():
+    """Every `ray` sub-command in docs/cluster.md, and every flag written with it."""
+    from ray.scripts.scripts import cli
+
+    page = (ROOT / "docs" / "cluster.md").read_text()
+    found = re.findall(r"\.venv/bin/ray ([a-z-]+)((?: +(?:--[a-z-]+|ray_cluster\.yaml))*)", page)
+    assert len(found) >= 8
+    for name, words in found:
+        known = {option for parameter in cli.commands[name].params for option in parameter.opts}
+        assert {word for word in words.split() if word.startswith("--")} <= known, name
