@@ -1,0 +1,171 @@
+"""Canaries of one fold: nothing the held-out person recorded reaches what is fitted, and leaks on purpose show."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from orchestrator import foldfit
+from orchestrator.errors import LineageError
+from orchestrator.foldfit import fit_fold
+from orchestrator.lineage import Lineage
+from tests.made_data import changed, encoder, fold, made_data, recipe
+
+FITTED = ("scaler_sha256", "encoder_sha256", "weights_sha256", "epochs")
+TREES = {"trees": 40}
+MODELS = ["dual", "video", "signal", "signal_small", "ridge", "random_forest", "svm"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return made_data()
+
+
+def held_out_accuracy(data, how, n_people, leaky=False) -> list[float]:
+    entries = [fit_fold(fold(s, n_people, leaky=leaky), data, how, encoder()) for s in range(n_people)]
+    return [float(np.mean([row["y_pred"] == row["y_true"] for row in entry["predictions"]])) for entry in entries]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_held_out_person_changes_predictions_alone(data, model):
+    noise = changed(data, [2])
+    plain, other = (fit_fold(fold(2), d, recipe(model), encoder()) for d in (data, noise))
+    assert {name: plain[name] for name in FITTED} == {name: other[name] for name in FITTED}
+    assert plain["history"] == other["history"] and plain["train_label_counts"] == other["train_label_counts"]
+    assert [r["prob"] for r in plain["predictions"]] != [r["prob"] for r in other["predictions"]]
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("person", [1, 5], ids=["training", "validation"])
+def test_everybody_else_changes_the_weights(data, model, person):
+    """The counterpart: the canary above would not sing if nothing were read at all."""
+    plain, other = (fit_fold(fold(2), d, recipe(model), encoder()) for d in (data, changed(data, [person])))
+    assert plain["weights_sha256"] != other["weights_sha256"]
+
+
+def test_without_refit_a_validation_person_moves_no_scaler(data):
+    how = recipe("signal", refit=False)
+    plain, other = (fit_fold(fold(2), d, how, encoder()) for d in (data, changed(data, [5])))
+    assert plain["scaler_sha256"] == other["scaler_sha256"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_how_many_clips_the_held_out_person_has_changes_nothing(data, gone):
+    rows = (data.subject != 2) | ((np.arange(len(data.labels)) % 6 == 0) & (not gone))
+    few = replace(data, samples=tuple(np.array(data.samples)[rows]), subject=data.subject[rows], labels=data.labels[rows],
+                  signals=data.signals[rows], numbers=data.numbers[rows],
+                  tokens={index: tokens[rows] for index, tokens in data.tokens.items()})
+    plain, other = (fit_fold(fold(2), d, recipe("dual"), encoder()) for d in (data, few))
+    assert {name: plain[name] for name in FITTED} == {name: other[name] for name in FITTED}
+
+
+@pytest.mark.parametrize("used", [{"encoder": encoder(0, people=[2])},
+                                  {"encoder": encoder(0), "extra_lineage": [Lineage("a sweep", frozenset({"made/p2"}))]},
+                                  {"encoder": encoder(0), "extra_lineage": [Lineage("tokens", parents=(encoder(
+                                      0, people=[2]).lineage,))]}], ids=["encoder", "sweep", "parent"])
+def test_a_fold_refuses_what_has_seen_its_test_person(data, used, monkeypatch):
+    monkeypatch.setattr(foldfit, "_fit_network", lambda *a: pytest.fail("something was fitted"))
+    with pytest.raises(LineageError, match=r"made/p2 has been seen by .*(encoder 1 \(abcd\)|a sweep)"):
+        fit_fold(fold(2), data, recipe("dual"), **used)
+    monkeypatch.undo()
+    assert fit_fold(fold(3), data, recipe("dual"), **used)["n_test"] == 6
+
+
+def test_as_paper_goes_on_where_clean_refuses(data):
+    entry = fit_fold(fold(2, leaky=True), data, recipe("video", leaky=True, refit=False), encoder(0, people=[2]))
+    assert entry["subject"] == "p2" and entry["val_subjects"] == ["p2"]
+
+
+def test_test_clips_are_opened_once():
+    door = foldfit.TestClips(made_data(), fold(2))
+    assert list(door.open()) == list(range(12, 18)) and door.openings == 1
+    with pytest.raises(RuntimeError, match="opened once"):
+        door.open()
+
+
+def test_no_label_of_the_held_out_person_is_read_before_the_end(data, monkeypatch):
+    """Labels of the test rows are spoilt while fitting runs: a fit that read one would fail."""
+    real, order = foldfit._fit_network, []
+
+    def spoilt(fold, data, recipe, encoder):
+        order.append("fit")
+        rows = np.isin(data.subject, fold.test)
+        return real(fold, replace(data, labels=np.where(rows, -(10**6), data.labels),
+                                  signals=np.where(rows[:, None, None], np.nan, data.signals)), recipe, encoder)
+
+    door = foldfit.TestClips.open
+    monkeypatch.setattr(foldfit, "_fit_network", spoilt)
+    monkeypatch.setattr(foldfit.TestClips, "open", lambda self: order.append("open") or door(self))
+    entry = fit_fold(fold(2), data, recipe("signal"), encoder())
+    monkeypatch.undo()
+    assert order == ["fit", "open"]
+    assert entry["weights_sha256"] == fit_fold(fold(2), data, recipe("signal"), encoder())["weights_sha256"]
+
+
+@pytest.mark.parametrize("model", ["ridge", "random_forest"])
+def test_shuffled_labels_give_chance_and_true_ones_do_not(model):
+    data, how = made_data(n_people=12, n_clips=10, effect=1.5, tokens=False), replace(recipe(model), options=TREES)
+    rng = np.random.default_rng(5)
+    shuffled = replace(data, labels=np.concatenate([rng.permutation(data.labels[data.subject == s]) for s in range(12)]))
+    right = sum(round(10 * a) for a in held_out_accuracy(shuffled, how, 12))
+    assert stats.binomtest(right, 120, 0.5).pvalue > 0.01
+    right = sum(round(10 * a) for a in held_out_accuracy(data, how, 12))
+    assert stats.binomtest(right, 120, 0.5).pvalue < 1e-6
+
+
+def test_a_code_of_person_and_label_is_learnt_and_is_of_no_use():
+    """Memory of people is not knowledge of pain: training accuracy 1, held-out accuracy at chance."""
+    data = made_data(n_people=10, n_clips=8, effect=0, tokens=False)
+    rng = np.random.default_rng(1)
+    codes = rng.normal(size=(10, 2, *data.signals.shape[1:])).astype(np.float32)
+    coded = replace(data, signals=codes[data.subject, data.labels] * 3)
+    how = replace(recipe("random_forest"), options=TREES)
+    from models.baselines.estimators import build_estimator
+
+    rows = coded.rows(range(1, 10))
+    fitted = build_estimator("random_forest", n_classes=2).fit({"signals": coded.signals}, coded.labels, rows)
+    assert (fitted.predict_proba({"signals": coded.signals}, rows).argmax(1) == coded.labels[rows]).all()
+    by_person = held_out_accuracy(coded, how, 10)  # 0 or 1 a person: one guess for all its clips
+    assert stats.ttest_1samp(by_person, 0.5).pvalue > 0.01
+
+
+def test_as_paper_beats_clean_on_pure_noise():
+    """Choosing the epoch on the held-out person is worth points where there is nothing to learn."""
+    data = made_data(n_people=8, n_clips=10, effect=0, seed=1)
+    training = {"max_epochs": 12, "patience": 12, "lr": 0.01}
+    clean = held_out_accuracy(data, recipe("video", **training), 8)
+    paper = held_out_accuracy(data, recipe("video", leaky=True, refit=False, **training), 8, leaky=True)
+    assert stats.ttest_rel(paper, clean, alternative="greater").pvalue < 0.01 and np.mean(paper) > 0.56
+    assert stats.ttest_1samp(clean, 0.5).pvalue > 0.05
+
+
+ROOT = Path(__file__).resolve().parents[2]
+# The line that protects, and what a careless change would make of it.
+HOLES = {
+    "guard": ("orchestrator/foldfit.py", "        guard([person_key", "        [].append([person_key"),
+    "scaler": ("orchestrator/foldfit.py", "_network(data, recipe, encoder, seed), _scaler(data, everybody)",
+               "_network(data, recipe, encoder, seed), _scaler(data, range(7))"),
+    "rows": ("orchestrator/foldfit.py", "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),
+}
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_hole_in_a_scratch_copy_fails_a_canary(tmp_path, hole):
+    for name in ("orchestrator", "preprocessing", "models"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "tests").mkdir()
+    shutil.copy(ROOT / "tests" / "made_data.py", tmp_path / "tests")
+    shutil.copy(__file__, tmp_path / "test_copied.py")
+    name, old, new = HOLES[hole]
+    text = (tmp_path / name).read_text()
+    assert text.count(old) == 1
+    (tmp_path / name).write_text(text.replace(old, new))
+    chosen = "refuses and encoder" if hole == "guard" else "predictions_alone and signal_small"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "test_copied.py", "-k", chosen]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout[-2000:]

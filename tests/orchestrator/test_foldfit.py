@@ -1,0 +1,160 @@
+"""One fold, Ray-free: what it reads, what it fits, what it writes down."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator import foldfit
+from orchestrator.errors import UserError
+from orchestrator.foldfit import fit_fold
+from orchestrator.folds import Fold
+from preprocessing.moments import fit_scaler
+from tests.made_data import changed, encoder, fold, made_data, recipe
+
+FIELDS = {"fold", "seed", "subject", "subjects", "n_test", "n_quarantined", "quarantined_by_class", "epochs",
+          "train_subjects", "val_subjects", "train_label_counts", "scaler_sha256", "encoder_sha256", "weights_sha256",
+          "n_parameters", "test_openings", "history", "wall_s", "predictions", "warnings"}
+MODELS = ["dual", "video", "signal", "signal_small", "ridge", "random_forest", "svm", "one_number"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return made_data()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_leaves_a_whole_entry(data, model):
+    entry = fit_fold(fold(2), data, recipe(model), encoder())
+    assert set(entry) >= FIELDS and json.loads(json.dumps(entry, allow_nan=False)) == entry
+    assert (entry["fold"], entry["subject"], entry["n_test"], entry["test_openings"]) == (2, "p2", 6, 1)
+    assert entry["train_subjects"] == ["p0", "p1", "p3", "p4"] and entry["val_subjects"] == ["p5", "p6"]
+    assert entry["train_label_counts"] == [18, 18]
+    assert [row["sample"] for row in entry["predictions"]] == [f"c{i:04d}" for i in range(12, 18)]
+    for row in entry["predictions"]:
+        assert sum(row["prob"]) == pytest.approx(1) and row["y_pred"] == int(np.argmax(row["prob"]))
+        assert row["subject"] == "p2"
+
+
+@pytest.mark.parametrize("model", ["dual", "ridge", "random_forest"])
+def test_twice_the_same_and_another_seed_another(data, model):
+    one, two = (fit_fold(fold(1), data, recipe(model), encoder()) for _ in range(2))
+    assert one["predictions"] == two["predictions"] and one["weights_sha256"] == two["weights_sha256"]
+    other = fit_fold(fold(1, seed=3), data, recipe(model), encoder())
+    assert (other["weights_sha256"] == one["weights_sha256"]) == (model == "ridge")
+
+
+def test_the_place_of_a_fold_in_the_plan_changes_nothing(data):
+    """exclude_pretrain and max_folds renumber folds: their results must not follow the number."""
+    one, two = (fit_fold(fold(3, index=i), data, recipe("signal"), encoder()) for i in (3, 0))
+    assert one["weights_sha256"] == two["weights_sha256"] and one["predictions"] == two["predictions"]
+
+
+def test_the_scaler_is_that_of_the_training_people(data):
+    entry = fit_fold(fold(0), data, recipe("signal", refit=False), encoder())
+    assert entry["scaler_sha256"] == fit_scaler(data.moments, [1, 2, 3, 4]).sha256()
+    entry = fit_fold(fold(0), data, recipe("signal", refit=True), encoder())
+    assert entry["scaler_sha256"] == fit_scaler(data.moments, [1, 2, 3, 4, 5, 6]).sha256()
+    entry = fit_fold(fold(0, leaky=True), data, recipe("signal", leaky=True, refit=False), encoder())
+    assert entry["scaler_sha256"] == fit_scaler(data.moments, range(7)).sha256()
+
+
+def test_validation_people_choose_the_epoch_and_refit_trains_on_them_too(data):
+    chosen = fit_fold(fold(0), data, recipe("signal", refit=False, max_epochs=4), encoder())
+    again = fit_fold(fold(0), data, recipe("signal", refit=True, max_epochs=4), encoder())
+    assert chosen["epochs"] == again["epochs"] == 1 + int(np.argmin([row["val_loss"] for row in chosen["history"]]))
+    assert chosen["weights_sha256"] != again["weights_sha256"]
+    turned = changed(data, [5])  # a validation person
+    other = fit_fold(fold(0), turned, recipe("signal", refit=False, max_epochs=4), encoder())
+    losses = [[row["train_loss"] for row in entry["history"]] for entry in (chosen, other)]
+    assert all(a == b for a, b in zip(*losses, strict=False))
+    assert other["history"][0]["val_loss"] != chosen["history"][0]["val_loss"]
+
+
+def test_fixed_epochs_uses_everybody_for_all_epochs(data):
+    plan = Fold(0, 0, (0,), (1, 2, 3, 4, 5, 6), (), None)
+    entry = fit_fold(plan, data, recipe("signal", refit=False, fixed_epochs=True), None)
+    assert entry["epochs"] == 3 and entry["val_subjects"] == [] and len(entry["history"]) == 3
+
+
+def test_three_people_are_enough_for_fixed_epochs():
+    data = made_data(n_people=3)
+    entry = fit_fold(Fold(0, 0, (0,), (1, 2), (), None), data, recipe("signal", refit=False, fixed_epochs=True), None)
+    assert entry["n_test"] == 6
+
+
+def test_the_fold_reads_the_tokens_of_its_own_encoder(data):
+    one, two = (fit_fold(fold(0), data, recipe("video"), encoder(i)) for i in (0, 1))
+    assert one["weights_sha256"] != two["weights_sha256"]
+    assert one["encoder_sha256"] == encoder(0).sha256 != two["encoder_sha256"]
+
+
+def test_pretrained_signal_weights_are_where_training_starts(data):
+    from models.signal_mae import SignalMAE
+    from tests.made_data import CHANNELS, LENGTH, SIGNAL
+
+    state = {k: v.numpy() for k, v in SignalMAE(CHANNELS, LENGTH, **SIGNAL).state_dict().items()}
+    plain = fit_fold(fold(0), data, recipe("signal"), encoder())
+    assert fit_fold(fold(0), data, recipe("signal"), replace(encoder(), signal_state=state))["weights_sha256"] \
+        != plain["weights_sha256"]
+
+
+def test_rows_outside_are_zero_in_what_a_model_sees(data, monkeypatch):
+    seen = []
+    real = foldfit._arrays
+    monkeypatch.setattr(foldfit, "_arrays", lambda *a: seen.append(real(*a)) or seen[-1])
+    fit_fold(fold(2), data, recipe("ridge"), None)
+    fitted, tested = seen
+    own, others = data.rows([2]), data.rows([0, 1, 3, 4, 5, 6])
+    assert not fitted["signals"][own].any() and fitted["signals"][others].any()
+    assert not fitted["numbers"][own].any()
+    assert tested["signals"][own].any() and not tested["signals"][others].any()
+
+
+def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data):
+    rows = data.subject != 4
+    tokens = {i: t[rows] for i, t in data.tokens.items()}
+    samples = tuple(s for s, keep in zip(data.samples, rows, strict=True) if keep)
+    lost = replace(data, samples=samples, subject=data.subject[rows], labels=data.labels[rows], signals=data.signals[rows],
+                   numbers=data.numbers[rows], tokens=tokens, moments={s: m for s, m in data.moments.items() if s != 4},
+                   quarantined={4: {0: 3, 1: 3}})
+    entry = fit_fold(fold(4), lost, recipe("signal"), encoder())
+    assert entry["predictions"] == [] and entry["n_quarantined"] == 6 and entry["quarantined_by_class"] == {"0": 3, "1": 3}
+    assert len(entry["warnings"]) == 2
+    assert fit_fold(fold(0), lost, recipe("signal"), encoder())["n_test"] == 6
+
+
+def test_a_class_that_the_test_person_lacks_is_a_warning(data):
+    few = replace(data, labels=np.where(data.subject == 1, 0, data.labels))
+    entry = fit_fold(fold(1), few, recipe("ridge"), None)
+    assert entry["warnings"] == ["no usable clip of class L1 in the test person"]
+    assert fit_fold(fold(2), few, recipe("ridge"), None)["warnings"] == []
+
+
+def test_a_class_that_no_training_person_has_is_the_users(data):
+    few = replace(data, labels=np.where(data.subject == 1, data.labels, 0))
+    with pytest.raises(UserError, match="No training person has a usable clip of class"):
+        fit_fold(fold(1), few, recipe("ridge"), None)
+
+
+def test_no_usable_validation_clip_is_the_users(data):
+    rows = ~np.isin(data.subject, (5, 6))
+    few = replace(data, samples=data.samples[: rows.sum()], subject=data.subject[rows], labels=data.labels[rows],
+                  signals=data.signals[rows], numbers=data.numbers[rows], tokens={})
+    with pytest.raises(UserError, match="validation people have no usable clip"):
+        fit_fold(fold(1), few, recipe("signal"), None)
+
+
+def test_an_unknown_training_option_is_the_users(data):
+    with pytest.raises(UserError, match="train.epochs"):
+        fit_fold(fold(1), data, recipe("signal", epochs=3), None)
+
+
+def test_the_control_reads_the_number_it_is_asked_for():
+    data = made_data(effect=0)
+    told = replace(data, numbers=np.stack([data.numbers[:, 0], data.numbers[:, 1], 16.0 + 4 * data.labels], 1))
+    asked = replace(recipe("one_number"), options={"feature": "n_keyframes"})
+    assert [p["y_pred"] == p["y_true"] for p in fit_fold(fold(0), told, asked, None)["predictions"]] == [True] * 6
+    asked = replace(recipe("one_number"), options={"feature": "clip_length"})
+    assert len({p["y_pred"] for p in fit_fold(fold(0), told, asked, None)["predictions"]}) == 1
