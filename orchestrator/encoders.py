@@ -6,10 +6,8 @@ person's recordings cannot change it.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models import checkpoint
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
@@ -20,6 +18,9 @@ from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sourc
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
            "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py", "orchestrator/mae_data.py",
            "orchestrator/encoders.py")
+
+if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
+    from models.video_mae import VideoMAE
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Encoder:
     side: dict
     lineage: Lineage
 
-    def load_video(self) -> VideoMAE:
+    def load_video(self) -> "VideoMAE":
+        from models import checkpoint
+        from models.video_mae import VideoMAE
+
         assert self.plan.video is not None
         model = VideoMAE(**self.plan.video)
         checkpoint.load(self.plan.folder / "video", model)
@@ -57,6 +61,9 @@ class Encoder:
         """Weights of the signal MAE, or None where it was not pretrained."""
         if self.plan.signal is None or self.plan.group is None:
             return None
+        from models import checkpoint
+        from models.signal_mae import SignalMAE
+
         model = SignalMAE(**self.plan.signal)
         checkpoint.load(self.plan.folder / "signal", model)
         return model.state_dict()
@@ -114,6 +121,8 @@ def _recipe(config: Config) -> dict:
 
 def open_encoder(plan: EncoderPlan) -> Encoder | None:
     """The finished encoder, or None where a file is missing, damaged or of another key."""
+    from models import checkpoint
+
     side = read_sealed(plan.folder / "encoder.json")
     if side is None or side.get("key") != plan.key:
         return None
