@@ -23,7 +23,7 @@ from orchestrator.preprocess import BYTES_PER_CLIP, SECONDS_PER_FRAME
 ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
 CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.4}
 FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 fps
-SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.5, 650_000  # a clip: 640 x 480, 5.5 s, two signal tables
+SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.6, 600_000  # a clip: 640 x 480, 5.5 s, two signal tables
 SIGNAL_BYTES = 20_000  # a clip without video in the clip store
 TRIAL_SECONDS = 0.4  # Tune's own time a fold
 START_SECONDS = 15.0  # Ray, and torch in every worker
