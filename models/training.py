@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.augment import jitter
 from models.batches import Batches
 from models.flat import FlatParameters
 
@@ -42,6 +43,8 @@ class ClassifierRecipe:
     plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    signal_mix: float = 0.0  # models.augment.jitter on the training batches' signals; 0 in the paper
+    signal_noise: float = 0.0
 
 
 @dataclass
@@ -89,11 +92,11 @@ def fit_classifier(
                 order = shuffled(len(train_rows), seed, epoch)
                 row.update(train_epoch(model, train, target, optimizer, recipe, order))
                 if not math.isfinite(row["train_loss"]):
-                    raise FloatingPointError(f"the loss is {row['train_loss']} in epoch {epoch}: lower train.lr")
+                    raise FloatingPointError(f"the training loss is no number in epoch {epoch}: lower train.lr")
                 if val is not None:
                     row.update(evaluate(model, val, target))
                     if not math.isfinite(row["val_loss"]):
-                        raise FloatingPointError(f"the validation loss is {row['val_loss']} in epoch {epoch}: lower train.lr")
+                        raise FloatingPointError(f"the validation loss is no number in epoch {epoch}: lower train.lr")
                 history.append(row)
                 score = monitored(row, recipe, val is not None)
                 if val is None or score < best:
@@ -192,6 +195,8 @@ def train_epoch(
     vectors = [p for group in optimizer.param_groups for p in group["params"]]
     for span in spans(len(order), recipe.batch_size):
         batch, rows = batches.take(order[span])
+        if "signals" in batch:
+            batch["signals"] = jitter(batch["signals"], recipe.signal_mix, recipe.signal_noise)
         logits_BK = model(batch)
         target_B = target[rows]
         loss = F.cross_entropy(logits_BK, target_B, label_smoothing=recipe.label_smoothing)
