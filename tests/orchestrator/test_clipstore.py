@@ -1,0 +1,277 @@
+"""The clip store: what is in a shard's key, what is made again and what is left alone, and what one bad clip may do."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from orchestrator import cli, clipstore, cohort, loso, preprocess
+from orchestrator.cohort import Clip
+from orchestrator.config import compose
+from orchestrator.storage import read_sealed
+from preprocessing.clip import ClipOptions
+from preprocessing.faces import FaceOptions
+from preprocessing.moments import Moments
+from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
+from preprocessing.shard import read_signals
+from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, hashes, snapshot
+
+
+@pytest.fixture
+def mine(signal_tree, tmp_path):
+    """A copy of the tree to spoil, with an empty store: ridge on signals."""
+    shutil.copytree(signal_tree, tmp_path / "tree")
+    return Road(tmp_path / "tree", tmp_path / "store", tmp_path / "run", [*TINY, "model=ridge"])
+
+
+def signal_files(road, person=0):
+    return sorted(sorted((road.root / "biosignals_raw").iterdir())[person].iterdir())
+
+
+def keys(road, *words):
+    config = road.config(*words)
+    return {job.subject: job.key for job in clipstore.plan_shards(config, cohort.load(config))}
+
+
+def test_one_changed_file_is_one_person_again(mine, inline):
+    assert mine.main() == 0 and inline["preprocess"] == list(range(PEOPLE))
+    before = snapshot(mine.store / "clips")
+    inline["preprocess"].clear()
+    file = signal_files(mine, 3)[0]
+    text = file.read_text().splitlines()
+    file.write_text("\n".join([*text[:-1], text[-2]]) + "\n")
+    assert mine.main("run.dir=" + str(mine.run) + "2") == 0
+    assert inline["preprocess"] == [3]
+    after, name = snapshot(mine.store / "clips"), cohort.load(mine.config()).people[3].pseudonym
+    assert {n.rpartition("/")[2] for n in before if after[n][0] != before[n][0]} <= {
+        f"{name}.parquet", f"{name}.json", "manifest.json"}
+    assert all(after[n] == before[n] for n in before if name not in n and "manifest" not in n and "quarantine" not in n)
+
+
+def test_touching_or_moving_the_files_makes_nothing_again(mine, inline, tmp_path):
+    assert mine.main() == 0
+    inline["preprocess"].clear()
+    for file in mine.root.rglob("*.csv"):
+        file.touch()
+    shutil.move(mine.root, tmp_path / "moved")
+    moved = Road(tmp_path / "moved", mine.store, mine.run, mine.words)
+    assert moved.main() == 0 and inline["preprocess"] == [] and len(inline["loso"]) == PEOPLE
+
+
+def test_one_changed_option_is_everybody_again_and_back_again_nothing(mine):
+    first = keys(mine)
+    for word in ("signal.length=48", "frames=all", "keyframe.preset=paper"):
+        other = keys(mine, word)
+        assert not set(first.values()) & set(other.values())
+    for word in ("train.lr=0.1", "encoder.image_size=64", "task=bl_pa4", "synthetic.seed=4", "smae.dim=8"):
+        assert keys(mine, word) == first
+    assert keys(mine) == first
+
+
+def test_changed_code_is_everybody_again(mine, monkeypatch):
+    first = keys(mine)
+    monkeypatch.setattr(clipstore, "sources", lambda: "other")
+    assert not set(first.values()) & set(keys(mine).values())
+
+
+def test_the_code_that_makes_a_clip_is_in_the_key():
+    from pathlib import Path
+
+    import preprocessing
+
+    folder = Path(preprocessing.__file__).parent
+    names = {p.stem for p in folder.glob("*.py") if not p.stem.startswith(clipstore.NOT_SOURCES)}
+    assert {"clip", "shard", "signals", "filters", "emd", "faces", "keyframes", "video", "tables", "watch", "moments",
+            "precomputed"} <= names
+    assert not names & {"biovid", "datasets", "synthetic", "synthetic_face", "errors"}
+
+
+@pytest.mark.parametrize("damage", ["shard gone", "shard cut", "shard other", "side gone", "side cut", "side changed",
+                                    "manifest gone", "manifest cut", "quarantine gone"])
+def test_a_damaged_artefact_is_made_again_byte_for_byte(road, inline, tmp_path, damage):
+    """A shard with faces: the engine runs again for that person alone, and the run goes on as if nothing had been."""
+    mine = road.copy(tmp_path)
+    before = hashes(mine.store / "clips")
+    shards = sorted(mine.store.glob("clips/*/s*.parquet"))
+    what, how = damage.split()
+    victim = {"shard": shards[2], "side": shards[2].with_suffix(".json"), "manifest": shards[2].parent / "manifest.json",
+              "quarantine": shards[2].parent / "quarantine.parquet"}[what]
+    data = victim.read_bytes()
+    if how == "gone":
+        victim.unlink()
+    else:
+        victim.write_bytes({"cut": data[: len(data) // 2], "other": shards[3].read_bytes(),
+                            "changed": data.replace(b'"count"', b'"c0unt"', 1)}[how])
+    ledger = snapshot(mine.run / "ledger")
+    assert mine.main() == 0
+    assert len(inline["preprocess"]) == (1 if what in ("shard", "side") else 0)
+    assert inline["pretrain"] == inline["embed"] == inline["loso"] == []
+    assert hashes(mine.store / "clips") == before
+    assert snapshot(mine.run / "ledger") == ledger and mine.summary() == road.summary()
+
+
+def test_what_a_killed_writer_left_is_swept(mine, inline):
+    assert mine.main("max_folds=1") == 0
+    shard = next(mine.store.glob("clips/*/s*.parquet"))
+    shard.unlink()
+    left = shard.with_name(f".{shard.name}.123.tmp")
+    left.write_bytes(b"half")
+    assert mine.main("max_folds=1") == 0
+    assert not left.exists() and shard.exists()
+
+
+BAD = {
+    "unreadable": (lambda file: file.write_bytes(b"\x00\x01 no table"), "signal"),
+    "empty": (lambda file: file.write_bytes(b""), "signal"),
+    "missing column": (lambda file: file.write_text(file.read_text().replace("gsr", "gsx", 1)), "signal"),
+    "not a number": (lambda file: file.write_text(file.read_text().replace("1", "x").replace("2", "y")), "signal"),
+    "missing": (lambda file: file.unlink(), "signal"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_signal_file_is_quarantined_and_its_neighbours_live(mine, inline, capsys, bad):
+    spoil, stage = BAD[bad]
+    spoil(signal_files(mine, 2)[1])
+    assert mine.main("max_folds=3") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 clips quarantined" in said
+    folds = mine.summary()["folds"]
+    assert [(f["n_test"], f["n_quarantined"]) for f in folds] == [(4, 0), (4, 0), (3, 1)]
+    right = round(folds[2]["accuracy"] * 3)
+    assert folds[2]["accuracy_with_quarantined"] == right / 4
+    rows = read_quarantine(mine)
+    assert [row["stage"] for row in rows] == [stage] and rows[0]["reason"] and rows[0]["fix"].endswith(".")
+    raw = signal_files(mine, 2)[0].parent.name
+    assert raw not in str(rows)
+    private = (mine.store / "private" / "quarantine-biovid_a.json").read_text()
+    assert raw in private or bad == "missing"
+
+
+def read_quarantine(road):
+    import pyarrow.parquet as pq
+
+    return pq.read_table(next(road.store.glob("clips/*/quarantine.parquet"))).to_pylist()
+
+
+def test_strict_makes_a_quarantined_clip_an_error(mine, inline, capsys):
+    signal_files(mine, 2)[1].write_bytes(b"")
+    assert cli.run(loso.main, mine.argv("strict=true")) == 2
+    assert "strict=true and 1 clips were quarantined" in capsys.readouterr().err and not mine.run.exists()
+
+
+def test_a_video_that_is_none_is_quarantined_and_its_neighbours_live(road, inline, tmp_path):
+    """Real faces beside it; the person's other clips, and everybody else's shards, stay what they were."""
+    mine = road.copy(tmp_path, run=False)
+    tree = tmp_path / "tree"
+    shutil.copytree(road.root, tree)
+    victim = sorted(sorted((tree / "video").iterdir())[0].iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:300])
+    mine = Road(tree, mine.store, tmp_path / "run")
+    config = mine.config()
+    store = preprocess.ensure(config, cohort.load(config))
+    assert inline["preprocess"] == [0]
+    (row,) = store.quarantine()
+    assert row["stage"] == "video" and victim.name not in str(row) and victim.parent.name not in str(row)
+    assert len(store.signals(0).samples) == 2 * CLIPS_PER_LEVEL - 1
+    assert [len(store.signals(s).samples) for s in range(1, PEOPLE)] == [2 * CLIPS_PER_LEVEL] * (PEOPLE - 1)
+
+
+def test_a_person_of_whom_nothing_is_left(mine, inline):
+    for file in signal_files(mine, 1):
+        file.write_bytes(b"")
+    assert mine.main("max_folds=3") == 0
+    folds = mine.summary()["folds"]
+    assert [(f["n_test"], f["n_quarantined"], f["accuracy"]) for f in folds][1] == (0, 4, None)
+    assert folds[1]["accuracy_with_quarantined"] == 0.0 and folds[0]["n_test"] == 4
+    assert "no usable clip of class" in (mine.run / "report.html").read_text()
+
+
+class TestKeys:
+    """What the hash of a clip's sources covers, without a data set."""
+
+    def cache(self, tmp_path):
+        from orchestrator.storage import HashCache
+
+        return HashCache(tmp_path / "hashes.json")
+
+    def hashes(self, tmp_path, options=None, **references):
+        clip = Clip(0, 0, "c0", 0, Recording("a", "a-0", 0, "L", **references))
+        return clipstore._source_hashes(clip, self.cache(tmp_path), options or ClipOptions())
+
+    def test_a_folder_of_sensors_is_hashed_by_the_files_that_are_read(self, tmp_path):
+        """AI4Pain 2025 keeps one file a sensor: a signal that points at the folder must follow those files."""
+        for sensor in ("Bvp", "Eda"):
+            (tmp_path / "train" / sensor).mkdir(parents=True)
+            (tmp_path / "train" / sensor / "p1.csv").write_text("p1_LOW_1\n1\n")
+        channels = tuple(Channel(s, f"{s}/p1.csv::p1_LOW_1", s.lower(), 100.0) for s in ("Bvp", "Eda"))
+        reference = SignalRef(tmp_path / "train", "ai4pain_2025", channels)
+        before = self.hashes(tmp_path, signal=reference)
+        (tmp_path / "train" / "Eda" / "p1.csv").write_text("p1_LOW_1\n2\n")
+        assert self.hashes(tmp_path, signal=reference) != before
+
+    def test_a_folder_of_frames_is_hashed_whole(self, tmp_path):
+        (tmp_path / "clip").mkdir()
+        (tmp_path / "clip" / "1.png").write_bytes(b"1")
+        before = self.hashes(tmp_path, video=VideoRef(tmp_path / "clip", "frames"))
+        (tmp_path / "clip" / "2.png").write_bytes(b"2")
+        assert self.hashes(tmp_path, video=VideoRef(tmp_path / "clip", "frames")) != before
+
+    @pytest.mark.parametrize("elsewhere", [False, True])
+    def test_landmarks_that_were_computed_elsewhere_are_part_of_the_clip(self, tmp_path, elsewhere):
+        video = tmp_path / "videos" / "a" / "x[1].mp4"
+        video.parent.mkdir(parents=True)
+        video.write_bytes(b"video")
+        folder = tmp_path / "landmarks" if elsewhere else None
+        options = ClipOptions(face=FaceOptions(provider="precomputed", precomputed_dir=folder,
+                                               precomputed_root=tmp_path / "videos" if elsewhere else None))
+        place = (folder / "a" if elsewhere else video.parent) / "x[1].landmarks.npy"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        found = [self.hashes(tmp_path, options, video=VideoRef(video))]
+        for values in (np.zeros((3, 468, 2)), np.ones((3, 468, 2))):
+            np.save(place, values)
+            found.append(self.hashes(tmp_path, options, video=VideoRef(video)))
+        assert len(set(found)) == 3
+
+    def test_folders_of_options_are_no_content(self):
+        one, two = (clipstore.options_key(ClipOptions(face=FaceOptions(precomputed_dir=f"/{x}"))) for x in "ab")
+        assert one == two != clipstore.options_key(ClipOptions())
+
+    def test_an_absent_file_is_hashed_as_such(self, tmp_path):
+        assert self.hashes(tmp_path, video=VideoRef(tmp_path / "no.mp4")) == ("unreadable", "")
+
+
+def test_another_key_moves_no_bit_of_the_moments(mine, inline, tmp_path):
+    """Rows stand in the order of pseudonyms; what is computed from them must not."""
+    found = []
+    for number in range(3):
+        key = tmp_path / f"key{number}"
+        key.write_text(f"{number}" * 20)
+        config = mine.config(f"store.key={key}", f"store={tmp_path / str(number)}")
+        people = replace(cohort.load(config), name="private")
+        jobs = clipstore.plan_shards(config, people)
+        shuffled = [replace(job, clips=tuple(np.random.default_rng(number).permutation(np.array(job.clips, object))))
+                    for job in jobs[:2]]
+        options = clipstore.clip_options(config, False)
+        for job in shuffled:
+            clipstore.make_shard(job, options, None)
+        found.append([read_sealed(job.path.with_suffix(".json"))["moments"] for job in shuffled])
+    assert found[0] == found[1] == found[2]
+    signals = read_signals(shuffled[0].path)
+    assert Moments.of(signals.signals[signals.label == 0]).to_json() == found[0][0]["0"]
+
+
+def test_one_clip_of_other_channels_stops_no_other(tmp_path):
+    channels = tuple(Channel(name, name, "gsr", 100.0) for name in ("a", "b"))
+    some = Recording("p", "p-0", 0, "L", signal=SignalRef(tmp_path / "x.csv", "csv", channels))
+    clips = [Clip(0, i, f"c{i}", 0, some) for i in range(3)]
+    odd = Clip(0, 3, "c0", 0, replace(some, signal=None))
+    assert clipstore._usual_channels([odd, *clips]) == ("a", "b") == clipstore._usual_channels([odd, clips[0]])
+    assert clipstore._usual_channels([odd]) == () == clipstore._usual_channels([])
+
+
+def test_composed_options_reach_the_clip():
+    config = compose("biovid_a", ["signal.length=77", "keyframe.preset=paper", "face.margin=0.1", "frames=all"])
+    options = clipstore.clip_options(config, True)
+    assert (options.signal.length, options.face.margin, options.frames, options.video) == (77, 0.1, "all", True)

@@ -1,0 +1,88 @@
+"""What a run is: its content key, its folder, and what may be said about it in a file."""
+
+import pytest
+
+from orchestrator import runinfo
+from orchestrator.config import compose
+from orchestrator.folddata import recipe
+
+
+@pytest.fixture(scope="module")
+def parts(road):
+    """Everything a content key is made of, of the session's road."""
+    from orchestrator import clipstore, cohort, encoders, folds, tokenstore
+    from orchestrator.models_needed import needs
+
+    config = road.config()
+    people = cohort.load(config)
+    clips = clipstore.ClipStore(road.store, clipstore.plan_shards(config, people))
+    plan = folds.make_plan(config, people.people)
+    found = [encoders.open_encoder(p) for p in encoders.plan_encoders(config, people, clips, plan.groups, needs(config))]
+    return config, people, clips, found, tokenstore.plan_tokens(config, people, clips, found)
+
+
+def key(parts, config=None, **more):
+    found, people, clips, encoders, tokens = parts
+    config = config or found
+    return runinfo.content_key(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, True, False))
+
+
+def test_the_key_is_the_one_the_run_has(road, parts):
+    from orchestrator.storage import read_json
+
+    assert key(parts) == read_json(road.run / "lineage.json")["content_key"]
+
+
+@pytest.mark.parametrize("word", ["max_folds=2", "strict=true", "protocol.seeds=3", "resources.cpus=1", "run.dir=/x",
+                                  "store=/x", "data.root=/elsewhere", "pretrain.workers=2"])
+def test_what_is_no_content(road, parts, word):
+    assert key(parts, road.config(word)) == key(parts)
+
+
+@pytest.mark.parametrize("word", ["train.lr=0.002", "protocol.val_subjects=3", "model.dcan.dim=32", "pretrain.seed=1",
+                                  "embed.pool=none", "protocol.refit=false", "frames=all", "task=five"])
+def test_what_is_content(road, parts, word):
+    assert key(parts, road.config(word)) != key(parts)
+
+
+def test_other_tokens_are_another_run(parts):
+    assert key(parts, tokens=parts[4][1:]) != key(parts)
+
+
+def test_other_sources_are_another_run(parts, monkeypatch):
+    before = key(parts)
+    monkeypatch.setattr(runinfo, "sources_sha256", lambda *names: "0" * 64)
+    assert key(parts) != before
+
+
+def test_every_source_that_computes_a_fold_is_in_the_key():
+    for name in runinfo.SOURCES:
+        assert (runinfo.ROOT / name).exists(), name
+    assert {"models", "orchestrator/foldfit.py", "orchestrator/folds.py", "preprocessing/moments.py"} <= set(runinfo.SOURCES)
+
+
+def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = [runinfo.run_dir(compose("watch", words)).name for words in (
+        [], ["max_folds=2", "resources.cpus=1"], ["model=ridge"], ["protocol=as_paper"], ["train.lr=0.1"])]
+    assert names[0] == names[1] and len(set(names)) == 4
+    assert names[0].startswith("watch-exercise-signal_small-clean-")
+    assert runinfo.run_dir(compose("watch", ["run.dir=here"])) == tmp_path.resolve() / "here"
+
+
+@pytest.mark.parametrize(("command", "kept"), [
+    ("python -m orchestrator.loso --dataset biovid_a 'data.root=/data/Bio Vid/x' store=/s store.key=/k run.dir=/r "
+     "model=ridge",
+     "python -m orchestrator.loso --dataset biovid_a data.root=... store=... store.key=... run.dir=... model=ridge"),
+    ("python -m orchestrator.loso --dataset watch face.weights_dir=/w", "python -m orchestrator.loso --dataset watch "
+     "face.weights_dir=...")])
+def test_a_command_is_kept_without_its_paths(command, kept):
+    assert runinfo.without_paths(command) == kept
+
+
+def test_a_configuration_is_kept_without_its_paths():
+    words = ["data.root=/data/x", "store=/s", "store.key=/k", "run.dir=/r", "pretrain.checkpoint=/c/marlin.pt",
+             "pretrain.checkpoint_saw=/c/people.txt", "face.weights_dir=/w", "face.precomputed_dir=/p"]
+    text = str(runinfo.portable(compose("biovid_a", words)))
+    assert not [path for path in ("/data", "/s'", "/k", "/r'", "/c/", "/w", "/p'") if path in text], text
+    assert runinfo.portable(compose("biovid_a", []))["pretrain"]["checkpoint_saw"] == "unknown"

@@ -1,0 +1,155 @@
+"""The scheduler keeps no state of its own: what it asks of Tune, and what it makes of what Tune says. No Ray here."""
+
+import types
+from dataclasses import replace
+
+import pytest
+
+from orchestrator import schedule
+from orchestrator.config import compose
+from orchestrator.errors import UserError
+from orchestrator.ledger import Ledger
+from orchestrator.schedule import FoldWork, run_missing
+from tests.made_data import encoder, fold, made_data, recipe
+
+
+@pytest.fixture
+def work(tmp_path):
+    folds = {f.name: f for f in (fold(i) for i in range(3))}
+    (tmp_path / "run").mkdir()
+    return FoldWork(folds, made_data(tokens=False), recipe("ridge"), {0: encoder()}, Ledger(tmp_path / "run", "key"))
+
+
+def test_a_trial_fits_writes_and_reports(work):
+    said = work.run("fold-001-seed-0")
+    entry = work.ledger.read(work.folds["fold-001-seed-0"])
+    assert 0 <= said["accuracy"] <= 1
+    assert said["accuracy"] == sum(p["y_true"] == p["y_pred"] for p in entry["predictions"]) / entry["n_test"]
+    assert len(list(work.ledger.folder.iterdir())) == 1
+
+
+def test_only_what_the_ledger_lacks_is_asked_for(work, monkeypatch):
+    asked = []
+    monkeypatch.setattr(schedule, "run_grid", lambda config, stage, run, names, planned, work, scratch: asked.append(
+        (names, planned, scratch)) or {})
+    folds = list(work.folds.values())
+    work.run(folds[1].name)
+    config = compose("watch", [])
+    assert run_missing(config, folds, work.data, work.recipe, [], work.ledger) == {}
+    assert asked == [([folds[0].name, folds[2].name], 3, work.ledger.folder.parent)]
+    for missing in (folds[0], folds[2]):
+        work.run(missing.name)
+    run_missing(config, folds, work.data, work.recipe, [], work.ledger)
+    assert len(asked) == 1
+
+
+class FakeTune:
+    """What the scheduler uses of ray.tune; trials run at once, in this process."""
+
+    def __init__(self, results):
+        self.results, self.seen, self.reported = results, {}, []
+        for name in ("TuneConfig", "RunConfig", "FailureConfig", "CheckpointConfig"):
+            setattr(self, name, lambda _name=name, **words: self.seen.setdefault(_name, words) and words)
+
+    def with_parameters(self, trainable, **words):
+        self.trainable, self.words = trainable, words
+        return trainable
+
+    def with_resources(self, trainable, resources):
+        self.seen["resources"] = resources
+        return trainable
+
+    def grid_search(self, names):
+        self.names = names
+        return names
+
+    def Tuner(self, trainable, **words):  # noqa: N802
+        return types.SimpleNamespace(fit=lambda: self.results(self) if callable(self.results) else self.results)
+
+    def report(self, row):
+        self.reported.append(row)
+
+
+class Tick:
+    def __call__(self, n=1, note=""):
+        pass
+
+
+def run_chunk(monkeypatch, work, results, tmp_path, *words):
+    import ray
+
+    tune = FakeTune(results)
+    monkeypatch.setattr(ray, "tune", tune, raising=False)
+    monkeypatch.setattr(schedule, "_callback", lambda tick, gauges: None)
+    config = compose("watch", [f"store={tmp_path}", *words])
+    return schedule._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None), tune
+
+
+def result(name, error=None, **metrics):
+    return types.SimpleNamespace(config={"name": name}, metrics={"user_error": "", **metrics}, error=error)
+
+
+def test_what_is_asked_of_tune(monkeypatch, work, tmp_path):
+    failed, tune = run_chunk(monkeypatch, work, [result(n) for n in work.folds], tmp_path)
+    assert failed == {} and tune.names == list(work.folds)
+    assert tune.seen["TuneConfig"]["reuse_actors"] and tune.seen["FailureConfig"] == {"max_failures": 2}
+    assert tune.seen["resources"]["cpu"] == 1
+    assert not list((tmp_path / "run").glob(".tune*")), "Tune's own state outlived its use"
+
+
+def test_a_fold_that_failed_every_time_is_named_with_its_reason(monkeypatch, work, tmp_path):
+    name = list(work.folds)[1]
+    error = RuntimeError(f"Traceback ...\nFileNotFoundError: {tmp_path}/tokens/x.npy is gone")
+    failed, _ = run_chunk(monkeypatch, work, [result(name, error)], tmp_path)
+    assert failed == {name: "FileNotFoundError: store/tokens/x.npy is gone"}
+    failed, _ = run_chunk(monkeypatch, work, [result(name, RuntimeError("The actor died unexpectedly"))], tmp_path,
+                          "resources.fold_timeout_s=7")
+    assert "fold_timeout_s=7" in failed[name]
+
+
+def test_a_mistake_of_the_users_is_no_failed_fold(monkeypatch, work, tmp_path):
+    with pytest.raises(UserError, match="do this"):
+        run_chunk(monkeypatch, work, [result("x", user_error="do this")], tmp_path)
+
+
+def test_a_trial_reports_a_mistake_and_raises_a_defect(monkeypatch, work, tmp_path):
+    from models.errors import ModelError
+
+    _, tune = run_chunk(monkeypatch, work, [], tmp_path)
+    wrong = {"value": UserError("u")}
+    broken = types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(wrong["value"]))
+    for error in (UserError("u"), ModelError("m")):
+        wrong["value"] = error
+        schedule._trial({"name": "x"}, broken, 60)
+    assert [row["user_error"] for row in tune.reported] == ["u", "m"]
+    wrong["value"] = RuntimeError("a defect")
+    with pytest.raises(RuntimeError):
+        schedule._trial({"name": "x"}, broken, 60)
+    schedule._trial({"name": next(iter(work.folds))}, work, 60)
+    assert tune.reported[-1]["user_error"] == "" and len(tune.reported) == 3
+
+
+def test_a_fold_over_its_time_ends_its_worker(monkeypatch, work, tmp_path):
+    import threading
+    import time
+
+    _, tune = run_chunk(monkeypatch, work, [], tmp_path)
+    ended = threading.Event()
+    monkeypatch.setattr(schedule.os, "_exit", lambda code: ended.set())
+    slow = types.SimpleNamespace(run=lambda name: ended.wait(20) and {"accuracy": 1.0})
+    schedule._trial({"name": "x"}, slow, 0.05)
+    assert ended.is_set()
+    ended.clear()
+    schedule._trial({"name": "x"}, types.SimpleNamespace(run=lambda name: {"accuracy": 1.0}), 0.2)
+    time.sleep(0.4)
+    assert not ended.is_set(), "a finished fold's clock went on"
+
+
+def test_trials_are_handed_out_in_chunks(monkeypatch, work, tmp_path):
+    chunks = []
+    monkeypatch.setattr(schedule, "_run_chunk", lambda config, names, *rest: chunks.append(names) or {})
+    monkeypatch.setattr(schedule.session, "start", lambda config: None)
+    monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
+    names = [f"fold-{i:03d}-seed-0" for i in range(230)]
+    schedule.run_grid(compose("watch", []), "loso", "run", names, 230, lambda chunk: replace(work, folds={}), tmp_path)
+    assert [len(chunk) for chunk in chunks] == [100, 100, 30] and sum(chunks, []) == names

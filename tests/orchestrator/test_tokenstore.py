@@ -1,0 +1,114 @@
+"""The token store: keys, shapes, damage, and rows gathered from mapped files."""
+
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+
+from orchestrator import encoders, folds, tokenstore
+from orchestrator.clipstore import ClipStore, plan_shards
+from orchestrator.models_needed import needs
+from orchestrator.tokenstore import Tokens
+from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
+
+
+@pytest.fixture(scope="module")
+def planned(road):
+    people = road.cohort()
+    store = ClipStore(road.store, plan_shards(road.config(), people))
+    groups = folds.make_plan(road.config(), people.people).groups
+    found = [encoders.open_encoder(p) for p in encoders.plan_encoders(road.config(), people, store, groups,
+                                                                      needs(road.config()))]
+
+    def plan(*words, encoders=found):
+        return tokenstore.plan_tokens(road.config(*words), people, store, encoders)
+
+    plan.encoders = found
+    return plan
+
+
+def test_one_file_a_person_and_encoder(road, planned):
+    jobs = planned()
+    assert len(jobs) == 2 * PEOPLE and len({job.path for job in jobs}) == 2 * PEOPLE
+    for job in jobs:
+        tokens = np.load(job.path)
+        assert tokens.shape == (2 * CLIPS_PER_LEVEL, 8, 16) and tokens.dtype == np.float16 and np.isfinite(tokens).all()
+    (grid, width) = tokenstore.token_shape(road.config(), planned.encoders[0])
+    assert (grid, width) == ((8, 1, 1), 16)
+
+
+@pytest.mark.parametrize("word", ["embed.pool=none", "embed.batch=2", "clip.rate=8"])
+def test_what_changes_tokens(planned, word):
+    assert {j.key for j in planned()}.isdisjoint(j.key for j in planned(word))
+
+
+@pytest.mark.parametrize("word", ["train.lr=0.1", "protocol.seeds=3", "model=video", "resources.cpus=1"])
+def test_what_does_not(planned, word):
+    assert [j.key for j in planned()] == [j.key for j in planned(word)]
+
+
+def test_equal_weights_under_another_architecture_are_other_tokens(planned):
+    """Heads stand in no tensor's shape: random weights of 2 and of 4 heads are equal, what they encode is not."""
+    from dataclasses import replace
+
+    others = [replace(e, plan=replace(e.plan, video={**e.plan.video, "heads": 4})) for e in planned.encoders]
+    assert {j.key for j in planned()}.isdisjoint(j.key for j in planned(encoders=others))
+
+
+@pytest.mark.parametrize("damage", ["npy gone", "npy cut", "npy other", "json gone", "json cut", "json changed"])
+def test_a_damaged_token_file_is_made_again_byte_for_byte(road, inline, tmp_path, damage):
+    mine = road.copy(tmp_path)
+    before, ledger = hashes(mine.store / "tokens"), snapshot(mine.run / "ledger")
+    suffix, how = damage.split()
+    files = sorted(mine.store.glob(f"tokens/*/*.{suffix}"))
+    if how == "gone":
+        files[0].unlink()
+    else:
+        data = files[0].read_bytes()
+        files[0].write_bytes({"cut": data[:-8], "other": files[1].read_bytes(),
+                              "changed": data.replace(b'"pool"', b'"p00l"')}[how])
+    assert hashes(mine.store / "tokens") != before
+    assert mine.main() == 0
+    assert len(inline["embed"]) == 1 and inline["preprocess"] == inline["pretrain"] == inline["loso"] == []
+    assert hashes(mine.store / "tokens") == before and snapshot(mine.run / "ledger") == ledger
+    assert mine.summary() == road.summary()
+
+
+def test_another_view_leaves_the_first_in_its_place(road, inline, tmp_path):
+    """Two runs that share a store must not take each other's tokens away."""
+    mine = road.copy(tmp_path, run=False)
+    before = snapshot(mine.store / "tokens")
+    other = Road(mine.root, mine.store, tmp_path / "other")
+    assert other.main("embed.pool=none", "max_folds=1") == 0
+    assert len(inline["embed"]) == 2 * PEOPLE
+    after = snapshot(mine.store / "tokens")
+    assert {name: after[name] for name in before} == before and len(after) == 2 * len(before)
+
+
+class TestTokens:
+    @pytest.fixture
+    def files(self, tmp_path):
+        arrays = [np.random.default_rng(i).normal(size=(n, 3, 4)).astype(np.float16) for i, n in enumerate((2, 0, 4, 1))]
+        for i, array in enumerate(arrays):
+            np.save(tmp_path / f"{i}.npy", array)
+        return Tokens([tmp_path / f"{i}.npy" for i in range(4)], [2, 0, 4, 1]), np.concatenate(arrays)
+
+    def test_rows_in_any_order(self, files):
+        tokens, whole = files
+        assert len(tokens) == 7 and tokens.shape == (7, 3, 4) and tokens.dtype == np.float16
+        for rows in ([0], [6, 0, 3, 3], [], [5, 2, 4, 1, 0, 6, 3], 4):
+            assert np.array_equal(tokens[rows], whole[np.atleast_1d(np.array(rows, dtype=int))])
+
+    def test_a_copy_in_another_process_maps_again(self, files):
+        tokens, whole = files
+        _ = tokens[[0]]
+        sent = pickle.dumps(tokens)
+        assert len(sent) < 2000, "the arrays themselves went along"
+        assert np.array_equal(pickle.loads(sent)[list(range(7))], whole)  # noqa: S301
+
+    def test_a_file_that_went_away_is_an_error(self, files):
+        tokens, _ = files
+        shutil.rmtree(tokens.paths[0].parent)
+        with pytest.raises(OSError):
+            tokens[[2]]
