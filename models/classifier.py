@@ -25,6 +25,10 @@ from models.token_pool import TokenPool
 from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
+# signal_small's own defaults, chosen on the inner validation people of `watch`: a window of a wearable starts at any
+# phase, so its encoder carries no positions (HPA still does)
+SMALL_SIGNAL = {"tokenizer": "conv", "dim": 64, "depth": 1, "heads": 4, "ff": 128, "pos": "none"}
+SMALL_HPA = {"embed": "linear", "emb": 32, "ff": 64}
 
 
 class Classifier(nn.Module):
@@ -96,6 +100,7 @@ class Classifier(nn.Module):
             raise ModelError("this model has no signal stream, so there is nowhere to load signal weights")
         own = self.signal_encoder.state_dict()
         wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
+        wrong += [k for k in state if k not in own and not k.startswith(("decoder.", "head."))]
         if wrong:
             raise ModelError(
                 f"the signal encoder's checkpoint does not fit this model at {wrong[0]!r} ({len(wrong)} of {len(own)} "
@@ -185,7 +190,7 @@ def build_classifier(
             assert n_channels is not None and signal_length is not None
             encoder = signal_encoder(name, n_channels, signal_length, dict(signal or {}))
         if name == "signal_small":
-            hpa = {"embed": "linear", **(hpa or {})}
+            hpa = {**SMALL_HPA, **(hpa or {})}
         return Classifier(
             n_classes,
             video_dim=token_dim if video else None,
@@ -201,7 +206,7 @@ def build_classifier(
 def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE:
     """The paper's step tokens (3 layers x 64), or for signal_small at most 50 strided-convolution tokens a window."""
     if name == "signal_small":
-        options = {"tokenizer": "conv", **options}
+        options = {**SMALL_SIGNAL, **options}
     encoder = SignalMAE(n_channels, length, **options)
     encoder.decoder, encoder.head = nn.ModuleList(), nn.Identity()  # type: ignore[assignment]  # stage 2 reads E_ts only
     return encoder

@@ -154,7 +154,7 @@ def test_an_encoder_that_does_not_fit_is_refused(video_case):
 
 @pytest.mark.parametrize(("name", "tokenizer"), [("dual", "step"), ("signal", "step"), ("signal_small", "conv")])
 def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
-    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8}
+    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "pos": "fixed"}
     mae = SignalMAE(CHANNELS, LENGTH, tokenizer=tokenizer, **options)
     model = build_classifier(name, signal=options, **SIZES)
     before = {k: v.clone() for k, v in model.signal_encoder.state_dict().items()}
@@ -166,6 +166,9 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
     other = SignalMAE(CHANNELS + 1, LENGTH, tokenizer=tokenizer, **options)
     with pytest.raises(ModelError, match="embed"):
         model.load_signal_encoder(other.state_dict())
+    without_positions = build_classifier(name, signal={**options, "pos": "none"}, **SIZES)
+    with pytest.raises(ModelError, match="at 'positions'"):
+        without_positions.load_signal_encoder(mae.state_dict())
     with pytest.raises(ModelError, match="no signal stream"):
         build_classifier("video", **SIZES).load_signal_encoder(mae.state_dict())
 
