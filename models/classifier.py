@@ -25,7 +25,7 @@ from models.token_pool import TokenPool
 from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
-# signal_small's own defaults, chosen on the inner validation people of `watch`: a window of a wearable starts at any
+# signal_small's own defaults, chosen on inner validation people of `watch` (README): a window of a wearable starts at any
 # phase, so its encoder carries no positions (HPA still does)
 SMALL_SIGNAL = {"tokenizer": "conv", "dim": 64, "depth": 1, "heads": 4, "ff": 128, "pos": "none"}
 SMALL_HPA = {"embed": "linear", "emb": 32, "ff": 64}
