@@ -99,7 +99,7 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
     face = engine.process(video, options.keyframe, frames=options.frames)
     images = tuple(encode_image(frame, options.compression) for frame in face.frames)
     return PreparedClip(images, face.frame_index, face.landmarks, face.n_frames, face.fps, face.padded, face.n_lost,
-                        face.max_faces, signal, channels, duration or face.n_frames / face.fps)
+                        face.max_faces, signal, channels, duration or (face.n_frames / face.fps if face.fps else 0.0))
 
 
 def encode_image(rgb: np.ndarray, compression: int = 1) -> bytes:
