@@ -56,11 +56,11 @@ def alive(pid: int) -> bool:
 
 
 def kill_driver(process: subprocess.Popen) -> None:
-    """SIGKILL of the driver alone; then everything it had started must end by itself within 60 s."""
+    """SIGKILL of the driver alone; then everything it had started must end by itself within 90 s."""
     started = {pid: command(pid) for pid in descendants(process.pid)}
     process.send_signal(signal.SIGKILL)
     process.wait()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 90
     while any(alive(pid) for pid in started) and time.monotonic() < end:
         time.sleep(0.2)
     left = [pid for pid in started if alive(pid)]
