@@ -30,8 +30,6 @@ def start(config: Config) -> None:
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-        # A local GCS never comes back: without this, Ray's agents wait a minute for it after the driver was killed.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")
         settings |= {"num_cpus": config.resources.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1",
                      "_node_ip_address": "127.0.0.1"}
     with _held_stderr():

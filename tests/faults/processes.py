@@ -55,18 +55,23 @@ def alive(pid: int) -> bool:
         return False
 
 
-def kill_driver(process: subprocess.Popen) -> None:
-    """SIGKILL of the driver alone; then everything it had started must end by itself within 90 s."""
+def kill_driver(process: subprocess.Popen) -> dict[int, str]:
+    """SIGKILL of the driver alone. Returns what it had started, by process id, for `all_gone`."""
     started = {pid: command(pid) for pid in descendants(process.pid)}
     process.send_signal(signal.SIGKILL)
     process.wait()
-    end = time.monotonic() + 90
+    return started
+
+
+def all_gone(started: dict[int, str], seconds: float = 100) -> None:
+    """Everything must have ended by itself. Ray's agents try for 60 s to tell a GCS that is gone that theirs is gone."""
+    end = time.monotonic() + seconds
     while any(alive(pid) for pid in started) and time.monotonic() < end:
         time.sleep(0.2)
     left = [pid for pid in started if alive(pid)]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
-    assert not left, f"these outlived their killed driver: {[started[pid] for pid in left]}"
+    assert not left, f"these outlived the command: {[started[pid] for pid in left]}"
 
 
 def command(pid: int) -> str:

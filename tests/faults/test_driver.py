@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from processes import kill_driver, run, start, wait_for
+from processes import all_gone, kill_driver, run, start, wait_for
 
 pytestmark = pytest.mark.faults
 FOLDS = 6
@@ -43,7 +43,7 @@ def test_killed_among_the_folds(undisturbed, tmp_path):
     run_dir, log = tmp_path / "run", tmp_path / "log"
     process = start(road(store, run_dir), log, DUALPAIN_TEST_FOLD_PAUSE_S="1.5")
     wait_for(lambda: len(ledger(run_dir)) >= 2, process, log)
-    kill_driver(process)
+    started = kill_driver(process)
     before = ledger(run_dir)
     assert 2 <= len(before) < FOLDS
     run(road(store, run_dir), log)
@@ -53,6 +53,7 @@ def test_killed_among_the_folds(undisturbed, tmp_path):
     assert f"{FOLDS - len(before)} folds in" in log.read_text(), "not only the missing folds ran"
     assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
     assert without_times(run_dir / "summary.json") == without_times(whole / "summary.json")
+    all_gone(started)
 
 
 def test_killed_in_preprocessing(undisturbed, tmp_path):
@@ -60,10 +61,11 @@ def test_killed_in_preprocessing(undisturbed, tmp_path):
     arguments = ["orchestrator.preprocess", "--dataset", "watch", "resources.cpus=1", f"store={store}"]
     process = start(arguments, log)
     wait_for(lambda: len(list(store.glob("clips/*/s*.json"))) >= 3, process, log)
-    kill_driver(process)
+    started = kill_driver(process)
     before = {p: p.stat().st_mtime_ns for p in store.glob("clips/*/s*.json")}
     assert 3 <= len(before) < 10
     run(arguments, log)
     assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished shard was made again"
     assert shards(store) == shards(undisturbed[0])
     assert not [p for p in store.rglob(".*") if p.name.endswith(".tmp")], "a killed writer's leftovers"
+    all_gone(started)

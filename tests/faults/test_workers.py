@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.folds import Fold
 from orchestrator.ledger import Ledger
-from tests.faults.processes import alive, descendants, run, start, wait_for
+from tests.faults.processes import all_gone, command, descendants, run, start, wait_for
 
 pytestmark = pytest.mark.faults
 FOLDS = 4
@@ -41,25 +41,16 @@ def test_interrupted_is_130_and_the_same_command_goes_on(whole, tmp_path):
     log = tmp_path / "log"
     process = start(road(tmp_path), log, DUALPAIN_TEST_FOLD_PAUSE_S="1.5")
     wait_for(lambda: len(ledger(tmp_path / "run")) >= 1, process, log)
-    started = descendants(process.pid)
+    started = {pid: command(pid) for pid in descendants(process.pid)}
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130, log.read_text()[-3000:]
     assert "goes on from here" in log.read_text() and "Traceback" not in log.read_text()
     before = ledger(tmp_path / "run")
     assert 1 <= len(before) < FOLDS
-    wait_left(started)
+    all_gone(started, 40)
     run(road(tmp_path), log)
     assert {name: ledger(tmp_path / "run")[name] for name in before} == before
     assert predictions(tmp_path) == predictions(whole)
-
-
-def wait_left(started: set[int], seconds: float = 30) -> None:
-    import time
-
-    end = time.monotonic() + seconds
-    while (left := [pid for pid in started if alive(pid)]) and time.monotonic() < end:
-        time.sleep(0.2)
-    assert not left, f"{len(left)} processes were left behind"
 
 
 def trials(pid: int) -> list[int]:
