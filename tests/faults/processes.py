@@ -1,5 +1,6 @@
 """Commands that are killed: start one, see what it started, kill it alone, see that nothing outlives it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDS = 5
+
+
+def road(store: Path, run_dir: Path, *more: str) -> list[str]:
+    """The road's own stages in seconds: no video, no pretraining, ridge."""
+    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", "resources.cpus=1",
+            f"store={store}", f"run.dir={run_dir}", *more]
+
+
+def ledger(run_dir: Path) -> dict[str, tuple[bytes, int]]:
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (run_dir / "ledger").glob("fold-*.json")}
+
+
+def summary(run_dir: Path) -> dict:
+    """Without what differs from one execution to the next."""
+    return {name: value for name, value in json.loads((run_dir / "summary.json").read_text()).items() if name != "wall_s"}
 
 
 def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:

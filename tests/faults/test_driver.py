@@ -1,41 +1,16 @@
 """SIGKILL of the driver, then the same command: only what is missing is done, and the result is the undisturbed one."""
 
-import json
 from pathlib import Path
 
 import pytest
-from processes import all_gone, kill_driver, run, start, wait_for
+
+from tests.faults.processes import FOLDS, all_gone, kill_driver, ledger, road, run, start, summary, wait_for
 
 pytestmark = pytest.mark.faults
-FOLDS = 6
-TIMES = {"wall_s"}
-
-
-def road(store: Path, run_dir: Path) -> list[str]:
-    """Real people, signals only, the cheapest model: the road's own stages in seconds."""
-    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", "resources.cpus=1",
-            f"store={store}", f"run.dir={run_dir}"]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> tuple[Path, Path]:
-    """(store, run folder) of a run that nobody touched."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run(road(folder / "store", folder / "run"), folder / "log")
-    return folder / "store", folder / "run"
 
 
 def shards(store: Path) -> dict[str, bytes]:
-    files = [p for p in store.glob("clips/*/*") if not p.name.startswith(".")]
-    return {p.name: p.read_bytes() for p in files}
-
-
-def ledger(run_dir: Path) -> dict[str, tuple[bytes, int]]:
-    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in (run_dir / "ledger").glob("fold-*.json")}
-
-
-def without_times(summary: Path) -> dict:
-    return {name: value for name, value in json.loads(summary.read_text()).items() if name not in TIMES}
+    return {p.name: p.read_bytes() for p in store.glob("clips/*/*") if not p.name.startswith(".")}
 
 
 def test_killed_among_the_folds(undisturbed, tmp_path):
@@ -52,7 +27,8 @@ def test_killed_among_the_folds(undisturbed, tmp_path):
     assert {name: after[name] for name in before} == before, "a finished fold was written again"
     assert f"{FOLDS - len(before)} folds in" in log.read_text(), "not only the missing folds ran"
     assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
-    assert without_times(run_dir / "summary.json") == without_times(whole / "summary.json")
+    assert summary(run_dir) == summary(whole)
+    assert not [p for p in run_dir.rglob(".*") if p.name.endswith(".tmp")], "a killed command's leftovers"
     all_gone(started)
 
 
