@@ -12,7 +12,7 @@ concatenated and a linear layer gives the logits.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,9 @@ from models.errors import ModelError
 from models.hpa import HPA
 from models.signal_mae import SignalMAE
 from models.token_pool import TokenPool
-from models.video_mae import VideoMAE
+
+if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and so no timm, which takes seconds to import
+    from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 # signal_small's own defaults, chosen on inner validation people of `watch` (README): a window of a wearable starts at any
@@ -83,7 +85,7 @@ class Classifier(nn.Module):
             keys.add("signals")
         return frozenset(keys)
 
-    def attach_video_encoder(self, mae: VideoMAE) -> None:
+    def attach_video_encoder(self, mae: "VideoMAE") -> None:
         """Feed clips (B, 3, T, H, W) as batch["video"]: `mae.encode` turns them into tokens, frozen, in eval mode."""
         if self.pool is None:
             raise ModelError("this model has no video stream, so no video encoder can be attached to it")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.vit import sincos_table
+from models.positions import sincos_table
 
 MAX_CONV_TOKENS = 50
 NormFactory = Callable[[int], nn.Module]  # width -> a norm of (rows, width)

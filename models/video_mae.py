@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.vit import Block, LayerNorm, sincos_table, xavier
+from models.positions import sincos_table
+from models.vit import Block, LayerNorm, xavier
 
 
 class Scale(NamedTuple):

@@ -1,4 +1,4 @@
-"""The pre-norm ViT block shared by the video encoder, its decoder and the 3D-ViT baseline; fixed positions.
+"""The pre-norm ViT block shared by the video encoder, its decoder and the 3D-ViT baseline.
 
 Shapes: B batch, N tokens, D width, H heads.
 """
@@ -53,14 +53,6 @@ class Block(TimmBlock):
     def forward(self, x_BND: Tensor) -> Tensor:  # type: ignore[override]
         x_BND = x_BND + self.attn(self.norm1(x_BND))
         return x_BND + self.mlp(self.norm2(x_BND))
-
-
-def sincos_table(length: int, dim: int) -> Tensor:
-    """Fixed positions (length, dim): sin on even columns, cos on odd ones, wavelengths up to 10000 (2 pi)."""
-    column = torch.arange(dim, dtype=torch.float64)
-    rate = 10000.0 ** (-2 * torch.div(column, 2, rounding_mode="floor") / dim)
-    angle = torch.arange(length, dtype=torch.float64)[:, None] * rate
-    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
 
 
 def xavier(module: nn.Module) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import threading
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -160,7 +161,8 @@ def _fit(config: Config, jobs: list, tick) -> int:
         watcher.start()
         try:
             trainer = TorchTrainer(
-                _worker, train_loop_config={"jobs": jobs, "lines": str(lines)},
+                # plain dicts: Train's controller unpickles this too, and need not load torch and timm to name the Job class
+                _worker, train_loop_config={"jobs": [asdict(job) for job in jobs], "lines": str(lines)},
                 scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
                 # the storage folder is new each time: a killed run starts over, it never meets another run's state
                 run_config=RunConfig(name="mae", storage_path=storage))
@@ -177,7 +179,7 @@ def _worker(settings: dict) -> None:
     from ray import train
     from ray.train.torch import get_device
 
-    from orchestrator.mae_loop import Rank, train_job
+    from orchestrator.mae_loop import Job, Rank, train_job
 
     torch.set_num_threads(1)
     context = train.get_context()
@@ -189,7 +191,7 @@ def _worker(settings: dict) -> None:
                 handle.write(json.dumps(row) + "\n")
 
     for job in settings["jobs"]:
-        train_job(job, rank, report)
+        train_job(Job(**job), rank, report)
 
 
 def _follow(lines: Path, tick, stopped: threading.Event) -> None:

@@ -8,8 +8,8 @@ from models import build
 from models.errors import ModelError
 from models.interop import load_marlin
 from models.masks import random_mask, tube_mask
+from models.positions import sincos_table
 from models.video_mae import SCALES, VideoMAE
-from models.vit import sincos_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 torch.set_num_threads(1)
