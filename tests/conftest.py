@@ -13,7 +13,7 @@ from orchestrator import embed, mae_loop, preprocess, pretrain, schedule, sessio
 from orchestrator.clipstore import clip_options, make_shard
 from preprocessing.faces import FaceEngine
 from preprocessing.synthetic import generate
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
+from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, snapshot
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # for the processes that tests start
@@ -36,20 +36,34 @@ def signal_tree(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def road(tree, tmp_path_factory) -> Road:
-    """All stages and all folds through Ray, in two commands: three folds first, then the rest. Read only."""
+    """All stages through Ray; of the folds three in this process first, then the others through Ray. Read only."""
     place = tmp_path_factory.mktemp("road")
     made = Road(tree, place / "store", place / "run")
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="ERROR")
     try:
-        assert made.main("max_folds=3") == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(schedule, "run_grid", grid_of([]))
+            assert made.main("max_folds=3") == 0
         made.first_folds = snapshot(made.run / "ledger")
         assert made.main() == 0
         assert ray.is_initialized(), "a command ended a Ray that it had not started"
     finally:
         ray.shutdown()
     return made
+
+
+def grid_of(done: list) -> Callable:
+    """A stand-in for Tune: one fold after the other, in this process."""
+    def run_grid(config, stage, run, names, planned, work, scratch):
+        grid = work(names)
+        for name in names:
+            grid.run(name)
+            done.append(name)
+        return {}
+
+    return run_grid
 
 
 @pytest.fixture(scope="session")
@@ -66,17 +80,17 @@ def engines() -> Callable:
 
 
 @pytest.fixture
-def inline(monkeypatch, engines):
-    """Every stage in this process. Returns {stage: [what was done]}, which fills as commands run."""
+def inline(monkeypatch, engines) -> dict[str, list]:
+    """Every stage in this process. {stage: [what was done]}, which fills as commands run."""
     import torch
 
     torch.set_num_threads(1)
     done: dict[str, list] = {"preprocess": [], "pretrain": [], "embed": [], "loso": []}
 
     def run_shards(config, jobs):
+        video = any(clip.recording.video for job in jobs for clip in job.clips)
+        options = clip_options(config, video)
         for job in jobs:
-            video = any(clip.recording.video for clip in job.clips)
-            options = clip_options(config, any(c.recording.video for j in jobs for c in j.clips))
             make_shard(job, options, engines(options.face) if video else None)
             done["preprocess"].append(job.subject)
 
@@ -92,26 +106,12 @@ def inline(monkeypatch, engines):
             embed.write_tokens(job, models[job.encoder], config, torch.device("cpu"))
             done["embed"].append((job.encoder, job.subject))
 
-    def run_grid(config, stage, run, names, planned, work, scratch):
-        grid = work(names)
-        for name in names:
-            grid.run(name)
-            done["loso"].append(name)
-        return {}
-
     def no_ray(config):
         raise AssertionError("this test runs without Ray")
 
     monkeypatch.setattr(preprocess, "_run", run_shards)
     monkeypatch.setattr(pretrain, "_fit", fit)
     monkeypatch.setattr(embed, "_run", run_tokens)
-    monkeypatch.setattr(schedule, "run_grid", run_grid)
+    monkeypatch.setattr(schedule, "run_grid", grid_of(done["loso"]))
     monkeypatch.setattr(session, "start", no_ray)
     return done
-
-
-@pytest.fixture(scope="session")
-def ridge(signal_tree, tmp_path_factory) -> Road:
-    """A store and a run folder for ridge on signals, yet to be made: use with `inline`."""
-    place = tmp_path_factory.mktemp("ridge")
-    return Road(signal_tree, place / "store", place / "run", [*TINY, "model=ridge"])

@@ -1,6 +1,6 @@
 """contract.md held against a real run: files, fields and their types, order, names, rights, resuming.
 
-The run went through Ray in two commands (conftest.road): three folds first, then all of them.
+The run is that of two commands (conftest.road): three folds first, then all of them.
 """
 
 import json
