@@ -37,7 +37,10 @@ def sources() -> str:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What one worker needs to make one person's shard. hashes: (video sha256, signal sha256) by sample."""
+    """What one worker needs to make one person's shard.
+
+    hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
+    """
 
     subject: int
     pseudonym: str
@@ -45,6 +48,7 @@ class ShardJob:
     key: str
     clips: tuple[Clip, ...]
     hashes: dict[str, tuple[str, ...]]
+    other_content: frozenset[str] = frozenset()
 
 
 class ClipStore:
@@ -86,16 +90,23 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
     for person in cohort.people:
         clips = tuple(sorted(cohort.of(person.index), key=lambda clip: clip.sample))
         hashes = {clip.sample: _source_hashes(clip, cache, options) for clip in clips}
+        other = frozenset(clip.sample for clip in clips if _is_other_content(clip, cache))
         key = key_of([common, person.index, person.pseudonym,
-                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample]] for c in clips]])
-        jobs.append(ShardJob(person.index, person.pseudonym, folder / f"{person.pseudonym}.parquet", key, clips, hashes))
+                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other] for c in clips]])
+        path = folder / f"{person.pseudonym}.parquet"
+        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other))
     cache.save()
     return jobs
 
 
 def options_key(options: ClipOptions) -> dict:
-    """The options without folders: face weights are hash-checked, landmark files are hashed with the recording."""
+    """The options without folders: face weights are hash-checked, landmark files are hashed with the recording.
+
+    Without videos those of faces and frames decide nothing.
+    """
     value = asdict(options)
+    if not options.video:
+        return {"signal": value["signal"], "video": False}
     for name in ("weights_dir", "precomputed_dir", "precomputed_root"):
         value["face"][name] = value["face"][name] is not None
     return value
@@ -111,6 +122,18 @@ def _source_hashes(clip: Clip, cache: HashCache, options: ClipOptions) -> tuple[
             pictures += _landmark_files(video.path, options)
     signals = source_files(signal) if signal is not None else ()
     return _hash_files(pictures, cache), _hash_files(signals, cache)
+
+
+def _is_other_content(clip: Clip, cache: HashCache) -> bool:
+    """Whether the loader gave a sha256 (of the video, or of the signal file where there is no video) and it differs."""
+    declared = clip.recording.attributes.get("sha256")
+    reference = clip.recording.video or clip.recording.signal
+    if declared is None or reference is None:
+        return False
+    try:
+        return cache.sha256(reference.path) != declared
+    except OSError:  # absent or unreadable: the clip's own reader says so
+        return False
 
 
 def _landmark_files(video: Path, options: ClipOptions) -> list[Path]:
@@ -166,6 +189,9 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 if _channels(clip) != usual:
                     raise ClipError("signal", "other_channels", f"The clip has the signal channels {_channels(clip)}, the "
                                     f"person's other clips {usual}: restore its signal file or give all clips the same.")
+                if clip.sample in job.other_content:
+                    raise ClipError("video" if clip.recording.video else "signal", "other_content",
+                                    "The file's sha256 is not the one its row gives: restore the file or correct the row.")
                 prepared = prepare_clip(clip.recording, engine, options)
             except ClipError as error:
                 quarantine.append({"sample": clip.sample, "subject": job.pseudonym, "label": clip.label,

@@ -5,6 +5,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 
 from orchestrator import cli, cohort, progress, session
 from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, plan_shards
@@ -86,18 +87,23 @@ class ShardWorker:
 
 
 def _run(config: Config, jobs: list[ShardJob]) -> None:
+    with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
+        for row in mapped(config, jobs).iter_rows():
+            tick(int(row["clips"] + row["quarantined"]))
+
+
+def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = ShardWorker):
+    """The Ray data set of the jobs' results, one block a person, in as many actors as there are cores. Starts Ray."""
     session.start(config)
     import ray
 
     session.quiet()
     video = any(clip.recording.video for job in jobs for clip in job.clips)
-    dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        ShardWorker,  # type: ignore[arg-type]  # a class, as Ray Data documents
-        compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs))), num_cpus=1,
-        fn_constructor_kwargs={"config": config, "video": video})
-    with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
-        for row in dataset.iter_rows():
-            tick(int(row["clips"] + row["quarantined"]))
+    return ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
+        worker,  # type: ignore[arg-type]  # a class, as Ray Data documents
+        # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
+        compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
+        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
 
 
 def _write_manifest(store: ClipStore, people: Cohort) -> None:
@@ -122,11 +128,19 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
              for clip in people.clips}
     private = private_folder(config) / f"quarantine-{people.dataset}.json"
     write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
-    counts = Counter((row["stage"], row["reason"]) for row in rows)
-    text = ", ".join(f"{n} x {stage}/{reason}" for (stage, reason), n in sorted(counts.items()))
+    text = _counts(f"{row['stage']}/{row['reason']}" for row in rows)
     progress.say("preprocess", f"{len(rows)} clips quarantined ({text}); which files: {private}")
+    progress.say("preprocess", "by class: " + _counts(people.class_names[row["label"]] for row in rows))
+    progress.say("preprocess", "by person: " + _counts(row["subject"] for row in rows))
     if config.strict:
         raise UserError(f"strict=true and {len(rows)} clips were quarantined ({text}): see {private} for the files.")
+
+
+def _counts(names: Iterable[str], most: int = 20) -> str:
+    """The names with their numbers, most frequent first."""
+    counts = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0]))
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    return ", ".join(f"{n} x {name}" for name, n in counts[:most]) + more
 
 
 if __name__ == "__main__":

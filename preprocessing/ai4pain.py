@@ -29,7 +29,8 @@ LETTER_LABEL = {"B": 0, "R": 0, "L": 1, "H": 2}
 
 
 def load(root: Path, seconds: float = 10.0) -> DataSet:
-    """Both labelled splits. seconds: the length of every clip, from its marker or its video's start.
+    """Both labelled splits. seconds: the length of every clip, from its marker or its video's start; a video that ends
+    before it (by more than a twentieth) is refused when it is read.
 
     The rate is estimated per subject from the baseline's rows (60 s), as the published 10 Hz does not fit them.
     A clip may lack its video or its signal; a note counts them. InputError for a wrong tree or a subject in two splits.

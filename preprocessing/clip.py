@@ -28,7 +28,6 @@ class ClipOptions:
     signal: SignalOptions = field(default_factory=SignalOptions)
     frames: str = "keyframes"
     video: bool = True
-    compression: int = 1  # PNG level: lossless at every level, 1 is the quickest
 
     @classmethod
     def from_config(cls, face: Mapping[str, Any], keyframe: Mapping[str, Any], signal: Mapping[str, Any],
@@ -97,14 +96,16 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
                             channels, duration)
     assert engine is not None, "a recording with video needs a face engine"
     face = engine.process(video, options.keyframe, frames=options.frames)
-    images = tuple(encode_image(frame, options.compression) for frame in face.frames)
+    images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
     return PreparedClip(images, face.frame_index, face.landmarks, face.n_frames, face.fps, face.padded, face.n_lost,
                         face.max_faces, signal, channels, duration or (face.n_frames / face.fps if face.fps else 0.0))
 
 
-def encode_image(rgb: np.ndarray, compression: int = 1) -> bytes:
-    """(H, W, 3) uint8 RGB to PNG bytes."""
-    ok, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, compression])
+def encode_image(rgb: np.ndarray, image: str = "png", quality: int = 95) -> bytes:
+    """(H, W, 3) uint8 RGB to PNG, or to JPEG of that quality."""
+    how = {"png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]),  # lossless at every level, 1 is the quickest
+           "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])}
+    ok, data = cv2.imencode(how[image][0], cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), how[image][1])
     assert ok
     return data.tobytes()
 

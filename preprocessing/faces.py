@@ -25,6 +25,7 @@ from .video import Video
 from .weights import weight_file
 
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
+IMAGES = ("png", "jpeg")
 _FACE_OVER_92_POINTS = 1.4  # extent of all mesh points over that of eyes, brows and lips; their centres are the same
 _BLACK_BELOW = 16.0  # mean of 0..255; 16 is the black of limited-range video
 
@@ -34,15 +35,19 @@ class FaceOptions:
     """provider: where landmarks come from. litert | opencv: detector and mesh on that runtime; precomputed: files
     beside the videos (see precomputed.py); cropped: the frames are already face crops (as with VideoRef.kind).
 
-    size: side of the crops in pixels. score: least probability of a detection and of a mesh. margin: the crop's square
-    is wider than the face by this fraction. shift, zoom, turn: how far the face moves before the regions follow, as
-    fractions of a region's side and in radians.
+    size: side of the crops in pixels. image, quality: how they are stored, png (lossless) or jpeg of that quality.
+    score: least probability of a detection and of a mesh. margin: the crop's square is wider than the face by this
+    fraction. shift, zoom, turn: how far the face moves before the regions follow, as fractions of a region's side and
+    in radians.
+    recount: frames after which faces are counted again while one is followed (2 s at 25 frames a second); 0 never.
     max_lost: a clip with a larger share of frames without a face is refused. min_frames: so is a shorter clip.
     hold_mb: memory for the face's part of every frame while keyframes are not yet known; clips for which that is too
     little are decoded a second time.
     """
 
     size: int = 224
+    image: str = "png"
+    quality: int = 95
     provider: str = "litert"
     weights_dir: Path | None = None
     score: float = 0.5
@@ -50,6 +55,7 @@ class FaceOptions:
     shift: float = 0.05
     zoom: float = 0.05
     turn: float = 0.1
+    recount: int = 50
     max_lost: float = 0.5
     min_frames: int = 2
     hold_mb: float = 128.0
@@ -59,6 +65,8 @@ class FaceOptions:
     def __post_init__(self) -> None:
         if self.provider not in PROVIDERS:
             raise ValueError(f"unknown face provider {self.provider!r}: one of {PROVIDERS}")
+        if self.image not in IMAGES or not 1 <= self.quality <= 100:
+            raise ValueError(f"image is one of {IMAGES} and quality within 1..100, not {self.image!r} and {self.quality}")
         for name in ("weights_dir", "precomputed_dir", "precomputed_root"):  # a configuration gives text
             value = getattr(self, name)
             object.__setattr__(self, name, None if value in (None, "") else Path(value))
@@ -177,7 +185,7 @@ class FaceEngine:
         options = self.options
         if options.provider == "precomputed":
             return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
-        return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, whole_frame=cropped)
+        return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, cropped, options.recount)
 
     def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int]) -> dict[int, np.ndarray]:
         """Crops of the frames `wanted`, from the parts that were held, or else from a second decoding."""

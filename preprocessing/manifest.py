@@ -149,6 +149,8 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
     if end is not None and end <= (start or 0.0):
         raise InputError(f"{where}: end_s={end:g} is not after start_s={start or 0:g}; correct the window.")
     digest = row.get("sha256", "").lower()
+    if digest and "video_path" in row and is_folder(inside(folder, row["video_path"], where)):
+        raise InputError(f"{where}: sha256 is that of one file and video_path is a folder; leave sha256 empty.")
     if digest and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
         raise InputError(f"{where}: sha256 {row['sha256'][:20]!r} is not 64 hexadecimal digits; correct it.")
     for column in ("label_name", "session", "split", "exclude_reason"):

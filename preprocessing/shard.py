@@ -26,7 +26,7 @@ SCHEMA = pa.schema([
     ("padded", pa.bool_()), ("n_lost", pa.int32()), ("max_faces", pa.int32()),
     ("signal", pa.binary()), ("channels", pa.list_(pa.string())), ("source_sha256", pa.list_(pa.string())),
 ], metadata={"dualpain_schema": str(SCHEMA_VERSION), "landmarks": "float32 (n_frames, 92, 2)",
-             "signal": "float32 (length, channels)", "frames": "PNG, 224 x 224 RGB"})
+             "signal": "float32 (length, channels)", "frames": "encoded RGB images, PNG or JPEG"})
 
 
 @dataclass(frozen=True)

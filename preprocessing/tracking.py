@@ -31,7 +31,8 @@ class FaceTracker:
 
     `detectors` are tried in order until one sees a face. The largest face is kept; `max_faces` is the most that one
     detection saw. `whole_frame`: where nothing is detected, try the frame itself, for videos that are already cropped
-    to the face.
+    to the face. Every `recount` frames the detectors count the faces beside the one that is followed; 0: never. The one
+    that is followed stays, so that no keyframe comes from a change of person.
     """
 
     def __init__(
@@ -41,7 +42,9 @@ class FaceTracker:
         gate: float = 0.5,
         hysteresis: Hysteresis | None = None,
         whole_frame: bool = False,
+        recount: int = 0,
     ):
+        self.recount, self._since_count = recount, 0
         self.detectors, self.mesh, self.gate, self.whole_frame = detectors, mesh, gate, whole_frame
         self.hysteresis = hysteresis or Hysteresis()
         self.roi: Roi | None = None
@@ -54,6 +57,9 @@ class FaceTracker:
             points, score = self.mesh.find(frame, self.roi)
             if score >= self.gate:
                 self.roi = self.hysteresis.keep_or_follow(self.roi, roi_of_mesh(points))
+                self._since_count += 1
+                if self.recount and self._since_count >= self.recount:
+                    self._detect(frame.rgb())
                 return points, score
             self.roi = None
         return self._acquire(frame, score)
@@ -61,8 +67,7 @@ class FaceTracker:
     def _acquire(self, frame: Frame, score: float) -> tuple[np.ndarray | None, float]:
         image = frame.rgb()
         self.brightest = max(self.brightest, float(image[::8, ::8].mean()))
-        faces = next((found for detector in self.detectors if (found := detector.detect(image))), [])
-        self.max_faces = max(self.max_faces, len(faces))
+        faces = self._detect(image)
         regions = [roi_of_detection(face) for face in faces[:_CANDIDATES] if _is_sane(face)]
         if self.whole_frame:
             regions.append(Roi((frame.width - 1) / 2, (frame.height - 1) / 2, 1.25 * max(frame.width, frame.height)))
@@ -72,6 +77,12 @@ class FaceTracker:
                 self.max_faces = max(self.max_faces, 1)
                 return points, score
         return None, score
+
+    def _detect(self, image: np.ndarray) -> list[Detection]:
+        """The faces of the first detector that sees any, largest first; counted."""
+        faces = next((found for detector in self.detectors if (found := detector.detect(image))), [])
+        self.max_faces, self._since_count = max(self.max_faces, len(faces)), 0
+        return faces
 
     def _settle(self, frame: Frame, roi: Roi) -> tuple[np.ndarray | None, float]:
         for _ in range(_SETTLE_STEPS):

@@ -21,6 +21,7 @@ from .recordings import VideoRef
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 TRUNCATED_BELOW = 0.9  # of the duration that the header promises
+SHORTFALL = 0.05  # a window may lack this share at the video's end, as in signals.py; more would tell clips apart by length
 CORRUPT_ABOVE = 0.1  # share of packets or frames that do not decode cleanly
 SEEK_FROM_S = 2.0  # below it, decoding from the start is as fast
 TIME_SLACK_S = 1e-4
@@ -46,6 +47,7 @@ class Video:
         self.fps = ref.fps if ref.fps and ref.fps > 0 and math.isfinite(ref.fps) else 0.0
         self._container: av.container.InputContainer | None = None
         self._images: list[Path] = []
+        self._went_beyond = False  # there is a frame after the window
         if ref.path.is_dir():
             self._images = _image_files(ref.path)
         else:
@@ -60,10 +62,12 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         size: tuple[int, int] | None = None
+        last_s = 0.0
         for frame in self._decode() if self._container is not None else self._read_images():
             if size is not None and (frame.height, frame.width) != size:
                 raise ClipError("video", "mixed_sizes", "the frames differ in size: export them with one resolution")
             size = (frame.height, frame.width)
+            last_s = frame.time_s
             yield frame
         if size is None:
             if self.ref.start_s is not None or self.ref.end_s is not None:
@@ -71,6 +75,16 @@ class Video:
                     "video", "window_outside", "no frame lies between start_s and end_s: correct the window"
                 )
             raise ClipError("video", "no_frames", "no frame could be decoded: copy the recording again from its source")
+        self._refuse_short_window(last_s)
+
+    def _refuse_short_window(self, last_s: float) -> None:
+        if self.ref.end_s is None or not self.fps or self._went_beyond:
+            return
+        wanted = self.ref.end_s - (self.ref.start_s or 0.0)
+        lacking = self.ref.end_s - (last_s + 1 / self.fps)
+        if lacking > SHORTFALL * wanted + TIME_SLACK_S:
+            fix = f"the video ends {lacking:.1f} s before its window of {wanted:.1f} s does: correct it or drop the clip"
+            raise ClipError("video", "short_window", fix)
 
     # ------------------------------------------------------------------ files
 
@@ -125,6 +139,7 @@ class Video:
                 time_s = len(times) / self.fps if self.fps else 0.0
             times.append(time_s)
             if time_s >= end_s - TIME_SLACK_S:
+                self._went_beyond = True
                 break
             if time_s >= start_s - TIME_SLACK_S:
                 yield DecodedFrame(len(times) - 1, time_s, frame, turns, reformatter)
@@ -171,6 +186,7 @@ class Video:
         for index, path in enumerate(self._images):
             time_s = index / self.fps if self.fps else float(index)
             if time_s >= end_s - TIME_SLACK_S:
+                self._went_beyond = True
                 break
             if time_s < (self.ref.start_s or 0.0) - TIME_SLACK_S:
                 continue

@@ -59,14 +59,25 @@ def test_touching_or_moving_the_files_makes_nothing_again(mine, inline, tmp_path
     assert moved.main() == 0 and inline["preprocess"] == [] and len(inline["loso"]) == PEOPLE
 
 
-def test_one_changed_option_is_everybody_again_and_back_again_nothing(mine):
+FACES = ("frames=all", "keyframe.preset=paper", "face.margin=0.1", "face.image=jpeg")
+LATER = ("train.lr=0.1", "encoder.image_size=64", "task=bl_pa4", "synthetic.seed=4", "smae.dim=8")
+
+
+def test_one_changed_option_is_everybody_again_and_back_again_nothing(tree, tmp_path):
+    road = Road(tree, tmp_path / "store", tmp_path / "run")
+    first = keys(road)
+    for word in ("signal.length=48", "signal.emd=true", *FACES):
+        assert not set(first.values()) & set(keys(road, word).values())
+    for word in LATER:
+        assert keys(road, word) == first
+    assert keys(road) == first
+
+
+def test_without_videos_the_options_of_faces_make_nothing_again(mine):
     first = keys(mine)
-    for word in ("signal.length=48", "frames=all", "keyframe.preset=paper"):
-        other = keys(mine, word)
-        assert not set(first.values()) & set(other.values())
-    for word in ("train.lr=0.1", "encoder.image_size=64", "task=bl_pa4", "synthetic.seed=4", "smae.dim=8"):
+    assert not set(first.values()) & set(keys(mine, "signal.length=48").values())
+    for word in (*FACES, *LATER):
         assert keys(mine, word) == first
-    assert keys(mine) == first
 
 
 def test_changed_code_is_everybody_again(mine, monkeypatch):

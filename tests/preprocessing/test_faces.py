@@ -140,6 +140,21 @@ def test_two_faces_the_larger_is_kept_and_both_are_counted(engine, folder):
     assert clip.landmarks[:, :, 0].max() < 250  # the large one is on the left
 
 
+@pytest.mark.parametrize("second_zoom", [0.35, 0.9])
+def test_a_second_face_that_comes_later_is_counted_and_the_first_is_kept(engine, folder, second_zoom):
+    """Larger or smaller: a jump from one person to another would look like motion, and mix two people in a clip."""
+    nobody = np.broadcast_to(np.array([90, 100, 110], np.uint8), (240, 300, 3))
+    first, second = films.nodding(70, width=240, height=240, zoom=0.5), films.face(300, 240, zoom=second_zoom)
+    frames = [np.hstack([image, second if i >= 30 else nobody]) for i, image in enumerate(first)]
+    path = films.write_video(folder / f"later{second_zoom}.mp4", frames)
+    clip = engine.process(VideoRef(path))
+    assert clip.max_faces == 2 and clip.n_lost == 0
+    assert clip.landmarks[:, :, 0].max() < 240
+    never = FaceEngine(FaceOptions(recount=0)).process(VideoRef(path))
+    assert never.max_faces == 1, "without looking again nobody would know"
+    np.testing.assert_array_equal(never.landmarks, clip.landmarks)
+
+
 def test_a_face_that_leaves_and_returns(engine, folder):
     away = [films.face(dx=min(14 * i, 14 * (60 - i), 380) if i < 60 else 0) for i in range(90)]
     clip = engine.process(VideoRef(films.write_video(folder / "away.mp4", away)), frames="all")
@@ -284,5 +299,8 @@ def test_a_large_face_is_shrunk_alike_in_both_modes(engine, tmp_path):
 def test_options_that_make_no_sense():
     with pytest.raises(ValueError):
         FaceOptions(provider="dlib")
+    for wrong in ({"image": "gif"}, {"quality": 0}, {"quality": 101}):
+        with pytest.raises(ValueError, match="image is one of"):
+            FaceOptions(**wrong)  # type: ignore[arg-type]
     assert FaceOptions(weights_dir="").weights_dir is None  # type: ignore[arg-type]
     assert FaceOptions(weights_dir="a/b").weights_dir == Path("a/b")  # type: ignore[arg-type]

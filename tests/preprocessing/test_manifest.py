@@ -35,8 +35,9 @@ def test_every_field(tmp_path):
     (tmp_path / "frames").mkdir()
     full = ROW | {"label_name": "none", "dataset": "lab", "session": "s1", "split": "train", "start_s": 1.5, "end_s": 6,
                   "video_path": "frames", "video_fps": 12.5, "signal_format": "csv", "sep": ";", "decimal": ",",
-                  "sex": "W", "age": 33, "sha256": "AB" * 32, "exclude_reason": ""}
-    other = full | {"subject": "p2", "label": "1", "label_name": "pain", "video_path": "", "sex": "m", "age": 40}
+                  "sex": "W", "age": 33, "exclude_reason": ""}
+    other = full | {"subject": "p2", "label": "1", "label_name": "pain", "video_path": "", "sex": "m", "age": 40,
+                    "sha256": "AB" * 32}
     dropped = full | {"subject": "p3", "exclude_reason": "asked to withdraw"}
     data = load(tmp_path, other, dropped, full)
     assert (data.cohort, data.class_names, data.complete) == ("lab", ("none", "pain"), True)
@@ -46,7 +47,7 @@ def test_every_field(tmp_path):
     assert (first.video.kind, first.video.fps, first.video.start_s, first.video.end_s) == ("frames", 12.5, 1.5, 6.0)
     assert (first.signal.format, first.signal.sep, first.signal.decimal) == ("csv", ";", ",")
     assert first.signal.channels[0].fs == 4.0 and first.signal.channels[0].unit == "uS"
-    assert first.attributes == {"sha256": "ab" * 32} and second.video is None
+    assert first.attributes == {} and second.attributes == {"sha256": "ab" * 32} and second.video is None
     assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.")
 
 
@@ -146,6 +147,7 @@ BAD_TABLES = {
     "cohorts": ([ROW | {"dataset": "x"}, ROW | {"sample": "b", "dataset": "y"}], "mixes"),
     "channels": ([ROW, ROW | {"sample": "b", "channels": EDA.replace('"eda"', '"gsr"')}], "channels differ"),
     "all excluded": ([ROW | {"exclude_reason": "x"}], "not excluded"),
+    "hash of a folder": ([ROW | {"video_path": ".", "video_fps": 5, "sha256": "0" * 64}], "is a folder"),
     "nothing in it": ([{"subject": "p", "sample": "s", "label": 0}], "neither"),
     "unknown column": ([ROW | {"pain": 3}], "unknown column 'pain'"),
     "no label column": ([{"subject": "p", "sample": "s"}], "lacks the column label"),

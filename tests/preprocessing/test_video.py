@@ -154,6 +154,17 @@ def test_window(clip):
     assert reason(clip, start_s=5.0, end_s=6.0) == "window_outside"
 
 
+def test_a_window_beyond_the_end(clip, tmp_path):
+    """Two seconds of video. What lacks more than a twentieth of its window would be told from others by its length."""
+    assert reason(clip, start_s=1.0, end_s=2.5) == "short_window"
+    assert reason(clip, end_s=10.0) == "short_window"
+    assert len(times(clip, end_s=2.1)) == 50 and len(times(clip, start_s=1.0, end_s=2.04)) == 25
+    assert len(times(clip, start_s=1.0)) == 25  # to the end, wherever that is
+    films.write_folder(tmp_path / "pictures", films.nodding(8, width=64, height=48))
+    assert reason(tmp_path / "pictures", fps=4.0, end_s=3.0) == "short_window"
+    assert len(times(tmp_path / "pictures", fps=4.0, end_s=2.0)) == 8
+
+
 def test_window_far_into_a_file_gives_the_frames_of_a_full_decode(folder):
     frames = films.nodding(300, width=160, height=120)
     path = films.write_video(folder / "long2.mp4", frames, encoder={"preset": "veryfast", "g": "30"})
