@@ -55,7 +55,8 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
         token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), np.concatenate(parts["numbers"]),
         moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
-        _lost(people.label_counts(classes), subject, labels), names(config, people))
+        _lost(people.label_counts(classes), subject, labels), names(config, people),
+        tuple(p.cohort or people.name for p in people.people))
 
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:

@@ -7,7 +7,7 @@ for every fold and seed that the ledger lacks, then writes the table and the rep
 import sys
 import time
 
-from orchestrator import cli, cohort, embed, folddata, folds, preprocess, pretrain, progress, report, runinfo, session
+from orchestrator import cli, crossdata, embed, folddata, folds, pretrain, progress, report, runinfo, session
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return dryrun.show(call.config, "loso")
     with session.session(call.config):
-        people = cohort.load(call.config)
+        people = crossdata.load(call.config)
         results = [evaluate(config, people, call.command) for config in configs]
     if len(results) == 2:
         report.write_optimism(*(runinfo.run_dir(config) for config in configs))
@@ -45,7 +45,7 @@ def evaluate(config: Config, people: Cohort, command: str) -> dict:
                         config.model.name in ESTIMATORS)
     folder = runinfo.run_dir(config)
     with run_folder(folder):
-        clips = preprocess.ensure(config, people)
+        clips = crossdata.ensure_clips(config, people)
         encoders = pretrain.ensure(config, people, clips, plan.groups)
         tokens = embed.ensure(config, people, clips, encoders)
         data = folddata.build(config, people, clips, encoders, tokens)

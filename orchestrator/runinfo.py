@@ -16,18 +16,18 @@ from orchestrator.config import Config
 from orchestrator.encoders import Encoder
 from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Plan
-from orchestrator.lineage import person_key
 from orchestrator.storage import key_of, sources_sha256, write_json, write_text
 from orchestrator.tokenstore import TokenJob
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/folds.py",
-           "orchestrator/groups.py", "orchestrator/lineage.py", "preprocessing/moments.py")
+           "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py", "orchestrator/lineage.py",
+           "preprocessing/moments.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
-PATHS = {"data.root", "store", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw",
-         "face.weights_dir", "face.precomputed_dir", "face.precomputed_root"}
+PATHS = {"data.root", "split.root", "store", "store.dir", "store.key", "run.dir", "pretrain.checkpoint",
+         "pretrain.checkpoint_saw", "face.weights_dir", "face.precomputed_dir", "face.precomputed_root"}
 FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,6 +43,7 @@ def _content(config: Config) -> dict:
     content = config.model_dump(mode="json", exclude=NOT_CONTENT)
     content["protocol"].pop("seeds")  # every ledger file carries its own
     content["data"].pop("root")  # the data are known by their hashes
+    content["split"].pop("root")
     content["pretrain"].pop("workers")  # the encoders are known by theirs
     content["face"] = _without_folders(content["face"])
     return content
@@ -57,7 +58,8 @@ def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
     """Data, configuration, split, lineage and the sources that compute: another key is another run."""
     return key_of({
         "config": _content(config), "recipe": asdict(recipe), "sources": sources_sha256(*SOURCES),
-        "key": people.key_fingerprint, "people": [p.pseudonym for p in people.people],
+        "key": people.key_fingerprint,
+        "people": [[p.pseudonym, p.cohort, p.sex, p.age, sorted(p.held_out)] for p in people.people],
         "shards": [clips.sha256(p.index) for p in people.people],
         "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens]}, 32)
 
@@ -67,7 +69,7 @@ def lineage_record(key: str, plan: Plan, people: Cohort, encoders: Sequence[Enco
             "encoders": [{"index": e.plan.index, "sha256": e.sha256, "lineage": e.lineage.to_json()}
                          for e in encoders],
             "folds": [{"fold": f.index, "seed": f.seed, "encoder": f.group if f.group is not None else 0,
-                       "test": [person_key(people.name, p) for p in people.pseudonyms(f.test)],
+                       "test": people.keys(f.test),
                        "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)} for f in plan.folds]}
 
 
@@ -85,7 +87,7 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
 def portable(config: Config) -> dict:
     """The configuration without this machine's paths: those are for the terminal and <store>/private alone."""
     content = config.model_dump(mode="json", exclude={"store", "run"})
-    content["data"]["root"] = None
+    content["data"]["root"] = content["split"]["root"] = None
     content["pretrain"]["checkpoint"] = None
     if content["pretrain"]["checkpoint_saw"] not in ("none", "unknown"):
         content["pretrain"]["checkpoint_saw"] = "a file"
@@ -139,14 +141,21 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
             "by_subject": dict(Counter(r["subject"] for r in quarantine)),
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
-        "clips": {people.people[s].pseudonym: {names[c]: n for c, n in sorted(counter.items())}
-                  for s, counter in counts.items()},
+        "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
         "notes": list(people.notes),
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+
+
+def _by_person(people: Cohort, counts: dict[int, Counter], names: list[str]) -> dict[str, dict[str, int]]:
+    """Clips by pseudonym and class; somebody who is in two data sets is one person."""
+    found: dict[str, Counter] = {}
+    for subject, counter in counts.items():
+        found.setdefault(people.people[subject].pseudonym, Counter()).update(counter)
+    return {name: {names[c]: n for c, n in sorted(counter.items())} for name, counter in found.items()}
 
 
 def _video_parameters(encoder: Encoder) -> int:
