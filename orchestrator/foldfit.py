@@ -45,6 +45,7 @@ class FoldData:
     n_classes: int
     quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips lost
     class_names: tuple[str, ...] = ()
+    frames: Any = None  # (n, T, S, S, 3) uint8 by row, for the models that read pixels
     cohorts: tuple[str, ...] = ()  # by person, where they are not all of `cohort`
 
     def keys(self, subjects: Sequence[int]) -> list[str]:
@@ -100,8 +101,11 @@ class TestClips:
 
 
 def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
-             extra_lineage: Sequence[Lineage] = ()) -> dict:
-    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person."""
+             extra_lineage: Sequence[Lineage] = (), score_training: bool = False) -> dict:
+    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person.
+
+    score_training: with "train_accuracy", on the rows it was fitted on, which the audit asks for.
+    """
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, recipe.leaky)
     if not recipe.leaky:
@@ -116,8 +120,13 @@ def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncode
         assert not set(scaler.subjects) & set(fold.test), "the scaler has seen the test person"
     rows = test.open()
     probabilities = predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
-    return _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, test.openings,
-                  time.monotonic() - began)
+    entry = _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, test.openings,
+                   time.monotonic() - began)
+    if score_training:
+        known = data.rows([*fold.train, *fold.val] if recipe.model in ESTIMATORS or recipe.refit else fold.train)
+        right = predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]
+        entry["train_accuracy"] = float(right.mean())
+    return entry
 
 
 def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
@@ -159,7 +168,7 @@ def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
     scaler, rows = _scaler(data, known), _trainable(data, known)
     estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
                                 **recipe.options)
-    estimator.fit(_arrays(data, rows, scaler, None), data.labels, rows)
+    estimator.fit(_arrays(data, rows, scaler, None), data.labels, rows, data.subject)
     return estimator, 0, scaler, []
 
 
@@ -186,6 +195,8 @@ def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: Us
         arrays["signals"] = signals
     if encoder is not None and encoder.index in data.tokens:
         arrays["tokens"] = data.tokens[encoder.index]
+    if data.frames is not None:
+        arrays["video"] = data.frames
     return arrays
 
 
@@ -202,11 +213,12 @@ def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, se
 
     torch.set_num_threads(1)
     tokens = data.tokens.get(encoder.index) if encoder else None
+    pixels = {} if data.frames is None else {"frames": data.frames.shape[1], "image_size": data.frames.shape[2]}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build(recipe.model, n_classes=data.n_classes, token_dim=tokens.shape[-1] if tokens is not None else None,
                       token_grid=data.token_grid, n_channels=len(data.channels) or None,
-                      signal_length=data.signals.shape[1] if data.signals.size else None,
+                      signal_length=data.signals.shape[1] if data.signals.size else None, **pixels,
                       **{**recipe.options, **({"signal": {**recipe.signal, **recipe.options.get("signal", {})}}
                                               if recipe.model in ("dual", "signal", "signal_small") else {})})
     if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
