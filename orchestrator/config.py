@@ -17,7 +17,8 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
-TEXT = {"data.root", "split.root", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw"}
+TEXT = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
+        "pretrain.checkpoint", "pretrain.checkpoint_saw"}
 
 
 class Node(BaseModel):
@@ -114,6 +115,7 @@ class Store(Node):
 
 class Run(Node):
     dir: str | None = None
+    ledger: str | None = None
 
 
 class Synthetic(Node):
@@ -136,10 +138,12 @@ class Embed(Node):
 
 
 class Sweep(Node):
-    """The grid of orchestrator.sweep; no other stage reads it."""
+    """The grid of orchestrator.sweep. halves: two sweeps, over disjoint halves of the people; read: loso takes its choice."""
 
     encoder: list[str] = Field(default=["vit_tiny", "vit_small"], min_length=1)
     mask_ratio: list[float] = Field(default=[0.75, 0.9], min_length=1)
+    halves: bool = False
+    read: str | None = None
 
     @field_validator("encoder")
     @classmethod

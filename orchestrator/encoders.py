@@ -34,6 +34,7 @@ class EncoderPlan:
     video: dict | None  # options of VideoMAE; None where the cohort has no video
     signal: dict | None  # options of SignalMAE; None where it has no signals
     lineage: Lineage
+    name: str = ""  # of the scale, as the configuration calls it
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         names = people.keys(group.subjects) if group else []
         number = group.index if group else 0
         plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal,
-                                 Lineage(f"encoder {number + 1} ({key})", frozenset(names))))
+                                 Lineage(f"encoder {number + 1} ({key})", frozenset(names)), config.encoder.name))
     return plans
 
 

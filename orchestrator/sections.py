@@ -140,6 +140,16 @@ def lineage_section(report: Report) -> str:
     return section("lineage", "Who has seen whom", words(lineage_words(report)) + figure)
 
 
+def audit_section(report: Report) -> str:
+    rows = report.run.get("audit") or []
+    if not rows:
+        return ""
+    body = table(("question", "verdict", "what was found"), [(r["question"], r["verdict"], r["text"]) for r in rows], left=3)
+    return section("audit", "Leakage canaries", body + note(
+        "Asked of this run's own data, model and folds (first seed). A canary that fails means that something of the test "
+        "people reaches training; one that is unclear proves nothing either way."))
+
+
 def curves_section(report: Report) -> str:
     curves = report.run.get("curves") or []
     if not curves:
