@@ -84,7 +84,9 @@ def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
 def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]]) \
         -> dict:
     """served: folds with the encoders and the choices of settings that serve them; encoders are numbered through."""
-    encoders, folds, chosen = [], [], []
+    encoders: list[dict] = []
+    folds: list[dict] = []
+    chosen: list[dict] = []
     for own, theirs, lineages in served:
         first = len(encoders)
         encoders += [{"index": first + e.plan.index, "sha256": e.sha256, "lineage": e.lineage.to_json()} for e in theirs]

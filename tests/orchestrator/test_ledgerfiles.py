@@ -88,7 +88,7 @@ def test_the_checksum_is_read_back():
 
 def test_addresses(tmp_path):
     assert isinstance(files_at((tmp_path / "x").as_uri()), LocalFiles)
-    far = files_at("s3://bucket/folder/run?region=eu-west-1&anonymous=true")
+    far = files_at("s3://bucket/folder/run?region=eu-west-1")
     assert isinstance(far, RemoteFiles) and far.path("a") == "bucket/folder/run/a"
     again = pickle.loads(pickle.dumps(far))  # noqa: S301  our own object, as Ray would carry it
     assert again.filesystem.equals(far.filesystem) and "'allow_delayed_open': True" in str(far.filesystem.__reduce__())
