@@ -14,20 +14,28 @@ from pathlib import Path
 from orchestrator import progress
 from orchestrator.config import Config
 from orchestrator.errors import UserError
+from orchestrator.lineage import person_key
 from orchestrator.storage import key_of, read_json, write_bytes, write_json
 from orchestrator.storelock import writing
+from preprocessing import biovid_lists
 from preprocessing.recordings import DataSet, Recording
 
+OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
+TEST_SPLITS = {"validation", "val", "test"}
 PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
 PUBLIC_KEY = b"dualpain public cohorts"
 
 
 @dataclass(frozen=True)
 class Person:
+    """held_out: names of the published lists (config.Split.list) that test this person. cohort and pseudonym identify."""
+
     index: int
     pseudonym: str
     sex: str | None = None
     age: int | None = None
+    cohort: str = ""
+    held_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,10 @@ class Cohort:
 
     def pseudonyms(self, subjects) -> list[str]:
         return [self.people[subject].pseudonym for subject in subjects]
+
+    def keys(self, subjects) -> list[str]:
+        """Who they are in a lineage: cohort and pseudonym."""
+        return [person_key(self.people[s].cohort or self.name, self.people[s].pseudonym) for s in subjects]
 
     def label_counts(self, classes: list[int]) -> dict[int, Counter]:
         """Clips of the task per person and class index (0 .. K-1)."""
@@ -100,7 +112,9 @@ def _check(config: Config, dataset: DataSet) -> bool:
 
 def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:
     index_of = {subject.raw_id: i for i, subject in enumerate(dataset.subjects)}
-    people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age)
+    lists = _held_out(dataset)
+    people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age, dataset.cohort,
+                          frozenset(name for name, held in lists.items() if s.raw_id in held))
                    for i, s in enumerate(dataset.subjects))
     clips: list[Clip] = []
     rank: Counter[str] = Counter()
@@ -110,6 +124,15 @@ def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bo
         rank[recording.subject] += 1
     return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
                   hashlib.sha256(key).hexdigest()[:12], lacking, dataset.notes, dataset.synthetic)
+
+
+def _held_out(dataset: DataSet) -> dict[str, set[str]]:
+    """List -> raw ids it tests: the data set's own split (which loaders hold to one side a person), published lists."""
+    tested = {r.subject for r in dataset.recordings if (r.split or "").lower() in TEST_SPLITS}
+    lists = {OWN: tested}
+    if dataset.name.startswith("biovid"):
+        lists["hold_out_26"] = {s.raw_id for s in dataset.subjects if not biovid_lists.keeps("hold_out_61", s.raw_id)}
+    return lists
 
 
 def write_private_map(config: Config, cohort: Cohort) -> None:

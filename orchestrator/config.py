@@ -4,6 +4,7 @@
 nearest valid names (UserError, exit code 2).
 """
 
+import builtins
 import difflib
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,8 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
-TEXT = {"data.root", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw"}
+TEXT = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
+        "pretrain.checkpoint", "pretrain.checkpoint_saw"}
 
 
 class Node(BaseModel):
@@ -68,7 +70,18 @@ class Protocol(Node):
 
 
 class Split(Node):
+    """What each name reads stands in experiments/split/<name>.yaml."""
+
     name: Literal["loso", "lnso", "kfold", "fixed", "cross_dataset"]
+    n: int = Field(default=2, ge=2)
+    k: int = Field(default=5, ge=2)
+    seed: int = Field(default=0, ge=0)
+    list: Literal["auto", "own", "random", "hold_out_26"] = "auto"
+    test_subjects: int | None = Field(default=None, ge=1)
+    repeats: int = Field(default=5, ge=1)
+    test: str | None = None
+    root: str | None = None
+    classes: builtins.list[int] | None = None
 
 
 class Pretrain(Node):
@@ -102,6 +115,7 @@ class Store(Node):
 
 class Run(Node):
     dir: str | None = None
+    ledger: str | None = None
 
 
 class Synthetic(Node):
@@ -124,10 +138,12 @@ class Embed(Node):
 
 
 class Sweep(Node):
-    """The grid of orchestrator.sweep; no other stage reads it."""
+    """The grid of orchestrator.sweep. halves: two sweeps, over disjoint halves of the people; read: loso takes its choice."""
 
     encoder: list[str] = Field(default=["vit_tiny", "vit_small"], min_length=1)
     mask_ratio: list[float] = Field(default=[0.75, 0.9], min_length=1)
+    halves: bool = False
+    read: str | None = None
 
     @field_validator("encoder")
     @classmethod

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator import cli, cohort, costs, fingerprint, folds, machine, runinfo
+from orchestrator import cli, costs, crossdata, fingerprint, folds, machine, runinfo
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.fingerprint import Fingerprint, Sample
 from orchestrator.folds import Plan
 from orchestrator.machine import OK, STOP, WARN, Finding
-from orchestrator.models_needed import needs
+from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs
 from orchestrator.storage import free_bytes
 from preprocessing.errors import InputError
 
@@ -54,13 +54,13 @@ def main(argv: list[str] | None = None) -> int:
 def read(config: Config) -> tuple[Cohort | None, str]:
     """The cohort as far as it can be read, and the sentence of what would stop a run ("" where nothing would)."""
     try:
-        return cohort.preview(config), ""
+        return crossdata.load(config, preview=True), ""
     except (UserError, InputError) as error:
         problem = str(error)
     if not config.data.allow_partial:  # an incomplete cohort is described all the same
         try:
-            return cohort.preview(config.model_copy(
-                update={"data": config.data.model_copy(update={"allow_partial": True})})), problem
+            return crossdata.load(config.model_copy(
+                update={"data": config.data.model_copy(update={"allow_partial": True})}), preview=True), problem
         except (UserError, InputError):
             pass
     return None, problem
@@ -69,7 +69,6 @@ def read(config: Config) -> tuple[Cohort | None, str]:
 def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
     try:
-        needs(config)
         plans = [folds.make_plan(with_protocol(config, name), people.people) for name in names]
     except UserError as error:
         return [], [Finding("Plan", STOP, str(error).rstrip("."))]
@@ -79,13 +78,9 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
 def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     """What is wrong with the data, each with its fix."""
     found = [Finding("Cohort", STOP, problem.rstrip("."))] if problem else []
-    try:
-        wanted = needs(config)
-    except UserError:
-        wanted = frozenset()  # `plan` says it
-    for name, there, other in (("tokens", data.with_video, "signal"), ("signals", data.with_signal, "video")):
-        if name in wanted and not there:
-            what = "video" if name == "tokens" else "signals"
+    for what, names, there, other in (("video", TOKENS | VIDEO, data.with_video, "signal"),
+                                      ("signals", SIGNALS, data.with_signal, "video")):
+        if names & needs(config) and not there:
             found.append(Finding("Model", STOP, f"model={config.model.name} reads {what}, which this data set has none of",
                                  f"use model={other}"))
     for paths, what, fix in ((data.missing, "files are named but absent", "restore them, or drop their clips"),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator import cohort, costs, doctor, fingerprint, folds, progress, runinfo
+from orchestrator import cohort, costs, crossdata, doctor, fingerprint, folds, progress, runinfo
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE
 
@@ -13,7 +13,7 @@ ORDER = ("synthetic", "preprocess", "pretrain", "embed", "loso")
 
 def show(config: Config, until: str) -> int:
     """Print people, sizes, time and disk of every stage up to `until`. Raises what the stage itself would raise first."""
-    people = cohort.preview(config)
+    people = cohort.preview(config) if until == "preprocess" else crossdata.load(config, preview=True)
     names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
     if until == "preprocess":
         plans = []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator import cli, cohort, folds, preprocess, pretrain, progress, session
+from orchestrator import cli, crossdata, folds, pretrain, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config, with_protocol
@@ -27,10 +27,10 @@ def main(argv: list[str] | None = None) -> int:
 
         return dryrun.show(config, "embed")
     with session.session(config):
-        people = cohort.load(config)
+        people = crossdata.load(config)
         plan = folds.make_plan(config, people.people)
         progress.say("embed", plan.text())
-        clips = preprocess.ensure(config, people)
+        clips = crossdata.ensure_clips(config, people)
         ensure(config, people, clips, pretrain.ensure(config, people, clips, plan.groups))
     return 0
 

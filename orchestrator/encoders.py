@@ -12,7 +12,7 @@ from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.groups import Group
-from orchestrator.lineage import Lineage, person_key
+from orchestrator.lineage import Lineage
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
@@ -34,6 +34,7 @@ class EncoderPlan:
     video: dict | None  # options of VideoMAE; None where the cohort has no video
     signal: dict | None  # options of SignalMAE; None where it has no signals
     lineage: Lineage
+    name: str = ""  # of the scale, as the configuration calls it
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,10 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         key = key_of({"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
                       "pretrain": _recipe(config) if group else config.pretrain.seed,
                       "sources": sources_sha256(*SOURCES)})
-        names = [person_key(people.name, p) for p in people.pseudonyms(group.subjects)] if group else []
+        names = people.keys(group.subjects) if group else []
         number = group.index if group else 0
         plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal,
-                                 Lineage(f"encoder {number + 1} ({key})", frozenset(names))))
+                                 Lineage(f"encoder {number + 1} ({key})", frozenset(names)), config.encoder.name))
     return plans
 
 

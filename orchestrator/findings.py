@@ -99,6 +99,8 @@ def warnings(report: Report) -> list[str]:
                     f"{summary['n_failed']} failed.")
     if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
         said.append(f"In {count(len(overlapping), 'fold')} the test person is also a training or validation person.")
+    if failed := [row["name"] for row in run.get("audit") or [] if row["verdict"] == "FAILED"]:
+        said.append(f"Leakage canaries failed: {', '.join(failed)}. Do not use the number.")
     if opened := [fold["fold"] for fold in report.folds if fold.get("test_openings", 1) != 1]:
         said.append(f"Test data was opened more than once in {count(len(opened), 'fold')}.")
     if run.get("synthetic", run["dataset"] == "synthetic"):

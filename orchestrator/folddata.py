@@ -11,6 +11,7 @@ from orchestrator.config import Config
 from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
+from orchestrator.framestore import Frames, ShardClips
 from orchestrator.models_needed import needs
 from orchestrator.tokenstore import TokenJob, Tokens, token_shape
 
@@ -19,17 +20,21 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
           tokens: Sequence[TokenJob]) -> FoldData:
     """Raises UserError where the model reads a modality that the data set lacks, or people differ in channels."""
     wanted, classes = needs(config), config.task.classes
+    seen = bool(tokens) or "video" in wanted  # a clip without a keyframe is of no use then
+    shards = []
     parts: dict[str, list] = defaultdict(list)
     counts_per_person = []
     shapes: dict[tuple, int] = {}
     channels: tuple[str, ...] = ()
     for person in people.people:
         shard = clips.signals(person.index)
-        keep = np.array([int(label) in classes and (not tokens or count > 0)
+        keep = np.array([int(label) in classes and (not seen or count > 0)
                          for label, count in zip(shard.label, shard.n_keyframes, strict=True)], bool)
         counts_per_person.append(int(keep.sum()))
         if not keep.any():
             continue
+        kept = zip(shard.samples, shard.n_keyframes, keep, strict=True)
+        shards.append(ShardClips(clips.paths[person.index], tuple((s, int(count)) for s, count, k in kept if k)))
         parts["samples"] += [s for s, k in zip(shard.samples, keep, strict=True) if k]
         parts["subject"].append(np.full(keep.sum(), person.index))
         parts["labels"].append([classes.index(int(label)) for label in shard.label[keep]])
@@ -37,6 +42,9 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         parts["numbers"].append(np.stack([shard.duration_s, shard.n_frames, shard.n_keyframes], 1)[keep])
         shapes.setdefault((shard.signals.shape[1:], shard.channels), person.index)
         channels = channels or shard.channels
+    if {"tokens", "video"} & wanted and not people.has_video:
+        raise UserError(f"model={config.model.name} reads video, which {people.dataset} does not have: use "
+                        "model=signal or model=signal_small.")
     if not parts["samples"]:
         raise UserError(f"No clip of task={config.task.name} is usable: see the quarantine table in {clips.folder}.")
     if len(shapes) > 1 and "signals" in wanted:
@@ -45,9 +53,6 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     signals = np.concatenate(parts["signals"]) if len(shapes) == 1 else np.zeros((0, 0, 0), np.float32)
     if "signals" in wanted and not signals.size:
         raise UserError(f"model={config.model.name} reads signals, which {people.dataset} does not have: use model=video.")
-    if "tokens" in wanted and not tokens:
-        raise UserError(f"model={config.model.name} reads video, which {people.dataset} does not have: use "
-                        "model=signal or model=signal_small.")
     subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
     return FoldData(
@@ -55,7 +60,9 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
         token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), np.concatenate(parts["numbers"]),
         moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
-        _lost(people.label_counts(classes), subject, labels), names(config, people))
+        _lost(people.label_counts(classes), subject, labels), names(config, people),
+        Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size) if "video" in wanted else None,
+        tuple(p.cohort or people.name for p in people.people))
 
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:

@@ -45,6 +45,12 @@ class FoldData:
     n_classes: int
     quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips lost
     class_names: tuple[str, ...] = ()
+    frames: Any = None  # (n, T, S, S, 3) uint8 by row, for the models that read pixels
+    cohorts: tuple[str, ...] = ()  # by person, where they are not all of `cohort`
+
+    def keys(self, subjects: Sequence[int]) -> list[str]:
+        """Who they are in a lineage."""
+        return [person_key(self.cohorts[s] if self.cohorts else self.cohort, self.pseudonyms[s]) for s in subjects]
 
     def counts(self) -> dict[int, Counter]:
         """person -> class -> usable clips."""
@@ -95,27 +101,36 @@ class TestClips:
 
 
 def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
-             extra_lineage: Sequence[Lineage] = ()) -> dict:
-    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person."""
+             extra_lineage: Sequence[Lineage] = (), score_training: bool = False) -> dict:
+    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person.
+
+    score_training: with "train_accuracy", on the rows it was fitted on, which the audit asks for.
+    """
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, recipe.leaky)
     if not recipe.leaky:
-        used = [*extra_lineage, *([encoder.lineage] if encoder else [])]
-        guard([person_key(data.cohort, data.pseudonyms[s]) for s in fold.test], used)
+        trained = Lineage("the training people", frozenset(data.keys([*fold.train, *fold.val])))
+        guard(data.keys(fold.test), [*extra_lineage, *([encoder.lineage] if encoder else []), trained])
     test = TestClips(data, fold)
     if recipe.model in ESTIMATORS:
-        fitted, epochs, scaler, history = _fit_estimator(fold, data, recipe)
+        fitted, epochs, scaler, history = fit_estimator(fold, data, recipe)
     else:
-        fitted, epochs, scaler, history = _fit_network(fold, data, recipe, encoder)
+        fitted, epochs, scaler, history = fit_network(fold, data, recipe, encoder)
     if not recipe.leaky and scaler is not None:
         assert not set(scaler.subjects) & set(fold.test), "the scaler has seen the test person"
     rows = test.open()
-    probabilities = _predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
-    return _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, test.openings,
-                  time.monotonic() - began)
+    probabilities = predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
+    entry = _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, test.openings,
+                   time.monotonic() - began)
+    if score_training:
+        known = data.rows([*fold.train, *fold.val] if recipe.model in ESTIMATORS or recipe.refit else fold.train)
+        right = predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]
+        entry["train_accuracy"] = float(right.mean())
+    return entry
 
 
-def _fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
+def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
+    """(model, epochs, scaler, history): the epoch chosen on the inner validation people, then the refit if there is one."""
     from models.training import ClassifierRecipe, fit_classifier
 
     settings = _classifier_recipe(ClassifierRecipe, recipe)
@@ -145,7 +160,7 @@ def _fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEn
     return model, fit.epochs, scaler, fit.history
 
 
-def _fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
+def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
     """Baselines without epochs: fitted on everybody else, validation people included (never on the test person)."""
     from models.baselines.estimators import build_estimator
 
@@ -153,7 +168,7 @@ def _fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
     scaler, rows = _scaler(data, known), _trainable(data, known)
     estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
                                 **recipe.options)
-    estimator.fit(_arrays(data, rows, scaler, None), data.labels, rows)
+    estimator.fit(_arrays(data, rows, scaler, None), data.labels, rows, data.subject)
     return estimator, 0, scaler, []
 
 
@@ -180,6 +195,8 @@ def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: Us
         arrays["signals"] = signals
     if encoder is not None and encoder.index in data.tokens:
         arrays["tokens"] = data.tokens[encoder.index]
+    if data.frames is not None:
+        arrays["video"] = data.frames
     return arrays
 
 
@@ -196,11 +213,12 @@ def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, se
 
     torch.set_num_threads(1)
     tokens = data.tokens.get(encoder.index) if encoder else None
+    pixels = {} if data.frames is None else {"frames": data.frames.shape[1], "image_size": data.frames.shape[2]}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = build(recipe.model, n_classes=data.n_classes, token_dim=tokens.shape[-1] if tokens is not None else None,
                       token_grid=data.token_grid, n_channels=len(data.channels) or None,
-                      signal_length=data.signals.shape[1] if data.signals.size else None,
+                      signal_length=data.signals.shape[1] if data.signals.size else None, **pixels,
                       **{**recipe.options, **({"signal": {**recipe.signal, **recipe.options.get("signal", {})}}
                                               if recipe.model in ("dual", "signal", "signal_small") else {})})
     if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
@@ -220,13 +238,10 @@ def _classifier_recipe(kind: type, recipe: FoldRecipe):
     return replace(settings, monitor="val_accuracy") if recipe.leaky else settings
 
 
-def _predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None,
+def predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None,
              encoder: UsedEncoder | None) -> np.ndarray:
-    from orchestrator.models_needed import ESTIMATORS as estimators
-
     arrays = _arrays(data, rows, scaler, encoder)
-    if type(fitted).__module__.startswith("models.baselines.estimators") or not hasattr(fitted, "parameters"):
-        assert estimators
+    if not hasattr(fitted, "parameters"):
         return fitted.predict_proba(arrays, rows)
     from models.training import predict_proba
 
@@ -243,7 +258,9 @@ def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder 
 
         weights = weights_sha256(fitted)
         n_parameters = sum(p.numel() for p in fitted.parameters())
-    quarantined = {str(c): n for s in fold.test for c, n in sorted(data.quarantined.get(s, {}).items())}
+    lost = {data.pseudonyms[s]: sum(data.quarantined[s].values()) for s in fold.test if data.quarantined.get(s)}
+    quarantined = {str(c): n for c in range(data.n_classes) if (n := sum(data.quarantined.get(s, {}).get(c, 0)
+                                                                         for s in fold.test))}
     known = sorted({*fold.train, *fold.val} - (set(fold.test) if not recipe.leaky else set()))
     train_counts = np.bincount(data.labels[data.rows([s for s in known if s not in fold.test])],
                                minlength=data.n_classes)
@@ -254,7 +271,8 @@ def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder 
     names = [data.pseudonyms[s] for s in fold.test]
     return {
         "fold": fold.index, "seed": fold.seed, "subject": names[0], "subjects": names, "n_test": len(predictions),
-        "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined, "epochs": epochs,
+        "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined,
+        "quarantined_by_subject": lost, "epochs": epochs,
         "train_subjects": [data.pseudonyms[s] for s in fold.train], "val_subjects": [data.pseudonyms[s] for s in fold.val],
         "train_label_counts": train_counts.tolist(),
         "scaler_sha256": scaler.sha256() if scaler else hash_all([]),

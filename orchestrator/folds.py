@@ -5,7 +5,7 @@ about a person's recordings can move anybody between roles.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy as np
 from orchestrator.cohort import Person
 from orchestrator.config import Config
 from orchestrator.errors import UserError
-from orchestrator.groups import SMALLEST_COHORT, Group, draw
+from orchestrator.groups import SMALLEST_COHORT, Group, draw, draw_for, draw_given, serves
+from orchestrator.splits import Cut, make_cuts, trainable
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,15 @@ class Plan:
         lines = [f"{self.n_subjects} people, {len(people)} test folds, {len(self.folds)} runs with seeds"]
         sizes = ", ".join(str(len(group.subjects)) for group in self.groups)
         lines.append(f"pretraining groups: {sizes} people" if self.groups else "no pretraining")
-        first = self.folds[0]
-        lines.append(f"each fold: {len(first.train)} train, {self.n_val} inner validation, {len(first.test)} test"
-                     + ("; then refit on everybody else" if self.refit else ""))
+        lines.append(f"each fold: {_sizes(f.train for f in self.folds)} train, "
+                     f"{'0' if self.leaky else _sizes(f.val for f in self.folds)} inner validation, "
+                     f"{_sizes(f.test for f in self.folds)} test" + ("; then refit on everybody else" if self.refit else ""))
         return "\n".join(lines)
+
+
+def _sizes(parts: Iterable[tuple[int, ...]]) -> str:
+    found = sorted({len(part) for part in parts})
+    return "0" if not found else str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def validation_size(n_subjects: int, wanted: int | None = None) -> int:
@@ -58,32 +64,41 @@ def validation_size(n_subjects: int, wanted: int | None = None) -> int:
 
 
 def make_plan(config: Config, people: Sequence[Person]) -> Plan:
-    """Leave-one-subject-out over `people`. Raises UserError where the cohort is too small for what is asked."""
-    protocol, n = config.protocol, len(people)
-    if config.split.name != "loso":
-        raise UserError(f"split={config.split.name} is not built yet: use split=loso.")
+    """The folds of config.split over `people`. Raises UserError where the cohort is too small for what is asked."""
+    protocol, pool = config.protocol, trainable(people)
     if protocol.name == "both":
         raise ValueError("plan clean and as_paper each on its own")
-    pretrained = config.pretrain.name == "mae"
+    pretrained, n = config.pretrain.name == "mae", len(pool)
     if n < SMALLEST_COHORT and (pretrained or protocol.val == "inner"):
         raise UserError(f"{n} people are too few for inner validation and pretraining groups (at least "
                         f"{SMALLEST_COHORT}): add people, or use pretrain=none protocol.val=fixed_epochs.")
     if n < 2:
-        raise UserError("Leave-one-subject-out needs at least 2 people.")
-    leaky = protocol.name == "as_paper"
-    n_groups = (2 if protocol.name == "clean" else 1) if pretrained else 0
-    groups = draw(n, n_groups, config.pretrain.seed, config.pretrain.fraction, config.pretrain.subjects)
-    n_val = validation_size(n, protocol.val_subjects) if protocol.val == "inner" and not leaky else 0
+        raise UserError("Leaving people out needs at least 2 people.")
+    if config.split.name == "cross_dataset" and protocol.name == "exclude_pretrain":
+        raise UserError("protocol=exclude_pretrain leaves pretraining people out of the test, who are another data set's in "
+                        "split=cross_dataset: use protocol=clean.")
+    leaky, cuts = protocol.name == "as_paper", make_cuts(config, people)
+    groups = _groups(config, cuts, pool) if pretrained else ()
     refit = (protocol.refit if protocol.refit is not None else n < 20) and protocol.val == "inner" and not leaky
-
-    folds = []
-    tested = [p.index for p in people]
     if protocol.name == "exclude_pretrain" and groups:
-        tested = [s for s in tested if s not in groups[0].subjects]
-    for number, subject in enumerate(tested[: config.max_folds]):
-        for seed in protocol.seeds:
-            folds.append(_fold(number, seed, subject, people, groups, n_val, leaky))
-    return Plan(tuple(folds), groups, n, n_val, refit, leaky)
+        seen = set(groups[0].subjects)
+        cuts = tuple(Cut(left, cut.others) for cut in cuts if (left := tuple(s for s in cut.test if s not in seen)))
+    by_index = {p.index: p for p in people}
+    folds = [_fold(number, seed, cut, by_index, groups, config)
+             for number, cut in enumerate(cuts[: config.max_folds]) for seed in protocol.seeds]
+    n_val = 0 if leaky else max((len(fold.val) for fold in folds), default=0)
+    return Plan(tuple(folds), groups, len({(p.cohort, p.pseudonym) for p in people}), n_val, refit, leaky)
+
+
+def _groups(config: Config, cuts: Sequence[Cut], pool: Sequence[int]) -> tuple[Group, ...]:
+    """Two for leaving one out (cross-fit), one where the protocol wants one, else as many as the folds need."""
+    pretrain, clean = config.pretrain, config.protocol.name == "clean"
+    if config.split.name == "loso" or config.protocol.name == "as_paper":
+        wanted = [pool.index(s) for s in draw_given(pretrain.subjects, pool)] if pretrain.subjects is not None else None
+        drawn = draw(len(pool), 2 if clean else 1, pretrain.seed, pretrain.fraction, wanted)
+        return tuple(Group(group.index, tuple(pool[i] for i in group.subjects)) for group in drawn)
+    drawn = draw_for(cuts, pool, pretrain.seed, pretrain.fraction, pretrain.subjects)
+    return drawn if clean else drawn[:1]
 
 
 def check_classes(folds: Sequence[Fold], counts: Mapping[int, Mapping[int, int]], class_names: Sequence[str],
@@ -101,23 +116,21 @@ def check_classes(folds: Sequence[Fold], counts: Mapping[int, Mapping[int, int]]
                                 "data, choose another task, or look at the quarantine table.")
 
 
-def _fold(number: int, seed: int, subject: int, people: Sequence[Person], groups: tuple[Group, ...], n_val: int,
-          leaky: bool) -> Fold:
-    group = None
-    if groups:
-        group = 0 if leaky or subject not in groups[0].subjects else 1
-    others = [p for p in people if p.index != subject]
-    if leaky:  # the published way: the held-out person chooses the epoch
-        return Fold(number, seed, (subject,), tuple(p.index for p in others), (subject,), group)
-    seen = set(groups[group].subjects) if group is not None else set()
-    candidates = [p for p in others if p.index not in seen]
-    if len(candidates) < n_val or len(others) - n_val < 1:
+def _fold(number: int, seed: int, cut: Cut, people: Mapping[int, Person], groups: tuple[Group, ...],
+          config: Config) -> Fold:
+    protocol = config.protocol
+    if protocol.name == "as_paper":  # the published way: one encoder, and the held-out people choose the epoch
+        return Fold(number, seed, cut.test, cut.others, cut.test, 0 if groups else None)
+    group = next((g for g in groups if serves(g, cut) or protocol.name == "exclude_pretrain"), None)
+    n_val = validation_size(len(cut.others) + 1, protocol.val_subjects) if protocol.val == "inner" else 0
+    seen = set(group.subjects) if group else set()
+    candidates = [people[s] for s in cut.others if s not in seen]
+    if len(candidates) < n_val or len(cut.others) - n_val < 1:
         raise UserError(f"Only {len(candidates)} people are outside the encoder's group, {n_val} are wanted for inner "
                         "validation: lower protocol.val_subjects or pretrain.fraction.")
-    # [seed, subject], not [seed, number]: leaving people out of the test folds does not move the others' draws
-    val = choose_validation(candidates, n_val, np.random.default_rng([seed, subject]))
-    train = tuple(p.index for p in others if p.index not in val)
-    return Fold(number, seed, (subject,), train, val, group)
+    # [seed, people], not [seed, number]: leaving people out of the test folds does not move the others' draws
+    val = choose_validation(candidates, n_val, np.random.default_rng([seed, *cut.test]))
+    return Fold(number, seed, cut.test, tuple(s for s in cut.others if s not in val), val, group.index if group else None)
 
 
 def choose_validation(candidates: Sequence[Person], n_val: int, rng: np.random.Generator) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """The pretraining groups: who an encoder learns from, and which encoder serves which fold (spec: cross-fit).
 
 Two disjoint groups of people, two encoders; a fold whose test person is in the first group is served by the second
-encoder. Sizes follow the rules for small cohorts.
+encoder. Folds of several people need an encoder that has seen none of them: groups are then drawn from the fold plan.
+Sizes follow the rules for small cohorts.
 """
 
 from collections.abc import Sequence
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.errors import UserError
+from orchestrator.splits import Cut
 
 SMALLEST_COHORT = 7
+MOST_GROUPS = 3
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,7 @@ def draw(n_subjects: int, n_groups: int, seed: int, fraction: float | None = Non
     everybody = np.random.default_rng([seed, n_subjects]).permutation(n_subjects)
     chosen: list[tuple[int, ...]] = []
     if subjects is not None:
-        wrong = [s for s in subjects if not 0 <= s < n_subjects]
-        if wrong or not subjects:
-            raise UserError(f"pretrain.subjects={list(subjects)} names people outside 0..{n_subjects - 1}: give indices "
-                            "from that range.")
-        chosen.append(tuple(sorted(set(subjects))))
+        chosen.append(draw_given(subjects, range(n_subjects)))
         everybody = np.array([s for s in everybody if s not in chosen[0]])
     while len(chosen) < n_groups:
         taken, everybody = everybody[:size], everybody[size:]
@@ -52,3 +51,42 @@ def draw(n_subjects: int, n_groups: int, seed: int, fraction: float | None = Non
                             "pretrain.fraction or pretrain=none.")
         chosen.append(tuple(sorted(int(s) for s in taken)))
     return tuple(Group(i, people) for i, people in enumerate(chosen))
+
+
+def draw_given(subjects: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:
+    """The explicit group. Raises UserError for an empty one, or for somebody who never trains."""
+    if not subjects or set(subjects) - set(pool):
+        raise UserError(f"pretrain.subjects={list(subjects)} names people outside {min(pool)}..{max(pool)}: give indices from "
+                        "that range.")
+    return tuple(sorted(set(subjects)))
+
+
+def draw_for(cuts: Sequence[Cut], pool: Sequence[int], seed: int, fraction: float | None = None,
+             subjects: Sequence[int] | None = None) -> tuple[Group, ...]:
+    """Groups so that every cut has one inside its `others`: as few as a greedy choice finds, at most three.
+
+    pool: the people who may train; `subjects` names the first group explicitly. Each further group is drawn outside as
+    many of the cuts that no group serves yet as leave enough people. Raises UserError where three are not enough.
+    """
+    size, rng = group_size(len(pool), fraction), np.random.default_rng([seed, len(pool)])
+    order = [pool[i] for i in rng.permutation(len(pool))]
+    groups = [Group(0, draw_given(subjects, pool))] if subjects is not None else []
+    unserved = [cuts[i] for i in rng.permutation(len(cuts)) if not any(serves(group, cuts[i]) for group in groups)]
+    while unserved:
+        free, served = set(pool), 0
+        for cut in unserved:
+            left = free & set(cut.others)
+            if len(left) >= size:
+                free, served = left, served + 1
+        if not served or len(groups) == MOST_GROUPS or size < 1:
+            raise UserError(f"With {MOST_GROUPS} pretraining groups of {size} of {len(pool)} people some fold would still test "
+                            "somebody its encoder has seen: use a smaller pretrain.fraction, test fewer people a fold, or "
+                            "use pretrain=none.")
+        groups.append(Group(len(groups), tuple(sorted([i for i in order if i in free][:size]))))
+        unserved = [cut for cut in unserved if not serves(groups[-1], cut)]
+    return tuple(groups)
+
+
+def serves(group: Group, cut: Cut) -> bool:
+    """Whether the group's encoder has seen nobody whom the cut tests."""
+    return set(group.subjects) <= set(cut.others)

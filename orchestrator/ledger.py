@@ -4,37 +4,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.folds import Fold
-from orchestrator.storage import exclusive, read_json, read_sealed, seal, sweep_temporaries, write_json
+from orchestrator.ledgerfiles import LedgerFiles, LocalFiles, files_at
+from orchestrator.storage import exclusive, read_json, seal, sweep_temporaries
 
 
 class Ledger:
-    """The folder run.dir/ledger. A file counts only with a matching checksum and content key."""
+    """The files run.dir/ledger (or run.ledger). A file counts only with a matching checksum and content key."""
 
-    def __init__(self, run_dir: Path, content_key: str):
-        self.folder = Path(run_dir) / "ledger"
+    def __init__(self, run_dir: Path, content_key: str, files: LedgerFiles | None = None):
+        self.run_dir = Path(run_dir)
+        self.files = files if files is not None else LocalFiles(self.run_dir / "ledger")
         self.content_key = content_key
 
-    def path(self, fold: Fold) -> Path:
-        return self.folder / f"{fold.name}.json"
+    @staticmethod
+    def name(fold: Fold) -> str:
+        return f"{fold.name}.json"
 
     def write(self, fold: Fold, entry: dict) -> None:
         """Write a finished fold. A fold that is already there stays as it is: late and double completions are harmless."""
         if self.read(fold) is None:
-            write_json(self.path(fold), seal({**entry, "content_key": self.content_key}))
+            self.files.write(self.name(fold), seal({**entry, "content_key": self.content_key}))
 
     def read(self, fold: Fold) -> dict | None:
         """The finished fold, or None where it is absent, damaged or another run's."""
-        entry = read_sealed(self.path(fold))
+        return self.read_named(self.name(fold))
+
+    def read_named(self, name: str) -> dict | None:
+        entry = self.files.read(name)
         return entry if entry and entry.get("content_key") == self.content_key else None
 
     def missing(self, folds: list[Fold]) -> list[Fold]:
         return [fold for fold in folds if self.read(fold) is None]
 
     def sweep(self) -> None:
-        for folder in (self.folder, self.folder.parent):
-            sweep_temporaries(folder)
+        self.files.sweep()
+        sweep_temporaries(self.run_dir)
+
+
+def open_ledger(config: Config, run_dir: Path, content_key: str) -> Ledger:
+    """The ledger of a run: in its folder, or where run.ledger says. Raises UserError for a place that cannot be opened."""
+    return Ledger(run_dir, content_key, files_at(config.run.ledger) if config.run.ledger else None)
 
 
 @contextmanager
@@ -50,11 +62,11 @@ def run_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def claim(run_dir: Path, content_key: str) -> None:
+def claim(ledger: Ledger) -> None:
     """Refuse a run folder that holds another run: its lineage.json, or any finished fold. Raises UserError."""
-    lineage = read_json(Path(run_dir) / "lineage.json")
-    theirs = isinstance(lineage, dict) and lineage.get("content_key") != content_key
-    entries = (read_sealed(path) for path in sorted((Path(run_dir) / "ledger").glob("fold-*.json")))
-    if theirs or any(entry is not None and entry.get("content_key") != content_key for entry in entries):
-        raise UserError(f"{run_dir} holds another run (its data, configuration, split or code differ): choose another "
-                        "run.dir, or remove that folder.")
+    lineage = read_json(ledger.run_dir / "lineage.json")
+    theirs = isinstance(lineage, dict) and lineage.get("content_key") != ledger.content_key
+    entries = (ledger.files.read(name) for name in ledger.files.names())
+    if theirs or any(entry is not None and entry.get("content_key") != ledger.content_key for entry in entries):
+        raise UserError(f"{ledger.run_dir} holds another run (its data, configuration, split or code differ): choose another "
+                        "run.dir (and run.ledger, where that is given), or remove that folder.")

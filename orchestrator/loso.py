@@ -6,13 +6,16 @@ for every fold and seed that the ledger lacks, then writes the table and the rep
 
 import sys
 import time
+from collections.abc import Sequence
 
-from orchestrator import cli, cohort, embed, folddata, folds, preprocess, pretrain, progress, report, runinfo, session
+from orchestrator import audit, chosen, cli, crossdata, folddata, folds, progress, report, runinfo, session
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
-from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS
-from orchestrator.ledger import Ledger, claim, run_folder
-from orchestrator.models_needed import ESTIMATORS, needs
+from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
+from orchestrator.ledger import claim, open_ledger, run_folder
+from orchestrator.models_needed import ESTIMATORS
+from orchestrator.prepared import prepare
+from orchestrator.storage import key_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -21,22 +24,23 @@ def main(argv: list[str] | None = None) -> int:
     configs = [with_protocol(call.config, name) for name in names]
     if len(names) > 1:
         folder = runinfo.run_dir(call.config)
-        configs = [c.model_copy(update={"run": c.run.model_copy(update={"dir": str(folder / c.protocol.name)})})
-                   for c in configs]
-    needs(call.config)
+        configs = [runinfo.in_folder(c, folder / c.protocol.name) for c in configs]
     if call.dry_run:
         from orchestrator import dryrun
 
         return dryrun.show(call.config, "loso")
     with session.session(call.config):
-        people = cohort.load(call.config)
-        results = [evaluate(config, people, call.command) for config in configs]
+        people = crossdata.load(call.config)
+        results = [evaluate(config, people, call.command, call.overrides) for config in configs]
     if len(results) == 2:
-        report.write_optimism(*(runinfo.run_dir(config) for config in configs))
+        report.write_optimism(*configs)
+    if call.config.audit and not audit.clean(runinfo.run_dir(config) for config in configs):
+        progress.say("audit", "a canary failed: this is a defect of dualpain, please report the lines above")
+        return EXIT_DEFECT
     return EXIT_FAILED_FOLDS if any(result["n_failed"] for result in results) else EXIT_DONE
 
 
-def evaluate(config: Config, people: Cohort, command: str) -> dict:
+def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[str]) -> dict:
     """One run under one protocol: plan, stages, folds, report. Returns the summary."""
     began = time.monotonic()
     plan = folds.make_plan(config, people.people)
@@ -45,23 +49,26 @@ def evaluate(config: Config, people: Cohort, command: str) -> dict:
                         config.model.name in ESTIMATORS)
     folder = runinfo.run_dir(config)
     with run_folder(folder):
-        clips = preprocess.ensure(config, people)
-        encoders = pretrain.ensure(config, people, clips, plan.groups)
-        tokens = embed.ensure(config, people, clips, encoders)
-        data = folddata.build(config, people, clips, encoders, tokens)
-        folds.check_classes(plan.folds, data.counts(), data.class_names, config.model.name in ESTIMATORS)
-        recipe = folddata.recipe(config, plan.refit, plan.leaky)
-        key = runinfo.content_key(config, people, clips, encoders, tokens, recipe)
-        claim(folder, key)
-        runinfo.write_start(folder, config, runinfo.lineage_record(key, plan, people, encoders))
-        ledger = Ledger(folder, key)
+        clips = crossdata.ensure_clips(config, people)
+        parts = [prepare(part, plan, people, clips) for part in chosen.parts(config, overrides, plan, people)]
+        key = parts[0].key if len(parts) == 1 else key_of([part.key for part in parts], 32)
+        ledger = open_ledger(config, folder, key)
+        claim(ledger)
+        served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
+        runinfo.write_start(folder, config, runinfo.lineage_record(key, people, served))
         ledger.sweep()
         from orchestrator.schedule import run_missing
 
-        failed = run_missing(config, plan.folds, data, recipe, encoders, ledger)
+        failed: dict[str, str] = {}
+        for p in parts:
+            failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
+        rows = audit.run(config, plan, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder) \
+            if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
+        encoders = [encoder for p in parts for encoder in p.encoders]
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command)
-        return report.write(folder, run, entries)
+        notes = [*run["notes"], *chosen.notes([p.part for p in parts])]
+        return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry the
     lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
     notes         [sentence] on the data set; plan (text); config (nested); command (text); refit (bool)
     beside        [summary] of other protocols on the same people
+    audit         [{name, question, verdict, text}] of the leakage canaries
     synthetic     whether the people are drawn, not filmed
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator import cli, cohort, folds, preprocess, progress, session
+from orchestrator import cli, crossdata, folds, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
@@ -34,10 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 
         return dryrun.show(config, "pretrain")
     with session.session(config):
-        people = cohort.load(config)
+        people = crossdata.load(config)
         plan = folds.make_plan(config, people.people)
         progress.say("pretrain", plan.text())
-        ensure(config, people, preprocess.ensure(config, people), plan.groups)
+        ensure(config, people, crossdata.ensure_clips(config, people), plan.groups)
     return 0
 
 

@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 from orchestrator import cli, progress, runinfo, summary
+from orchestrator.config import Config
 from orchestrator.errors import EXIT_DONE, UserError
-from orchestrator.storage import read_json, read_sealed, write_json
+from orchestrator.ledger import open_ledger
+from orchestrator.storage import read_json, write_json
 
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("report", __doc__.splitlines()[0], argv)
     folder = runinfo.run_dir(call.config)
-    run, entries = _stored(folder)
+    run, entries = _stored(call.config)
     if call.dry_run:
         print(f"report for {len(entries)} folds in {folder}")
     else:
@@ -33,28 +35,31 @@ def write(folder: Path, run: dict, entries: list[dict]) -> dict:
     return result
 
 
-def write_optimism(clean: Path, leaky: Path) -> None:
+def write_optimism(clean: Config, leaky: Config) -> None:
     """protocol=both: the gap, paired by person, and on each page the other run beside its own."""
     from orchestrator.comparison import optimism
     from orchestrator.page import write_report
 
-    pair = optimism(clean, leaky)
+    folders = {config.protocol.name: runinfo.run_dir(config) for config in (clean, leaky)}
+    pair = optimism(*folders.values())
     low, high = pair.gap_ci95 or (pair.gap, pair.gap)
     progress.say("loso", f"as_paper minus clean: {100 * pair.gap:+.1f} points of optimism (95 % CI {100 * low:+.1f} to "
                          f"{100 * high:+.1f}, paired by person)")
-    for folder, other in ((clean, leaky), (leaky, clean)):
-        run, entries = _stored(folder)
-        write_report(folder, {**run, "beside": [read_json(other / "summary.json")]}, entries)
+    for config, other in ((clean, leaky), (leaky, clean)):
+        run, entries = _stored(config)
+        beside = [read_json(folders[other.protocol.name] / "summary.json")]
+        write_report(folders[config.protocol.name], {**run, "beside": beside}, entries)
 
 
-def _stored(folder: Path) -> tuple[dict, list[dict]]:
-    """The facts and the intact ledger entries of a run folder. Raises UserError where there is no run."""
+def _stored(config: Config) -> tuple[dict, list[dict]]:
+    """The facts and the intact ledger entries of a run. Raises UserError where there is no run."""
+    folder = runinfo.run_dir(config)
     run, lineage = read_json(folder / "facts.json"), read_json(folder / "lineage.json")
     if run is None or lineage is None:
         raise UserError(f"{folder} holds no finished run: run python -m orchestrator.loso first, or name another run.dir.")
+    ledger = open_ledger(config, folder, lineage["content_key"])
     names = [f"fold-{fold['fold']:03d}-seed-{fold['seed']}.json" for fold in lineage["folds"]]
-    found = [read_sealed(folder / "ledger" / name) for name in names]
-    return run, [e for e in found if e and e["content_key"] == lineage["content_key"]]
+    return run, [entry for name in names if (entry := ledger.read_named(name))]
 
 
 if __name__ == "__main__":

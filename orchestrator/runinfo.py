@@ -15,19 +15,21 @@ from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.encoders import Encoder
 from orchestrator.foldfit import FoldRecipe
-from orchestrator.folds import Plan
-from orchestrator.lineage import person_key
-from orchestrator.storage import key_of, sources_sha256, write_json, write_text
+from orchestrator.folds import Fold, Plan
+from orchestrator.lineage import Lineage
+from orchestrator.storage import file_sha256, key_of, sources_sha256, write_json, write_text
 from orchestrator.tokenstore import TokenJob
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
-SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/folds.py",
-           "orchestrator/groups.py", "orchestrator/lineage.py", "preprocessing/moments.py")
+SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
+           "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
+           "orchestrator/lineage.py", "preprocessing/moments.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
-PATHS = {"data.root", "store", "store.dir", "store.key", "run.dir", "pretrain.checkpoint", "pretrain.checkpoint_saw",
-         "face.weights_dir", "face.precomputed_dir", "face.precomputed_root"}
+PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
+         "pretrain.checkpoint", "pretrain.checkpoint_saw", "face.weights_dir", "face.precomputed_dir",
+         "face.precomputed_root"}
 FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,13 +41,27 @@ def run_dir(config: Config) -> Path:
     return Path("runs").resolve() / f"{name}-{key_of(_content(config), 8)}"
 
 
+def in_folder(config: Config, folder: Path) -> Config:
+    """The same run elsewhere; a ledger of its own goes into a folder of the same name."""
+    ledger = config.run.ledger and f"{config.run.ledger.rstrip('/')}/{folder.name}"
+    return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder), "ledger": ledger})})
+
+
 def _content(config: Config) -> dict:
     content = config.model_dump(mode="json", exclude=NOT_CONTENT)
     content["protocol"].pop("seeds")  # every ledger file carries its own
     content["data"].pop("root")  # the data are known by their hashes
+    content["split"].pop("root")
     content["pretrain"].pop("workers")  # the encoders are known by theirs
     content["face"] = _without_folders(content["face"])
+    if content["model"].get("weights"):
+        content["model"]["weights"] = _weights(content["model"]["weights"])
     return content
+
+
+def _weights(path: str) -> str:
+    """A file of weights is known by its content; one that is not there is refused when the model is built."""
+    return file_sha256(Path(path)) if Path(path).is_file() else "absent"
 
 
 def _without_folders(face: dict) -> dict:
@@ -53,22 +69,33 @@ def _without_folders(face: dict) -> dict:
 
 
 def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], tokens: Sequence[TokenJob],
-                recipe: FoldRecipe) -> str:
-    """Data, configuration, split, lineage and the sources that compute: another key is another run."""
+                recipe: FoldRecipe, lineages: Sequence[Lineage] = ()) -> str:
+    """Data, configuration, split, lineage (lineages: of whatever chose the configuration) and the sources that compute:
+    another key is another run."""
     return key_of({
         "config": _content(config), "recipe": asdict(recipe), "sources": sources_sha256(*SOURCES),
-        "key": people.key_fingerprint, "people": [p.pseudonym for p in people.people],
+        "key": people.key_fingerprint,
+        "people": [[p.pseudonym, p.cohort, p.sex, p.age, sorted(p.held_out)] for p in people.people],
         "shards": [clips.sha256(p.index) for p in people.people],
-        "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens]}, 32)
+        "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens],
+        "chosen_by": [lineage.sha256() for lineage in lineages]}, 32)
 
 
-def lineage_record(key: str, plan: Plan, people: Cohort, encoders: Sequence[Encoder]) -> dict:
-    return {"content_key": key, "cohort": people.name,
-            "encoders": [{"index": e.plan.index, "sha256": e.sha256, "lineage": e.lineage.to_json()}
-                         for e in encoders],
-            "folds": [{"fold": f.index, "seed": f.seed, "encoder": f.group if f.group is not None else 0,
-                       "test": [person_key(people.name, p) for p in people.pseudonyms(f.test)],
-                       "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)} for f in plan.folds]}
+def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]]) \
+        -> dict:
+    """served: folds with the encoders and the choices of settings that serve them; encoders are numbered through."""
+    encoders: list[dict] = []
+    folds: list[dict] = []
+    chosen: list[dict] = []
+    for own, theirs, lineages in served:
+        first = len(encoders)
+        encoders += [{"index": first + e.plan.index, "sha256": e.sha256, "lineage": e.lineage.to_json()} for e in theirs]
+        folds += [{"fold": f.index, "seed": f.seed, "encoder": first + (f.group if f.group is not None else 0),
+                   "test": people.keys(f.test), "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)}
+                  for f in own]
+        chosen += [lineage.to_json() for lineage in lineages]
+    return {"content_key": key, "cohort": people.name, "encoders": encoders, "chosen_by": chosen,
+            "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
 
 
 def write_start(folder: Path, config: Config, record: dict) -> None:
@@ -85,11 +112,13 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
 def portable(config: Config) -> dict:
     """The configuration without this machine's paths: those are for the terminal and <store>/private alone."""
     content = config.model_dump(mode="json", exclude={"store", "run"})
-    content["data"]["root"] = None
-    content["pretrain"]["checkpoint"] = None
+    content["data"]["root"] = content["split"]["root"] = None
+    content["pretrain"]["checkpoint"] = content["sweep"]["read"] = None
     if content["pretrain"]["checkpoint_saw"] not in ("none", "unknown"):
         content["pretrain"]["checkpoint_saw"] = "a file"
     content["face"] = _without_folders(content["face"])
+    if content["model"].get("weights"):
+        content["model"]["weights"] = "a file"
     return content
 
 
@@ -126,10 +155,11 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
     encoder_parameters = sum(_video_parameters(e) for e in encoders[:1])
     return {
         "dataset": config.dataset, "task": config.task.name, "class_names": names, "model": config.model.name,
-        "encoder": config.encoder.name if any(e.plan.video for e in encoders) else None,
+        "encoder": "+".join(sorted({e.plan.name for e in encoders if e.plan.video})) or None,
         "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
         "protocol": config.protocol.name, "leaky": plan.leaky,
-        "unproven": not all(e.lineage.is_proven() for e in encoders), "partial": people.partial,
+        "unproven": bool(config.model.options().get("weights")) or not all(e.lineage.is_proven() for e in encoders),
+        "partial": people.partial,
         "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
         "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds
                          if f.name in failed],
@@ -139,14 +169,21 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
             "by_subject": dict(Counter(r["subject"] for r in quarantine)),
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
-        "clips": {people.people[s].pseudonym: {names[c]: n for c, n in sorted(counter.items())}
-                  for s, counter in counts.items()},
+        "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
         "notes": list(people.notes),
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+
+
+def _by_person(people: Cohort, counts: dict[int, Counter], names: list[str]) -> dict[str, dict[str, int]]:
+    """Clips by pseudonym and class; somebody who is in two data sets is one person."""
+    found: dict[str, Counter] = {}
+    for subject, counter in counts.items():
+        found.setdefault(people.people[subject].pseudonym, Counter()).update(counter)
+    return {name: {names[c]: n for c, n in sorted(counter.items())} for name, counter in found.items()}
 
 
 def _video_parameters(encoder: Encoder) -> int:

@@ -19,6 +19,7 @@ from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.folds import Fold
 from orchestrator.gauges import FoldGauges
 from orchestrator.ledger import Ledger
+from orchestrator.lineage import Lineage
 from preprocessing.errors import InputError
 
 CHUNK = 100  # Tune's driver grows with the number of trials it has seen
@@ -41,17 +42,18 @@ class FoldWork:
     recipe: FoldRecipe
     encoders: dict[int | None, UsedEncoder | None]
     ledger: Ledger
+    lineages: tuple[Lineage, ...] = ()  # of whatever else the folds use, such as chosen settings
 
     def run(self, name: str) -> dict:
         fold = self.folds[name]
-        entry = fit_fold(fold, self.data, self.recipe, self.encoders[fold.group])
+        entry = fit_fold(fold, self.data, self.recipe, self.encoders[fold.group], self.lineages)
         self.ledger.write(fold, entry)
         right = [p["y_true"] == p["y_pred"] for p in entry["predictions"]]
         return {"accuracy": sum(right) / len(right) if right else -1.0}
 
 
 def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: FoldRecipe, encoders: Sequence[Encoder],
-                ledger: Ledger) -> dict[str, str]:
+                ledger: Ledger, lineages: tuple[Lineage, ...] = ()) -> dict[str, str]:
     """Fit what the ledger lacks. Returns reasons by name for folds that failed every time."""
     missing = {fold.name: fold for fold in ledger.missing(list(folds))}
     if not missing:
@@ -60,10 +62,9 @@ def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: F
     used = {group: used_encoder(encoders, group) for group in {fold.group for fold in missing.values()}}
 
     def work(names: list[str]) -> FoldWork:
-        return FoldWork({name: missing[name] for name in names}, data, recipe, used, ledger)
+        return FoldWork({name: missing[name] for name in names}, data, recipe, used, ledger, lineages)
 
-    folder = Path(ledger.folder).parent
-    return run_grid(config, "loso", folder.name, list(missing), len(folds), work, folder)
+    return run_grid(config, "loso", ledger.run_dir.name, list(missing), len(folds), work, ledger.run_dir)
 
 
 def run_grid(config: Config, stage: str, run: str, names: list[str], planned: int,

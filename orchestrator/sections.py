@@ -11,7 +11,7 @@ from orchestrator.anchors import NOTES, anchors
 from orchestrator.choices import choices
 from orchestrator.findings import Report, encoders_of, lineage_words, lost_by_class
 from orchestrator.markup import note, section, table, text, words
-from orchestrator.people import interval
+from orchestrator.people import fold_people, interval
 from orchestrator.summary import percent
 
 PM = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
@@ -68,12 +68,16 @@ def scores_table(report: Report) -> str:
 
 
 def _with_lost(report: Report) -> list[float]:
-    """Accuracy with lost clips counted as wrong, by test person (or group tested together), seeds averaged."""
-    by_subject: dict[str, list[float]] = {}
-    for fold in report.summary["folds"]:
-        if fold["accuracy_with_quarantined"] is not None:
-            by_subject.setdefault(fold["subject"], []).append(fold["accuracy_with_quarantined"])
-    return [float(np.mean(values)) for values in by_subject.values()]
+    """Accuracy with lost clips counted as wrong, by test person, seeds averaged; 0 for a person who lost every clip."""
+    right: dict[str, dict[int, list[int]]] = {}
+    for fold in report.folds:
+        people = fold_people(fold)
+        lost = fold.get("quarantined_by_subject") or ({people[0]: fold["n_quarantined"]} if len(people) == 1 else {})
+        for row in fold["predictions"]:
+            right.setdefault(row["subject"], {}).setdefault(fold["seed"], []).append(row["y_true"] == row["y_pred"])
+        for person, n in lost.items():
+            right.setdefault(person, {}).setdefault(fold["seed"], []).extend([0] * n)
+    return [float(np.mean([np.mean(own) for own in seeds.values() if own])) for seeds in right.values() if any(seeds.values())]
 
 
 def calibration_section(report: Report) -> str:
@@ -134,6 +138,16 @@ def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 def lineage_section(report: Report) -> str:
     figure = plots.roles_plot(report.folds, encoders_of(report.run)) if report.folds else ""
     return section("lineage", "Who has seen whom", words(lineage_words(report)) + figure)
+
+
+def audit_section(report: Report) -> str:
+    rows = report.run.get("audit") or []
+    if not rows:
+        return ""
+    body = table(("question", "verdict", "what was found"), [(r["question"], r["verdict"], r["text"]) for r in rows], left=3)
+    return section("audit", "Leakage canaries", body + note(
+        "Asked of this run's own data, model and folds (first seed). A canary that fails means that something of the test "
+        "people reaches training; one that is unclear proves nothing either way."))
 
 
 def curves_section(report: Report) -> str:

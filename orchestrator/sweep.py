@@ -1,12 +1,16 @@
 """ViT scale and mask ratio as a grid over the same stages, scored on inner validation people only.
 
 `python -m orchestrator.sweep --dataset NAME sweep.encoder=[vit_tiny,vit_small] sweep.mask_ratio=[0.75,0.9]` pretrains
-and embeds once a point, then fits every (point, fold) pair in one Tune grid. No test person's clip is opened.
+and embeds once a point, then fits every (point, fold) pair in one Tune grid. No test person's clip is opened. With
+sweep.halves=true each half of the people chooses for the other: `loso sweep.read=DIR` takes the choices from there.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from orchestrator import (
     cli,
@@ -22,7 +26,7 @@ from orchestrator import (
     runinfo,
     session,
 )
-from orchestrator.cohort import Cohort
+from orchestrator.cohort import Cohort, Person
 from orchestrator.config import Config, compose
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Plan
@@ -38,8 +42,10 @@ def main(argv: list[str] | None = None) -> int:
         return _forecast(configs)
     with session.session(call.config):
         result = run(call.config, configs)
-    write_table(result, progress.console)
-    return EXIT_FAILED_FOLDS if result["chosen"] is None else EXIT_DONE
+    found = [{**result, **half} for half in result.get("halves", [{}])]
+    for half in found:
+        write_table(half, progress.console)
+    return EXIT_FAILED_FOLDS if any(half["chosen"] is None for half in found) else EXIT_DONE
 
 
 def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
@@ -61,33 +67,51 @@ def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
 
 
 def run(config: Config, configs: dict[str, Config]) -> dict:
-    """All points: stages, folds, table. Returns what sweep.json holds."""
+    """All points: stages, folds, table. Returns what sweep.json holds: a choice, or with sweep.halves one a half."""
     began, people = time.monotonic(), cohort.load(config)
-    plan = folds.make_plan(config, people.people)
-    progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
     folder = sweep_dir(config)
+    plans = [folds.make_plan(config, members) for members in parts_of(config, people.people)]
+    for plan in plans:
+        progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
     with exclusive(folder / ".lock"):
-        points = _stages(configs, people, plan, folder)
-        missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
-                   for fold in point.ledger.missing(list(plan.folds))}
-        planned = len(points) * len(plan.folds)
-        if missing:
-            from orchestrator.schedule import run_grid
-
-            def work(names: list[str]) -> SweepWork:
-                return SweepWork({name: missing[name] for name in names}, points)
-
-            failed = run_grid(config, "sweep", folder.name, list(missing), planned, work, folder)
-            for name, reason in sorted(failed.items()):
-                progress.say("sweep", f"{name} failed: {reason}")
-        else:
-            progress.say("sweep", f"{planned} folds are in the ledgers already")
-        result = {**ranked(points, plan, people), **_about(config, plan, people), "wall_s": time.monotonic() - began}
+        places = [folder / f"half-{i + 1}" for i in range(len(plans))] if config.sweep.halves else [folder]
+        found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
+        result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
+                  "wall_s": time.monotonic() - began}
         write_json(folder / "sweep.json", result)
     progress.say("sweep", f"results in {folder / 'sweep.json'}")
     return result
+
+
+def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
+    """Everybody; or two disjoint halves at random, each of which chooses for the other's folds."""
+    if not config.sweep.halves:
+        return [list(people)]
+    order = np.random.default_rng([config.pretrain.seed, len(people), 2]).permutation(len(people))
+    return [[people[i] for i in sorted(part)] for part in (order[: len(people) // 2], order[len(people) // 2 :])]
+
+
+def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
+    """Every point on every fold of this plan, then the ranking."""
+    points = _stages(configs, people, plan, folder)
+    missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
+               for fold in point.ledger.missing(list(plan.folds))}
+    planned = len(points) * len(plan.folds)
+    if missing:
+        from orchestrator.schedule import run_grid
+
+        def work(names: list[str]) -> SweepWork:
+            return SweepWork({name: missing[name] for name in names}, points)
+
+        folder.mkdir(parents=True, exist_ok=True)
+        failed = run_grid(config, "sweep", folder.name, list(missing), planned, work, folder)
+        for name, reason in sorted(failed.items()):
+            progress.say("sweep", f"{name} failed: {reason}")
+    else:
+        progress.say("sweep", f"{planned} folds are in the ledgers already")
+    return ranked(points, plan, people)
 
 
 def sweep_dir(config: Config) -> Path:
@@ -115,10 +139,11 @@ def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path
     return points
 
 
-def _about(config: Config, plan: Plan, people: Cohort) -> dict:
+def _about(config: Config, plans: Sequence[Plan], people: Cohort) -> dict:
     commit, dirty = runinfo.git_state()
     return {"dataset": config.dataset, "task": config.task.name, "model": config.model.name,
-            "protocol": config.protocol.name, "plan": plan.text(), "n_subjects": plan.n_subjects,
+            "protocol": config.protocol.name, "plan": "\n".join(plan.text() for plan in plans),
+            "n_subjects": len(people.people),
             "seeds": list(config.protocol.seeds), "synthetic": people.synthetic, "partial": people.partial,
             "key_fingerprint": people.key_fingerprint, "versions": runinfo.versions(), "git_commit": commit, "dirty": dirty}
 
@@ -127,11 +152,12 @@ def _forecast(configs: dict[str, Config]) -> int:
     """--dry-run: the points, and what they cost from an empty store."""
     first = next(iter(configs.values()))
     people = cohort.preview(first)
-    plan = folds.make_plan(first, people.people)
-    progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
+    plans = [folds.make_plan(first, members) for members in parts_of(first, people.people)]
+    for plan in plans:
+        progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
     data, speed = fingerprint.take(first, people), costs.measured(first)
     for number, (name, config) in enumerate(configs.items()):
-        prices = costs.forecast(config, data, [plan], speed)
+        prices = costs.forecast(config, data, plans, speed)
         own = [p for p in prices if number == 0 or p.stage not in ("synthetic", "preprocess")]
         known = [p.seconds for p in own if p.seconds]
         spent = costs.span((sum(s[0] for s in known), sum(s[1] for s in known)))

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.errors import UserError
-from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, _fit_network, _predict
+from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_network, predict
 from orchestrator.folds import Fold
-from orchestrator.lineage import check_roles, guard, person_key
+from orchestrator.lineage import check_roles, guard
 from orchestrator.models_needed import ESTIMATORS
 
 
@@ -26,11 +26,11 @@ def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, leaky=False)
     if encoder is not None:
-        guard([person_key(data.cohort, data.pseudonyms[s]) for s in (*fold.test, *fold.val)], [encoder.lineage])
-    fitted, epochs, scaler, history = _fit_network(fold, data, replace(recipe, refit=False), encoder)
+        guard(data.keys([*fold.test, *fold.val]), [encoder.lineage])
+    fitted, epochs, scaler, history = fit_network(fold, data, replace(recipe, refit=False), encoder)
     assert scaler is None or not set(scaler.subjects) & {*fold.test, *fold.val}, "the scaler has seen a scored person"
     rows = data.rows(fold.val)
-    right = _predict(fitted, data, rows, scaler, encoder).argmax(1) == data.labels[rows]
+    right = predict(fitted, data, rows, scaler, encoder).argmax(1) == data.labels[rows]
     people = {data.pseudonyms[s]: float(right[data.subject[rows] == s].mean())
               for s in fold.val if (data.subject[rows] == s).any()}
     if not people:

@@ -15,7 +15,7 @@ SMALL = {"hpa": {"filters": 4, "emb": 8, "heads": 2, "ff": 16}, "dcan": {"dim": 
 SIGNAL = {"dim": 8, "depth": 1, "heads": 2, "ff": 16}
 
 
-def made_data(n_people=7, n_clips=6, n_classes=2, effect=1.0, seed=0, tokens=True) -> FoldData:
+def made_data(n_people=7, n_clips=6, n_classes=2, effect=1.0, seed=0, tokens=True, frames=False) -> FoldData:
     """Class k lifts the signal's second half and the tokens' first value by `effect` k standard deviations."""
     rng = np.random.default_rng(seed)
     n = n_people * n_clips
@@ -28,7 +28,8 @@ def made_data(n_people=7, n_clips=6, n_classes=2, effect=1.0, seed=0, tokens=Tru
         tuple(f"c{i:04d}" for i in range(n)), subject, labels.astype(np.int64), signals, ("gsr", "ecg"),
         {0: stored.astype(np.float16), 1: (2 * stored).astype(np.float16)} if tokens else {}, GRID,
         np.stack([np.full(n, 5.5), np.full(n, 138.0), 16 + rng.integers(0, 9, n)], 1), {},
-        tuple(f"p{i}" for i in range(n_people)), "made", n_classes, {}, tuple(f"L{k}" for k in range(n_classes)))
+        tuple(f"p{i}" for i in range(n_people)), "made", n_classes, {}, tuple(f"L{k}" for k in range(n_classes)),
+        rng.integers(0, 256, (n, 4, 32, 32, 3), np.uint8) if frames else None)
     return with_moments(data)
 
 
@@ -46,7 +47,10 @@ def changed(data: FoldData, people, seed=99) -> FoldData:
     numbers[rows] = rng.integers(1, 99, numbers[rows].shape)
     tokens = {index: np.where(rows[:, None, None], rng.normal(size=t.shape) * 9, t).astype(np.float16)
               for index, t in data.tokens.items()}
-    return with_moments(replace(data, signals=signals, labels=labels, numbers=numbers, tokens=tokens))
+    frames = data.frames
+    if frames is not None:
+        frames = np.where(rows[:, None, None, None, None], rng.integers(0, 256, frames.shape, np.uint8), frames)
+    return with_moments(replace(data, signals=signals, labels=labels, numbers=numbers, tokens=tokens, frames=frames))
 
 
 def recipe(model="ridge", leaky=False, refit=True, fixed_epochs=False, **train) -> FoldRecipe:

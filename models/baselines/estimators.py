@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from models.baselines.exact_ridge import Linear, Sums, merge_all, solve
 from models.baselines.window_statistics import window_statistics
 from models.errors import ModelError
 
@@ -37,13 +37,15 @@ class Estimator:
     def features(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
         return window_statistics(arrays["signals"][rows])
 
-    def fit(self, arrays: Arrays, labels: np.ndarray, rows: np.ndarray) -> "Estimator":
+    def fit(self, arrays: Arrays, labels: np.ndarray, rows: np.ndarray, people: np.ndarray | None = None) -> "Estimator":
+        """people (all samples,): whose each is, where the fit goes by person; without it all are one person's."""
         target = np.asarray(labels)[rows].astype(np.int64)
         if target.size == 0 or target.min() < 0 or target.max() >= self.n_classes:
             raise ValueError(f"labels must be 0..{self.n_classes - 1} and there must be some")
         self.classes = np.unique(target)
         if len(self.classes) > 1:
-            self._fit(self.features(arrays, rows), target)
+            own = np.zeros(len(target), np.int64) if people is None else np.asarray(people)[rows]
+            self._fit(self.features(arrays, rows), target, own)
         return self
 
     def predict_proba(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
@@ -66,7 +68,7 @@ class Estimator:
             digest.update(values.tobytes())
         return digest.hexdigest()
 
-    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
         raise NotImplementedError
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -95,7 +97,7 @@ class RandomForest(Estimator):
         super().__init__(n_classes, seed)
         self.model = RandomForestClassifier(trees, min_samples_leaf=min_leaf, random_state=seed, n_jobs=1)
 
-    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
         self.model.fit(x, target)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -108,25 +110,18 @@ class RandomForest(Estimator):
         return found
 
 
-class Scaled(Estimator):
-    """Features standardised with the fitted rows' mean and deviation."""
+class GaussianSVM(Estimator):
+    """RBF SVM on features standardised with the fitted rows' mean and deviation.
 
-    def __init__(self, n_classes: int, seed: int = 0):
-        super().__init__(n_classes, seed)
-        self.scaler = StandardScaler()
-
-    def _scaler_arrays(self) -> dict[str, np.ndarray]:
-        return {"scaler.mean": self.scaler.mean_, "scaler.scale": self.scaler.scale_}
-
-
-class GaussianSVM(Scaled):
-    """RBF SVM. Its probabilities are the softmax of the one-against-rest margins: ordered like them, not calibrated."""
+    Its probabilities are the softmax of the one-against-rest margins: ordered like them, not calibrated.
+    """
 
     def __init__(self, n_classes: int, seed: int = 0, c: float = 1.0, gamma: str | float = "scale", **_: Any):
         super().__init__(n_classes, seed)
+        self.scaler = StandardScaler()
         self.model = SVC(C=c, gamma=gamma, decision_function_shape="ovr", random_state=seed)
 
-    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
         self.model.fit(self.scaler.fit_transform(x), target)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -135,24 +130,34 @@ class GaussianSVM(Scaled):
 
     def _fitted(self) -> dict[str, np.ndarray]:
         names = ("support_vectors_", "dual_coef_", "intercept_")
-        return {**self._scaler_arrays(), **{name: np.asarray(getattr(self.model, name)) for name in names}}
+        return {"scaler.mean": self.scaler.mean_, "scaler.scale": self.scaler.scale_,
+                **{name: np.asarray(getattr(self.model, name)) for name in names}}
 
 
-class RidgeLeastSquares(Scaled):
-    """Least squares on one-hot labels. Probabilities are the softmax of the fitted values: ordered, not calibrated."""
+class RidgeLeastSquares(Estimator):
+    """Least squares on one-hot labels, from the people's own sums merged in ascending order (exact_ridge.py).
+
+    Probabilities are the softmax of the fitted values: ordered, not calibrated.
+    """
 
     def __init__(self, n_classes: int, seed: int = 0, alpha: float = 1.0, **_: Any):
         super().__init__(n_classes, seed)
-        self.model = Ridge(alpha=alpha)
+        self.alpha = alpha
+        self.linear: Linear | None = None
 
-    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
-        self.model.fit(self.scaler.fit_transform(x), (target[:, None] == self.classes).astype(np.float64))
+    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+        y = (target[:, None] == self.classes).astype(np.float64)
+        parts = [Sums.of(x[people == person], y[people == person]) for person in np.unique(people)]
+        self.linear = solve(merge_all(parts), self.alpha)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
-        return softmax(self.model.predict(self.scaler.transform(x)))
+        assert self.linear is not None
+        return softmax(self.linear.predict(x))
 
     def _fitted(self) -> dict[str, np.ndarray]:
-        return {**self._scaler_arrays(), "coef": self.model.coef_, "intercept": self.model.intercept_}
+        assert self.linear is not None
+        return {"scaler.mean": self.linear.mean, "scaler.scale": self.linear.scale, "coef": self.linear.coef,
+                "intercept": self.linear.intercept}
 
 
 class OneNumber(Estimator):
@@ -185,7 +190,7 @@ class OneNumber(Estimator):
         channel_nL = arrays["signals"][rows][:, :, self.channel]
         return (channel_nL.argmax(1) / max(channel_nL.shape[1] - 1, 1)).reshape(-1, 1)
 
-    def _fit(self, x: np.ndarray, target: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
         self.model.set_params(min_samples_leaf=max(1, min(20, len(x) // 20)))
         self.model.fit(x, target)
 

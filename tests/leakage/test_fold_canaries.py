@@ -69,7 +69,7 @@ def test_how_many_clips_the_held_out_person_has_changes_nothing(data, gone):
                                   {"encoder": encoder(0), "extra_lineage": [Lineage("tokens", parents=(encoder(
                                       0, people=[2]).lineage,))]}], ids=["encoder", "sweep", "parent"])
 def test_a_fold_refuses_what_has_seen_its_test_person(data, used, monkeypatch):
-    monkeypatch.setattr(foldfit, "_fit_network", lambda *a: pytest.fail("something was fitted"))
+    monkeypatch.setattr(foldfit, "fit_network", lambda *a: pytest.fail("something was fitted"))
     with pytest.raises(LineageError, match=r"made/p2 has been seen by .*(encoder 1 \(abcd\)|a sweep)"):
         fit_fold(fold(2), data, recipe("dual"), **used)
     monkeypatch.undo()
@@ -90,7 +90,7 @@ def test_test_clips_are_opened_once():
 
 def test_no_label_of_the_held_out_person_is_read_before_the_end(data, monkeypatch):
     """Labels of the test rows are spoilt while fitting runs: a fit that read one would fail."""
-    real, order = foldfit._fit_network, []
+    real, order = foldfit.fit_network, []
 
     def spoilt(fold, data, recipe, encoder):
         order.append("fit")
@@ -99,7 +99,7 @@ def test_no_label_of_the_held_out_person_is_read_before_the_end(data, monkeypatc
                                   signals=np.where(rows[:, None, None], np.nan, data.signals)), recipe, encoder)
 
     door = foldfit.TestClips.open
-    monkeypatch.setattr(foldfit, "_fit_network", spoilt)
+    monkeypatch.setattr(foldfit, "fit_network", spoilt)
     monkeypatch.setattr(foldfit.TestClips, "open", lambda self: order.append("open") or door(self))
     entry = fit_fold(fold(2), data, recipe("signal"), encoder())
     monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_as_paper_beats_clean_on_pure_noise():
 ROOT = Path(__file__).resolve().parents[2]
 # The line that protects, and what a careless change would make of it.
 HOLES = {
-    "guard": ("orchestrator/foldfit.py", "        guard([person_key", "        [].append([person_key"),
+    "guard": ("orchestrator/foldfit.py", "        guard(data.keys(fold.test), [", "        _ = (data.keys(fold.test), ["),
     "scaler": ("orchestrator/foldfit.py", "_network(data, recipe, encoder, seed), _scaler(data, everybody)",
                "_network(data, recipe, encoder, seed), _scaler(data, range(7))"),
     "rows": ("orchestrator/foldfit.py", "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),

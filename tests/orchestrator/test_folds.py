@@ -143,11 +143,6 @@ def test_too_many_validation_people_are_refused(clean):
     assert make_plan(varied(clean, val_subjects=4), people(8)).n_val == 4
 
 
-def test_a_split_that_is_not_built_is_refused(clean):
-    with pytest.raises(UserError, match="split=kfold"):
-        make_plan(clean.model_copy(update={"split": clean.split.model_copy(update={"name": "kfold"})}), people(9))
-
-
 def test_a_class_without_training_people_is_named(clean):
     plan = make_plan(clean, people(7))
     counts = {i: Counter({0: 2, 1: 2}) for i in range(7)}

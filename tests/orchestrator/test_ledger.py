@@ -31,7 +31,7 @@ def test_what_was_written_is_read(ledger):
 
 def test_a_late_or_double_completion_changes_nothing(ledger):
     ledger.write(FOLDS[0], {"fold": 0, "wall_s": 1.0})
-    path = ledger.path(FOLDS[0])
+    path = ledger.files.folder / ledger.name(FOLDS[0])
     before = path.read_bytes(), path.stat().st_mtime_ns
     ledger.write(FOLDS[0], {"fold": 0, "wall_s": 2.0})
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
@@ -40,7 +40,7 @@ def test_a_late_or_double_completion_changes_nothing(ledger):
 @pytest.mark.parametrize("damage", ["half", "value", "empty", "other", "list"])
 def test_a_damaged_fold_is_an_absent_one_and_is_written_again(ledger, damage):
     ledger.write(FOLDS[0], {"fold": 0, "wall_s": 1.0})
-    path = ledger.path(FOLDS[0])
+    path = ledger.files.folder / ledger.name(FOLDS[0])
     text = path.read_text()
     path.write_text({"half": text[: len(text) // 2], "value": text.replace("1.0", "2.0"), "empty": "", "list": "[]",
                      "other": text.replace('"key"', '"another"')}[damage])
@@ -50,37 +50,37 @@ def test_a_damaged_fold_is_an_absent_one_and_is_written_again(ledger, damage):
 
 
 def test_a_fold_of_another_run_is_not_this_runs(ledger):
-    Ledger(ledger.folder.parent, "another").write(FOLDS[0], {"fold": 0})
+    Ledger(ledger.run_dir, "another").write(FOLDS[0], {"fold": 0})
     assert ledger.read(FOLDS[0]) is None
 
 
 def test_a_run_folder_is_claimed_once(ledger):
-    run = ledger.folder.parent
-    claim(run, "key")
+    run = ledger.run_dir
+    claim(Ledger(run, "key"))
     storage.write_json(run / "lineage.json", {"content_key": "key"})
-    claim(run, "key")
+    claim(Ledger(run, "key"))
     with pytest.raises(UserError, match=r"holds another run .* choose another run.dir"):
-        claim(run, "another")
+        claim(Ledger(run, "another"))
 
 
 def test_without_its_lineage_the_folds_themselves_tell(ledger):
-    run = ledger.folder.parent
+    run = ledger.run_dir
     ledger.write(FOLDS[0], {"fold": 0})
     for text in (None, "{", "[]"):
         if text:
             (run / "lineage.json").write_text(text)
-        claim(run, "key")
+        claim(Ledger(run, "key"))
         with pytest.raises(UserError, match="holds another run"):
-            claim(run, "another")
+            claim(Ledger(run, "another"))
 
 
 def test_sweeping_spares_folds(ledger):
     ledger.write(FOLDS[0], {"fold": 0})
-    (ledger.folder / ".fold-001-seed-0.json.1.tmp").write_text("half")
-    (ledger.folder.parent / ".tune.x.tmp").mkdir()
+    (ledger.files.folder / ".fold-001-seed-0.json.1.tmp").write_text("half")
+    (ledger.run_dir / ".tune.x.tmp").mkdir()
     ledger.sweep()
-    assert [p.name for p in ledger.folder.iterdir()] == ["fold-000-seed-0.json"]
-    assert [p.name for p in ledger.folder.parent.iterdir()] == ["ledger"]
+    assert [p.name for p in ledger.files.folder.iterdir()] == ["fold-000-seed-0.json"]
+    assert [p.name for p in ledger.run_dir.iterdir()] == ["ledger"]
 
 
 def test_a_run_folder_that_stays_empty_goes_away(tmp_path):
@@ -97,4 +97,5 @@ def test_a_run_folder_that_stays_empty_goes_away(tmp_path):
 def test_floats_come_back_bit_for_bit(ledger):
     values = [0.1, 1 / 3, 1e-300, 0.30000000000000004]
     ledger.write(FOLDS[0], {"prob": values})
-    assert json.loads(ledger.path(FOLDS[0]).read_text())["prob"] == values == ledger.read(FOLDS[0])["prob"]
+    text = (ledger.files.folder / ledger.name(FOLDS[0])).read_text()
+    assert json.loads(text)["prob"] == values == ledger.read(FOLDS[0])["prob"]

@@ -25,7 +25,7 @@ def test_a_trial_fits_writes_and_reports(work):
     entry = work.ledger.read(work.folds["fold-001-seed-0"])
     assert 0 <= said["accuracy"] <= 1
     assert said["accuracy"] == sum(p["y_true"] == p["y_pred"] for p in entry["predictions"]) / entry["n_test"]
-    assert len(list(work.ledger.folder.iterdir())) == 1
+    assert len(list(work.ledger.files.folder.iterdir())) == 1
 
 
 def test_only_what_the_ledger_lacks_is_asked_for(work, monkeypatch):
@@ -36,7 +36,7 @@ def test_only_what_the_ledger_lacks_is_asked_for(work, monkeypatch):
     work.run(folds[1].name)
     config = compose("watch", [])
     assert run_missing(config, folds, work.data, work.recipe, [], work.ledger) == {}
-    assert asked == [([folds[0].name, folds[2].name], 3, work.ledger.folder.parent)]
+    assert asked == [([folds[0].name, folds[2].name], 3, work.ledger.run_dir)]
     for missing in (folds[0], folds[2]):
         work.run(missing.name)
     run_missing(config, folds, work.data, work.recipe, [], work.ledger)

@@ -185,3 +185,26 @@ def test_stamps_and_failures_are_loud():
     assert "*** LEAKY ***" in text and "*** UNPROVEN ***" in text and "*** PARTIAL ***" in text
     assert "fold 7 seed 0 failed: out of memory [3 times]" in text and "on 7 of 8 folds" in text
     assert "***" not in print_text(build_summary(*made_run()))
+
+
+def test_pooled_f1_counts_a_clip_once_a_seed():
+    from sklearn.metrics import f1_score
+
+    run, folds = made_run(n_people=5, seeds=(0, 1, 2), skill=0.4)
+    by_seed = [[row for fold in folds if fold["seed"] == seed for row in fold["predictions"]] for seed in (0, 1, 2)]
+    means = [f1_score([r["y_true"] for r in rows], [r["y_pred"] for r in rows], average="macro") for rows in by_seed]
+    assert build_summary(run, folds)["macro_f1_pooled"] == pytest.approx(np.mean(means))
+
+
+def test_lost_clips_of_several_people_count_against_their_own_person():
+    from orchestrator.findings import Report
+    from orchestrator.sections import _with_lost
+
+    def rows(name, right):
+        return [{"sample": f"{name}{i}", "subject": name, "y_true": 0, "y_pred": 1 - int(i < right), "prob": [0.5, 0.5]}
+                for i in range(4)]
+
+    run, (fold, *_) = made_run(n_people=4)
+    fold = {**fold, "subjects": ["a", "b"], "predictions": rows("a", 4) + rows("b", 2), "n_quarantined": 4,
+            "quarantined_by_subject": {"a": 4}}
+    assert _with_lost(Report(run, [fold], {})) == [0.5, 0.5]

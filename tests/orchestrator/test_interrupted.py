@@ -1,0 +1,110 @@
+"""A run that ends at any write, a fold that is given up, two workers on one fold: the same command then makes it whole.
+
+Ends here are exceptions at the moment of a rename, in this process; tests/faults kills processes.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from orchestrator import schedule
+from orchestrator.folds import Fold
+from orchestrator.ledger import Ledger
+from orchestrator.storage import intact, read_json
+from tests.roads import TINY, Road, snapshot
+
+WORDS = [*TINY, "model=ridge", "max_folds=2"]
+
+
+class Ended(BaseException):
+    """Nothing catches it, as nothing survives SIGKILL."""
+
+
+@pytest.fixture
+def made(ridge, inline, tmp_path):
+    return Road(ridge.root, ridge.store, tmp_path / "run", list(WORDS))
+
+
+def ending_at(monkeypatch, n: int, after: bool) -> list[str]:
+    """From here on the n-th rename does not happen, or is the last thing that happens. Returns the names renamed to."""
+    real, seen = os.replace, []
+
+    def replace(source, target, **words):
+        seen.append(os.path.basename(target))
+        if len(seen) == n and not after:
+            raise Ended
+        real(source, target, **words)
+        if len(seen) == n:
+            raise Ended
+
+    monkeypatch.setattr(os, "replace", replace)
+    return seen
+
+
+def test_ended_at_every_write_of_a_run(made, monkeypatch, tmp_path):
+    assert made.main() == 0
+    with monkeypatch.context() as patch:
+        names = ending_at(patch, 10**6, True)
+        again = Road(made.root, made.store, tmp_path / "count", list(WORDS))
+        assert again.main() == 0
+    assert {"lineage.json", "fold-000-seed-0.json", "fold-001-seed-0.json", "summary.json", "report.html"} <= set(names)
+    for n in range(1, len(names) + 1):
+        mine = Road(made.root, made.store, tmp_path / f"run{n}", list(WORDS))
+        with monkeypatch.context() as patch, pytest.raises(Ended):
+            ending_at(patch, n, after=bool(n % 2))
+            mine.main()
+        finished = snapshot(mine.run / "ledger") if mine.run.exists() else {}
+        assert all(intact(read_json(mine.run / "ledger" / name)) for name in finished)
+        assert mine.main() == 0
+        now = snapshot(mine.run / "ledger")
+        assert {name: now[name] for name in finished} == finished, "a finished fold was written again"
+        assert (mine.run / "predictions.parquet").read_bytes() == (made.run / "predictions.parquet").read_bytes()
+        assert mine.summary() == made.summary()
+
+
+def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkeypatch, capsys):
+    grid, whole = schedule.run_grid, Road(made.root, made.store, made.run.parent / "whole", list(WORDS))
+    assert whole.main() == 0
+
+    def gives_up(config, stage, run, names, planned, work, scratch):
+        grid(config, stage, run, names[1:], planned, work, scratch)
+        return {names[0]: "RuntimeError: three times"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schedule, "run_grid", gives_up)
+        assert made.main() == 3
+    found = made.summary()
+    assert (found["n_planned"], found["n_folds"], found["n_failed"]) == (2, 1, 1)
+    assert found["accuracy_mean"] == found["folds"][0]["accuracy"] and found["folds"][0]["fold"] == 1
+    said = capsys.readouterr().out
+    assert "fold 0 seed 0 failed: RuntimeError: three times" in said and "on 1 of 2 folds" in said
+    assert "stands on 1 of 2 planned folds" in (made.run / "report.html").read_text()
+    inline["loso"].clear()
+    assert made.main() == 0 and inline["loso"] == ["fold-000-seed-0"]
+    assert made.summary() == whole.summary()
+
+
+def test_many_workers_finish_the_same_fold(tmp_path):
+    """A trial thought dead that ends after its second try: one whole entry, whoever comes first or last."""
+    ledger, fold = Ledger(tmp_path / "run", "key"), Fold(0, 0, (0,), (1,), (2,), None)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: ledger.write(fold, {"fold": 0, "predictions": [0.1] * 1000, "wall_s": float(i)}), range(40)))
+    entry = ledger.read(fold)
+    assert entry is not None and entry["predictions"] == [0.1] * 1000
+    before = (ledger.files.folder / ledger.name(fold)).read_bytes()
+    ledger.write(fold, {"fold": 0, "predictions": [], "wall_s": 99.0})
+    assert (ledger.files.folder / ledger.name(fold)).read_bytes() == before
+    assert [p.name for p in ledger.files.folder.iterdir()] == ["fold-000-seed-0.json"]
+
+
+def test_the_table_comes_from_the_ledger_alone(made):
+    """Whatever else is lost, the same command writes it again from the folds, byte for byte."""
+    assert made.main() == 0
+    before = {name: (made.run / name).read_bytes() for name in ("predictions.parquet", "folds.parquet")}
+    summary = made.summary()
+    for path in made.run.iterdir():
+        if path.is_file():
+            path.unlink()
+    assert made.main() == 0 and made.summary() == summary
+    assert {name: (made.run / name).read_bytes() for name in before} == before
