@@ -1,4 +1,4 @@
-"""Stage 2 whole: stored video tokens and signals to class logits (paper Fig. 2; switches of Tables 5 and 6).
+"""Stage 2 whole: stored video tokens and signals to class logits (paper Figs. 5B and 7; switches of Tables 5 and 6).
 
 Shapes: B batch, N video tokens, D their width, L signal steps, C channels, S signal tokens, E embedding width,
 K classes.
