@@ -206,6 +206,7 @@ def test_stage_1s_steps_are_here_too_without_a_price_for_stage_2():
     """Every listed name is the one of mae_training.py; importing this module imports neither timm nor Ray."""
     import subprocess
     import sys
+    from pathlib import Path
 
     from models import mae_training, training
 
@@ -215,7 +216,7 @@ def test_stage_1s_steps_are_here_too_without_a_price_for_stage_2():
         training.audio_step  # noqa: B018
     code = ("import sys, models.training as t; assert not {'timm', 'ray'} & set(sys.modules); t.video_step; "
             "assert 'timm' in sys.modules and 'ray' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 # ---- purity
