@@ -9,6 +9,7 @@ from models.errors import ModelError
 from models.signal_mae import SignalMAE
 from models.token_pool import TokenPool
 from models.video_mae import VideoMAE
+from tests.models.slopes import check_slope
 
 GRID, DIM, LENGTH, CHANNELS = (2, 4, 4), 12, 40, 3
 SIZES = {"n_classes": 3, "token_dim": DIM, "token_grid": GRID, "n_channels": CHANNELS, "signal_length": LENGTH}
@@ -71,6 +72,25 @@ def test_pooling_and_fusion_options(pool, dcan):
     model = build_classifier("dual", hpa={"token_pool": pool}, dcan=dcan, **SIZES)
     assert model.video_hpa.length == {"none": 32, "2x2": 8, "temporal": 2}[pool]
     train_once(model, batch())
+
+
+@pytest.mark.parametrize("name", ["dual", "video", "signal", "signal_small"])
+@pytest.mark.parametrize("use_hpa", [True, False])
+@pytest.mark.parametrize("use_dcan", [True, False])
+@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+def test_gradients_are_right_through_the_whole_classifier(name, use_hpa, use_dcan, pool):
+    sizes = {"emb": 4, "heads": 2, "ff": 6, "filters": 3}
+    model = build(name, use_hpa=use_hpa, use_dcan=use_dcan, hpa={**sizes, "token_pool": pool},
+                  dcan={"dim": 8, "hidden": 6}, signal={"dim": 8, "depth": 1, "heads": 2, "ff": 6}, **SIZES).double()
+    model.video_tokens = lambda data: model.pool(data["tokens"])  # which otherwise makes float32 of what is stored
+    data = {key: value.double() for key, value in batch().items()}
+    check_slope(model, lambda: torch.nn.functional.cross_entropy(model(data), torch.tensor([0, 1, 2, 0])))
+
+
+@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+def test_pooling_gradcheck(pool):
+    tokens = torch.randn(2, 32, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(TokenPool(GRID, pool), (tokens,))
 
 
 def test_default_sizes_are_the_papers():

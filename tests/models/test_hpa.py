@@ -227,6 +227,19 @@ def test_chunked_embedding_equals_plain(monkeypatch, chunk_bytes, dtype, toleran
     torch.testing.assert_close(chunked.eval()(x), plain.eval()(x), atol=tolerance, rtol=tolerance)
 
 
+def test_chunked_embedding_equals_plain_at_the_papers_width():
+    """384 channels, 64 filters, kernel 8, 16 wide, default chunks, float32."""
+    plain, chunked = embeddings(384, torch.float32)
+    x, weight = torch.randn(2, 120, 384), torch.randn(2, 120, 16)
+    y_plain, g_plain = gradients(plain, x, weight)
+    y_chunked, g_chunked = gradients(chunked, x, weight)
+    assert relative(y_chunked, y_plain) < 1e-4
+    for name in ("x", "conv.weight", "conv_norm.weight", "conv_norm.bias", "collapse.weight", "collapse_norm.weight"):
+        assert relative(g_chunked[name], g_plain[name]) < 1e-4, name
+    for name, expected in plain.state_dict().items():
+        torch.testing.assert_close(chunked.state_dict()[name], expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kernel", [1, 3, 8])
 def test_chunked_embedding_gradcheck(kernel):
     x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
