@@ -200,25 +200,6 @@ def test_jitter_mixes_channels_and_adds_noise_of_the_stated_size():
     assert float(mixing.std()) == pytest.approx(0.2, rel=0.05) and not torch.allclose(mixing[0], mixing[1])
 
 
-# ---- stage 1's steps
-
-def test_stage_1s_steps_are_here_too_without_a_price_for_stage_2():
-    """Every listed name is the one of mae_training.py; importing this module imports neither timm nor Ray."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    from models import mae_training, training
-
-    assert {"video_step", "signal_step", "VideoMAEObjective", "SignalMAEObjective"} <= set(training.STAGE_1)
-    assert all(getattr(training, name) is getattr(mae_training, name) for name in training.STAGE_1)
-    with pytest.raises(AttributeError, match="audio_step"):
-        training.audio_step  # noqa: B018
-    code = ("import sys, models.training as t; assert not {'timm', 'ray'} & set(sys.modules); t.video_step; "
-            "assert 'timm' in sys.modules and 'ray' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
-
-
 # ---- purity
 
 
