@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models import build
-from models.classifier import build_classifier
+from models.classifier import SMALL_SIGNAL, build_classifier
 from models.errors import ModelError
 from models.signal_mae import SignalMAE
 from models.token_pool import TokenPool
@@ -191,6 +191,29 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
         without_positions.load_signal_encoder(mae.state_dict())
     with pytest.raises(ModelError, match="no signal stream"):
         build_classifier("video", **SIZES).load_signal_encoder(mae.state_dict())
+
+
+@pytest.mark.parametrize("name", ["dual", "signal", "signal_small"])
+def test_the_reconstruction_can_be_passed_on_as_in_the_released_code(name):
+    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "decoder": "linear", "pos": "none"}
+    model = build_classifier(name, signal=options, signal_output="reconstruction", **SIZES)
+    assert model.signal_hpa.in_dim == CHANNELS and model.signal_hpa.length == LENGTH
+    train_once(model, batch())
+    mae = SignalMAE(CHANNELS, LENGTH, **{**(SMALL_SIGNAL if name == "signal_small" else {}), **options}).eval()
+    model.load_signal_encoder(mae.state_dict())
+    x = torch.randn(2, LENGTH, CHANNELS)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    torch.testing.assert_close(model.signal_encoder.eval().encode(x), mae.reconstruct(x, everything))
+    with pytest.raises(ModelError, match="checkpoint does not fit"):  # it needs D_ts too
+        model.load_signal_encoder({k: v for k, v in mae.state_dict().items() if not k.startswith("head")})
+    with pytest.raises(ModelError, match="latent or reconstruction"):
+        build_classifier(name, signal_output="both", **SIZES)
+
+
+def test_the_released_signal_stream_has_the_specifications_size():
+    model = build_classifier("signal", 3, n_channels=5, signal_length=2800, signal_output="reconstruction",
+                             signal={"dim": 128, "ff": 256, "pos": "none", "decoder": "linear"})  # fmt: skip
+    assert n_parameters(model.signal_hpa) == 59_992 and n_parameters(model.signal_encoder) == 398_853
 
 
 def test_padding_is_passed_to_the_signal_encoder():
