@@ -1,4 +1,4 @@
-"""Stage 2 whole: stored video tokens and signals to class logits (paper Fig. 2; switches of Tables 5 and 6).
+"""Stage 2 whole: stored video tokens and signals to class logits (paper Figs. 5B and 7; switches of Tables 5 and 6).
 
 Shapes: B batch, N video tokens, D their width, L signal steps, C channels, S signal tokens, E embedding width,
 K classes.
@@ -21,6 +21,7 @@ from models.dcan import DCAN, ReleasedDCAN
 from models.errors import ModelError
 from models.hpa import HPA
 from models.signal_mae import SignalMAE
+from models.signal_output import Reconstructed
 from models.token_pool import TokenPool
 
 if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and so no timm, which takes seconds to import
@@ -45,7 +46,7 @@ class Classifier(nn.Module):
         *,
         video_dim: int | None = None,
         token_grid: tuple[int, int, int] = (8, 14, 14),
-        signal_encoder: SignalMAE | None = None,
+        signal_encoder: SignalMAE | Reconstructed | None = None,
         hpa: Mapping[str, Any] | None = None,
         dcan: Mapping[str, Any] | None = None,
         use_hpa: bool = True,
@@ -97,10 +98,11 @@ class Classifier(nn.Module):
         self._video_encoder = [mae.eval().requires_grad_(False)]
 
     def load_signal_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Start from pretrained SignalMAE weights. Its decoder, which stage 2 does not use, is left aside."""
+        """Start from pretrained SignalMAE weights. Its decoder is left aside unless signal_output is the reconstruction."""
         if self.signal_encoder is None:
             raise ModelError("this model has no signal stream, so there is nowhere to load signal weights")
-        own = self.signal_encoder.state_dict()
+        encoder = self.signal_encoder.mae if isinstance(self.signal_encoder, Reconstructed) else self.signal_encoder
+        own = encoder.state_dict()
         wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
         wrong += [k for k in state if k not in own and not k.startswith(("decoder.", "head."))]
         if wrong:
@@ -108,7 +110,7 @@ class Classifier(nn.Module):
                 f"the signal encoder's checkpoint does not fit this model at {wrong[0]!r} ({len(wrong)} of {len(own)} "
                 "entries): pretrain it with the same channels, length and signal options"
             )
-        self.signal_encoder.load_state_dict({k: state[k] for k in own})
+        encoder.load_state_dict({k: state[k] for k in own})
 
     def video_tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Frozen tokens after pooling, (B, N', D) float32, from batch["tokens"] or, with an encoder attached, clips."""
@@ -168,6 +170,7 @@ def build_classifier(
     hpa: Mapping[str, Any] | None = None,
     dcan: Mapping[str, Any] | None = None,
     signal: Mapping[str, Any] | None = None,
+    signal_output: str = "latent",  # or "reconstruction": see signal_output.py
     use_hpa: bool = True,
     use_dcan: bool = True,
     seed: int | None = None,
@@ -184,6 +187,7 @@ def build_classifier(
         raise ValueError(f"{name} reads video tokens: give token_dim")
     if signals and (n_channels is None or signal_length is None):
         raise ValueError(f"{name} reads signals: give n_channels and signal_length")
+    signal = {**(signal or {}), "output": signal_output}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -205,10 +209,15 @@ def build_classifier(
         )
 
 
-def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE:
+def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE | Reconstructed:
     """The paper's step tokens (3 layers x 64), or for signal_small at most 50 strided-convolution tokens a window."""
+    output = options.pop("output", "latent")
+    if output not in ("latent", "reconstruction"):
+        raise ModelError(f"model.signal_output cannot be {output!r}: choose latent or reconstruction.")
     if name == "signal_small":
         options = {**SMALL_SIGNAL, **options}
     encoder = SignalMAE(n_channels, length, **options)
+    if output == "reconstruction":
+        return Reconstructed(encoder)
     encoder.decoder, encoder.head = nn.ModuleList(), nn.Identity()  # type: ignore[assignment]  # stage 2 reads E_ts only
     return encoder

@@ -21,7 +21,7 @@ from models.video_mae import VideoMAE, take
 
 
 class VideoMAEObjective(nn.Module):
-    """L_rec (Eq. 3) and the adversarial terms (Eq. 4, signs of spec section 3).
+    """L_rec (Eq. 3) and the adversarial terms (Eq. 4, signs as in critic.py).
 
     forward(video (B,3,T,H,W), visible_mask (B,N), gp_alpha (B,M) or (B,1) in [0,1)) -> dict of scalars:
     reconstruction (mean squared error over masked tokens), loss_generator = reconstruction - adv_weight E f(fake),
@@ -97,7 +97,7 @@ def scored(unmasked: Tensor, keep: Tensor | None, loss_on: str = "masked") -> Te
 
 @dataclass(frozen=True)
 class VideoMAERecipe:
-    """AdamW, two players, cosine per epoch after a linear warm-up; rates scale with batch / 256 (spec section 3)."""
+    """AdamW, two players, cosine per epoch after a linear warm-up; rates scale with batch / 256 (paper: "Training")."""
 
     lr: float = 1.5e-4
     min_lr: float = 1e-5
@@ -111,7 +111,7 @@ class VideoMAERecipe:
 
 @dataclass(frozen=True)
 class SignalMAERecipe:
-    """One Adam(.5, .9) at 1e-4, gradients clipped at 4; split: Adam for E_ts and RAdam for D_ts (spec section 4)."""
+    """One Adam(.5, .9) at 1e-4, gradients clipped at 4; split: Adam for E_ts and RAdam for D_ts (paper: "Training")."""
 
     lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.9)

@@ -1,4 +1,4 @@
-"""The signal masked auto-encoder: the paper's E_ts and D_ts (spec section 4).
+"""The signal masked auto-encoder: the paper's E_ts and D_ts ("Time series model", Fig. 6B, Eq. 7).
 
 Shapes: B batch, L steps, C channels, N tokens (L, or at most 50 with the convolution tokeniser), d width.
 """

@@ -1,14 +1,18 @@
-"""Stage 2 training without Ray: one classifier, one list of training rows, one seed (paper section 4.2).
+"""Stage 2 training without Ray: one classifier, one list of training rows, one seed (paper: "Training").
 
 Shapes: n samples in an array, B batch, K classes.
 
 The result is a function of (model weights, arrays, rows, recipe, seed) alone: the order of samples depends on
 (seed, epoch), dropout on (seed, step), and the caller's random state is neither read nor changed.
+
+Stage 1's steps (`video_step`, `signal_step`, their objectives and recipes) are reached from here too; they stand in
+mae_training.py and are imported when they are asked for, since the video encoder needs timm, which takes seconds to import.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +26,15 @@ from models.flat import FlatParameters
 
 Arrays = Mapping[str, np.ndarray]
 EpochReport = Callable[[dict[str, Any]], None]
+STAGE_1 = ("VideoMAEObjective", "VideoMAERecipe", "video_optimisers", "video_step", "video_lr",
+           "SignalMAEObjective", "SignalMAERecipe", "signal_optimisers", "signal_step", "set_lr")
+
+
+def __getattr__(name: str) -> Any:
+    """The names of STAGE_1, from mae_training.py."""
+    if name in STAGE_1:
+        return getattr(import_module("models.mae_training"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,7 @@ def dropout_seed(seed: int, epoch: int) -> int:
 def check_rows(
     arrays: Arrays, labels: np.ndarray, train_rows: np.ndarray, val_rows: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Both lists as int64; ValueError for too few, overlapping rows, or arrays of another length than the labels."""
     train_rows = np.asarray(train_rows, dtype=np.int64)
     val_rows = None if val_rows is None else np.asarray(val_rows, dtype=np.int64)
     if len(train_rows) < 2:

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from models import build
-from models.classifier import build_classifier
+from models.classifier import SMALL_SIGNAL, build_classifier
 from models.errors import ModelError
 from models.signal_mae import SignalMAE
 from models.token_pool import TokenPool
 from models.video_mae import VideoMAE
+from tests.models.slopes import check_slope
 
 GRID, DIM, LENGTH, CHANNELS = (2, 4, 4), 12, 40, 3
 SIZES = {"n_classes": 3, "token_dim": DIM, "token_grid": GRID, "n_channels": CHANNELS, "signal_length": LENGTH}
@@ -71,6 +72,25 @@ def test_pooling_and_fusion_options(pool, dcan):
     model = build_classifier("dual", hpa={"token_pool": pool}, dcan=dcan, **SIZES)
     assert model.video_hpa.length == {"none": 32, "2x2": 8, "temporal": 2}[pool]
     train_once(model, batch())
+
+
+@pytest.mark.parametrize("name", ["dual", "video", "signal", "signal_small"])
+@pytest.mark.parametrize("use_hpa", [True, False])
+@pytest.mark.parametrize("use_dcan", [True, False])
+@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+def test_gradients_are_right_through_the_whole_classifier(name, use_hpa, use_dcan, pool):
+    sizes = {"emb": 4, "heads": 2, "ff": 6, "filters": 3}
+    model = build(name, use_hpa=use_hpa, use_dcan=use_dcan, hpa={**sizes, "token_pool": pool},
+                  dcan={"dim": 8, "hidden": 6}, signal={"dim": 8, "depth": 1, "heads": 2, "ff": 6}, **SIZES).double()
+    model.video_tokens = lambda data: model.pool(data["tokens"])  # which otherwise makes float32 of what is stored
+    data = {key: value.double() for key, value in batch().items()}
+    check_slope(model, lambda: torch.nn.functional.cross_entropy(model(data), torch.tensor([0, 1, 2, 0])))
+
+
+@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+def test_pooling_gradcheck(pool):
+    tokens = torch.randn(2, 32, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(TokenPool(GRID, pool), (tokens,))
 
 
 def test_default_sizes_are_the_papers():
@@ -171,6 +191,29 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
         without_positions.load_signal_encoder(mae.state_dict())
     with pytest.raises(ModelError, match="no signal stream"):
         build_classifier("video", **SIZES).load_signal_encoder(mae.state_dict())
+
+
+@pytest.mark.parametrize("name", ["dual", "signal", "signal_small"])
+def test_the_reconstruction_can_be_passed_on_as_in_the_released_code(name):
+    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "decoder": "linear", "pos": "none"}
+    model = build_classifier(name, signal=options, signal_output="reconstruction", **SIZES)
+    assert model.signal_hpa.in_dim == CHANNELS and model.signal_hpa.length == LENGTH
+    train_once(model, batch())
+    mae = SignalMAE(CHANNELS, LENGTH, **{**(SMALL_SIGNAL if name == "signal_small" else {}), **options}).eval()
+    model.load_signal_encoder(mae.state_dict())
+    x = torch.randn(2, LENGTH, CHANNELS)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    torch.testing.assert_close(model.signal_encoder.eval().encode(x), mae.reconstruct(x, everything))
+    with pytest.raises(ModelError, match="checkpoint does not fit"):  # it needs D_ts too
+        model.load_signal_encoder({k: v for k, v in mae.state_dict().items() if not k.startswith("head")})
+    with pytest.raises(ModelError, match="latent or reconstruction"):
+        build_classifier(name, signal_output="both", **SIZES)
+
+
+def test_the_released_signal_stream_has_the_specifications_size():
+    model = build_classifier("signal", 3, n_channels=5, signal_length=2800, signal_output="reconstruction",
+                             signal={"dim": 128, "ff": 256, "pos": "none", "decoder": "linear"})  # fmt: skip
+    assert n_parameters(model.signal_hpa) == 59_992 and n_parameters(model.signal_encoder) == 398_853
 
 
 def test_padding_is_passed_to_the_signal_encoder():

@@ -10,6 +10,7 @@ from models.errors import ModelError
 from models.interop import mvts_state
 from models.masks import markov_mask
 from models.signal_mae import SignalMAE
+from tests.models.slopes import check_slope
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 torch.set_num_threads(1)
@@ -68,6 +69,20 @@ def test_every_option_has_its_shapes_and_reaches_every_weight(norm, pos, decoder
     # BatchNorm removes whatever a bias in front of it adds: such a bias has a gradient of zero, but it has one
     assert [name for name, p in mae.named_parameters() if p.grad is None] == []
     assert [name for name, p in mae.named_parameters() if p.ndim > 1 and not p.grad.abs().sum() > 0] == []
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("pos", ["fixed", "learnt", "none"])
+@pytest.mark.parametrize("decoder", ["transformer", "linear"])
+@pytest.mark.parametrize("tokenizer, length", [("step", 12), ("conv", 130)])
+def test_gradients_are_right_for_every_option(norm, pos, decoder, tokenizer, length):
+    torch.manual_seed(0)
+    mae = SignalMAE(2, length, dim=8, depth=1, heads=2, ff=12, norm=norm, pos=pos, decoder=decoder, decoder_depth=1,
+                    tokenizer=tokenizer).double()  # fmt: skip
+    x, unmasked = torch.randn(3, length, 2, dtype=torch.float64), markov_mask(3, length, 2)
+    keep = torch.arange(length) < torch.tensor([length, length - 3, length // 2])[:, None]
+    wanted = ~unmasked & keep[..., None]
+    check_slope(mae, lambda: (mae.reconstruct(x, unmasked, keep) - x)[wanted].square().mean())
 
 
 def test_gradients_are_right_in_double_precision():
