@@ -3,15 +3,18 @@
     python benchmarks/preprocess.py [--repeats 5] [--clips 4] [--mbit 4] [--videos 200] [--out benchmarks/preprocess.md]
 
     python benchmarks/preprocess.py --repeats 1 --clips 1 --people 1 --videos 4      # to try it: a minute and a half
+    python benchmarks/preprocess.py --only-processes                                 # the two rows of two processes
 
 Every row does the same clips: 1388 x 1038, H.264, 138 frames, a real face that sways (scikit-image's astronaut,
 public domain) under sensor noise, written on the spot; and below them the synthetic cohort, with signals. The rows
 take turns, so that a slow moment of the machine hits all of them, and medians over the repeats are compared.
 Single-process rows count CPU seconds of that process, pinned to one core. The two rows of two processes count wall
 seconds from the first clip's start to the last shard's name, both on the stage's own `make_shard`, a clip a job, every
-clip three times: starting is left out of both. The pool's workers are there from the beginning and warm from the round
+clip six times: starting is left out of both. The pool's workers are there from the beginning and warm from the round
 that is not counted; an actor does a clip when it starts and then waits until both actors have. Ray itself is started
-for its row alone, so that it idles beside no other.
+for its row alone, so that it idles beside no other. Both have the same priority and the same environment. Beside the
+wall clock, which on a busy machine measures the others, stand the CPU seconds of everything that the row runs, Ray's
+own processes included, from the first result to the last.
 
 Targets: in memory >= 0.75 of decoding to RGB, until the shard is renamed >= 0.60, Ray Data >= 0.9 of the pool, memory
 flat over 200 videos and below 700 MB a process.
@@ -27,7 +30,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -199,7 +203,43 @@ def _pool_job(job: ShardJob) -> Done:
     return stopwatch.time(job, lambda: make_shard(job, options, engine))
 
 
-def in_actors(config: Config, jobs: list[ShardJob], folder: Path) -> list[Done]:
+class Cost:
+    """CPU seconds of this process and all below it, between the first result and the last, for the clips between."""
+
+    def __init__(self) -> None:
+        self.frames_per_cpu_s: list[float] = []
+
+    def watch(self, results: Iterable[Done]) -> list[Done]:
+        done, start = [], 0.0
+        for result in results:
+            done.append(result)
+            if len(done) == 1:
+                start = tree_seconds()
+        if len(done) > PROCESSES:  # when the first clip is done, the others of its round nearly are
+            self.frames_per_cpu_s.append(FRAMES * (len(done) - PROCESSES) / (tree_seconds() - start))
+        return done
+
+
+def tree_seconds() -> float:
+    """User and system time of this process and its descendants so far. Linux only."""
+    spent, below = {}, defaultdict(list)
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = place.read_text().rpartition(")")[2].split()  # the name may hold blanks
+        except OSError:
+            continue  # it has just ended
+        pid = int(place.parent.name)
+        below[int(fields[1])].append(pid)
+        spent[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    total, todo = 0.0, [os.getpid()]
+    while todo:
+        pid = todo.pop()
+        total += spent.get(pid, 0.0)
+        todo += below[pid]
+    return total
+
+
+def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) -> list[Done]:
     """The stage's own Ray Data pipeline on a Ray of its own, its workers with a stopwatch and a starting line."""
     marks, warm = (Path(tempfile.mkdtemp(dir=folder)) for _ in range(2))
     n_actors = min(PROCESSES, len(jobs))
@@ -223,7 +263,7 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path) -> list[Done]:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # Ray's processes inherit it
     try:
         with session.session(config):
-            return [Done(**row) for row in preprocess.mapped(config, jobs, TimedWorker).iter_rows()]
+            return cost.watch(Done(**row) for row in preprocess.mapped(config, jobs, TimedWorker).iter_rows())
     finally:
         os.sched_setaffinity(0, mine)
 
@@ -349,51 +389,84 @@ def image_table(costs: dict[str, ImageCost]) -> list[str]:
 
 def run(arguments: argparse.Namespace, folder: Path) -> list[str]:
     head = machine()
-    tree = synthetic.generate(folder / "cohort", subjects=arguments.people, clips_per_level=1, jobs=1)
-    cohort = list(load("biovid_a", tree).recordings)
     films = [write_film(folder / f"film{i}.mp4", i, arguments.mbit) for i in range(arguments.clips)]
-    recordings, config, no_ray = as_recordings(films), settings(folder), why_no_ray()
-    jobs, many = (as_jobs(recordings, folder / "shards", n) for n in (3 * arguments.clips, PROCESSES * arguments.videos))
-    limit, pool_row, ray_row = "decoding to RGB", "pool of two processes (wall)", "Ray Data, two actors (wall)"
-    with multiprocessing.get_context("spawn").Pool(PROCESSES, _start_worker, (config,)) as pool:
+    os.environ.update(session.WORKER_ENVIRONMENT)  # the pool's workers inherit it as Ray's do
+    os.environ["RAY_worker_niceness"] = "0"
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, _start_worker, (settings(folder),)) as pool:
+        title = ["# Preprocessing against decoding", "",
+                 f"`{command()}` at {commit()}, {datetime.now(UTC):%Y-%m-%d}. {head}. Medians of {arguments.repeats} "
+                 "interleaved repeats.", ""]  # fmt: skip
+        if arguments.only_processes:
+            return title + two_processes(arguments, folder, films, pool)
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])  # the pool's workers were started before
-        cv2.setNumThreads(1)
-        engine = FaceEngine()
-        rows = {
-            limit: cpu(lambda: decode_to_rgb(films)),
-            "landmarks and keyframe crops in memory": cpu(lambda: in_memory(engine, recordings, "keyframes")),
-            "landmarks and all crops in memory": cpu(lambda: in_memory(engine, recordings, "all")),
-            "until the shard is renamed": cpu(lambda: to_shard(engine, recordings, folder / "one.parquet")),
-            pool_row: once_started(lambda: pool.map(_pool_job, jobs, 1)),
-        }
-        if no_ray is None:
-            rows[ray_row] = once_started(lambda: in_actors(config, jobs, folder))
-        speed = interleaved(rows, arguments.repeats, warm=ray_row)
-        paths = [r.video.path for r in cohort if r.video]
-        small = interleaved(
-            {
-                limit: cpu(lambda: decode_to_rgb(paths)),
-                "landmarks and keyframe crops in memory": cpu(lambda: in_memory(engine, cohort, "keyframes")),
-                "until the shard is renamed, signals too": cpu(lambda: to_shard(engine, cohort, folder / "c.parquet")),
-            },
-            arguments.repeats,
-        )
-        seconds, share = emd_share(cohort, engine)
-        images = {f"{WIDTH} x {HEIGHT}, noisy": image_costs(engine, recordings[:1]),
-                  "the synthetic cohort": image_costs(engine, cohort[:5])}  # fmt: skip
-        done = pool.map(_pool_job, many, 1) if no_ray else in_actors(config, many, folder)
+        return title + everything(arguments, folder, films, pool)
+
+
+POOL, RAY = "pool of two processes (wall)", "Ray Data, two actors (wall)"
+
+
+def rows_of_two(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> dict[str, tuple[Measure, Cost]]:
+    jobs, costs = as_jobs(as_recordings(films), folder / "shards", arguments.rounds * arguments.clips), (Cost(), Cost())
+    rows = {POOL: (once_started(lambda: costs[0].watch(pool.imap_unordered(_pool_job, jobs, 1))), costs[0])}
+    if why_no_ray() is None:
+        rows[RAY] = once_started(lambda: in_actors(settings(folder), jobs, folder, costs[1])), costs[1]
+    return rows
+
+
+def ray_text(speed: dict[str, list[float]], costs: dict[str, Cost]) -> list[str]:
+    if RAY not in speed:
+        return [f"Ray Data {why_no_ray()}."]
+    spent = {row: statistics.median(cost.frames_per_cpu_s) for row, cost in costs.items() if cost.frames_per_cpu_s}
+    cpu_text = f"For a CPU second of all processes of the row the pool does {spent[POOL]:.0f} frames and Ray Data with its " \
+               f"daemons and driver {spent[RAY]:.0f} ({spent[RAY] / spent[POOL]:.2f})." if len(spent) == 2 else ""  # fmt: skip
+    return [f"Ray Data does {ratio(speed, RAY, POOL):.2f} of what the pool does (target {TARGET_ACTORS}). Both rows run the "
+            "stage's `make_shard`, a clip a job, until the shards are renamed, at the same priority, and count from the "
+            "first clip's start to the last one's end. Starting is in neither: the pool's workers are warm from a round "
+            f"before; an actor does a clip when it starts, which is not counted, and waits until both have. {cpu_text}",
+            ""]  # fmt: skip
+
+
+def two_processes(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> list[str]:
+    rows = rows_of_two(arguments, folder, films, pool)
+    speed = interleaved({name: measure for name, (measure, _) in rows.items()}, arguments.repeats, warm=RAY)
+    return [*table(speed, POOL), "", *ray_text(speed, {name: cost for name, (_, cost) in rows.items()})]
+
+
+def everything(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> list[str]:
+    tree = synthetic.generate(folder / "cohort", subjects=arguments.people, clips_per_level=1, jobs=1)
+    cohort, recordings = list(load("biovid_a", tree).recordings), as_recordings(films)
+    many = as_jobs(recordings, folder / "shards", PROCESSES * arguments.videos)
+    limit, config, no_ray = "decoding to RGB", settings(folder), why_no_ray()
+    cv2.setNumThreads(1)
+    engine = FaceEngine()
+    two = rows_of_two(arguments, folder, films, pool)
+    rows = {
+        limit: cpu(lambda: decode_to_rgb(films)),
+        "landmarks and keyframe crops in memory": cpu(lambda: in_memory(engine, recordings, "keyframes")),
+        "landmarks and all crops in memory": cpu(lambda: in_memory(engine, recordings, "all")),
+        "until the shard is renamed": cpu(lambda: to_shard(engine, recordings, folder / "one.parquet")),
+        **{name: measure for name, (measure, _) in two.items()},
+    }
+    speed = interleaved(rows, arguments.repeats, warm=RAY)
+    paths = [r.video.path for r in cohort if r.video]
+    small = interleaved(
+        {
+            limit: cpu(lambda: decode_to_rgb(paths)),
+            "landmarks and keyframe crops in memory": cpu(lambda: in_memory(engine, cohort, "keyframes")),
+            "until the shard is renamed, signals too": cpu(lambda: to_shard(engine, cohort, folder / "c.parquet")),
+        },
+        arguments.repeats,
+    )
+    seconds, share = emd_share(cohort, engine)
+    images = {f"{WIDTH} x {HEIGHT}, noisy": image_costs(engine, recordings[:1]),
+              "the synthetic cohort": image_costs(engine, cohort[:5])}  # fmt: skip
+    done = pool.map(_pool_job, many, 1) if no_ray else in_actors(config, many, folder, Cost())
     videos = sorted({min(10, arguments.videos), (arguments.videos + 1) // 2, arguments.videos})
     bits = films[0].stat().st_size * 8 / (FRAMES / FPS) / 1e6
     return [
-        "# Preprocessing against decoding", "",
-        f"`{command()}` at {commit()}, {datetime.now(UTC):%Y-%m-%d}. {head}. Medians of {arguments.repeats} interleaved "
-        "repeats.", "",
         f"## {WIDTH} x {HEIGHT}, H.264, {bits:.1f} Mbit/s, {arguments.clips} clips of {FRAMES} frames", "",
         *table(speed, limit), "",
-        f"Ray Data {no_ray}." if no_ray else f"Ray Data does {ratio(speed, ray_row, pool_row):.2f} of what the pool does "
-        f"(target {TARGET_ACTORS}). Both rows run the stage's `make_shard`, a clip a job, until the shards are renamed, "
-        "and count from the first clip's start to the last one's end. Starting is in neither: the pool's workers are warm "
-        "from a round before; an actor does a clip when it starts, which is not counted, and waits until both have.", "",
+        *ray_text(speed, {name: cost for name, (_, cost) in two.items()}),
         f"## The synthetic cohort: 640 x 480, {len(cohort)} clips with GSR, ECG and one EMG", "",
         *table(small, limit), "",
         f"{seconds:.2f} CPU seconds a clip, of which EMD takes {100 * share:.0f} %.", "",
@@ -419,6 +492,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4, help="1388 x 1038 clips a row")
     parser.add_argument("--mbit", type=float, default=4.0, help="bit rate of these clips in Mbit/s: decoding depends on it")
     parser.add_argument("--videos", type=int, default=200, help="videos a process of the memory row")
+    parser.add_argument("--rounds", type=int, default=6, help="how often the rows of two processes do every clip")
+    parser.add_argument("--only-processes", action="store_true", help="only the pool and Ray Data's actors")
     parser.add_argument("--people", type=int, default=2, help="people of the synthetic cohort, 5 clips each")
     parser.add_argument("--out", type=Path, help="write the table there; default: print it")
     arguments = parser.parse_args()

@@ -17,6 +17,11 @@ from preprocessing.recordings import Recording
 from preprocessing.signals import SignalOptions, process_signal, read_signal
 
 FRAMES = ("keyframes", "all")
+# Lossless whatever these say. Huffman codes of averaged neighbours take half the time of OpenCV's choice to write and
+# two thirds of it to read, for 8 % more bytes.
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 5
+    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
 
 def encode_image(rgb: np.ndarray, image: str = "png", quality: int = 95) -> bytes:
     """(H, W, 3) uint8 RGB to PNG, or to JPEG of that quality."""
-    how = {"png": (".png", [cv2.IMWRITE_PNG_COMPRESSION, 1]),  # lossless at every level, 1 is the quickest
+    how = {"png": (".png", _PNG),
            "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])}
     ok, data = cv2.imencode(how[image][0], cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), how[image][1])
     assert ok

@@ -14,7 +14,7 @@ from preprocessing.synthetic_acting import act
 from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
 from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
 
-VERSION = 5  # to be raised whenever the same arguments give other bytes
+VERSION = 6  # to be raised whenever the same arguments give other bytes
 MARK = "SYNTHETIC.json"
 _STIMULUS, _SIGNALS, _VIDEO = range(3)  # random streams of a clip
 _CHUNK = 8  # clips a worker makes before it reports
