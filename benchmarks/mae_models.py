@@ -1,6 +1,6 @@
 """How much of the machine the video MAE uses: a training step and token extraction, without Ray.
 
-    python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 4] [--out benchmarks/mae_models.md]
+    python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 3] [--out benchmarks/mae_models.md]
 
 GFLOP/s over the machine's own large matmul of the same number type and thread count, which is timed before and after
 every single run because clocks and neighbours drift; medians of the ratios. FLOP = 2 per multiply-add, backward = twice
@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--scale", default="small")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile-limit", type=float, default=180.0, help="seconds for all rows of torch.compile")
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--out", type=Path, help="write the table as Markdown")

@@ -169,8 +169,8 @@ def build_classifier(
     signal_length: int | None = None,
     hpa: Mapping[str, Any] | None = None,
     dcan: Mapping[str, Any] | None = None,
-    signal: Mapping[str, Any] | None = None,
     signal_output: str = "latent",  # or "reconstruction": see signal_output.py
+    signal: Mapping[str, Any] | None = None,
     use_hpa: bool = True,
     use_dcan: bool = True,
     seed: int | None = None,

@@ -199,7 +199,7 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
 @pytest.mark.parametrize("name", ["dual", "signal", "signal_small"])
 def test_the_reconstruction_can_be_passed_on_as_in_the_released_code(name):
     options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "decoder": "linear", "pos": "none"}
-    model = build_classifier(name, signal=options, signal_output="reconstruction", **SIZES)
+    model = build_classifier(name, signal=options, signal_output="reconstruction", use_hpa=True, **SIZES)
     assert model.signal_hpa.in_dim == CHANNELS and model.signal_hpa.length == LENGTH
     train_once(model, batch())
     mae = SignalMAE(CHANNELS, LENGTH, **{**(SMALL_SIGNAL if name == "signal_small" else {}), **options}).eval()
