@@ -16,15 +16,13 @@ from orchestrator.encoders import signal_options, video_options
 from orchestrator.fingerprint import Fingerprint
 from orchestrator.folds import Plan
 from orchestrator.models_needed import ESTIMATORS, needs
-from orchestrator.preprocess import BYTES_PER_CLIP, SECONDS_PER_FRAME
+from orchestrator.preprocess import FRAMES_PER_CLIP, SECONDS_PER_FRAME, SIGNAL_BYTES, video_clip_bytes
 
 # Share of the matrix product's speed that each kind of network reached in processor time on one thread: encoder
 # 0.4 (micro) to 0.8 (small), MAE step 0.5 to 0.7. Other machines and GPUs differ; that is the "about".
 ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
 CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.4}
-FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 fps
 SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.6, 600_000  # a clip: 640 x 480, 5.5 s, two signal tables
-SIGNAL_BYTES = 20_000  # a clip without video in the clip store
 TRIAL_SECONDS = 0.4  # Tune's own time a fold
 START_SECONDS = 15.0  # Ray, and torch in every worker
 
@@ -176,8 +174,8 @@ def _preprocess(config: Config, data: Fingerprint) -> Cost:
     """Decoding and faces; the constant is for 1388 x 1038, so smaller pictures are quicker."""
     frames = (data.frames_per_clip or FRAMES_PER_CLIP) * data.with_video
     seconds = (frames * SECONDS_PER_FRAME + 0.03 * data.with_signal) / session.cpus(config) + START_SECONDS
-    kept = 1.0 if config.frames == "keyframes" else (data.frames_per_clip or FRAMES_PER_CLIP) / 20
-    size = BYTES_PER_CLIP * kept * data.with_video + SIGNAL_BYTES * (data.clips - data.with_video)
+    each = video_clip_bytes(config, data.frames_per_clip or FRAMES_PER_CLIP)
+    size = each * data.with_video + SIGNAL_BYTES * (data.clips - data.with_video)
     return Cost("preprocess", f"{data.clips} clips, {data.with_video} with video", (seconds / 3, seconds), size)
 
 

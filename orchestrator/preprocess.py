@@ -15,8 +15,12 @@ from orchestrator.errors import UserError
 from orchestrator.storage import HashCache, atomic_path, need_space, sweep_temporaries, write_json
 from orchestrator.storelock import writing
 
-BYTES_PER_CLIP = 2_500_000  # 16 to 25 lossless crops of 224 x 224, landmarks and signals
-SECONDS_PER_FRAME = 1 / 150  # one core, 1388 x 1038 H.264, see benchmarks/preprocess.md
+BYTES_PER_CLIP = 2_500_000  # with video: 16 to 25 lossless crops of 224 x 224, landmarks and signals
+SIGNAL_BYTES = 20_000  # without video
+MANY_KEYFRAMES = 25
+JPEG_SHARE = 0.4  # of the lossless bytes, at quality 98; less below it
+SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see benchmarks/preprocess.md
+FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 frames a second
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +55,7 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
     if not missing:
         return
     progress.say("preprocess", forecast(config, missing))
-    need_space(config.store_dir, BYTES_PER_CLIP * sum(len(job.clips) for job in missing), "Preprocessing")
+    need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
     folder = missing[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder)
@@ -60,11 +64,24 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
     clips = sum(len(job.clips) for job in jobs)
-    frames = 138 * sum(clip.recording.video is not None for job in jobs for clip in job.clips)
-    seconds = (frames * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
-    size = BYTES_PER_CLIP * clips if frames else 20_000 * clips
+    seconds = (FRAMES_PER_CLIP * _with_video(jobs) * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
     return (f"{len(jobs)} people, {clips} clips to do: at most about {seconds / 60:.1f} min on "
-            f"{session.cpus(config)} cores, {size / 1e9:.2f} GB")
+            f"{session.cpus(config)} cores, {_bytes(config, jobs) / 1e9:.2f} GB")
+
+
+def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:
+    """Upper end of what a clip with video takes in the store, where its video has so many frames."""
+    crops = 1.0 if config.frames == "keyframes" else max(1.0, frames / MANY_KEYFRAMES)
+    return BYTES_PER_CLIP * crops * (JPEG_SHARE if config.face.get("image") == "jpeg" else 1.0)
+
+
+def _bytes(config: Config, jobs: list[ShardJob]) -> int:
+    with_video = _with_video(jobs)
+    return round(video_clip_bytes(config) * with_video + SIGNAL_BYTES * (sum(len(job.clips) for job in jobs) - with_video))
+
+
+def _with_video(jobs: list[ShardJob]) -> int:
+    return sum(clip.recording.video is not None for job in jobs for clip in job.clips)
 
 
 class ShardWorker:

@@ -322,9 +322,23 @@ def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
     assert "7 people, 28 clips to do: at most about" in words_said and "GB" in words_said
-    monkeypatch.setattr(preprocess, "BYTES_PER_CLIP", 10**15)
+    monkeypatch.setattr(preprocess, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2
     assert "Preprocessing needs about" in capsys.readouterr().err and not list(tmp_path.glob("other/clips/*/s*"))
+
+
+def test_the_predicted_size_knows_what_is_stored(inline, tree, signal_tree, tmp_path):
+    """Signals alone, keyframes, all frames, JPEG: each forecast is above what the run leaves, and not ten times it."""
+    sizes = {}
+    for name, root, words_more in (("signals", signal_tree, ()), ("keyframes", tree, ()), ("all", tree, ("frames=all",)),
+                                   ("jpeg", tree, ("face.image=jpeg",))):
+        config = compose("biovid_a", words("biovid_a", root, tmp_path / "store", *words_more)[2:])
+        jobs = clipstore.plan_shards(config, cohort.load(config))[:1]
+        sizes[name] = preprocess._bytes(config, jobs) / len(jobs[0].clips)
+        if name != "all":
+            preprocess._run(config, jobs)
+            assert sizes[name] / 10 < jobs[0].path.stat().st_size / len(jobs[0].clips) < sizes[name], name
+    assert 20 * sizes["signals"] < sizes["jpeg"] < sizes["keyframes"] < sizes["all"]
 
 
 class Killed(BaseException):
