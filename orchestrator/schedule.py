@@ -18,6 +18,7 @@ from orchestrator.folddata import used_encoder
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.folds import Fold
 from orchestrator.gauges import FoldGauges
+from orchestrator.gpushare import GpuShare, memory
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import Lineage
 from preprocessing.errors import InputError
@@ -75,11 +76,14 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
     """
     session.start(config)
     gauges = FoldGauges(run, planned, planned - len(names))
+    share = GpuShare(config.resources.folds_per_gpu, session.gpus())
     failed: dict[str, str] = {}
+    waiting = list(names)
     with progress.bar(stage, len(names), "folds") as tick:
-        for start in range(0, len(names), CHUNK):
-            chunk = names[start : start + CHUNK]
-            failed |= _run_chunk(config, chunk, work(chunk), scratch, tick, gauges)
+        while waiting:
+            size = 1 if share.measuring else CHUNK
+            chunk, waiting = waiting[:size], waiting[size:]
+            failed |= _run_chunk(config, chunk, work(chunk), scratch, tick, gauges, share)
     return failed
 
 
@@ -93,7 +97,8 @@ def _trial(settings: dict, work: Work, limit_s: float) -> None:
     limit.start()
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
-        tune.report({"user_error": "", **work.run(settings["name"])})
+        done = work.run(settings["name"])
+        tune.report({"user_error": "", **done, **memory()})
     except (UserError, InputError, ModelError) as error:
         tune.report({"accuracy": -1.0, "user_error": str(error)})
     finally:
@@ -101,15 +106,14 @@ def _trial(settings: dict, work: Work, limit_s: float) -> None:
 
 
 def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick,
-               gauges: FoldGauges) -> dict[str, str]:
+               gauges: FoldGauges, share: GpuShare) -> dict[str, str]:
     from ray import tune
 
     session.quiet()
-    gpu = 0.5 if session.gpus() else 0
     limit_s = config.resources.fold_timeout_s
     with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=scratch) as storage:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": gpu}),
+            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": share.fraction}),
             param_space={"name": tune.grid_search(names)},
             tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_trial_name,
                                         trial_dirname_creator=_trial_name,
@@ -121,6 +125,7 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
     failed = {}
     for result in results:  # type: ignore[attr-defined]
         name = result.config["name"] if result.config else ""
+        share.learn(result.metrics or {})
         if result.metrics and result.metrics.get("user_error"):
             raise UserError(result.metrics["user_error"])
         if result.error is not None:

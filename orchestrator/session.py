@@ -11,6 +11,7 @@ from orchestrator.config import Config
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS is not deterministic
     # glibc gives every freed tensor of some megabytes back to the kernel and asks for it again at the next step: those
     # page faults are an eighth of a small model's training. Keep up to 256 MB, in one arena; other C libraries ignore this.
     "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**28),

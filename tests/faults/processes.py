@@ -65,6 +65,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def trials(pid: int) -> list[int]:
+    """Worker processes below `pid` that hold a trial."""
+    return [child for child in descendants(pid) if "ImplicitFunc" in command(child)]
+
+
 def alive(pid: int) -> bool:
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"

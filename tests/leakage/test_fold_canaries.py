@@ -76,6 +76,38 @@ def test_a_fold_refuses_what_has_seen_its_test_person(data, used, monkeypatch):
     assert fit_fold(fold(3), data, recipe("dual"), **used)["n_test"] == 6
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_clip_is_judged_by_itself(data, model):
+    """No scale, batch statistic or ranking over the held-out person's clips: what the others hold moves no prediction."""
+    rows = np.flatnonzero(data.subject == 2)
+    noise = changed(data, [2])
+    keep = np.arange(len(data.labels)) == rows[0]
+    mixed = replace(noise, signals=np.where(keep[:, None, None], data.signals, noise.signals),
+                    numbers=np.where(keep[:, None], data.numbers, noise.numbers),
+                    tokens={index: np.where(keep[:, None, None], data.tokens[index], t) for index, t in noise.tokens.items()})
+    plain, other = (fit_fold(fold(2), d, recipe(model), encoder())["predictions"] for d in (data, mixed))
+    assert plain[0]["prob"] == other[0]["prob"]
+    assert [r["prob"] for r in plain[1:]] != [r["prob"] for r in other[1:]]
+
+
+def test_a_scaler_that_met_the_test_person_stops_the_fold(data, monkeypatch):
+    """The guard asks what was fitted, whatever the plan said."""
+    real = foldfit._scaler
+    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects: real(data, [*subjects, 2]))
+    for model in ("ridge", "signal"):
+        with pytest.raises(LineageError, match="made/p2 has been seen by the scaler"):
+            fit_fold(fold(2), data, recipe(model), encoder())
+
+
+@pytest.mark.parametrize("model", ["ridge", "video"])
+def test_as_paper_scales_over_everybody_and_counts_its_looks(data, model):
+    entries = [fit_fold(fold(s, leaky=True), data, recipe(model, leaky=True, refit=False), encoder()) for s in (2, 3)]
+    clean = fit_fold(fold(2), data, recipe(model), encoder())
+    assert entries[0]["scaler_sha256"] == entries[1]["scaler_sha256"] != clean["scaler_sha256"]
+    looks = 1 + len(entries[0]["history"])
+    assert (entries[0]["test_openings"], clean["test_openings"]) == (looks, 1) and (looks > 1) == (model == "video")
+
+
 def test_as_paper_goes_on_where_clean_refuses(data):
     entry = fit_fold(fold(2, leaky=True), data, recipe("video", leaky=True, refit=False), encoder(0, people=[2]))
     assert entry["subject"] == "p2" and entry["val_subjects"] == ["p2"]

@@ -8,6 +8,7 @@ import pytest
 from orchestrator import schedule
 from orchestrator.config import compose
 from orchestrator.errors import UserError
+from orchestrator.gpushare import GpuShare
 from orchestrator.ledger import Ledger
 from orchestrator.schedule import FoldWork, run_missing
 from tests.made_data import encoder, fold, made_data, recipe
@@ -82,7 +83,8 @@ def run_chunk(monkeypatch, work, results, tmp_path, *words):
     monkeypatch.setattr(ray, "tune", tune, raising=False)
     monkeypatch.setattr(schedule, "_callback", lambda tick, gauges: None)
     config = compose("watch", [f"store={tmp_path}", *words])
-    return schedule._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None), tune
+    share = GpuShare(config.resources.folds_per_gpu, 0)
+    return schedule._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None, share), tune
 
 
 def result(name, error=None, **metrics):
