@@ -25,6 +25,7 @@ def start(config: Config) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the command: the ledger is the state
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # CSV, JSON and TensorBoard files a trial, read by nobody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver prints notes about Ray's own actors
     import ray
 
@@ -36,8 +37,8 @@ def start(config: Config) -> None:
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1",
-                     "_node_ip_address": "127.0.0.1"}
+        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
+                     "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
     with _held_stderr():
         ray.init(**settings)
 

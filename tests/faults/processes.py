@@ -11,11 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 5
+LEAN = ("resources.cpus=1", "resources.dashboard=false")
 
 
 def road(store: Path, run_dir: Path, *more: str) -> list[str]:
     """The road's own stages in seconds: no video, no pretraining, ridge."""
-    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", "resources.cpus=1",
+    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", *LEAN,
             f"store={store}", f"run.dir={run_dir}", *more]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.processes import (
     FOLDS,
+    LEAN,
     all_gone,
     command,
     descendants,
@@ -64,7 +65,7 @@ def test_interrupted_then_a_trial_and_the_driver_killed(undisturbed, tmp_path):
 
 def test_killed_in_preprocessing(undisturbed, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
-    arguments = ["orchestrator.preprocess", "--dataset", "watch", "resources.cpus=1", f"store={store}"]
+    arguments = ["orchestrator.preprocess", "--dataset", "watch", *LEAN, f"store={store}"]
     process = start(arguments, log)
     wait_for(lambda: len(list(store.glob("clips/*/s*.json"))) >= 3, process, log)
     started = kill_driver(process)
