@@ -32,7 +32,9 @@ def summary(run_dir: Path) -> dict:
 def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     with open(log, "ab") as out:
-        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out)
+        # whoever runs the tests in the background has them ignore Ctrl-C
+        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def run(arguments: list[str], log: Path, **environment: str) -> None:
