@@ -170,6 +170,8 @@ class Sweep(Node):
 class Resources(Node):
     cpus: int | None = Field(default=None, ge=1)
     fold_timeout_s: float = Field(default=86400, gt=0)
+    folds_per_gpu: int | None = Field(default=None, ge=1)
+    dashboard: bool = True
 
 
 class Config(Node):

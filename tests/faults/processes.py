@@ -11,11 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 5
+LEAN = ("resources.cpus=1", "resources.dashboard=false")
 
 
 def road(store: Path, run_dir: Path, *more: str) -> list[str]:
     """The road's own stages in seconds: no video, no pretraining, ridge."""
-    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", "resources.cpus=1",
+    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", *LEAN,
             f"store={store}", f"run.dir={run_dir}", *more]
 
 
@@ -31,7 +32,9 @@ def summary(run_dir: Path) -> dict:
 def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     with open(log, "ab") as out:
-        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out)
+        # whoever runs the tests in the background has them ignore Ctrl-C
+        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def run(arguments: list[str], log: Path, **environment: str) -> None:
@@ -63,6 +66,11 @@ def descendants(pid: int) -> set[int]:
         new = {child for child, parent in parents.items() if parent in new} - found
         found |= new
     return found
+
+
+def trials(pid: int) -> list[int]:
+    """Worker processes below `pid` that hold a trial."""
+    return [child for child in descendants(pid) if "ImplicitFunc" in command(child)]
 
 
 def alive(pid: int) -> bool:
