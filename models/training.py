@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.augment import jitter
+from models.augment import SignalChanges, augment
 from models.batches import Batches
 from models.flat import FlatParameters
 
@@ -25,9 +25,10 @@ EpochReport = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe:
+class ClassifierRecipe(SignalChanges):
     """How stage 2 is trained: it ends after `patience` epochs without an improvement of `monitor`.
 
+    signal_*: what happens to the signals of training batches (models.augment.SignalChanges); nothing in the paper.
     lr_signal: the signal encoder's own rate, None as the others; grad_clip: bound on the gradient's norm.
     """
 
@@ -43,8 +44,6 @@ class ClassifierRecipe:
     plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    signal_mix: float = 0.0  # models.augment.jitter on the training batches' signals; 0 in the paper
-    signal_noise: float = 0.0
 
 
 @dataclass
@@ -196,7 +195,7 @@ def train_epoch(
     for span in spans(len(order), recipe.batch_size):
         batch, rows = batches.take(order[span])
         if "signals" in batch:
-            batch["signals"] = jitter(batch["signals"], recipe.signal_mix, recipe.signal_noise)
+            batch["signals"] = augment(batch["signals"], recipe)
         logits_BK = model(batch)
         target_B = target[rows]
         loss = F.cross_entropy(logits_BK, target_B, label_smoothing=recipe.label_smoothing)

@@ -115,7 +115,7 @@ def dcan(n: float, s: float, options: dict) -> float:
 
 def signal_mae(options: dict, decoder: bool = False) -> tuple[float, int]:
     """(forward pass of E_ts, or of E_ts and D_ts; tokens)."""
-    stride = -(-options["length"] // 50) if options.get("tokenizer") == "conv" else 1
+    stride = -(-options["length"] // options.get("max_tokens", 50)) if options.get("tokenizer") == "conv" else 1
     n, d = -(-options["length"] // stride), options.get("dim", 64)
     layer = n * (8 * d * d + 4 * d * options.get("ff", 128)) + 4 * n * n * d
     return layer * (options.get("depth", 3) + (options.get("decoder_depth", 3) if decoder else 0)), n
@@ -134,7 +134,7 @@ def classifier(config: Config, n_channels: int) -> float | None:
         lengths.append(n)
     if name != "video":
         options = signal_options(config, n_channels, int(config.signal.get("length", 400)))
-        work, n = signal_mae({**options, **dict(given.get("signal") or {})})
+        work, n = signal_mae(options)
         flops += work + hpa(n, options.get("dim", 64), dict(given.get("hpa") or {}))
         lengths.append(n)
     if len(lengths) == 2:

@@ -80,7 +80,8 @@ def video_options(config: Config) -> dict:
 
 def signal_options(config: Config, n_channels: int, length: int) -> dict:
     tokenizer = "conv" if config.model.name == "signal_small" else "step"
-    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae}
+    own = config.model.options().get("signal") or {}  # as foldfit has it: the classifier takes these weights over
+    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae, **own}
 
 
 def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],
