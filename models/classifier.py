@@ -27,13 +27,13 @@ if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and s
     from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
-# signal_small's own defaults, chosen on inner validation people of `watch` (docs/watch.md): a window of a wearable starts
-# at any phase, so its encoder carries no positions (HPA still does)
+# signal_small's own defaults, chosen on inner validation people of `watch` (docs/watch.md): no HPA, and, as a window of a
+# wearable starts at any phase, no positions
 SMALL_SIGNAL = {"tokenizer": "conv", "max_tokens": 25, "conv_layers": 3, "conv_kernel": 7, "dim": 64, "depth": 1, "heads": 4,
                 "ff": 128, "pos": "none"}
 # a short window's N x N matrices are cheaper than the FFT that avoids them
 SMALL_HPA = {"embed": "linear", "emb": 32, "heads": 4, "ff": 64, "dropout": 0.0, "impl": "naive"}
-SMALL_HEAD = {"pooling": "mean_max", "dropout": 0.3}
+SMALL_HEAD = {"pooling": "mean_max", "dropout": 0.2}
 
 
 class Classifier(nn.Module):
@@ -184,7 +184,7 @@ def build_classifier(
     hpa: Mapping[str, Any] | None = None,
     dcan: Mapping[str, Any] | None = None,
     signal: Mapping[str, Any] | None = None,
-    use_hpa: bool = True,
+    use_hpa: bool | None = None,
     use_dcan: bool = True,
     pooling: str | None = None,
     dropout: float | None = None,
@@ -193,7 +193,8 @@ def build_classifier(
 ) -> Classifier:
     """"dual", "video", "signal" or "signal_small". `seed` fixes the initial weights without touching the global state.
 
-    signal: options of SignalMAE. None: the model's default (SMALL_HEAD, else the mean and no dropout). Raises ModelError on an unknown name, ValueError where a needed size is missing.
+    signal: options of SignalMAE. None: the model's default (for signal_small no HPA and SMALL_HEAD, else HPA, means, no
+    dropout). Raises ModelError on an unknown name, ValueError where a needed size is missing.
     """
     if name not in CLASSIFIERS:
         raise ModelError(f"no classifier is called {name!r}: choose one of {', '.join(CLASSIFIERS)}")
@@ -219,7 +220,7 @@ def build_classifier(
             signal_encoder=encoder,
             hpa=hpa,
             dcan=dcan,
-            use_hpa=use_hpa,
+            use_hpa=name != "signal_small" if use_hpa is None else use_hpa,
             use_dcan=use_dcan,
             **head,
         )

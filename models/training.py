@@ -41,6 +41,7 @@ class ClassifierRecipe(SignalChanges):
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     grad_clip: float | None = None
     lr_decay: float = 1.0  # the rates are multiplied by this after every epoch
+    lr_schedule: Literal["constant", "cosine"] = "constant"  # cosine: besides, half a cosine down to 0 over max_epochs
     plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -74,6 +75,8 @@ def fit_classifier(
     train_rows, val_rows = check_rows(arrays, labels, train_rows, val_rows)
     if recipe.monitor not in ("val_loss", "val_accuracy"):
         raise ValueError(f"no such monitor: {recipe.monitor!r}")
+    if recipe.lr_schedule not in ("constant", "cosine"):
+        raise ValueError(f"no such lr_schedule: {recipe.lr_schedule!r}")
     if recipe.batch_size < 2 or recipe.max_epochs < 1:
         raise ValueError(f"batch_size must be 2 or more and max_epochs 1 or more: {recipe}")
     device = next(model.parameters()).device
@@ -108,7 +111,7 @@ def fit_classifier(
                     break
                 stuck = recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0
                 for group in optimizer.param_groups:
-                    group["lr"] *= recipe.lr_decay * (0.5 if stuck else 1.0)
+                    group["lr"] *= recipe.lr_decay * (0.5 if stuck else 1.0) * cosine_step(recipe, epoch)
     finally:
         for parameters in flat:
             parameters.release()
@@ -123,6 +126,14 @@ def monitored(row: dict[str, Any], recipe: ClassifierRecipe, validated: bool) ->
     if not validated:
         return row["train_loss"]
     return -row["val_accuracy"] if recipe.monitor == "val_accuracy" else row["val_loss"]
+
+
+def cosine_step(recipe: ClassifierRecipe, epoch: int) -> float:
+    """The cosine schedule's rate of the epoch after this one over that of this one, both counted from 1."""
+    if recipe.lr_schedule == "constant":
+        return 1.0
+    now, after = (1 + math.cos(math.pi * done / recipe.max_epochs) for done in (epoch - 1, epoch))
+    return after / now
 
 
 def dropout_seed(seed: int, epoch: int) -> int:

@@ -135,7 +135,7 @@ def classifier(config: Config, n_channels: int) -> float | None:
     if name != "video":
         options = signal_options(config, n_channels, int(config.signal.get("length", 400)))
         work, n = signal_mae(options)
-        flops += work + hpa(n, options.get("dim", 64), dict(given.get("hpa") or {}))
+        flops += work + (hpa(n, options.get("dim", 64), dict(given.get("hpa") or {})) if given.get("use_hpa", True) else 0.0)
         lengths.append(n)
     if len(lengths) == 2:
         flops += dcan(lengths[0], lengths[1], dict(given.get("dcan") or {}))

@@ -133,6 +133,15 @@ def test_plateau_lowers_the_rate():
     assert rates[0] == 1e-2 and rates[-1] == rates[-2] == rates[-3] / 2
 
 
+def test_the_cosine_schedule_ends_at_0_after_the_epochs_it_was_given():
+    arrays, labels = planted()
+    recipe = ClassifierRecipe(max_epochs=4, lr=1e-3, lr_schedule="cosine", patience=9)
+    rates = [row["lr"] for row in fit(small("signal"), recipe, arrays, labels).history]
+    np.testing.assert_allclose(rates, [1e-3 * (1 + np.cos(np.pi * done / 4)) / 2 for done in range(4)])
+    with pytest.raises(ValueError, match="lr_schedule"):
+        fit(small("signal"), ClassifierRecipe(lr_schedule="sine"), arrays, labels)
+
+
 def test_lr_decay_lowers_the_rate_after_every_epoch():
     arrays, labels = planted()
     result = fit(small("video"), ClassifierRecipe(max_epochs=3, lr=1e-3, lr_decay=0.5), arrays, labels)
@@ -156,7 +165,7 @@ def test_lr_signal_applies_to_the_signal_encoder_alone():
                                     {"grad_clip": 0.01}, {"label_smoothing": 0.2}, {"lr": 1e-4}, {"batch_size": 7},
                                     {"weight_decay": 0.1}, {"signal_mix": 0.1}, {"signal_noise": 0.1},
                                     {"signal_stretch": 0.1}, {"signal_shift": 3.0}, {"signal_mirror": [-1, 1]},
-                                    {"signal_scale": 0.1}])
+                                    {"signal_scale": 0.1}, {"lr_schedule": "cosine"}])
 def test_every_option_of_the_recipe_changes_the_result(change):
     arrays, labels = planted()
     plain, changed = small("signal_small"), small("signal_small")
