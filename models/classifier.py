@@ -81,7 +81,7 @@ class Classifier(nn.Module):
             lengths.append(signal_encoder.n_tokens)
         self.fusion = build_dcan(widths, lengths, n_classes, dcan_options) if use_dcan and len(widths) == 2 else None
         if self.fusion is not None and (pooling != "mean" or dropout):
-            raise ModelError("DCAN pools in its own way: leave model.pooling and model.dropout out, or use model.use_dcan=false.")
+            raise ModelError("DCAN pools by itself: leave model.pooling and model.dropout out, or use model.use_dcan=false.")
         self.pooling, self.dropout = pooling, nn.Dropout(dropout)
         n_pooled = sum(widths) * (2 if pooling == "mean_max" else 1)
         self.head = nn.Linear(n_pooled, n_classes) if self.fusion is None else None

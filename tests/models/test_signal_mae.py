@@ -99,8 +99,9 @@ def test_a_conv_token_sees_its_own_stretch_and_half_a_stride_beside_it():
     assert touched.nonzero().flatten().tolist() == [20, 21]
 
 
-@pytest.mark.parametrize(("stride", "layers", "strides"), [(1, 3, (1, 1, 1)), (8, 3, (2, 2, 2)), (4, 2, (2, 2)), (4, 3, (2, 2, 1)),
-                                                          (10, 2, (4, 3)), (7, 1, (7,)), (27, 3, (3, 3, 3))])
+@pytest.mark.parametrize(("stride", "layers", "strides"), [(1, 3, (1, 1, 1)), (8, 3, (2, 2, 2)), (4, 2, (2, 2)),
+                                                           (4, 3, (2, 2, 1)), (10, 2, (4, 3)), (7, 1, (7,)),
+                                                           (27, 3, (3, 3, 3))])
 def test_strides_share_the_way_evenly_and_reach_it(stride, layers, strides):
     assert layer_strides(stride, layers) == strides
 
