@@ -16,8 +16,8 @@ from orchestrator.lineage import Lineage
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
-           "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py", "orchestrator/mae_data.py",
-           "orchestrator/encoders.py")
+           "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py",
+           "orchestrator/mae_data.py", "orchestrator/encoders.py")
 
 if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
     from models.video_mae import VideoMAE
