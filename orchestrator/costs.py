@@ -113,7 +113,7 @@ def dcan(n: float, s: float, options: dict) -> float:
 
 def signal_mae(options: dict, decoder: bool = False) -> tuple[float, int]:
     """(forward pass of E_ts, or of E_ts and D_ts; tokens)."""
-    stride = -(-options["length"] // 50) if options.get("tokenizer") == "conv" else 1
+    stride = -(-options["length"] // options.get("max_tokens", 50)) if options.get("tokenizer") == "conv" else 1
     n, d = -(-options["length"] // stride), options.get("dim", 64)
     layer = n * (8 * d * d + 4 * d * options.get("ff", 128)) + 4 * n * n * d
     return layer * (options.get("depth", 3) + (options.get("decoder_depth", 3) if decoder else 0)), n
@@ -132,8 +132,8 @@ def classifier(config: Config, n_channels: int) -> float | None:
         lengths.append(n)
     if name != "video":
         options = signal_options(config, n_channels, int(config.signal.get("length", 400)))
-        work, n = signal_mae({**options, **dict(given.get("signal") or {})})
-        flops += work + hpa(n, options.get("dim", 64), dict(given.get("hpa") or {}))
+        work, n = signal_mae(options)
+        flops += work + (hpa(n, options.get("dim", 64), dict(given.get("hpa") or {})) if given.get("use_hpa", True) else 0.0)
         lengths.append(n)
     if len(lengths) == 2:
         flops += dcan(lengths[0], lengths[1], dict(given.get("dcan") or {}))

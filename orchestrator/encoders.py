@@ -16,8 +16,8 @@ from orchestrator.lineage import Lineage
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
-           "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py", "orchestrator/mae_data.py",
-           "orchestrator/encoders.py")
+           "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py",
+           "orchestrator/mae_data.py", "orchestrator/encoders.py")
 
 if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
     from models.video_mae import VideoMAE
@@ -80,7 +80,8 @@ def video_options(config: Config) -> dict:
 
 def signal_options(config: Config, n_channels: int, length: int) -> dict:
     tokenizer = "conv" if config.model.name == "signal_small" else "step"
-    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae}
+    own = config.model.options().get("signal") or {}  # as foldfit has it: the classifier takes these weights over
+    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae, **own}
 
 
 def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],

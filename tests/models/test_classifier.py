@@ -63,6 +63,32 @@ def test_the_rows_of_tables_5_and_6(name, needs, use_hpa, use_dcan):
         assert widths["fused"] == sum(width for key, width in widths.items() if key != "fused")
 
 
+@pytest.mark.parametrize("name", ["video", "signal", "signal_small", "dual"])
+def test_means_and_largest_values_of_a_stream_go_to_the_head(name):
+    model = build(name, use_dcan=False, pooling="mean_max", dropout=0.0, **SIZES).eval()
+    data = batch()
+    train_once(model, data)
+    stream = model.streams(data)[-1]
+    pooled = torch.cat([stream.mean(1), stream.max(1).values], -1)
+    torch.testing.assert_close(model.features(data)["signal" if name != "video" else "video"], pooled)
+    torch.testing.assert_close(model(data), model.head(model.features(data)["fused"]))
+    assert build(name, use_dcan=False, pooling="mean", **SIZES).head.in_features * 2 == model.head.in_features
+
+
+def test_dropout_in_front_of_the_head_acts_while_training_alone():
+    model, data = build("signal_small", dropout=0.9, **SIZES), batch()
+    data["signals"] = data["signals"][:1].expand_as(data["signals"])  # one window: BatchNorm sees the same statistics
+    assert not torch.allclose(*(model.train()(data) for _ in range(2)))
+    torch.testing.assert_close(*(model.eval()(data) for _ in range(2)))
+
+
+def test_a_pooling_that_does_not_exist_or_does_nothing_is_refused():
+    with pytest.raises(ModelError, match="mean_max"):
+        build_classifier("signal", pooling="largest", **SIZES)
+    with pytest.raises(ModelError, match="use_dcan"):
+        build_classifier("dual", dropout=0.5, **SIZES)
+
+
 @pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
 @pytest.mark.parametrize(
     "dcan", [{}, {"fusion": "linear"}, {"fusion": "released"}, {"compress": 4}, {"scale": False}, {"layers": 1}]
@@ -175,10 +201,10 @@ def test_an_encoder_that_does_not_fit_is_refused(video_case):
         build_classifier("signal", 3, n_channels=3, signal_length=40).attach_video_encoder(mae)
 
 
-@pytest.mark.parametrize(("name", "tokenizer"), [("dual", "step"), ("signal", "step"), ("signal_small", "conv")])
-def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
-    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "pos": "fixed"}
-    mae = SignalMAE(CHANNELS, LENGTH, tokenizer=tokenizer, **options)
+@pytest.mark.parametrize(("name", "tokens"), [("dual", {}), ("signal", {}), ("signal_small", SMALL_SIGNAL)])
+def test_pretrained_signal_weights_are_taken_over(name, tokens):
+    options = {**tokens, "dim": 16, "depth": 1, "heads": 2, "ff": 8, "pos": "fixed"}
+    mae = SignalMAE(CHANNELS, LENGTH, **options)
     model = build_classifier(name, signal=options, **SIZES)
     before = {k: v.clone() for k, v in model.signal_encoder.state_dict().items()}
     model.load_signal_encoder(mae.state_dict())
@@ -186,7 +212,7 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
     assert any(not torch.equal(before[k], after[k]) for k in after)
     x = torch.randn(2, LENGTH, CHANNELS)
     torch.testing.assert_close(model.signal_encoder.eval().encode(x), mae.eval().encode(x))
-    other = SignalMAE(CHANNELS + 1, LENGTH, tokenizer=tokenizer, **options)
+    other = SignalMAE(CHANNELS + 1, LENGTH, **options)
     with pytest.raises(ModelError, match="embed"):
         model.load_signal_encoder(other.state_dict())
     without_positions = build_classifier(name, signal={**options, "pos": "none"}, **SIZES)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from models import build
+from models.conv_tokens import ConvTokens, layer_strides
 from models.errors import ModelError
 from models.interop import mvts_state
 from models.masks import markov_mask
@@ -107,10 +108,46 @@ def test_a_conv_token_sees_its_own_stretch_and_half_a_stride_beside_it():
     mae = SignalMAE(1, 500, dim=4, depth=1, heads=1, ff=4, tokenizer="conv")
     assert mae.stride == 10
     x = torch.zeros(1, 500, 1)
-    base = mae._tokens(x)
+    base = mae.embed(x)
     x[0, 207] = 1.0  # in the stretch of token 20, and within half a stride of token 21
-    touched = (mae._tokens(x) - base).abs().sum(-1)[0] > 0
+    touched = (mae.embed(x) - base).abs().sum(-1)[0] > 0
     assert touched.nonzero().flatten().tolist() == [20, 21]
+
+
+@pytest.mark.parametrize(("stride", "layers", "strides"), [(1, 3, (1, 1, 1)), (8, 3, (2, 2, 2)), (4, 2, (2, 2)),
+                                                           (4, 3, (2, 2, 1)), (10, 2, (4, 3)), (7, 1, (7,)),
+                                                           (27, 3, (3, 3, 3))])
+def test_strides_share_the_way_evenly_and_reach_it(stride, layers, strides):
+    assert layer_strides(stride, layers) == strides
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("length", [7, 64, 200, 333])
+def test_several_convolutions_make_as_few_tokens_as_asked_and_reach_every_weight(length, norm):
+    torch.manual_seed(0)
+    mae = SignalMAE(2, length, dim=8, depth=1, heads=2, ff=8, norm=norm, tokenizer="conv", max_tokens=25, conv_layers=3,
+                    decoder_depth=1)
+    assert mae.n_tokens <= 25 and mae.n_tokens * mae.stride >= length and len(mae.embed.strides) == 3
+    x = torch.randn(3, length, 2)
+    out = mae.reconstruct(x, torch.ones_like(x, dtype=torch.bool))
+    assert out.shape == x.shape and mae.encode(x).shape == (3, mae.n_tokens, 8)
+    out.square().mean().backward()
+    assert [name for name, p in mae.named_parameters() if p.grad is None or (p.ndim > 1 and not p.grad.abs().sum())] == []
+
+
+def test_a_token_of_several_convolutions_sees_both_sides_of_its_stretch():
+    embed = ConvTokens(1, 200, 8, 25, layers=3, kernel=7).eval()
+    x = torch.zeros(1, 200, 1)
+    base = embed(x)
+    seen = []
+    for step in range(200):
+        x.zero_()
+        x[0, step] = 1.0
+        if not torch.equal(embed(x)[0, 10], base[0, 10]):
+            seen.append(step)
+    assert seen[0] < 80 and seen[-1] > 87 and abs((80 - seen[0]) - (seen[-1] - 87)) <= 8 and seen[-1] - seen[0] <= 43
+    with pytest.raises(ModelError, match="conv_layers"):
+        ConvTokens(1, 200, 8, 25, layers=0)
 
 
 def test_masked_points_do_not_reach_the_reconstruction():

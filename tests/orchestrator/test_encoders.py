@@ -36,7 +36,7 @@ def test_two_groups_two_encoders_and_their_people(road, planned):
 
 
 @pytest.mark.parametrize("word", ["encoder.dim=32", "pretrain.video.epochs=2", "pretrain.seed=3", "pretrain.signal.lr=0.5",
-                                  "smae.dim=8", "clip.rate=8"])
+                                  "smae.dim=8", "model.signal.dim=8", "clip.rate=8"])
 def test_what_changes_an_encoder(planned, word):
     assert {p.key for p in planned()}.isdisjoint(p.key for p in planned(word))
 
