@@ -87,7 +87,7 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
     import torch
 
     from models.token_pool import TokenPool
-    from orchestrator.mae_loop import as_video
+    from orchestrator.mae_stages import as_video
     from preprocessing.keyframes import window
     from preprocessing.shard import FrameReader, decode_window
 
