@@ -183,17 +183,20 @@ def _preprocess(config: Config, data: Fingerprint) -> Cost:
 
 def _video(config: Config, data: Fingerprint, speed: Speed, groups: set, each: float) -> list[Cost]:
     ratio = float(config.pretrain.video.get("mask_ratio", 0.9))
-    full, step, n, d, parameters = encoder({**video_options(config), "visible": 1 - ratio})
+    _, step, n, d, parameters = encoder({**video_options(config), "visible": 1 - ratio})
     rows = []
-    if groups:
+    if groups and not config.pretrain.checkpoint:
         seen = each * sum(map(len, groups)) * int(config.pretrain.video.get("epochs", 200))
         seconds = seen * step / (MAE_SHARE * speed.rate * _ranks(config, speed)) + START_SECONDS
         rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds),
                          4 * parameters * len(groups)))
     encoders = max(1, len(groups))
-    seconds = data.task_clips * encoders * full / (ENCODER_SHARE * speed.rate * speed.workers) + START_SECONDS
-    rows.append(Cost("embed", f"{data.task_clips} clips x {encoders} encoders", twice(seconds),
-                     2.0 * _pooled(config, n) * d * data.task_clips * encoders))
+    passes = data.task_clips * encoders * config.embed.views
+    each_token = d + 4.0 if config.embed.dtype == "int8" else 2.0 * d
+    views = f" x {config.embed.views} views" if config.embed.views > 1 else ""
+    rows.append(Cost("embed", f"{data.task_clips} clips x {encoders} encoders{views}",
+                     twice(embedding(video_options(config), passes, speed) + START_SECONDS),
+                     _pooled(config, n) * each_token * passes))
     return rows
 
 
@@ -231,6 +234,11 @@ def training(config: Config, video: dict | None, signal: dict | None, films: int
             SIGNAL_MAE_SHARE * rate)
         size += 9 * 400_000 + 4 * signals * signal["length"] * signal["n_channels"]
     return seconds, size
+
+
+def embedding(video: dict, clips: int, speed: Speed) -> float:
+    """Seconds of so many clips (views counted) through the encoder, without the start of the workers."""
+    return clips * encoder(video)[0] / (ENCODER_SHARE * speed.rate * speed.workers)
 
 
 def _ranks(config: Config, speed: Speed) -> int:
