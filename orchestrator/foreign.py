@@ -46,7 +46,8 @@ def read_foreign(config: Config) -> Foreign | None:
         return None
     path = Path(config.pretrain.checkpoint).expanduser().resolve()
     if not path.is_file():
-        raise UserError(f"pretrain.checkpoint={path} is not a file: give a MARLIN checkpoint, or leave it out to pretrain here.")
+        raise UserError(f"pretrain.checkpoint={path} is not a file: give a MARLIN checkpoint, or leave it out to "
+                        "pretrain here.")
     given, stat = config.encoder.options(), path.stat()
     sha, options = _read(path, (stat.st_size, stat.st_mtime_ns), given.get("heads"), given.get("decoder_heads"),
                          config.clip.frames, config.encoder.scale)
@@ -67,9 +68,9 @@ def _read(path: Path, stamp: tuple, heads: int | None, decoder_heads: int | None
                "patch": mae.patch, "depth": len(mae.blocks), "dim": mae.dim, "heads": mae.heads,
                "decoder": mae.decoder is not None}
     if mae.decoder is not None:
-        blocks = mae.decoder.blocks
-        options |= {"decoder_depth": len(blocks), "decoder_dim": len(mae.decoder.mask_token),
-                    "decoder_heads": blocks[0].attn.num_heads if len(blocks) else decoder_heads}
+        width = len(mae.decoder.mask_token)
+        options |= {"decoder_depth": len(mae.decoder.blocks), "decoder_dim": width,
+                    "decoder_heads": decoder_heads or width // 64}  # the rule of load_marlin
     return file_sha256(path), options
 
 

@@ -16,7 +16,6 @@ from preprocessing.keyframes import window
 from preprocessing.shard import FrameReader, decode_window, read_signals
 
 
-
 class GroupClips:
     """All clips of a group's shards, in order of (person, sample_index), with random access.
 

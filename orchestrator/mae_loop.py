@@ -5,6 +5,7 @@ the CPU at the same number of workers.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 
@@ -65,6 +66,7 @@ def train(stage: Stage, report: Report) -> Curve:
                 raise UserError(_not_finite(stage, values, epoch, step, positions, keep))
             curve.add(epoch, rate, values)
             done += 1
+            time.sleep(float(os.environ.get("DUALPAIN_TEST_STEP_PAUSE_S", 0)))
             report({"kind": "step", **_place(stage), "epoch": epoch + 1, "step": done, "steps": stage.epochs * per_epoch,
                     "lr": rate, "terms": values, **clock.tick()})
             if rank.rank == 0 and keep.due(done, per_epoch):

@@ -13,6 +13,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.encoders import EncoderPlan
 from orchestrator.storage import write_bytes
+from preprocessing.biovid_lists import SHOWN_IN_PAPER
 from preprocessing.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
 
@@ -21,18 +22,16 @@ if TYPE_CHECKING:
 
     from models.video_mae import VideoMAE
 
-# People whose faces the paper itself shows (BioVid); nobody else's face is ever written into a picture.
-SHOWN = ("071309_w_21", "080314_w_25", "112209_m_51", "102214_w_36", "111409_w_63", "101814_m_58", "081609_w_40")
 PEOPLE, FRAMES = 3, 4
 
 
 def may_show(people: Cohort) -> list[int]:
-    """Subject indices whose faces may be drawn, ascending."""
+    """Subject indices whose faces may be drawn: of real people those whom the paper itself prints, nobody else."""
     if people.synthetic:
         return [person.index for person in people.people]
     if people.name != "biovid":
         return []
-    return sorted({clip.subject for clip in people.clips if clip.recording.subject in SHOWN})
+    return sorted({clip.subject for clip in people.clips if clip.recording.subject in SHOWN_IN_PAPER})
 
 
 def draw(config: Config, people: Cohort, clips: ClipStore, plan: EncoderPlan, folder: Path) -> None:
@@ -82,8 +81,8 @@ def paint(mae: "VideoMAE", clips_BTSS3: np.ndarray, mask: str, ratio: float) -> 
     visible = masks.mask_from_seeds(mask, list(range(len(video))), grid=mae.grid, ratio=ratio).to(video.device)
     original = mae.tubelets(video)
     painted = original.clone()
-    painted[~visible] = _as_pixels(mae, mae.reconstruct(video, visible), original[~visible].view(len(video), -1, mae.patch_values)
-                                   ).flatten(0, 1)
+    hidden = original[~visible].view(len(video), -1, mae.patch_values)
+    painted[~visible] = _as_pixels(mae, mae.reconstruct(video, visible), hidden).flatten(0, 1)
     seen = original * visible.unsqueeze(-1) + 0.5 * (~visible).unsqueeze(-1)
     columns = np.linspace(0, mae.frames - 1, min(FRAMES, mae.frames)).round().astype(int)
     rows = [frames(mae, pixels)[:, columns] for pixels in (original, seen, painted)]

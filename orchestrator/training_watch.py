@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from orchestrator import progress
 from orchestrator.costs import duration
 from orchestrator.gauges import TrainingGauges
 
@@ -54,7 +55,10 @@ class Watch:
         from torch.utils.tensorboard import SummaryWriter
 
         encoder, stage = place
-        self.writers[place] = SummaryWriter(str(self.folder / self.keys[encoder] / stage.replace(" ", "-")), purge_step=step + 1)
+        if step:
+            progress.say("pretrain", f"{stage} of {encoder} goes on after step {step}")
+        folder = self.folder / self.keys[encoder] / stage.replace(" ", "-")
+        self.writers[place] = SummaryWriter(str(folder), purge_step=step + 1)
 
     def close(self) -> None:
         for writer in self.writers.values():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models import training_state
-from orchestrator import mae_data, mae_loop, mae_stages, training_watch
+from orchestrator import mae_data, mae_stages, training_watch
 from orchestrator.errors import UserError
 from orchestrator.mae_loop import epochs_planned, train_job
 from orchestrator.mae_stages import Job, Rank

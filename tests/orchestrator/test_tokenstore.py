@@ -5,11 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
-from orchestrator import encoders, folds, tokenstore
+from models.video_mae import VideoMAE
+from orchestrator import embed, encoders, folds, tokenstore
 from orchestrator.clipstore import ClipStore, plan_shards
 from orchestrator.models_needed import needs
 from orchestrator.tokenstore import Tokens
+from tests.made_shards import made_shards
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 
@@ -54,17 +57,21 @@ def test_views_are_files_of_their_own_and_leave_the_centre_alone(planned):
     assert len({j.path for j in jobs}) == 3 * 2 * PEOPLE and {j.view for j in jobs} == {0, 1, 2}
 
 
-def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, planned, inline, tmp_path):
-    """The made-up clips have about as many keyframes as a clip has frames: a shorter clip leaves something to draw."""
-    mine = road.copy(tmp_path, run=False)
-    words = ("embed.views=3", "clip.rate=1", "max_folds=1")
-    assert mine.main(*words) == 0
-    jobs = [j for j in planned("embed.views=3") if j.encoder == 0 and j.subject == 0]
-    assert jobs and len(inline["embed"]) == 3 * 2 * PEOPLE
-    before = hashes(mine.store / "tokens")
-    for path in mine.store.glob("tokens/*/*.npy"):
-        path.unlink()
-    assert mine.main(*words) == 0 and hashes(mine.store / "tokens") == before
+def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
+    """Of what leaves something to draw: 40 keyframes for 16 frames. Neither the batch nor the order of work is in it."""
+    ((_, shard),) = made_shards(tmp_path / "clips", people=1, clips=3, frames=40)
+    model = VideoMAE("micro", image_size=32, depth=1).eval()
+
+    def tokens(view, names=("c0-0", "c0-1", "c0-2"), subject=0, batch=8):
+        place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
+        job = tokenstore.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names), view)
+        embed.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
+        return np.load(place)
+
+    centre, one, two = (tokens(view) for view in (0, 1, 2))
+    assert not np.array_equal(centre, one) and not np.array_equal(one, two)
+    assert np.array_equal(tokens(1, ("c0-2",)), one[2:]) and np.allclose(tokens(1, batch=1), one, atol=1e-3)
+    assert not np.array_equal(tokens(1, subject=5), one) and np.array_equal(tokens(0, subject=5), centre)
 
 
 def test_int8_goes_the_road_in_half_the_disk(road, inline, tmp_path):
