@@ -3,9 +3,10 @@
 T frames, S image size, L samples, C channels.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -78,16 +79,15 @@ def steps(n: int, batch: int) -> int:
     return -(-n // batch)
 
 
-def prefetch(make: Callable[[Any], Any], items: list, threads: int = 1) -> Iterator[Any]:
+def prefetch(make: Callable[[Any], Any], items: Iterable, threads: int = 1) -> Iterator[Any]:
     """make(item) for every item in order, computed by other threads ahead of the training thread."""
-    ahead = 2 * threads
+    left = iter(items)
     with ThreadPoolExecutor(threads) as pool:
-        pending = [pool.submit(make, item) for item in items[:ahead]]
+        pending = deque(pool.submit(make, item) for item in islice(left, 2 * threads))
         try:
-            for i in range(len(items)):
-                value = pending.pop(0).result()
-                if i + ahead < len(items):
-                    pending.append(pool.submit(make, items[i + ahead]))
+            while pending:
+                value = pending.popleft().result()
+                pending.extend(pool.submit(make, item) for item in islice(left, 1))
                 yield value
         finally:
             for future in pending:

@@ -7,7 +7,7 @@ the CPU at the same number of workers.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -50,32 +50,39 @@ def train(stage: Stage, report: Report) -> Curve:
     curve, done = _resume(stage, keep)
     clock = _Clock(stage.batch, stage.epochs * per_epoch - done)
     report({"kind": "resumed", **_place(stage), "epoch": done // per_epoch, "step": done})
-    for epoch in range(done // per_epoch, stage.epochs):
+
+    def load(item: tuple[int, int, np.ndarray]) -> tuple:
+        epoch, step, positions = item
+        return *item, stage.load(epoch, step, rank.share(positions))
+
+    for epoch, step, positions, loaded in prefetch(load, _plan(stage, per_epoch, done), threads=rank.loaders):
         rate = stage.lr(epoch)
         set_lr(stage.optimisers.values(), rate)
-        batches = [(step, p) for step, p in enumerate(epoch_batches(stage.n, stage.batch, job.seed, epoch))]
-        work = batches[done - epoch * per_epoch :]
-
-        def load(item: tuple[int, np.ndarray], epoch: int = epoch) -> tuple:
-            return *item, stage.load(epoch, item[0], rank.share(item[1]))
-
-        for step, positions, loaded in prefetch(load, work, threads=rank.loaders):
-            torch.manual_seed(masks.sample_seed(job.seed, epoch, step, rank.rank))  # dropout, where there is any
-            values = _mean(stage.terms(_step(stage, loaded, precision)), rank)
-            if not all(map(math.isfinite, values.values())):
-                raise UserError(_not_finite(stage, values, epoch, step, positions, keep))
-            curve.add(epoch, rate, values)
-            done += 1
-            time.sleep(float(os.environ.get("DUALPAIN_TEST_STEP_PAUSE_S", 0)))
-            report({"kind": "step", **_place(stage), "epoch": epoch + 1, "step": done, "steps": stage.epochs * per_epoch,
-                    "lr": rate, "terms": values, **clock.tick()})
-            if rank.rank == 0 and keep.due(done, per_epoch):
-                _save(stage, keep, curve, done)
-        report({"kind": "epoch", **_place(stage), "epoch": epoch + 1, "lr": rate, "loss": curve.epoch_loss(epoch)})
+        torch.manual_seed(masks.sample_seed(job.seed, epoch, step, rank.rank))  # dropout, where there is any
+        values = _mean(stage.terms(_step(stage, loaded, precision)), rank)
+        if not all(map(math.isfinite, values.values())):
+            raise UserError(_not_finite(stage, values, epoch, step, positions, keep))
+        curve.add(epoch, rate, values)
+        done += 1
+        time.sleep(float(os.environ.get("DUALPAIN_TEST_STEP_PAUSE_S", 0)))  # lets the kill tests hit an epoch's middle
+        report({"kind": "step", **_place(stage), "epoch": epoch + 1, "step": done, "steps": stage.epochs * per_epoch,
+                "lr": rate, "terms": values, **clock.tick()})
+        if step + 1 == per_epoch:
+            report({"kind": "epoch", **_place(stage), "epoch": epoch + 1, "lr": rate, "loss": curve.epoch_loss(epoch)})
+        if rank.rank == 0 and keep.due(done, per_epoch):
+            _save(stage, keep, curve, done)
     if rank.rank == 0 and done not in keep.steps():
         _save(stage, keep, curve, done)  # the next stage's checkpoints stand on it
     stage.mae.eval()
     return curve
+
+
+def _plan(stage: Stage, per_epoch: int, done: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(epoch, step in it, positions of the whole batch) of every step that is left."""
+    for epoch in range(done // per_epoch, stage.epochs):
+        for step, positions in enumerate(epoch_batches(stage.n, stage.batch, stage.job.seed, epoch)):
+            if epoch * per_epoch + step >= done:
+                yield epoch, step, positions
 
 
 def _place(stage: Stage) -> dict:
@@ -180,7 +187,7 @@ class _Clock:
         took, self.last = now - self.last, now
         self.seconds = took if self.seconds is None else 0.9 * self.seconds + 0.1 * took
         self.left -= 1
-        return {"clips_per_s": self.batch / max(self.seconds, 1e-9), "eta_s": self.left * self.seconds}
+        return {"seconds": took, "clips_per_s": self.batch / max(self.seconds, 1e-9), "eta_s": self.left * self.seconds}
 
 
 def epochs_planned(jobs: list[Job]) -> int:

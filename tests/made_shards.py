@@ -24,6 +24,7 @@ def made_shards(folder: Path, people: int, clips: int, frames: int = 20, length:
                 image: str = "jpeg") -> list[tuple[int, Path]]:
     """(subject index, path) as pretraining wants them."""
     made = []
+    folder.mkdir(parents=True, exist_ok=True)
     for person in range(people):
         rows = []
         for clip in range(clips):
