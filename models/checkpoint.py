@@ -67,8 +67,8 @@ def save(path: Path | str, module: nn.Module, config: Mapping[str, Any], lineage
     text = json.dumps(side, indent=1, sort_keys=True, allow_nan=False) + "\n"  # fails before anything is written
     path.parent.mkdir(parents=True, exist_ok=True)
     side_path(path).unlink(missing_ok=True)
-    _write(path, lambda tmp: safetensors.torch.save_file(state, tmp))
-    _write(side_path(path), lambda tmp: tmp.write_text(text))
+    write_whole(path, lambda tmp: safetensors.torch.save_file(state, tmp))
+    write_whole(side_path(path), lambda tmp: tmp.write_text(text))
     return sha
 
 
@@ -130,8 +130,8 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Temporary file, fsync, rename, fsync of the folder."""
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """`path` whole or not at all: temporary file, fsync, rename, fsync of the folder. write: fills the path it is given."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -13,8 +13,9 @@ from orchestrator.config import GROUPS, Config, nearest
 from orchestrator.errors import UserError
 
 # What mae_loop reads beside the optimiser's recipe.
-PRETRAIN_VIDEO = {"epochs", "batch", "lr", "warmup", "mask", "mask_ratio", "adv_weight", "gp"}
-PRETRAIN_SIGNAL = {"epochs", "batch", "lr", "mask_ratio", "mask_length"}
+PRETRAIN_VIDEO = {"epochs", "batch", "accumulate", "lr", "warmup", "mask", "mask_ratio", "adv_weight", "gp"}
+PRETRAIN_SIGNAL = {"epochs", "batch", "accumulate", "lr", "split", "clip", "loss_on", "mask_ratio", "mask_length",
+                   "concurrent", "bernoulli", "harden"}
 GIVEN = {"self", "name", "n_classes", "seed", "channels", "n_channels", "length", "signal_length", "in_dim", "video_dim",
          "signal_dim", "token_dim", "token_grid", "video_tokens", "signal_tokens", "scale", "image_size", "frames"}
 

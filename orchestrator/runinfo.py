@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
-from orchestrator.encoders import Encoder
+from orchestrator.encoders import NOT_RECIPE, Encoder
 from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Fold, Plan
 from orchestrator.lineage import Lineage
@@ -52,7 +52,8 @@ def _content(config: Config) -> dict:
     content["protocol"].pop("seeds")  # every ledger file carries its own
     content["data"].pop("root")  # the data are known by their hashes
     content["split"].pop("root")
-    content["pretrain"].pop("workers")  # the encoders are known by theirs
+    for name in ("workers", "checkpoint", "checkpoint_saw", *NOT_RECIPE):
+        content["pretrain"].pop(name)  # the encoders are known by theirs
     content["face"] = _without_folders(content["face"])
     if content["model"].get("weights"):
         content["model"]["weights"] = _weights(content["model"]["weights"])

@@ -104,3 +104,24 @@ def command(pid: int) -> str:
         return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
     except OSError:
         return "ended"
+
+
+def pretraining(store: Path, *more: str) -> list[str]:
+    """One signal MAE of real people on two workers, in seconds; a checkpoint every second step."""
+    return ["orchestrator.pretrain", "--dataset", "watch", "model=signal_small", "pretrain=mae", "protocol=as_paper",
+            "resources.cpus=2", "pretrain.workers=2", "pretrain.signal.epochs=3", "pretrain.signal.batch=256",
+            "pretrain.save_steps=2", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}", *more]
+
+
+def trained(store: Path) -> dict[str, bytes]:
+    """What pretraining leaves that must not depend on what happened to it: weights, and the loss of every step."""
+    (folder,) = [side.parent for side in store.glob("encoders/*/encoder.json")]
+    return {name: (folder / name).read_bytes() for name in ("signal.safetensors", "steps.parquet", "curve.json")}
+
+
+def checkpoints(store: Path) -> list[str]:
+    return sorted(p.name for p in store.glob("encoders/*.partial/signal-*.json"))
+
+
+def train_workers(pid: int) -> list[int]:
+    return [child for child in descendants(pid) if "RayTrainWorker" in command(child)]

@@ -147,14 +147,14 @@ def test_a_damaged_or_foreign_side_file_is_refused(path, text):
 
 def test_a_crash_between_the_files_leaves_no_checkpoint_and_no_litter(path, monkeypatch):
     checkpoint.save(path, net(0), CONFIG, LINEAGE)
-    write = checkpoint._write
+    write = checkpoint.write_whole
 
     def crash_at_the_side_file(target, content):
         if target.suffix == ".json":
             raise KeyboardInterrupt
         write(target, content)
 
-    monkeypatch.setattr(checkpoint, "_write", crash_at_the_side_file)
+    monkeypatch.setattr(checkpoint, "write_whole", crash_at_the_side_file)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(path, net(1), CONFIG, LINEAGE)
     with pytest.raises(ModelError, match="no checkpoint"):
