@@ -54,11 +54,11 @@ def warp(x_BLC: Tensor, stretch: float = 0.0, shift: float = 0.0) -> Tensor:
     n_batch, length, n_channels = x_BLC.shape
     if not (stretch or shift) or length < 2:
         return x_BLC
-    like = {"device": x_BLC.device, "dtype": x_BLC.dtype}
-    speed_B1 = torch.exp(stretch * torch.randn(n_batch, 1, **like))
-    start_B1 = shift * (2 * torch.rand(n_batch, 1, **like) - 1)
+    speed_B1 = torch.exp(stretch * torch.randn(n_batch, 1, device=x_BLC.device, dtype=x_BLC.dtype))
+    start_B1 = shift * (2 * torch.rand(n_batch, 1, device=x_BLC.device, dtype=x_BLC.dtype) - 1)
     last, middle = length - 1, (length - 1) / 2
-    at_BL = (torch.arange(length, **like) - middle) * speed_B1 + middle + start_B1
+    step_L = torch.arange(length, device=x_BLC.device, dtype=x_BLC.dtype)
+    at_BL = (step_L - middle) * speed_B1 + middle + start_B1
     at_BL = (last - (at_BL.abs() % (2 * last) - last).abs()).clamp(0, last)  # reflected at both ends
     left_BL = at_BL.floor().clamp(max=last - 1)
     share_BL1 = (at_BL - left_BL)[..., None]

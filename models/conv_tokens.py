@@ -34,6 +34,7 @@ class ConvTokens(nn.Module):
         self.plain = layers == 1
         widths = [n_channels, *[max(dim // 2, 1)] * (layers - 1), dim]
         kernels = [2 * self.stride] if self.plain else [max(kernel, stride) for stride in self.strides]
+        self.overlaps = [k - stride for k, stride in zip(kernels, self.strides, strict=True)]
         self.convs = nn.ModuleList(nn.Conv1d(a, b, k, s, bias=self.plain) for a, b, k, s in
                                    zip(widths, widths[1:], kernels, self.strides, strict=False))
         self.norms = nn.ModuleList(make_norm(width) for width in ([] if self.plain else widths[1:]))
@@ -41,8 +42,7 @@ class ConvTokens(nn.Module):
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         x_BCL = F.pad(x_BLC.transpose(1, 2), (0, self.n_tokens * self.stride - x_BLC.shape[1]))
-        for i, (conv, stride) in enumerate(zip(self.convs, self.strides, strict=True)):
-            beside = conv.kernel_size[0] - stride
+        for i, (conv, beside) in enumerate(zip(self.convs, self.overlaps, strict=True)):
             x_BCL = conv(F.pad(x_BCL, (beside // 2, beside - beside // 2)))
             if not self.plain:
                 x_BCL = F.gelu(self._norm(self.norms[i], x_BCL))
