@@ -37,7 +37,8 @@ def start(config: Config) -> None:
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
+        # "local": without it Ray would look for a cluster that somebody else has started on this machine
+        settings |= {"address": "local", "num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
                      "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
     with _held_stderr():
         ray.init(**settings)
