@@ -42,7 +42,8 @@ def start(config: Config) -> None:
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an actor; nobody takes this machine away
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of training is seen as late as this
-        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
+        # "local": without it Ray would look for a cluster that somebody else has started on this machine
+        settings |= {"address": "local", "num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
                      "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
     with _held_stderr():
         ray.init(**settings)

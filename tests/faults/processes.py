@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDS = 5
+FOLDS = 4
 LEAN = ("resources.cpus=1", "resources.dashboard=false")
 
 
@@ -43,7 +43,7 @@ def run(arguments: list[str], log: Path, **environment: str) -> None:
     assert process.wait(timeout=140) == 0, log.read_text()[-3000:]
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, log: Path, seconds: float = 100) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, log: Path, seconds: float = 130) -> None:
     """Until the condition holds; the process must still be alive then."""
     end = time.monotonic() + seconds
     while not condition():

@@ -1,4 +1,4 @@
-"""SIGKILL of the driver, then the same command: only what is missing is done, and the result is the undisturbed one."""
+"""SIGKILL of a driver or a trial, and Ctrl-C: the same command does what is missing, and the result is the undisturbed one."""
 
 import os
 import signal
@@ -30,37 +30,46 @@ def shards(store: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in store.glob("clips/*/*") if not p.name.startswith(".")}
 
 
-def test_interrupted_then_a_trial_and_the_driver_killed(undisturbed, tmp_path):
-    """One run that needs three commands: Ctrl-C ends the first with 130; SIGKILL meets a trial of the second, then itself."""
-    (store, whole), run_dir, log = undisturbed, tmp_path / "run", tmp_path / "log"
-    words = road(store, run_dir)
-    process = start(words, log, **PAUSE)
-    wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
-    started = {pid: command(pid) for pid in descendants(process.pid)}
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130, log.read_text()[-3000:]
-    assert "goes on from here" in log.read_text() and "Traceback" not in log.read_text()
-    first = ledger(run_dir)
-    assert 1 <= len(first) < FOLDS - 2
-
-    process = start(words, log, **PAUSE)
-    wait_for(lambda: bool(trials(process.pid)), process, log)
-    os.kill(trials(process.pid)[0], signal.SIGKILL)
-    wait_for(lambda: len(ledger(run_dir)) > len(first), process, log)
-    started |= kill_driver(process)
-    second = ledger(run_dir)
-    assert len(first) < len(second) < FOLDS and {name: second[name] for name in first} == first
-
-    last = tmp_path / "last"
-    run(words, last)
+def whole_again(run_dir: Path, whole: Path, before: dict[str, tuple[bytes, int]], log: Path) -> None:
+    """Everything is there, equals the undisturbed run, and what was finished before was not touched."""
     after = ledger(run_dir)
     assert len(after) == FOLDS
-    assert {name: after[name] for name in second} == second, "a finished fold was written again"
-    assert f"{FOLDS - len(second)} folds in" in last.read_text(), "not only the missing folds ran"
+    assert {name: after[name] for name in before} == before, "a finished fold was written again"
+    assert f"{FOLDS - len(before)} folds in" in log.read_text(), "not only the missing folds ran"
     assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
     assert summary(run_dir) == summary(whole)
     assert not [p for p in run_dir.rglob(".*") if p.name.endswith(".tmp")], "a killed command's leftovers"
+
+
+def test_killed_among_the_folds(undisturbed, tmp_path):
+    (store, whole), run_dir, log, again = undisturbed, tmp_path / "run", tmp_path / "log", tmp_path / "again"
+    process = start(road(store, run_dir), log, **PAUSE)
+    wait_for(lambda: len(ledger(run_dir)) >= 2, process, log)
+    started = kill_driver(process)
+    before = ledger(run_dir)
+    assert 2 <= len(before) < FOLDS
+    run(road(store, run_dir), again)
+    whole_again(run_dir, whole, before, again)
     all_gone(started)
+
+
+def test_interrupted_then_a_trial_killed(undisturbed, tmp_path):
+    """Ctrl-C ends the first command with 130. In the second a trial is killed: that costs a try and nothing else."""
+    (store, whole), run_dir, log, again = undisturbed, tmp_path / "run", tmp_path / "log", tmp_path / "again"
+    process = start(road(store, run_dir), log, **PAUSE)
+    wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
+    started = {pid: command(pid) for pid in descendants(process.pid)}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=100) == 130, log.read_text()[-3000:]
+    assert "goes on from here" in log.read_text() and "Traceback" not in log.read_text()
+    before = ledger(run_dir)
+    assert 1 <= len(before) < FOLDS
+    all_gone(started)
+    process = start(road(store, run_dir), again, **PAUSE)
+    wait_for(lambda: bool(trials(process.pid)), process, again)
+    os.kill(trials(process.pid)[0], signal.SIGKILL)
+    assert process.wait(timeout=140) == 0, again.read_text()[-3000:]
+    whole_again(run_dir, whole, before, again)
 
 
 def test_killed_in_preprocessing(undisturbed, tmp_path):

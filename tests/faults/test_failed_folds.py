@@ -1,25 +1,13 @@
-"""A killed worker and folds that never end: three tries, the codes of the contract, and a mean that says what it stands on."""
+"""Folds that never end: three tries, the codes of the contract, and a mean that says what it stands on."""
 
-import os
 import shutil
-import signal
 import sys
 
 import pytest
 
-from tests.faults.processes import ledger, road, start, summary, trials, wait_for
+from tests.faults.processes import ledger, road, start, summary
 
 pytestmark = pytest.mark.faults
-
-
-def test_a_killed_worker_costs_a_try_and_nothing_else(undisturbed, tmp_path):
-    (store, whole), run_dir, log = undisturbed, tmp_path / "run", tmp_path / "log"
-    process = start(road(store, run_dir), log, DUALPAIN_TEST_FOLD_PAUSE_S="2")
-    wait_for(lambda: bool(trials(process.pid)) and len(ledger(run_dir)) >= 1, process, log)
-    os.kill(trials(process.pid)[0], signal.SIGKILL)
-    assert process.wait(timeout=140) == 0, log.read_text()[-3000:]
-    assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
-    assert summary(run_dir) == summary(whole)
 
 
 def test_folds_that_never_end_are_failed_folds_and_code_3(undisturbed, tmp_path):
