@@ -35,8 +35,9 @@ def start(config: Config) -> None:
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1",
-                     "_node_ip_address": "127.0.0.1"}
+        # "local": without it Ray would join, or trip over, whatever cluster somebody once started on this machine
+        settings |= {"address": "local", "num_cpus": config.resources.cpus, "include_dashboard": True,
+                     "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
     with _held_stderr():
         ray.init(**settings)
 

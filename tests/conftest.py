@@ -41,7 +41,8 @@ def road(tree, tmp_path_factory) -> Road:
     made = Road(tree, place / "store", place / "run")
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False,
+             logging_level="ERROR")
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(schedule, "run_grid", grid_of([]))
