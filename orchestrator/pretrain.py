@@ -217,6 +217,7 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
     workers = config.pretrain.workers or gpus or min(2, session.cpus(config))
     with TemporaryDirectory(prefix=".train.", suffix=".tmp", dir=config.store_dir / "encoders") as scratch:
         rows, verdict, stopped = Path(scratch) / "rows.jsonl", Path(scratch) / "verdict", threading.Event()
+        _reserve(verdict).write_bytes(bytes(1 << 16))
         watcher = threading.Thread(target=follow, args=(rows, on_row, stopped))
         watcher.start()
         try:
@@ -263,8 +264,13 @@ def _worker(settings: dict) -> None:
         for job in settings["jobs"]:
             train_job(Job(**job), rank, report)
     except (UserError, ModelError) as error:
+        _reserve(verdict).unlink(missing_ok=True)  # where the disk is full, this is the room for the words
         write_text(verdict, str(error))
         raise
+
+
+def _reserve(verdict: Path) -> Path:
+    return verdict.with_name("reserve")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tests.faults.processes import checkpoints, pretraining
 
 
 def main(store: Path) -> int:
-    os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1", DUALPAIN_TEST_STEP_PAUSE_S="0.5")
+    os.environ.update(DUALPAIN_TEST_STEP_PAUSE_S="0.5")
     from ray.cluster_utils import Cluster
 
     from orchestrator import cli, pretrain

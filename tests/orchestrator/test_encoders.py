@@ -1,5 +1,7 @@
 """Encoders: key, people, what a damaged one leads to; and what the pretraining loop promises."""
 
+import shutil
+
 import pytest
 
 from orchestrator import encoders, folds, pretrain
@@ -107,6 +109,18 @@ def test_what_a_killed_training_left_is_swept(road, inline, tmp_path):
     clips, groups = ClipStore(mine.store, plan_shards(config, people)), folds.make_plan(config, people.people).groups
     pretrain.ensure(config, people, clips, groups)
     assert not left.exists() and len(inline["pretrain"]) == 1 and side.exists() and not unfinished.exists()
+
+
+def test_time_and_disk_are_told_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
+    from orchestrator import storage
+
+    mine = road.copy(tmp_path, run=False)
+    shutil.rmtree(mine.store / "encoders")
+    monkeypatch.setattr(storage, "free_bytes", lambda path: 1000)
+    with pytest.raises(UserError, match="Pretraining needs about .* free: choose another disk with store=DIR"):
+        mine.main("max_folds=1")
+    assert "2 encoders to train: about" in capsys.readouterr().out and inline["pretrain"] == []
+    assert not list(mine.store.glob("encoders/*"))
 
 
 def test_the_scaler_of_pretraining_is_fitted_on_its_group(road, planned):

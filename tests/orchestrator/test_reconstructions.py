@@ -1,0 +1,69 @@
+"""Reconstructions: whose face may be drawn, tubelets back in place, and what a trained MAE makes of people it has not seen."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from models import checkpoint
+from models.mae_scores import against_visible_mean
+from models.masks import mask_from_seeds
+from models.video_mae import VideoMAE
+from orchestrator import reconstructions
+from orchestrator.mae_data import GroupClips
+from orchestrator.mae_loop import train_job
+from orchestrator.mae_stages import Job, Rank, as_video
+from tests.made_shards import waves
+
+
+def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):
+    people = road.cohort()
+    assert people.synthetic and reconstructions.may_show(people) == list(range(7))
+    real = replace(people, synthetic=False)
+    assert reconstructions.may_show(real) == [] == reconstructions.may_show(replace(real, name="watch"))
+    shown = next(clip.recording.subject for clip in real.clips if clip.subject == 2)
+    monkeypatch.setattr(reconstructions, "SHOWN_IN_PAPER", (shown,))
+    assert reconstructions.may_show(real) == [2] and reconstructions.may_show(replace(real, name="ai4pain")) == []
+
+
+def test_every_encoder_leaves_its_picture(road):
+    pictures = sorted(road.store.glob("encoders/*/reconstructions.png"))
+    assert len(pictures) == 2
+    for path in pictures:
+        assert cv2.imread(str(path)).shape == (3 * reconstructions.PEOPLE * 32, reconstructions.FRAMES * 32, 3)
+
+
+@pytest.mark.parametrize("norm_target", [False, True])
+def test_tubelets_go_back_where_they_were(norm_target):
+    torch.manual_seed(0)
+    mae = VideoMAE("micro", image_size=32, depth=1, decoder_depth=1, norm_target=norm_target).eval()
+    clip = waves(0, 0, 16, 32)[None]
+    assert np.array_equal(reconstructions.frames(mae, mae.tubelets(as_video(clip, torch.device("cpu")))), clip)
+    with torch.no_grad():
+        picture = reconstructions.paint(mae, clip, "tube", 0.5)
+    assert picture.shape == (3 * 32, 4 * 32, 3)
+    original, seen, painted = picture[:32], picture[32:64], picture[64:]
+    visible = (seen == original).all(-1)
+    assert np.array_equal(painted[visible], original[visible]) and 0.3 < visible.mean() < 0.7
+    assert not np.array_equal(painted, original) and (seen[~visible] == 127).mean() > 0.9
+
+
+def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(road, tmp_path):
+    """Four people teach a tiny video MAE; of the other three it hides three quarters."""
+    torch.set_num_threads(1)
+    shards = list(enumerate(sorted(road.store.glob("clips/*/s*.parquet"))))
+    options = {"scale": "micro", "image_size": 64, "frames": 16, "depth": 2}
+    recipe = {"video": {"epochs": 60, "batch": 8, "lr": 0.064, "warmup": 5, "mask": "tube", "mask_ratio": 0.75},
+              "save_epochs": None, "save_seconds": None}
+    work = Job("encoder 1", tmp_path, shards[:4], options, None, None, [], {}, recipe, {"frames": 16, "rate": 16}, 0)
+    train_job(work, Rank(), lambda row: None)
+    mae = VideoMAE(**options)
+    checkpoint.load(tmp_path / "video", mae)
+    clips = GroupClips(shards[4:], 16, 16, 64)
+    video = as_video(np.stack([clips.clip(i, None) for i in range(len(clips))]), torch.device("cpu"))
+    visible = mask_from_seeds("tube", list(range(len(clips))), grid=mae.grid, ratio=0.75)
+    error, mean_error = against_visible_mean(mae.eval(), video, visible)
+    untrained, _ = against_visible_mean(VideoMAE(**options).eval(), video, visible)
+    assert error <= mean_error / 2 < untrained, (error, mean_error, untrained)

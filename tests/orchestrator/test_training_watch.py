@@ -1,0 +1,51 @@
+"""What pretraining shows: epochs counted once, TensorBoard's curves without the steps that were done again, gauges."""
+
+import pytest
+
+from orchestrator import training_watch
+from orchestrator.training_watch import Watch
+
+PLACE = {"encoder": "encoder 1", "stage": "video MAE", "epochs": 3}
+
+
+def step(n, loss=0.5):
+    return {"kind": "step", **PLACE, "epoch": 1 + (n - 1) // 4, "step": n, "steps": 12, "lr": 0.1, "seconds": 1.0,
+            "clips_per_s": 8.0, "eta_s": 90.0, "terms": {"reconstruction": loss, "grad_norm_generator": 2.0}}
+
+
+@pytest.fixture
+def gauges(monkeypatch):
+    """Gauges without Ray: {(encoder, stage, name): last value}."""
+    seen = {}
+
+    class Seen:
+        def step(self, encoder, stage, values):
+            seen.update({(encoder, stage, name): value for name, value in values.items()})
+
+    monkeypatch.setattr(training_watch, "TrainingGauges", Seen)
+    return seen
+
+
+def test_a_worker_that_starts_again_counts_no_epoch_twice(tmp_path, gauges, capsys):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ticks, notes = [], []
+    watch = Watch(tmp_path, {"encoder 1": "abcd"}, lambda n, note: (ticks.append(n), notes.append(note)))
+    watch({"kind": "resumed", **PLACE, "epoch": 0, "step": 0})
+    for n in range(1, 7):
+        watch(step(n, loss=9.0))
+        if n % 4 == 0:
+            watch({"kind": "epoch", **PLACE, "epoch": n // 4, "lr": 0.1, "loss": 0.5})
+    watch({"kind": "resumed", **PLACE, "epoch": 1, "step": 4})
+    for n in range(5, 13):
+        watch(step(n))
+        if n % 4 == 0:
+            watch({"kind": "epoch", **PLACE, "epoch": n // 4, "lr": 0.1, "loss": 0.5})
+    watch.close()
+    assert sum(ticks) == 3 and "goes on after step 4" in capsys.readouterr().out
+    assert notes[-2] == "video MAE of encoder 1, epoch 3 of 3: loss 0.5, 8 clips/s, 90 s left"
+    assert gauges["encoder 1", "video MAE", "eta_s"] == 90.0 and gauges["encoder 1", "video MAE", "reconstruction"] == 0.5
+    found = EventAccumulator(str(tmp_path / "abcd" / "video-MAE")).Reload()
+    assert {"lr", "clips_per_s", "reconstruction", "grad_norm_generator"} <= set(found.Tags()["scalars"])
+    curve = [(event.step, event.value) for event in found.Scalars("reconstruction")]
+    assert curve == [(n, 9.0 if n < 5 else 0.5) for n in range(1, 13)]
