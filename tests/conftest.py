@@ -17,6 +17,7 @@ from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # for the processes that tests start
+os.environ.setdefault("RAY_worker_niceness", "0")  # as a command's own Ray: else a busy machine starves its workers
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # an actor for the dashboard, which tests leave out
 
 
