@@ -43,7 +43,7 @@ def test_a_worker_that_starts_again_counts_no_epoch_twice(tmp_path, gauges, caps
             watch({"kind": "epoch", **PLACE, "epoch": n // 4, "lr": 0.1, "loss": 0.5})
     watch.close()
     assert sum(ticks) == 3 and "goes on after step 4" in capsys.readouterr().out
-    assert notes[-2] == "video MAE of encoder 1, epoch 3 of 3: loss 0.5, 8 clips/s, 90 s left"
+    assert notes[-2] == "video MAE of encoder 1, epoch 3 of 3: loss 0.5, 8 clips/s, 1.5 min left"
     assert gauges["encoder 1", "video MAE", "eta_s"] == 90.0 and gauges["encoder 1", "video MAE", "reconstruction"] == 0.5
     found = EventAccumulator(str(tmp_path / "abcd" / "video-MAE")).Reload()
     assert {"lr", "clips_per_s", "reconstruction", "grad_norm_generator"} <= set(found.Tags()["scalars"])
