@@ -8,7 +8,8 @@ K classes.
     signals (B,L,C) -> signal encoder -> HPA (B,S,E) -+
 
 Without HPA a stream passes its tokens on as they are. Without DCAN, or with one stream, the token means are
-concatenated and a linear layer gives the logits.
+concatenated and a linear layer gives the logits; readout="tokens" concatenates the tokens themselves, so that a place
+of the face has weights of its own.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and s
     from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
+READOUTS = ("mean", "tokens")
 # signal_small's own defaults, chosen on inner validation people of `watch` (README): a window of a wearable starts at any
 # phase, so its encoder carries no positions (HPA still does)
 SMALL_SIGNAL = {"tokenizer": "conv", "dim": 64, "depth": 1, "heads": 4, "ff": 128, "pos": "none"}
@@ -51,8 +53,11 @@ class Classifier(nn.Module):
         dcan: Mapping[str, Any] | None = None,
         use_hpa: bool = True,
         use_dcan: bool = True,
+        readout: str = "mean",
     ):
         super().__init__()
+        if readout not in READOUTS:
+            raise ModelError(f"model.readout cannot be {readout!r}: choose mean or tokens.")
         hpa_options, dcan_options = dict(hpa or {}), dict(dcan or {})
         pool_kind = hpa_options.pop("token_pool", "none")
         self.pool = TokenPool(token_grid, pool_kind) if video_dim else None
@@ -74,7 +79,9 @@ class Classifier(nn.Module):
             widths.append(self.signal_hpa.emb if self.signal_hpa else signal_encoder.dim)
             lengths.append(signal_encoder.n_tokens)
         self.fusion = build_dcan(widths, lengths, n_classes, dcan_options) if use_dcan and len(widths) == 2 else None
-        self.head = nn.Linear(sum(widths), n_classes) if self.fusion is None else None
+        read = sum(n * w for n, w in zip(lengths, widths, strict=True)) if readout == "tokens" else sum(widths)
+        self.readout = readout
+        self.head = nn.Linear(read, n_classes) if self.fusion is None else None
         self._video_encoder: list[VideoMAE] = []  # in a list: frozen, no part of this module's parameters or state
 
     @property
@@ -139,7 +146,7 @@ class Classifier(nn.Module):
         streams = self.streams(batch)
         names = [n for n, there in (("video", self.pool), ("signal", self.signal_encoder)) if there is not None]
         pooled = {name: stream.mean(1) for name, stream in zip(names, streams, strict=True)}
-        fused = self.fusion.features(*streams) if self.fusion is not None else torch.cat([*pooled.values()], -1)
+        fused = self.fusion.features(*streams) if self.fusion is not None else self.read(streams)
         return {**pooled, "fused": fused}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -147,7 +154,11 @@ class Classifier(nn.Module):
         if self.fusion is not None:
             return self.fusion(*streams)
         assert self.head is not None
-        return self.head(torch.cat([stream.mean(1) for stream in streams], -1))
+        return self.head(self.read(streams))
+
+    def read(self, streams: list[Tensor]) -> Tensor:
+        """What the linear head is given: the streams' token means side by side, or all their tokens."""
+        return torch.cat([stream.mean(1) if self.readout == "mean" else stream.flatten(1) for stream in streams], -1)
 
 
 def build_dcan(widths: list[int], lengths: list[int], n_classes: int, options: dict[str, Any]) -> DCAN | ReleasedDCAN:
@@ -173,6 +184,7 @@ def build_classifier(
     signal: Mapping[str, Any] | None = None,
     use_hpa: bool = True,
     use_dcan: bool = True,
+    readout: str = "mean",  # or "tokens": what a head without DCAN reads
     seed: int | None = None,
     **_: Any,
 ) -> Classifier:
@@ -206,6 +218,7 @@ def build_classifier(
             dcan=dcan,
             use_hpa=use_hpa,
             use_dcan=use_dcan,
+            readout=readout,
         )
 
 

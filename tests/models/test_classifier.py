@@ -63,6 +63,25 @@ def test_the_rows_of_tables_5_and_6(name, needs, use_hpa, use_dcan):
         assert widths["fused"] == sum(width for key, width in widths.items() if key != "fused")
 
 
+@pytest.mark.parametrize(("name", "use_dcan"), [("video", True), ("signal", True), ("dual", False)])
+def test_a_readout_of_tokens_tells_apart_what_their_mean_does_not(name, use_dcan):
+    options = {"use_hpa": False, "use_dcan": use_dcan, **SIZES}
+    model = build(name, readout="tokens", **options).eval()
+    data = {key: value for key, value in batch().items() if key in model.needs}
+    train_once(model, data)
+    assert model.features(data)["fused"].shape[1] == sum(s.shape[1] * s.shape[2] for s in model.streams(data))
+    if name == "video":
+        moved = {"tokens": data["tokens"].flip(1)}
+        mean = build(name, **options).eval()
+        assert torch.allclose(mean(moved), mean(data), atol=1e-6)
+        assert not torch.allclose(model(moved), model(data), atol=1e-3)
+
+
+def test_an_unknown_readout_is_named():
+    with pytest.raises(ModelError, match="model.readout cannot be 'last'"):
+        build("video", readout="last", **SIZES)
+
+
 @pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
 @pytest.mark.parametrize(
     "dcan", [{}, {"fusion": "linear"}, {"fusion": "released"}, {"compress": 4}, {"scale": False}, {"layers": 1}]
