@@ -8,7 +8,8 @@ K classes.
     signals (B,L,C) -> signal encoder -> HPA (B,S,E) -+
 
 Without HPA a stream passes its tokens on as they are. Without DCAN, or with one stream, the token means (and largest
-values, pooling="mean_max") are concatenated, and dropout and a linear layer give the logits.
+values, pooling="mean_max"; or all tokens, pooling="tokens", so that a place of the face has weights of its own) are
+concatenated, and dropout and a linear layer give the logits.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and s
     from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
+POOLINGS = ("mean", "mean_max", "tokens")
 # signal_small's own defaults, chosen on inner validation people of `watch` (docs/watch.md): no HPA, and, as a window of a
 # wearable starts at any phase, no positions
 SMALL_SIGNAL = {"tokenizer": "conv", "max_tokens": 25, "conv_layers": 3, "conv_kernel": 7, "dim": 64, "depth": 1, "heads": 4,
@@ -58,8 +60,8 @@ class Classifier(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        if pooling not in ("mean", "mean_max"):
-            raise ModelError(f"model.pooling cannot be {pooling!r}: choose mean or mean_max.")
+        if pooling not in POOLINGS:
+            raise ModelError(f"model.pooling cannot be {pooling!r}: choose one of {', '.join(POOLINGS)}.")
         hpa_options, dcan_options = dict(hpa or {}), dict(dcan or {})
         pool_kind = hpa_options.pop("token_pool", "none")
         self.pool = TokenPool(token_grid, pool_kind) if video_dim else None
@@ -84,7 +86,8 @@ class Classifier(nn.Module):
         if self.fusion is not None and (pooling != "mean" or dropout):
             raise ModelError("DCAN pools by itself: leave model.pooling and model.dropout out, or use model.use_dcan=false.")
         self.pooling, self.dropout = pooling, nn.Dropout(dropout)
-        n_pooled = sum(widths) * (2 if pooling == "mean_max" else 1)
+        sizes = [n if pooling == "tokens" else 2 if pooling == "mean_max" else 1 for n in lengths]
+        n_pooled = sum(n * width for n, width in zip(sizes, widths, strict=True))
         self.head = nn.Linear(n_pooled, n_classes) if self.fusion is None else None
         self._video_encoder: list[VideoMAE] = []  # in a list: frozen, no part of this module's parameters or state
 
@@ -154,7 +157,9 @@ class Classifier(nn.Module):
         return {**pooled, "fused": fused}
 
     def pooled(self, stream_BNE: Tensor) -> Tensor:
-        """(B, E), or with pooling="mean_max" (B, 2 E)."""
+        """(B, E), with pooling="mean_max" (B, 2 E), with "tokens" (B, N E)."""
+        if self.pooling == "tokens":
+            return stream_BNE.flatten(1)
         mean_BE = stream_BNE.mean(1)
         return mean_BE if self.pooling == "mean" else torch.cat([mean_BE, stream_BNE.amax(1)], -1)
 

@@ -82,6 +82,20 @@ def test_dropout_in_front_of_the_head_acts_while_training_alone():
     torch.testing.assert_close(*(model.eval()(data) for _ in range(2)))
 
 
+@pytest.mark.parametrize(("name", "use_dcan"), [("video", True), ("signal", True), ("dual", False)])
+def test_all_tokens_tell_apart_what_their_mean_does_not(name, use_dcan):
+    options = {"use_hpa": False, "use_dcan": use_dcan, **SIZES}
+    model = build(name, pooling="tokens", **options).eval()
+    data = {key: value for key, value in batch().items() if key in model.needs}
+    train_once(model, data)
+    assert model.features(data)["fused"].shape[1] == sum(s.shape[1] * s.shape[2] for s in model.streams(data))
+    if name == "video":
+        moved = {"tokens": data["tokens"].flip(1)}
+        mean = build(name, **options).eval()
+        assert torch.allclose(mean(moved), mean(data), atol=1e-6)
+        assert not torch.allclose(model(moved), model(data), atol=1e-3)
+
+
 def test_a_pooling_that_does_not_exist_or_does_nothing_is_refused():
     with pytest.raises(ModelError, match="mean_max"):
         build_classifier("signal", pooling="largest", **SIZES)
