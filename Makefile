@@ -20,7 +20,7 @@ lint: install
 	@$(BIN)/python .ci/provenance.py
 
 test: lint
-	@$(BIN)/python -m pytest -m "not slow and not faults"
+	@$(BIN)/python -m pytest -m "not slow"
 
 test-all: lint
 	@$(BIN)/python -m pytest

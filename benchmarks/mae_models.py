@@ -1,23 +1,35 @@
 """How much of the machine the video MAE uses: a training step and token extraction, without Ray.
 
-    python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 5] [--compile] [--out benchmarks/mae_models.md]
+    python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 3] [--out benchmarks/mae_models.md]
 
-Each row: GFLOP/s over the machine's own large matmul (2048 x 2048, float32, same thread count), which is timed before
-and after every single run because clocks and neighbours drift; the median of the ratios. FLOP = 2 per multiply-add,
-backward = twice the forward, no recomputation and no element-wise work counted. Against a naive twin with the same
-weights: the patch projection over every token before masking, and attention as softmax(q k^T) v.
---cpu-time counts this process's CPU seconds instead of wall seconds: for one thread on a machine others use.
-On CUDA the same rows, and MFU against the bf16 matmul.
+GFLOP/s over the machine's own large matmul of the same number type and thread count, which is timed before and after
+every single run because clocks and neighbours drift; medians of the ratios. FLOP = 2 per multiply-add, backward = twice
+the forward, no recomputation and no element-wise work counted. The rows take turns. The naive twins hold as many weights
+and do two clips a step (their N x N tensors are kept for the backward pass): the patch projection is a 3D convolution
+over every token before masking, and attention is softmax(q k^T) v written out.
+
+torch.compile runs in processes of its own, beside the same step uncompiled, and all of it ends after --compile-limit
+seconds (0: left out): what had not finished by then is reported as such. First every block compiled by itself (all blocks
+of a width share one compilation), then the whole objective.
+--cpu-time counts the process's CPU seconds instead of wall seconds: for one thread on a machine that others use.
+On CUDA the same rows; the share of the bf16 matmul is then the MFU. Targets: 0.65 for the float32 step and extraction on
+a CPU, an MFU of 0.45 on an accelerator.
 """
 
 import argparse
+import json
+import os
 import platform
+import signal
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -31,6 +43,16 @@ from models.mae_training import VideoMAEObjective, VideoMAERecipe, video_optimis
 from models.masks import tube_mask  # noqa: E402
 from models.video_mae import VideoMAE, take  # noqa: E402
 from models.vit import Attention  # noqa: E402
+
+Run = Callable[[], object]
+F32, BF16 = torch.float32, torch.bfloat16
+COMPILED = {  # row -> (what runs, autocast, what is compiled)
+    "MAE step, blocks compiled": ("step", F32, "blocks"),
+    "token extraction, blocks compiled": ("extraction", F32, "blocks"),
+    "MAE step, blocks compiled, bf16": ("step", BF16, "blocks"),
+    "token extraction, blocks compiled, bf16": ("extraction", BF16, "blocks"),
+    "MAE step, compiled whole": ("step", F32, "whole"),
+}
 
 
 class NaiveAttention(Attention):
@@ -98,18 +120,20 @@ class Clock:
         self.device = device
         self.now = time.process_time if cpu_time else time.perf_counter
         self.size = 8192 if device.type == "cuda" else 2048
-        self.a = torch.randn(self.size, self.size, device=device)
+        self.a = {dtype: torch.randn(self.size, self.size, device=device).to(dtype) for dtype in (F32, BF16)}
+        for dtype in self.a:
+            self.matmul(dtype)
 
-    def time(self, run: Callable[[], object]) -> float:
+    def time(self, run: Run) -> float:
         self._wait()
         start = self.now()
         run()
         self._wait()
         return self.now() - start
 
-    def matmul(self, dtype: torch.dtype = torch.float32, repeats: int = 3) -> float:
+    def matmul(self, dtype: torch.dtype = F32, repeats: int = 3) -> float:
         """GFLOP/s of a large product."""
-        a = self.a.to(dtype)
+        a = self.a[dtype]
         out = torch.empty_like(a)
         seconds = self.time(lambda: [torch.mm(a, a, out=out) for _ in range(repeats)])
         return 2 * self.size**3 * repeats / seconds / 1e9
@@ -121,77 +145,140 @@ class Clock:
 
 @dataclass
 class Row:
+    """One thing to run: gflop of one clip, clips a call, the number type of its matmuls; then what was measured."""
+
     name: str
-    seconds: float  # a clip
-    gflops: float
-    ratio: float
+    run: Run
+    gflop: float
+    batch: int
+    dtype: torch.dtype = F32
+    twin_of: str | None = None
+    seconds: list[float] = field(default_factory=list)  # a clip
+    ratios: list[float] = field(default_factory=list)
+
+    def measure(self, clock: Clock) -> None:
+        before = clock.matmul(self.dtype)
+        seconds = clock.time(self.run)
+        around = (before + clock.matmul(self.dtype)) / 2
+        self.seconds.append(seconds / self.batch)
+        self.ratios.append(self.gflop * self.batch / seconds / around)
+
+    def cells(self, others: dict[str, "Row"]) -> list[str]:
+        seconds = statistics.median(self.seconds)
+        kind = "bf16" if self.dtype == BF16 else "float32"
+        twin = ""
+        if self.twin_of is not None:
+            twin = f"{seconds / statistics.median(others[self.twin_of].seconds):.2f} times {self.twin_of}"
+        share = f"{statistics.median(self.ratios):.2f} of {kind}"
+        return [self.name, f"{seconds:.3f}", f"{self.gflop / seconds:.0f}", share, twin]
 
 
-def measure(clock: Clock, name: str, run: Callable[[], object], gflop: float, batch: int, rounds: int) -> Row:
-    """gflop: of one clip. Two calls warm up: the first also compiles."""
-    run(), run()
-    speeds, ratios = [], []
-    for _ in range(rounds):
-        before = clock.matmul()
-        seconds = clock.time(run)
-        around = (before + clock.matmul()) / 2
-        speeds.append(gflop * batch / seconds)
-        ratios.append(speeds[-1] / around)
-    speed = statistics.median(speeds)
-    row = Row(name, gflop / speed, speed, statistics.median(ratios))
-    print(f"{row.name:44s} {row.seconds:8.3f} s/clip {row.gflops:9.1f} GFLOP/s  {row.ratio:6.3f}", flush=True)
-    return row
+class Bench:
+    """The model, its input and what runs on them."""
 
+    def __init__(self, args: argparse.Namespace, device: torch.device):
+        torch.manual_seed(0)
+        self.device = device
+        self.mae = VideoMAE(args.scale).to(device)
+        self.critic = Critic(self.mae.patch_values, 2 * self.mae.dim).to(device)
+        self.video = torch.rand(args.batch, 3, 16, 224, 224, device=device)
+        self.visible = tube_mask(args.batch, self.mae.grid, 0.9).to(device)
+        self.alpha = torch.rand(args.batch, 1, device=device)
+        n_visible = int(self.visible[0].sum())
+        self.step_gflop = step_flop(self.mae, n_visible) / 1e9
+        self.clip_gflop = encode_flop(self.mae, self.mae.n_tokens) / 1e9
+        self.critic_gflop = critic_flop(self.critic, self.mae.n_tokens - n_visible, args.batch) / 1e9
 
-def rows(args: argparse.Namespace, clock: Clock) -> list[Row]:
-    device = clock.device
-    torch.manual_seed(0)
-    mae = VideoMAE(args.scale).to(device)
-    twin = NaiveVideoMAE(scale=args.scale).to(device)
-    critic = Critic(mae.patch_values, 2 * mae.dim).to(device)
-    video = torch.rand(args.batch, 3, 16, 224, 224, device=device)
-    visible = tube_mask(args.batch, mae.grid, 0.9).to(device)
-    alpha = torch.rand(args.batch, 1, device=device)
-    n_visible = int(visible[0].sum())
-    step, clip = step_flop(mae, n_visible) / 1e9, encode_flop(mae, mae.n_tokens) / 1e9
-    players = step + critic_flop(critic, mae.n_tokens - n_visible, args.batch) / 1e9
-    print(f"a step is {step:.1f} GFLOP a clip, {players:.1f} with the critic; token extraction {clip:.1f}")
-    # The twin projects all 1,568 tubelets: it does more than it is credited with.
-
-    def trainer(model: VideoMAE, adversary: Critic | None = None, dtype=None, compiled=False) -> Callable[[], object]:
-        objective = VideoMAEObjective(model, adversary)
+    def step(self, mae: VideoMAE, critic: Critic | None = None, dtype: torch.dtype = F32, whole=False, n=None) -> Run:
+        objective = VideoMAEObjective(mae, critic)
         optimisers = video_optimisers(objective, VideoMAERecipe())
-        called: nn.Module = torch.compile(objective) if compiled else objective  # type: ignore[assignment]
-        return lambda: video_step(called, optimisers, video, visible, alpha, autocast=dtype)
+        called: nn.Module = torch.compile(objective) if whole else objective  # type: ignore[assignment]
+        autocast = None if dtype == F32 else dtype
+        return lambda: video_step(called, optimisers, self.video[:n], self.visible[:n], self.alpha[:n], autocast=autocast)
 
-    def extractor(model: VideoMAE, dtype=None, compiled=False) -> Callable[[], object]:
-        encode = torch.compile(model.encode) if compiled else model.encode
-
+    def extraction(self, mae: VideoMAE, dtype: torch.dtype = F32, n=None) -> Run:
         def run() -> Tensor:
-            with torch.no_grad(), torch.autocast(device.type, dtype=dtype) if dtype else nullcontext():
-                return encode(video)
+            with torch.no_grad(), nullcontext() if dtype == F32 else torch.autocast(self.device.type, dtype=dtype):
+                return mae.encode(self.video[:n])
 
         return run
 
-    bf16 = torch.bfloat16
-    todo: list[tuple[str, Callable[[], object], float]] = [
-        ("MAE step, float32", trainer(mae), step),
-        ("MAE step with the critic, float32", trainer(mae, critic), players),
-        ("token extraction, float32", extractor(mae), clip),
-        ("MAE step, bf16 autocast", trainer(mae, dtype=bf16), step),
-        ("token extraction, bf16 autocast", extractor(mae, dtype=bf16), clip),
-        ("MAE step, naive twin", trainer(twin), step),
-        ("token extraction, naive twin", extractor(twin), clip),
+
+def rows(bench: Bench, scale: str, batch: int) -> list[Row]:
+    twin = NaiveVideoMAE(scale=scale).to(bench.device)
+    two = min(2, batch)
+    step, clip = bench.step_gflop, bench.clip_gflop
+    return [
+        Row("MAE step", bench.step(bench.mae), step, batch),
+        Row("MAE step with the critic", bench.step(bench.mae, bench.critic), step + bench.critic_gflop, batch),
+        Row("token extraction", bench.extraction(bench.mae), clip, batch),
+        Row("MAE step, bf16 autocast", bench.step(bench.mae, dtype=BF16), step, batch, BF16, "MAE step"),
+        Row("token extraction, bf16 autocast", bench.extraction(bench.mae, BF16), clip, batch, BF16, "token extraction"),
+        # the twin projects all 1,568 tubelets: it does more than it is credited with
+        Row("MAE step, naive twin", bench.step(twin, n=two), step, two, twin_of="MAE step"),
+        Row("token extraction, naive twin", bench.extraction(twin, n=two), clip, two, twin_of="token extraction"),
     ]
-    if args.compile:
-        todo += [
-            ("MAE step, torch.compile", trainer(mae, compiled=True), step),
-            ("MAE step, torch.compile, bf16", trainer(mae, dtype=bf16, compiled=True), step),
-            ("token extraction, torch.compile", extractor(mae, compiled=True), clip),
-            ("token extraction, torch.compile, bf16", extractor(mae, dtype=bf16, compiled=True), clip),
-        ]
-    wanted = [t for t in todo if not args.only or any(part in t[0] for part in args.only)]
-    return [measure(clock, name, run, gflop, args.batch, args.rounds) for name, run, gflop in wanted]
+
+
+def compiled(name: str, args: argparse.Namespace, device: torch.device) -> dict[str, float]:
+    """One row of COMPILED against the same without torch.compile: seconds until it was ready, and of a clip each."""
+    what, dtype, part = COMPILED[name]
+    bench, clock = Bench(args, device), Clock(device, args.cpu_time)
+    plain = VideoMAE(args.scale).to(device)
+    plain.load_state_dict(bench.mae.state_dict())
+    if part == "blocks":
+        for block in [*bench.mae.blocks, *bench.mae.decoder.blocks]:  # type: ignore[union-attr]
+            block.compile(dynamic=False)
+    if what == "step":
+        pair = [bench.step(bench.mae, dtype=dtype, whole=part == "whole"), bench.step(plain, dtype=dtype)]
+    else:
+        pair = [bench.extraction(bench.mae, dtype), bench.extraction(plain, dtype)]
+    start = time.perf_counter()
+    pair[0]()
+    ready = time.perf_counter() - start
+    gflop = bench.step_gflop if what == "step" else bench.clip_gflop
+    ours, theirs = (Row(name, run, gflop, args.batch, dtype) for run in pair)
+    for _ in range(2):
+        ours.measure(clock), theirs.measure(clock)
+    seconds, beside = min(ours.seconds), min(theirs.seconds)
+    return {"ready": ready, "seconds": seconds, "beside": beside, "share": max(ours.ratios), "gflops": gflop / seconds}
+
+
+def compile_rows(limit: float) -> list[list[str]]:
+    """The rows of COMPILED one after the other, as long as the limit in seconds for all of them lasts."""
+    found, end = [], time.perf_counter() + limit
+    for name in COMPILED:
+        left = end - time.perf_counter()
+        over = f"not started: the {limit:.0f} s for torch.compile were over"
+        found.append(compile_row(name, left) if left > 5 else [name, "-", "-", "-", over])
+        print(line(found[-1]), flush=True)
+    return found
+
+
+def compile_row(name: str, limit: float) -> list[str]:
+    """One of them in a process of its own, with an empty compilation cache, ended with all its children at the limit."""
+    command = [sys.executable, str(Path(__file__)), *sys.argv[1:], "--one", name]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                                 start_new_session=True)  # fmt: skip
+        try:
+            out, error = child.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+            return [name, "-", "-", "-", f"not finished in {limit:.0f} s"]
+    if child.returncode:
+        last = (error.strip().splitlines() or ["no message"])[-1]
+        return [name, "-", "-", "-", f"failed: {last[:120].replace('|', '/')}"]
+    m = json.loads(out.strip().splitlines()[-1])
+    kind = "bf16" if COMPILED[name][1] == BF16 else "float32"
+    return [name, f"{m['seconds']:.3f}", f"{m['gflops']:.0f}", f"{m['share']:.2f} of {kind}",
+            f"{m['seconds'] / m['beside']:.2f} times uncompiled; ready after {m['ready']:.0f} s"]
+
+
+def line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -199,34 +286,53 @@ def main() -> None:
     parser.add_argument("--scale", default="small")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true", help="also through torch.compile (minutes)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile-limit", type=float, default=180.0, help="seconds for all rows of torch.compile")
     parser.add_argument("--cpu-time", action="store_true")
-    parser.add_argument("--only", nargs="*", help="rows whose name contains one of these")
     parser.add_argument("--out", type=Path, help="write the table as Markdown")
+    parser.add_argument("--one", choices=list(COMPILED), help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    clock = Clock(device, args.cpu_time and device.type == "cpu")
-    clock.matmul()
-    matmul, matmul_bf16 = clock.matmul(repeats=10), clock.matmul(torch.bfloat16, repeats=10)
+    args.cpu_time = args.cpu_time and device.type == "cpu"
+    if args.one:
+        print(json.dumps(compiled(args.one, args, device)))
+        return
+    clock, bench = Clock(device, args.cpu_time), Bench(args, device)
+    speed = {dtype: clock.matmul(dtype, repeats=10) for dtype in (F32, BF16)}
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {args.threads} thread(s)"
-    print(f"{where}: matmul {matmul:.0f} GFLOP/s float32, {matmul_bf16:.0f} bf16; batch {args.batch}")
-    table = rows(args, clock)
+    facts = (f"A step is {bench.step_gflop:.1f} GFLOP a clip, {bench.step_gflop + bench.critic_gflop:.1f} with the critic; "
+             f"token extraction {bench.clip_gflop:.1f}. Large matmul: {speed[F32]:.0f} GFLOP/s in float32, "
+             f"{speed[BF16]:.0f} in bf16.")
+    print(where, facts, sep="\n", flush=True)
+    todo = rows(bench, args.scale, args.batch)
+    for row in todo:
+        row.run()  # warms up
+    for _ in range(args.rounds):
+        for row in todo:
+            row.measure(clock)
+    seconds = "CPU seconds" if args.cpu_time else "seconds"
+    title = [f"ViT {args.scale}, mask 0.9, {args.batch} clips a step", f"{seconds} a clip", "GFLOP/s",
+             "share of the machine's matmul", "beside"]
+    by_name = {row.name: row for row in todo}
+    table = [title, ["---"] * len(title), *(row.cells(by_name) for row in todo)]
+    print("\n".join(line(cells) for cells in table), flush=True)
+    del todo, bench, by_name
+    if args.compile_limit > 0:
+        table += compile_rows(args.compile_limit)
     if args.out:
-        head = f"{where}; torch {torch.__version__}; large matmul {matmul:.0f} GFLOP/s (float32), {matmul_bf16:.0f} (bf16)"
-        seconds = "CPU seconds" if args.cpu_time else "seconds"
-        title = f"| ViT {args.scale}, mask 0.9, batch {args.batch} | {seconds} a clip | GFLOP/s | of float32 matmul |"
-        lines = [head, "", title, "|---|---|---|---|"]
-        lines += [f"| {r.name} | {r.seconds:.3f} | {r.gflops:.0f} | {r.ratio:.2f} |" for r in table]
-        args.out.write_text("\n".join(lines) + "\n")
+        accelerator = "" if device.type == "cuda" else " · no accelerator"
+        command = " ".join(["python benchmarks/mae_models.py", *sys.argv[1:]])
+        head = ["# Video MAE against the machine's own matmul", "",
+                f"{datetime.now(UTC):%Y-%m-%d} · {where}, torch {torch.__version__}, {args.rounds} rounds{accelerator}", "",
+                f"    {command}", "", f"{facts} Method and targets: top of the script. Stage 2: [models.md](models.md).", ""]
+        args.out.write_text("\n".join([*head, *(line(cells) for cells in table), ""]))
 
 
 def cpu_name() -> str:
     info = Path("/proc/cpuinfo")
-    models = [x.split(":")[1].strip() for x in info.read_text().splitlines() if x.startswith("model name")] if (
-        info.exists()) else []  # fmt: skip
-    return models[0] if models else platform.processor()
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage 2: eRPE attention fused against naive, the ConvTran embedding in chunks against plain. Without Ray.
+Stage 1 (ViT-S steps and token extraction against the machine's matmul) is benchmarks/mae_models.py.
 
-    python benchmarks/models.py [--threads 1] [--rounds 7] [--cpu-time] [--out benchmarks/models.md]
+    python benchmarks/models.py [--threads 1] [--rounds 5] [--cpu-time] [--out benchmarks/models.md]
 
 Both twins hold the same weights and see the same input; their runs alternate, so that a slow moment of the machine
 hits both, and medians are compared. Peak memory is what one forward and backward pass adds to a fresh process (its
@@ -137,7 +138,7 @@ def report(rounds: int, clock: Callable[[], float]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peak", nargs=2, metavar=("CASE", "IMPL"), help=argparse.SUPPRESS)
@@ -156,7 +157,9 @@ def main() -> None:
             "# Stage 2: eRPE attention and the ConvTran embedding against their naive twins", "",
             f"{datetime.now(UTC):%Y-%m-%d} · {machine} · no accelerator", "", f"    {command}", "",
             "Seconds are medians of interleaved runs, in brackets forward + backward. \"Frozen tokens\" is what stage 2",
-            "trains on; memory is what one step adds to a fresh process at its highest.", "",
+            "trains on; memory is what one step adds to a fresh process at its highest. Targets: eRPE naive / fused >= 3;",
+            "embedding naive / fused >= 1 and 1/8 of the memory. The video MAE and token extraction, bf16 and torch.compile:",
+            "[mae_models.md](mae_models.md), written by `python benchmarks/mae_models.py`.", "",
         ]
         options.out.write_text("\n".join([*head, *rows, ""]))
 

@@ -29,7 +29,8 @@ __all__ = ["BASELINES", "CLASSIFIERS", "NAMES", "STAGE_1", "ModelError", "build"
 def build(name: str, **options: Any) -> "nn.Module":
     """The model called `name` (see NAMES), on the CPU, freshly initialised from torch's global generator.
 
-    Raises ModelError for an unknown name; options are checked by the model itself.
+    Raises ModelError for an unknown name. Options are checked by the model itself; classifiers and baselines leave aside
+    names they do not know, so that one set of sizes builds any of them (a run's own options are checked before it starts).
     """
     if name in STAGE_1:
         module, cls = STAGE_1[name]

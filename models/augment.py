@@ -1,18 +1,119 @@
-"""Small random changes of a training batch's signals, for data sets of few people.
+"""Random changes of a training batch's signals, for data sets of few people. Nothing here is fitted on anything.
 
-Shapes: B batch, L steps, C channels.
+Shapes: B batch, L steps, C channels. Every function maps (B, L, C) to (B, L, C), draws from torch's generator of x's
+device, and draws nothing where its option is 0 or empty.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from models.errors import ModelError
+
+
+@dataclass(frozen=True)
+class SignalChanges:
+    """What happens to a training window, in this order; everything is off by default, as in the paper.
+
+    signal_stretch: deviation of the logarithm of its speed, about the window's middle. signal_shift: largest shift, in
+    steps. Beyond its ends a window is read backwards.
+    signal_mirror: one sign a channel, applied to half of the windows: what another side of the body would have
+    recorded. A reflection changes an acceleration's component across the mirror, and a rate of turn's components along it.
+    signal_rotate: size of a random turn, in degrees (root mean square of its angle), of the vectors in signal_vectors,
+    each three channel numbers, all turned alike: a sensor worn at another angle.
+    signal_scale: deviation of the logarithm of each channel's gain.
+    signal_mix: deviation of what is added to the identity by which the channels are mixed.
+    signal_noise: deviation of white noise, in the units of the scaled signal.
+    """
+
+    signal_stretch: float = 0.0
+    signal_shift: float = 0.0
+    signal_mirror: Sequence[float] = ()
+    signal_rotate: float = 0.0
+    signal_vectors: Sequence[Sequence[int]] = ()
+    signal_scale: float = 0.0
+    signal_mix: float = 0.0
+    signal_noise: float = 0.0
+
+
+def augment(x_BLC: Tensor, changes: SignalChanges) -> Tensor:
+    """x with all of them. Raises ModelError where the channels named are not there."""
+    x_BLC = warp(x_BLC, changes.signal_stretch, changes.signal_shift)
+    x_BLC = mirror(x_BLC, changes.signal_mirror)
+    x_BLC = rotate(x_BLC, changes.signal_rotate, changes.signal_vectors)
+    x_BLC = scale(x_BLC, changes.signal_scale)
+    return jitter(x_BLC, changes.signal_mix, changes.signal_noise)
+
+
+def warp(x_BLC: Tensor, stretch: float = 0.0, shift: float = 0.0) -> Tensor:
+    """Windows read at another speed and from another start, linearly between steps."""
+    n_batch, length, n_channels = x_BLC.shape
+    if not (stretch or shift) or length < 2:
+        return x_BLC
+    speed_B1 = torch.exp(stretch * torch.randn(n_batch, 1, device=x_BLC.device, dtype=x_BLC.dtype))
+    start_B1 = shift * (2 * torch.rand(n_batch, 1, device=x_BLC.device, dtype=x_BLC.dtype) - 1)
+    last, middle = length - 1, (length - 1) / 2
+    step_L = torch.arange(length, device=x_BLC.device, dtype=x_BLC.dtype)
+    at_BL = (step_L - middle) * speed_B1 + middle + start_B1
+    at_BL = (last - (at_BL.abs() % (2 * last) - last).abs()).clamp(0, last)  # reflected at both ends
+    left_BL = at_BL.floor().clamp(max=last - 1)
+    share_BL1 = (at_BL - left_BL)[..., None]
+    index_BLC = left_BL.long()[..., None].expand(-1, -1, n_channels)
+    return torch.lerp(x_BLC.gather(1, index_BLC), x_BLC.gather(1, index_BLC + 1), share_BL1)
+
+
+def mirror(x_BLC: Tensor, signs: Sequence[float] = ()) -> Tensor:
+    """Half of the windows, at random, with their channels times `signs`."""
+    if not len(signs):
+        return x_BLC
+    if len(signs) != x_BLC.shape[-1]:
+        raise ModelError(f"train.signal_mirror has {len(signs)} signs for {x_BLC.shape[-1]} channels: give one a channel.")
+    signs_C = torch.tensor(list(signs), device=x_BLC.device, dtype=x_BLC.dtype)
+    chosen_B11 = torch.rand(len(x_BLC), 1, 1, device=x_BLC.device) < 0.5
+    return torch.where(chosen_B11, x_BLC * signs_C, x_BLC)
+
+
+def rotate(x_BLC: Tensor, degrees: float = 0.0, vectors: Sequence[Sequence[int]] = ()) -> Tensor:
+    """Every vector of a window turned by the window's own rotation, about an axis of any direction."""
+    if not (degrees and len(vectors)):
+        return x_BLC
+    named = [channel for vector in vectors for channel in vector]
+    if any(len(vector) != 3 for vector in vectors) or len(set(named)) != len(named) or \
+            not all(0 <= channel < x_BLC.shape[-1] for channel in named):
+        raise ModelError(f"train.signal_vectors={[list(v) for v in vectors]} does not fit {x_BLC.shape[-1]} channels: give "
+                         "lists of three channel numbers from 0, each channel once.")
+    turns_B33 = rotations(len(x_BLC), degrees, x_BLC)
+    turned = x_BLC.clone()
+    for vector in vectors:
+        turned[..., list(vector)] = x_BLC[..., list(vector)] @ turns_B33
+    return turned
+
+
+def rotations(n: int, degrees: float, like: Tensor) -> Tensor:
+    """(n, 3, 3) rotations by Rodrigues' formula; the angle's root mean square is `degrees`."""
+    turn_n3 = torch.randn(n, 3, device=like.device, dtype=like.dtype) * (math.radians(degrees) / math.sqrt(3))
+    angle_n11 = turn_n3.norm(dim=1)[:, None, None]
+    x, y, z = F.normalize(turn_n3, dim=1).unbind(1)
+    zero = torch.zeros_like(x)
+    cross_n33 = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(n, 3, 3)
+    eye_33 = torch.eye(3, device=like.device, dtype=like.dtype)
+    return eye_33 + angle_n11.sin() * cross_n33 + (1 - angle_n11.cos()) * cross_n33 @ cross_n33
+
+
+def scale(x_BLC: Tensor, deviation: float = 0.0) -> Tensor:
+    """Every channel of a window times its own gain, exp(deviation W) with a standard normal W."""
+    if not deviation:
+        return x_BLC
+    n_batch, _, n_channels = x_BLC.shape
+    return x_BLC * torch.exp(deviation * torch.randn(n_batch, 1, n_channels, device=x_BLC.device, dtype=x_BLC.dtype))
 
 
 def jitter(x_BLC: Tensor, mix: float = 0.0, noise: float = 0.0) -> Tensor:
-    """x (I + mix G) + noise W, with standard normal G (C, C) a sample and W (L, C) a sample: (B, L, C) -> (B, L, C).
-
-    Mixing the channels stands for gain and for a sensor worn at another angle; noise is in the units of x. Draws from
-    torch's generator of x's device; with both at 0 nothing is drawn and x is returned.
-    """
+    """x (I + mix G) + noise W, with standard normal G (C, C) a window and W (L, C) a window."""
     n_batch, _, n_channels = x_BLC.shape
     if mix:
         eye_CC = torch.eye(n_channels, device=x_BLC.device, dtype=x_BLC.dtype)

@@ -1,5 +1,6 @@
 """Weights on disk: a safetensors file, and a JSON side file written last that says what it is and holds its hash.
 
+The side file: format, config, lineage, versions, n_parameters, tensors (name: [dtype, shape]), weights_sha256.
 Without a matching pair the checkpoint does not exist. Nothing is ever unpickled.
 """
 
@@ -66,8 +67,8 @@ def save(path: Path | str, module: nn.Module, config: Mapping[str, Any], lineage
     text = json.dumps(side, indent=1, sort_keys=True, allow_nan=False) + "\n"  # fails before anything is written
     path.parent.mkdir(parents=True, exist_ok=True)
     side_path(path).unlink(missing_ok=True)
-    _write(path, lambda tmp: safetensors.torch.save_file(state, tmp))
-    _write(side_path(path), lambda tmp: tmp.write_text(text))
+    write_whole(path, lambda tmp: safetensors.torch.save_file(state, tmp))
+    write_whole(side_path(path), lambda tmp: tmp.write_text(text))
     return sha
 
 
@@ -82,6 +83,8 @@ def read_side(path: Path | str) -> dict[str, Any]:
         raise ModelError(f"The side file {side} cannot be read ({error}); train the model again.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelError(f"{side} is not a side file of this version (format {FORMAT}); train the model again.")
+    if not all(isinstance(content.get(part), dict) for part in ("config", "lineage", "versions")):
+        raise ModelError(f"{side} lacks config, lineage or versions; train the model again.")
     return content
 
 
@@ -107,7 +110,7 @@ def load(path: Path | str, module: nn.Module, expect_config: Mapping[str, Any] |
     when the pair is missing or does not match, or the config or a tensor's shape does not fit.
     """
     state, side = read_weights(path)
-    stored = side.get("config", {})
+    stored = side["config"]
     for key, wanted in (expect_config or {}).items():
         found = stored.get(key, _ABSENT)
         if found is _ABSENT or _canonical(found) != _canonical(wanted):
@@ -127,8 +130,8 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    """Temporary file, fsync, rename, fsync of the folder."""
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """`path` whole or not at all: temporary file, fsync, rename, fsync of the folder. write: fills the path it is given."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)

@@ -1,4 +1,4 @@
-"""Stage 2 whole: stored video tokens and signals to class logits (paper Fig. 2; switches of Tables 5 and 6).
+"""Stage 2 whole: stored video tokens and signals to class logits (paper Figs. 5B and 7; switches of Tables 5 and 6).
 
 Shapes: B batch, N video tokens, D their width, L signal steps, C channels, S signal tokens, E embedding width,
 K classes.
@@ -7,8 +7,8 @@ K classes.
                                                       +--> DCAN -> logits (B,K)
     signals (B,L,C) -> signal encoder -> HPA (B,S,E) -+
 
-Without HPA a stream passes its tokens on as they are. Without DCAN, or with one stream, the token means are
-concatenated and a linear layer gives the logits.
+Without HPA a stream passes its tokens on as they are. Without DCAN, or with one stream, the token means (and largest
+values, pooling="mean_max") are concatenated, and dropout and a linear layer give the logits.
 """
 
 from collections.abc import Mapping
@@ -21,16 +21,20 @@ from models.dcan import DCAN, ReleasedDCAN
 from models.errors import ModelError
 from models.hpa import HPA
 from models.signal_mae import SignalMAE
+from models.signal_output import Reconstructed
 from models.token_pool import TokenPool
 
 if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and so no timm, which takes seconds to import
     from models.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
-# signal_small's own defaults, chosen on inner validation people of `watch` (README): a window of a wearable starts at any
-# phase, so its encoder carries no positions (HPA still does)
-SMALL_SIGNAL = {"tokenizer": "conv", "dim": 64, "depth": 1, "heads": 4, "ff": 128, "pos": "none"}
-SMALL_HPA = {"embed": "linear", "emb": 32, "ff": 64}
+# signal_small's own defaults, chosen on inner validation people of `watch` (docs/watch.md): no HPA, and, as a window of a
+# wearable starts at any phase, no positions
+SMALL_SIGNAL = {"tokenizer": "conv", "max_tokens": 25, "conv_layers": 3, "conv_kernel": 7, "dim": 64, "depth": 1, "heads": 4,
+                "ff": 128, "pos": "none"}
+# a short window's N x N matrices are cheaper than the FFT that avoids them
+SMALL_HPA = {"embed": "linear", "emb": 32, "heads": 4, "ff": 64, "dropout": 0.0, "impl": "naive"}
+SMALL_HEAD = {"pooling": "mean_max", "dropout": 0.2}
 
 
 class Classifier(nn.Module):
@@ -45,13 +49,17 @@ class Classifier(nn.Module):
         *,
         video_dim: int | None = None,
         token_grid: tuple[int, int, int] = (8, 14, 14),
-        signal_encoder: SignalMAE | None = None,
+        signal_encoder: SignalMAE | Reconstructed | None = None,
         hpa: Mapping[str, Any] | None = None,
         dcan: Mapping[str, Any] | None = None,
         use_hpa: bool = True,
         use_dcan: bool = True,
+        pooling: str = "mean",
+        dropout: float = 0.0,
     ):
         super().__init__()
+        if pooling not in ("mean", "mean_max"):
+            raise ModelError(f"model.pooling cannot be {pooling!r}: choose mean or mean_max.")
         hpa_options, dcan_options = dict(hpa or {}), dict(dcan or {})
         pool_kind = hpa_options.pop("token_pool", "none")
         self.pool = TokenPool(token_grid, pool_kind) if video_dim else None
@@ -73,7 +81,11 @@ class Classifier(nn.Module):
             widths.append(self.signal_hpa.emb if self.signal_hpa else signal_encoder.dim)
             lengths.append(signal_encoder.n_tokens)
         self.fusion = build_dcan(widths, lengths, n_classes, dcan_options) if use_dcan and len(widths) == 2 else None
-        self.head = nn.Linear(sum(widths), n_classes) if self.fusion is None else None
+        if self.fusion is not None and (pooling != "mean" or dropout):
+            raise ModelError("DCAN pools by itself: leave model.pooling and model.dropout out, or use model.use_dcan=false.")
+        self.pooling, self.dropout = pooling, nn.Dropout(dropout)
+        n_pooled = sum(widths) * (2 if pooling == "mean_max" else 1)
+        self.head = nn.Linear(n_pooled, n_classes) if self.fusion is None else None
         self._video_encoder: list[VideoMAE] = []  # in a list: frozen, no part of this module's parameters or state
 
     @property
@@ -97,10 +109,11 @@ class Classifier(nn.Module):
         self._video_encoder = [mae.eval().requires_grad_(False)]
 
     def load_signal_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Start from pretrained SignalMAE weights. Its decoder, which stage 2 does not use, is left aside."""
+        """Start from pretrained SignalMAE weights. Its decoder is left aside unless signal_output is the reconstruction."""
         if self.signal_encoder is None:
             raise ModelError("this model has no signal stream, so there is nowhere to load signal weights")
-        own = self.signal_encoder.state_dict()
+        encoder = self.signal_encoder.mae if isinstance(self.signal_encoder, Reconstructed) else self.signal_encoder
+        own = encoder.state_dict()
         wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
         wrong += [k for k in state if k not in own and not k.startswith(("decoder.", "head."))]
         if wrong:
@@ -108,7 +121,7 @@ class Classifier(nn.Module):
                 f"the signal encoder's checkpoint does not fit this model at {wrong[0]!r} ({len(wrong)} of {len(own)} "
                 "entries): pretrain it with the same channels, length and signal options"
             )
-        self.signal_encoder.load_state_dict({k: state[k] for k in own})
+        encoder.load_state_dict({k: state[k] for k in own})
 
     def video_tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Frozen tokens after pooling, (B, N', D) float32, from batch["tokens"] or, with an encoder attached, clips."""
@@ -136,16 +149,21 @@ class Classifier(nn.Module):
         """Pooled embeddings (B, .) by name: "video", "signal", and "fused", which the last linear layer reads."""
         streams = self.streams(batch)
         names = [n for n, there in (("video", self.pool), ("signal", self.signal_encoder)) if there is not None]
-        pooled = {name: stream.mean(1) for name, stream in zip(names, streams, strict=True)}
+        pooled = {name: self.pooled(stream) for name, stream in zip(names, streams, strict=True)}
         fused = self.fusion.features(*streams) if self.fusion is not None else torch.cat([*pooled.values()], -1)
         return {**pooled, "fused": fused}
+
+    def pooled(self, stream_BNE: Tensor) -> Tensor:
+        """(B, E), or with pooling="mean_max" (B, 2 E)."""
+        mean_BE = stream_BNE.mean(1)
+        return mean_BE if self.pooling == "mean" else torch.cat([mean_BE, stream_BNE.amax(1)], -1)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         streams = self.streams(batch)
         if self.fusion is not None:
             return self.fusion(*streams)
         assert self.head is not None
-        return self.head(torch.cat([stream.mean(1) for stream in streams], -1))
+        return self.head(self.dropout(torch.cat([self.pooled(stream) for stream in streams], -1)))
 
 
 def build_dcan(widths: list[int], lengths: list[int], n_classes: int, options: dict[str, Any]) -> DCAN | ReleasedDCAN:
@@ -167,15 +185,19 @@ def build_classifier(
     signal_length: int | None = None,
     hpa: Mapping[str, Any] | None = None,
     dcan: Mapping[str, Any] | None = None,
+    signal_output: str = "latent",  # or "reconstruction": see signal_output.py
     signal: Mapping[str, Any] | None = None,
-    use_hpa: bool = True,
+    use_hpa: bool | None = None,
     use_dcan: bool = True,
+    pooling: str | None = None,
+    dropout: float | None = None,
     seed: int | None = None,
     **_: Any,
 ) -> Classifier:
     """"dual", "video", "signal" or "signal_small". `seed` fixes the initial weights without touching the global state.
 
-    signal: options of SignalMAE. Raises ModelError on an unknown name, ValueError where a needed size is missing.
+    signal: options of SignalMAE. None: the model's default (for signal_small no HPA and SMALL_HEAD, else HPA, means, no
+    dropout). Raises ModelError on an unknown name, ValueError where a needed size is missing.
     """
     if name not in CLASSIFIERS:
         raise ModelError(f"no classifier is called {name!r}: choose one of {', '.join(CLASSIFIERS)}")
@@ -184,6 +206,7 @@ def build_classifier(
         raise ValueError(f"{name} reads video tokens: give token_dim")
     if signals and (n_channels is None or signal_length is None):
         raise ValueError(f"{name} reads signals: give n_channels and signal_length")
+    signal = {**(signal or {}), "output": signal_output}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -191,8 +214,9 @@ def build_classifier(
         if signals:
             assert n_channels is not None and signal_length is not None
             encoder = signal_encoder(name, n_channels, signal_length, dict(signal or {}))
+        head: dict[str, Any] = {k: v for k, v in (("pooling", pooling), ("dropout", dropout)) if v is not None}
         if name == "signal_small":
-            hpa = {**SMALL_HPA, **(hpa or {})}
+            hpa, head = {**SMALL_HPA, **(hpa or {})}, {**SMALL_HEAD, **head}
         return Classifier(
             n_classes,
             video_dim=token_dim if video else None,
@@ -200,15 +224,21 @@ def build_classifier(
             signal_encoder=encoder,
             hpa=hpa,
             dcan=dcan,
-            use_hpa=use_hpa,
+            use_hpa=name != "signal_small" if use_hpa is None else use_hpa,
             use_dcan=use_dcan,
+            **head,
         )
 
 
-def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE:
+def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE | Reconstructed:
     """The paper's step tokens (3 layers x 64), or for signal_small at most 50 strided-convolution tokens a window."""
+    output = options.pop("output", "latent")
+    if output not in ("latent", "reconstruction"):
+        raise ModelError(f"model.signal_output cannot be {output!r}: choose latent or reconstruction.")
     if name == "signal_small":
         options = {**SMALL_SIGNAL, **options}
     encoder = SignalMAE(n_channels, length, **options)
+    if output == "reconstruction":
+        return Reconstructed(encoder)
     encoder.decoder, encoder.head = nn.ModuleList(), nn.Identity()  # type: ignore[assignment]  # stage 2 reads E_ts only
     return encoder

@@ -1,4 +1,4 @@
-"""The adversary of the video MAE: a Wasserstein critic on single tubelets (the paper's Eq. 4, spec section 3).
+"""The adversary of the video MAE: a Wasserstein critic on single tubelets (paper: "Self-supervised training", Eq. 4).
 
 Shapes: B batch, M tubelets, P values of a tubelet, H hidden width.
 Signs: the critic minimises E f(fake) - E f(real) + lambda GP, the generator L_rec - w E f(fake). (Eq. 4 as printed

@@ -1,4 +1,4 @@
-"""DCAN, the dual cross-attention network (paper Algorithm 1 and Fig. 5), and the released variant.
+"""DCAN, the dual cross-attention network (paper: Algorithm 1, lines 8 to 15, Fig. 7), and the released variant.
 
 Shapes: B batch, N video tokens, S signal tokens, I input widths, D model width, K classes.
 

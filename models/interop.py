@@ -5,7 +5,6 @@ that wants more is refused. Dimensions and depths come from the shapes. Every lo
 """
 
 import math
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TypeVar
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from models.errors import ModelError
@@ -70,16 +68,18 @@ def load_marlin(
     The pixels of a tubelet are in MARLIN's training order: channel, frame, row, column.
     """
     state = _rename(_read(path_or_state), MARLIN_RULES, drop=("discriminator.",))
-    conv = _get(state, "embed.weight", "MARLIN")
-    dim, colours, tubelet, patch = conv.shape[:4]
-    if colours != 3 or conv.ndim != 5 or conv.shape[4] != patch:
+    conv = _get(state, "embed.weight", "MARLIN", ndim=5)
+    dim, colours, tubelet, patch, other_side = conv.shape
+    if colours != 3 or other_side != patch:
         raise ModelError(f"This is no MARLIN checkpoint: its patch projection has the shape {tuple(conv.shape)}.")
     state["embed.weight"] = conv.flatten(1)
     for name in ("positions", "decoder.positions"):
         if name in state:
             state[name] = state[name].squeeze(0)
-    n_tokens = len(_get(state, "positions", "MARLIN"))
-    t, side = _square_grid(n_tokens, None if frames is None else frames // tubelet, preferred=16 // tubelet)
+    n_tokens = len(_get(state, "positions", "MARLIN", ndim=2))
+    if frames is not None and (frames < 1 or frames % tubelet):
+        raise ModelError(f"{frames} frames cannot be cut into tubelets of {tubelet}: give another number of frames.")
+    t, side = _square_grid(n_tokens, None if frames is None else frames // tubelet, preferred=max(1, 16 // tubelet))
     decoder = "decoder.mask_token" in state
     width = 0
     if decoder:
@@ -109,16 +109,17 @@ def load_convtran_block(path_or_state: Path | str | State) -> HPA:
     """
     drop = ("attention_layer.relative_index", "Fix_Position.", "out.", "gap.", "flatten.")
     state = _rename(_read(path_or_state), CONVTRAN_RULES, drop=drop)
-    bias = _get(state, "attention.relative_bias", "ConvTran")
-    collapse = _get(state, "embed.collapse.weight", "ConvTran")
+    bias = _get(state, "attention.relative_bias", "ConvTran", ndim=2)
+    collapse = _get(state, "embed.collapse.weight", "ConvTran", ndim=4)
+    _check_heads("block", collapse.shape[0], bias.shape[1])
     model = HPA(
         in_dim=collapse.shape[2],
         length=(len(bias) + 1) // 2,
         emb=collapse.shape[0],
         heads=bias.shape[1],
-        ff=len(_get(state, "feed_forward.0.bias", "ConvTran")),
+        ff=len(_get(state, "feed_forward.0.bias", "ConvTran", ndim=1)),
         filters=collapse.shape[1],
-        kernel=_get(state, "embed.conv.weight", "ConvTran").shape[-1],
+        kernel=_get(state, "embed.conv.weight", "ConvTran", ndim=4).shape[-1],
     )
     return _fill(model, state, "ConvTran")
 
@@ -127,16 +128,14 @@ def load_mvts_encoder(path_or_state: Path | str | State, n_heads: int) -> "MvtsE
     """The mvts transformer encoder (Zerveas et al. 2021), called m(x (B,L,C), keep (B,L)) -> latent (B,L,d)."""
     state = mvts_state(path_or_state)
     positions = state.pop("positions", None)
-    embed = _get(state, "embed.weight", "mvts")
-    dim, n_channels = embed.shape
-    if dim % n_heads:
-        raise ModelError(f"The mvts encoder's width {dim} does not divide into {n_heads} heads: change n_heads.")
+    dim, n_channels = _get(state, "embed.weight", "mvts", ndim=2).shape
+    _check_heads("mvts encoder", dim, n_heads)
     model = MvtsEncoder(
         n_channels,
         dim,
         depth=_depth(state, r"layers\.(\d+)\."),
         heads=n_heads,
-        ff=len(_get(state, "layers.0.linear1.bias", "mvts")),
+        ff=len(_get(state, "layers.0.linear1.bias", "mvts", ndim=1)),
         batch_norm="layers.0.norm1.running_mean" in state,
         positions=positions,
         head="head.weight" in state,
@@ -211,12 +210,14 @@ def _read(path_or_state: Path | str | State) -> dict[str, Tensor]:
                 state = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise ModelError(f"There is no file {path}: give the path of a checkpoint.") from None
-        except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
+        except Exception as error:  # a damaged or hostile file makes the readers raise nearly anything
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"{path} holds more, or other, than tensors and was not loaded ({reason}).") from None
         if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
             state = state["state_dict"]  # a Lightning checkpoint
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ModelError("A foreign checkpoint must be a dictionary of tensors by name; this one is not.")
     return dict(state)
 
@@ -232,10 +233,17 @@ def _rename(state: State, rules: Rules, drop: tuple[str, ...] = ()) -> dict[str,
     return renamed
 
 
-def _get(state: State, name: str, family: str) -> Tensor:
+def _get(state: State, name: str, family: str, ndim: int) -> Tensor:
     if name not in state:
         raise ModelError(f"This is no {family} checkpoint: it lacks what we call {name}.")
+    if state[name].ndim != ndim or 0 in state[name].shape:
+        raise ModelError(f"This is no {family} checkpoint: {name} has the shape {tuple(state[name].shape)}.")
     return state[name]
+
+
+def _check_heads(part: str, dim: int, heads: int) -> None:
+    if heads < 1 or dim % heads:
+        raise ModelError(f"The {part}'s width {dim} does not divide into {heads} heads: change one of them.")
 
 
 def _depth(state: State, pattern: str) -> int:
@@ -244,6 +252,7 @@ def _depth(state: State, pattern: str) -> int:
 
 def _heads(part: str, dim: int, heads: int | None) -> int:
     if heads is not None:
+        _check_heads(part, dim, heads)
         return heads
     if dim % 64:
         option = "heads" if part == "encoder" else "decoder_heads"

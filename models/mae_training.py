@@ -5,7 +5,7 @@ An objective is one module whose one forward gives every player's loss, so that 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from models.video_mae import VideoMAE, take
 
 
 class VideoMAEObjective(nn.Module):
-    """L_rec (Eq. 3) and the adversarial terms (Eq. 4, signs of spec section 3).
+    """L_rec (Eq. 3) and the adversarial terms (Eq. 4, signs as in critic.py).
 
     forward(video (B,3,T,H,W), visible_mask (B,N), gp_alpha (B,M) or (B,1) in [0,1)) -> dict of scalars:
     reconstruction (mean squared error over masked tokens), loss_generator = reconstruction - adv_weight E f(fake),
@@ -97,7 +97,7 @@ def scored(unmasked: Tensor, keep: Tensor | None, loss_on: str = "masked") -> Te
 
 @dataclass(frozen=True)
 class VideoMAERecipe:
-    """AdamW, two players, cosine per epoch after a linear warm-up; rates scale with batch / 256 (spec section 3)."""
+    """AdamW, two players, cosine per epoch after a linear warm-up; rates scale with batch / 256 (paper: "Training")."""
 
     lr: float = 1.5e-4
     min_lr: float = 1e-5
@@ -111,7 +111,7 @@ class VideoMAERecipe:
 
 @dataclass(frozen=True)
 class SignalMAERecipe:
-    """One Adam(.5, .9) at 1e-4, gradients clipped at 4; split: Adam for E_ts and RAdam for D_ts (spec section 4)."""
+    """One Adam(.5, .9) at 1e-4, gradients clipped at 4; split: Adam for E_ts and RAdam for D_ts (paper: "Training")."""
 
     lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.9)
@@ -181,14 +181,8 @@ def video_step(
     clip: float | None = None,
     autocast: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """One step of both players from one forward: zero, forward, backward of the sum, step. Returns the losses.
-
-    objective: a VideoMAEObjective, or one wrapped by DDP or torch.compile. autocast: e.g. torch.bfloat16.
-    """
-    mixed = torch.autocast(video.device.type, dtype=autocast) if autocast else nullcontext()
-    with mixed:
-        losses = objective(video, visible_mask, gp_alpha)
-    return _update(losses["loss_generator"] + losses["loss_critic"], losses, optimisers, clip)
+    """One step of both players from one forward: see `step`."""
+    return step(objective, optimisers, [(video, visible_mask, gp_alpha)], clip, autocast)
 
 
 def signal_step(
@@ -201,22 +195,50 @@ def signal_step(
     clip: float | None = 4.0,
     autocast: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """One step of the signal MAE; like `video_step`."""
-    mixed = torch.autocast(signals.device.type, dtype=autocast) if autocast else nullcontext()
-    with mixed:
-        losses = objective(signals, unmasked, keep, points)
-    return _update(losses["loss"], losses, optimisers, clip)
+    """One step of the signal MAE: see `step`."""
+    return step(objective, optimisers, [(signals, unmasked, keep, points)], clip, autocast)
 
 
-def _update(
-    total: Tensor, losses: dict[str, Tensor], optimisers: dict[str, Optimizer], clip: float | None
+def step(
+    objective: nn.Module,
+    optimisers: Mapping[str, Optimizer],
+    parts: Sequence[tuple],
+    clip: float | None = None,
+    autocast: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
+    """Zero, then forward and backward of every part, clip, step: one step whose gradient is the parts' mean.
+
+    objective: one of the above, or wrapped by DDP (which meets the other workers at the last part alone) or
+    torch.compile. parts: its arguments, for equal shares of the batch. autocast: e.g. torch.bfloat16.
+    Returns the losses, each the mean over parts, and grad_norm_<player> before clipping.
+    """
     for optimiser in optimisers.values():
         optimiser.zero_grad(set_to_none=True)
-    total.backward()
-    if clip is not None:
-        for optimiser in optimisers.values():
-            nn.utils.clip_grad_norm_([p for g in optimiser.param_groups for p in g["params"]], clip)
+    found = [_backward(objective, part, len(parts), i + 1 < len(parts), autocast) for i, part in enumerate(parts)]
+    losses = {name: sum((one[name] for one in found[1:]), found[0][name]) / len(found) for name in found[0]}
+    for player, optimiser in optimisers.items():
+        owned = [p for group in optimiser.param_groups for p in group["params"]]
+        norm = nn.utils.get_total_norm([p.grad for p in owned if p.grad is not None])
+        if clip is not None:
+            nn.utils.clip_grads_with_norm_(owned, clip, norm)
+        losses[f"grad_norm_{player}"] = norm
     for optimiser in optimisers.values():
         optimiser.step()
+    return losses
+
+
+def _backward(
+    objective: nn.Module, part: tuple, n_parts: int, more: bool, autocast: torch.dtype | None
+) -> dict[str, Tensor]:
+    alone = isinstance(objective, nn.parallel.DistributedDataParallel) and more
+    mixed = torch.autocast(part[0].device.type, dtype=autocast) if autocast else nullcontext()
+    with objective.no_sync() if alone else nullcontext():  # type: ignore[operator]
+        with mixed:
+            losses = objective(*part)
+        (total(losses) / n_parts).backward()
     return {name: value.detach() for name, value in losses.items()}
+
+
+def total(losses: Mapping[str, Tensor]) -> Tensor:
+    """What backward starts from: the players' losses share no parameter, so that their sum serves both."""
+    return losses["loss"] if "loss" in losses else losses["loss_generator"] + losses["loss_critic"]

@@ -1,5 +1,7 @@
 """What a masked auto-encoder hides: tubelets of a clip, stretches of a signal. True = visible / kept.
 
+Paper: "Face model" (masking ratio r = n / k) and "Time series mask generation" (Eq. 6).
+
 Shapes: B batch, (t,h,w) grid, N = t*h*w tokens, L steps, C channels.
 Each mask exists twice: drawn for a batch from one generator, and, through `mask_from_seeds`, as a pure function of one
 integer per sample, so that it depends neither on the batch a sample is in nor on the worker that holds it.
@@ -18,7 +20,7 @@ Grid = tuple[int, int, int]
 
 
 def n_masked(n: int, ratio: float) -> int:
-    """floor(ratio * n), at least one left visible: 176 of 196 and 1,411 of 1,568 at 0.9 (spec section 3)."""
+    """floor(ratio * n), at least one left visible: 176 of 196 and 1,411 of 1,568 at 0.9."""
     if not 0 <= ratio < 1:
         raise ModelError(f"A mask ratio of {ratio} hides everything or nothing: choose one in [0, 1).")
     return min(math.floor(ratio * n + 1e-9), n - 1)
@@ -64,7 +66,7 @@ def markov_mask(
     bernoulli: bool = False,
     harden_steps: int = 0,
 ) -> Tensor:
-    """The two-state Markov mask of a signal, (B,L,C) bool, true = kept (spec section 4).
+    """The two-state Markov mask of a signal, (B,L,C) bool, true = kept (paper: Eq. 6).
 
     A chain leaves the masked state with probability p_m = 1 / mean_length and the kept one with
     p_u = p_m ratio / (1 - ratio), and starts masked with probability `ratio`: on average `ratio` is masked, in runs of

@@ -1,20 +1,19 @@
-"""The signal masked auto-encoder: the paper's E_ts and D_ts (spec section 4).
+"""The signal masked auto-encoder: the paper's E_ts and D_ts ("Time series model", Fig. 6B, Eq. 7).
 
 Shapes: B batch, L steps, C channels, N tokens (L, or at most 50 with the convolution tokeniser), d width.
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.conv_tokens import ConvTokens, NormFactory
 from models.errors import ModelError
 from models.positions import sincos_table
 
 MAX_CONV_TOKENS = 50
-NormFactory = Callable[[int], nn.Module]  # width -> a norm of (rows, width)
 
 
 class SignalLayer(nn.Module):
@@ -68,8 +67,8 @@ class SignalMAE(nn.Module):
     batch_norm: what "batch" builds per width; a distributed run passes its own.
     pos: "fixed" sine-cosine, "learnt" or "none". decoder: "transformer" (D_ts: decoder_depth layers and a linear
     map) or "linear" (GELU and a linear map, as released).
-    tokenizer: "step" makes a token of every time step; "conv" strided-convolution tokens, at most 50 a window,
-    each of which the decoder turns back into its stretch of samples.
+    tokenizer: "step" makes a token of every time step; "conv" strided-convolution tokens, at most max_tokens a window,
+    each of which the decoder turns back into its stretch of samples (conv_layers, conv_kernel: models.conv_tokens).
 
     Raises ModelError for an unknown option or heads that do not divide dim.
     """
@@ -87,6 +86,9 @@ class SignalMAE(nn.Module):
         decoder: str = "transformer",
         decoder_depth: int = 3,
         tokenizer: str = "step",
+        max_tokens: int = MAX_CONV_TOKENS,
+        conv_layers: int = 1,
+        conv_kernel: int = 7,
         dropout: float = 0.0,
         batch_norm: NormFactory = nn.BatchNorm1d,
     ):
@@ -99,13 +101,14 @@ class SignalMAE(nn.Module):
             raise ModelError(f"The signal model's width {dim} does not divide into {heads} heads: change one of them.")
         self.n_channels, self.length, self.dim, self.dropout = n_channels, length, dim, dropout
         make_norm: NormFactory = batch_norm if norm == "batch" else nn.LayerNorm
-        self.stride = math.ceil(length / MAX_CONV_TOKENS) if tokenizer == "conv" else 1
-        self.n_tokens = math.ceil(length / self.stride)
-
-        if tokenizer == "conv":  # kernels overlap by half, so that no token edge is blind
-            self.embed: nn.Module = nn.Conv1d(n_channels, dim, 2 * self.stride, stride=self.stride)
+        self.embed: nn.Module
+        if tokenizer == "conv":
+            self.embed = ConvTokens(n_channels, length, dim, max_tokens, conv_layers, conv_kernel, norm, make_norm)
+            self.stride, self.n_tokens = self.embed.stride, self.embed.n_tokens
         else:
-            self.embed = nn.Linear(n_channels, dim)
+            self.embed, self.stride, self.n_tokens = nn.Linear(n_channels, dim), 1, length
+        # a linear map starts near 0 and is raised to the size of the positions; what comes out of a norm has that size
+        self.gain = 1.0 if tokenizer == "conv" and conv_layers > 1 else math.sqrt(dim)
         self.positions: Tensor | None
         if pos == "learnt":
             self.positions = nn.Parameter(torch.empty(self.n_tokens, dim).uniform_(-0.02, 0.02))
@@ -123,9 +126,9 @@ class SignalMAE(nn.Module):
         return self._run(self.layers, self.embedded(x_BLC, keep), keep)
 
     def embedded(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What the first layer sees: tokens times sqrt(d), and their positions. (B,N,d)."""
+        """What the first layer sees: tokens at the size of their positions, and these. (B,N,d)."""
         self._check(x_BLC, keep)
-        x = self._tokens(x_BLC) * math.sqrt(self.dim)
+        x = self.embed(x_BLC) * self.gain
         if self.positions is not None:
             x = x + self.positions
         return F.dropout(x, self.dropout, self.training)
@@ -146,13 +149,6 @@ class SignalMAE(nn.Module):
             return keep
         padded = F.pad(keep, (0, self.n_tokens * self.stride - self.length))
         return padded.view(len(keep), self.n_tokens, self.stride).any(-1)
-
-    def _tokens(self, x_BLC: Tensor) -> Tensor:
-        if isinstance(self.embed, nn.Linear):
-            return self.embed(x_BLC)
-        left = self.stride // 2
-        right = (self.n_tokens + 1) * self.stride - self.length - left
-        return self.embed(F.pad(x_BLC.transpose(1, 2), (left, right))).transpose(1, 2)
 
     def key_mask(self, keep: Tensor | None) -> Tensor | None:
         """keep (B,L) as the layers want it: (B,1,1,N)."""

@@ -1,14 +1,18 @@
-"""Stage 2 training without Ray: one classifier, one list of training rows, one seed (paper section 4.2).
+"""Stage 2 training without Ray: one classifier, one list of training rows, one seed (paper: "Training").
 
 Shapes: n samples in an array, B batch, K classes.
 
 The result is a function of (model weights, arrays, rows, recipe, seed) alone: the order of samples depends on
 (seed, epoch), dropout on (seed, step), and the caller's random state is neither read nor changed.
+
+Stage 1's steps (`video_step`, `signal_step`, their objectives and recipes) are reached from here too; they stand in
+mae_training.py and are imported when they are asked for, since the video encoder needs timm, which takes seconds to import.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -16,18 +20,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.augment import jitter
+from models.augment import SignalChanges, augment
 from models.batches import Batches
 from models.flat import FlatParameters
 
 Arrays = Mapping[str, np.ndarray]
 EpochReport = Callable[[dict[str, Any]], None]
+STAGE_1 = ("VideoMAEObjective", "VideoMAERecipe", "video_optimisers", "video_step", "video_lr",
+           "SignalMAEObjective", "SignalMAERecipe", "signal_optimisers", "signal_step", "set_lr")
+
+
+def __getattr__(name: str) -> Any:
+    """The names of STAGE_1, from mae_training.py."""
+    if name in STAGE_1:
+        return getattr(import_module("models.mae_training"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe:
+class ClassifierRecipe(SignalChanges):
     """How stage 2 is trained: it ends after `patience` epochs without an improvement of `monitor`.
 
+    signal_*: what happens to the signals of training batches (models.augment.SignalChanges); nothing in the paper.
     lr_signal: the signal encoder's own rate, None as the others; grad_clip: bound on the gradient's norm.
     """
 
@@ -40,11 +54,10 @@ class ClassifierRecipe:
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     grad_clip: float | None = None
     lr_decay: float = 1.0  # the rates are multiplied by this after every epoch
+    lr_schedule: Literal["constant", "cosine"] = "constant"  # cosine: besides, half a cosine down to 0 over max_epochs
     plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    signal_mix: float = 0.0  # models.augment.jitter on the training batches' signals; 0 in the paper
-    signal_noise: float = 0.0
 
 
 @dataclass
@@ -75,6 +88,8 @@ def fit_classifier(
     train_rows, val_rows = check_rows(arrays, labels, train_rows, val_rows)
     if recipe.monitor not in ("val_loss", "val_accuracy"):
         raise ValueError(f"no such monitor: {recipe.monitor!r}")
+    if recipe.lr_schedule not in ("constant", "cosine"):
+        raise ValueError(f"no such lr_schedule: {recipe.lr_schedule!r}")
     if recipe.batch_size < 2 or recipe.max_epochs < 1:
         raise ValueError(f"batch_size must be 2 or more and max_epochs 1 or more: {recipe}")
     device = next(model.parameters()).device
@@ -109,7 +124,7 @@ def fit_classifier(
                     break
                 stuck = recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0
                 for group in optimizer.param_groups:
-                    group["lr"] *= recipe.lr_decay * (0.5 if stuck else 1.0)
+                    group["lr"] *= recipe.lr_decay * (0.5 if stuck else 1.0) * cosine_step(recipe, epoch)
     finally:
         for parameters in flat:
             parameters.release()
@@ -126,6 +141,14 @@ def monitored(row: dict[str, Any], recipe: ClassifierRecipe, validated: bool) ->
     return -row["val_accuracy"] if recipe.monitor == "val_accuracy" else row["val_loss"]
 
 
+def cosine_step(recipe: ClassifierRecipe, epoch: int) -> float:
+    """The cosine schedule's rate of the epoch after this one over that of this one, both counted from 1."""
+    if recipe.lr_schedule == "constant":
+        return 1.0
+    now, after = (1 + math.cos(math.pi * done / recipe.max_epochs) for done in (epoch - 1, epoch))
+    return after / now
+
+
 def dropout_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
 
@@ -133,6 +156,7 @@ def dropout_seed(seed: int, epoch: int) -> int:
 def check_rows(
     arrays: Arrays, labels: np.ndarray, train_rows: np.ndarray, val_rows: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    """Both lists as int64; ValueError for too few, overlapping rows, or arrays of another length than the labels."""
     train_rows = np.asarray(train_rows, dtype=np.int64)
     val_rows = None if val_rows is None else np.asarray(val_rows, dtype=np.int64)
     if len(train_rows) < 2:
@@ -196,7 +220,7 @@ def train_epoch(
     for span in spans(len(order), recipe.batch_size):
         batch, rows = batches.take(order[span])
         if "signals" in batch:
-            batch["signals"] = jitter(batch["signals"], recipe.signal_mix, recipe.signal_noise)
+            batch["signals"] = augment(batch["signals"], recipe)
         logits_BK = model(batch)
         target_B = target[rows]
         loss = F.cross_entropy(logits_BK, target_B, label_smoothing=recipe.label_smoothing)

@@ -1,4 +1,4 @@
-"""The video masked auto-encoder: the paper's E_v and D_v (section "Video MAE", Eq. 3; spec section 3).
+"""The video masked auto-encoder: the paper's E_v and D_v ("Face model", Fig. 6A, Eqs. 1 and 3, Table 3).
 
 Shapes: B batch, T frames, (t,h,w) grid of tubelets, N = t*h*w tokens, V visible, M = N - V masked,
 D encoder width, P = 3*tubelet*patch*patch values of one tubelet (channel, frame, row, column; raster order).

@@ -1,4 +1,6 @@
-"""The pre-norm ViT block shared by the video encoder, its decoder and the 3D-ViT baseline.
+"""The pre-norm ViT block of the video encoder and its decoder (paper: "Face model"; joint space-time attention).
+
+Eq. 2 as printed attends over time at each place alone; the public code, and this, attend over all tokens at once.
 
 Shapes: B batch, N tokens, D width, H heads.
 """
@@ -13,7 +15,7 @@ LayerNorm = nn.LayerNorm  # epsilon 1e-5, as MARLIN's weights were trained with,
 
 
 class Attention(TimmAttention):
-    """timm's attention with separate q and v biases and none for k (spec section 3).
+    """timm's attention with separate q and v biases and none for k, as MARLIN's.
 
     A bias on the keys adds the same number to every score of a row, which the softmax removes: leaving it out
     changes no output and gives the parameter counts of the paper (Table 3) exactly.

@@ -60,7 +60,8 @@ def _video(config: Mapping[str, Any]) -> list[Choice]:
 
 
 def _signal(config: Mapping[str, Any]) -> list[Choice]:
-    window, encoder = config.get("signal", {}), config.get("smae", {})
+    window, own = config.get("signal", {}), (config.get("model") or {}).get("signal") or {}
+    encoder = {**config.get("smae", {}), **own}
     how = {"resample": "whole clip resampled, EMG as its envelope", "crop": "raw crop"}
     return [Choice("signal window", "400 steps; code: a raw crop of 0.8 s for pretraining, all steps for the classifier",
                    "whole clip resampled to 400 steps, EMG as its envelope",

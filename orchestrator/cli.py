@@ -36,7 +36,7 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     arguments = parser.parse_intermixed_args(argv)
     config = compose(arguments.dataset, arguments.overrides)
     if stage != "report":  # which computes nothing from the options
-        options.check(config)
+        options.check(config, arguments.overrides)
     return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}",
                 tuple(arguments.overrides))
 

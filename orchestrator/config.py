@@ -92,6 +92,11 @@ class Pretrain(Node):
     checkpoint_saw: str = "unknown"
     seed: int = 0
     workers: int | None = Field(default=None, ge=1)
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    save_epochs: int | None = Field(default=1, ge=1)
+    save_steps: int | None = Field(default=None, ge=1)
+    save_seconds: float | None = Field(default=300, gt=0)
+    cache_mb: int = Field(default=512, ge=0)
     video: dict[str, Any] = {}
     signal: dict[str, Any] = {}
 
@@ -135,6 +140,8 @@ class Clip(Node):
 class Embed(Node):
     pool: Literal["none", "2x2", "temporal"] = "none"
     batch: int = Field(default=8, ge=1)
+    views: int = Field(default=1, ge=1, le=16)
+    dtype: Literal["float16", "int8"] = "float16"
 
 
 class Sweep(Node):
@@ -170,6 +177,8 @@ class Sweep(Node):
 class Resources(Node):
     cpus: int | None = Field(default=None, ge=1)
     fold_timeout_s: float = Field(default=86400, gt=0)
+    folds_per_gpu: int | None = Field(default=None, ge=1)
+    dashboard: bool = True
 
 
 class Config(Node):

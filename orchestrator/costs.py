@@ -113,7 +113,7 @@ def dcan(n: float, s: float, options: dict) -> float:
 
 def signal_mae(options: dict, decoder: bool = False) -> tuple[float, int]:
     """(forward pass of E_ts, or of E_ts and D_ts; tokens)."""
-    stride = -(-options["length"] // 50) if options.get("tokenizer") == "conv" else 1
+    stride = -(-options["length"] // options.get("max_tokens", 50)) if options.get("tokenizer") == "conv" else 1
     n, d = -(-options["length"] // stride), options.get("dim", 64)
     layer = n * (8 * d * d + 4 * d * options.get("ff", 128)) + 4 * n * n * d
     return layer * (options.get("depth", 3) + (options.get("decoder_depth", 3) if decoder else 0)), n
@@ -132,8 +132,8 @@ def classifier(config: Config, n_channels: int) -> float | None:
         lengths.append(n)
     if name != "video":
         options = signal_options(config, n_channels, int(config.signal.get("length", 400)))
-        work, n = signal_mae({**options, **dict(given.get("signal") or {})})
-        flops += work + hpa(n, options.get("dim", 64), dict(given.get("hpa") or {}))
+        work, n = signal_mae(options)
+        flops += work + (hpa(n, options.get("dim", 64), dict(given.get("hpa") or {})) if given.get("use_hpa", True) else 0.0)
         lengths.append(n)
     if len(lengths) == 2:
         flops += dcan(lengths[0], lengths[1], dict(given.get("dcan") or {}))
@@ -155,7 +155,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
         options = signal_options(config, data.n_channels, int(config.signal.get("length", 400)))
         seen = each * sum(map(len, groups)) * int(config.pretrain.signal.get("epochs", 100))
         seconds = 3 * seen * signal_mae(options, decoder=True)[0] / (SIGNAL_MAE_SHARE * speed.rate * _ranks(config, speed))
-        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", _twice(seconds), 400_000 * len(groups)))
+        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", twice(seconds), 400_000 * len(groups)))
     if "tokens" in wanted:
         rows += _video(config, data, speed, groups, each)
     rows.append(_folds(config, data, plans, speed))
@@ -167,7 +167,7 @@ def _data(config: Config, data: Fingerprint) -> list[Cost]:
         return []
     area = config.synthetic.size[0] * config.synthetic.size[1] / (640 * 480)
     seconds = SYNTHETIC_SECONDS * area * data.clips / session.cpus(config)
-    return [Cost("synthetic", f"{data.clips} clips written", _twice(seconds), SYNTHETIC_BYTES * area * data.clips)]
+    return [Cost("synthetic", f"{data.clips} clips written", twice(seconds), SYNTHETIC_BYTES * area * data.clips)]
 
 
 def _preprocess(config: Config, data: Fingerprint) -> Cost:
@@ -181,17 +181,20 @@ def _preprocess(config: Config, data: Fingerprint) -> Cost:
 
 def _video(config: Config, data: Fingerprint, speed: Speed, groups: set, each: float) -> list[Cost]:
     ratio = float(config.pretrain.video.get("mask_ratio", 0.9))
-    full, step, n, d, parameters = encoder({**video_options(config), "visible": 1 - ratio})
+    _, step, n, d, parameters = encoder({**video_options(config), "visible": 1 - ratio})
     rows = []
-    if groups:
+    if groups and not config.pretrain.checkpoint:
         seen = each * sum(map(len, groups)) * int(config.pretrain.video.get("epochs", 200))
         seconds = seen * step / (MAE_SHARE * speed.rate * _ranks(config, speed)) + START_SECONDS
-        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", _twice(seconds),
+        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds),
                          4 * parameters * len(groups)))
     encoders = max(1, len(groups))
-    seconds = data.task_clips * encoders * full / (ENCODER_SHARE * speed.rate * speed.workers) + START_SECONDS
-    rows.append(Cost("embed", f"{data.task_clips} clips x {encoders} encoders", _twice(seconds),
-                     2.0 * _pooled(config, n) * d * data.task_clips * encoders))
+    passes = data.task_clips * encoders * config.embed.views
+    each_token = d + 4.0 if config.embed.dtype == "int8" else 2.0 * d
+    views = f" x {config.embed.views} views" if config.embed.views > 1 else ""
+    rows.append(Cost("embed", f"{data.task_clips} clips x {encoders} encoders{views}",
+                     twice(embedding(video_options(config), passes, speed) + START_SECONDS),
+                     _pooled(config, n) * each_token * passes))
     return rows
 
 
@@ -214,12 +217,34 @@ def _folds(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Spee
     return Cost("loso", what, (fixed + epoch * least, fixed + epoch * most), size)
 
 
+def training(config: Config, video: dict | None, signal: dict | None, films: int, signals: int,
+             speed: Speed) -> tuple[float, float]:
+    """(seconds, bytes on disk while it goes on) of one encoder. films, signals: clips with video, with signals."""
+    seconds, size, rate = 0.0, 0.0, speed.rate * _ranks(config, speed)
+    if video is not None:
+        options = config.pretrain.video
+        _, step, _, d, parameters = encoder({**video, "visible": 1 - float(options.get("mask_ratio", 0.9))})
+        values = 3 * video.get("tubelet", 2) * video.get("patch", 16) ** 2
+        seconds += films * int(options["epochs"]) * step / (MAE_SHARE * rate)
+        size += 4 * 3 * 3 * (parameters + 2 * d * values)  # weights and two moments, two checkpoints and the one in writing
+    if signal is not None:
+        seconds += 3 * signals * int(config.pretrain.signal["epochs"]) * signal_mae(signal, decoder=True)[0] / (
+            SIGNAL_MAE_SHARE * rate)
+        size += 9 * 400_000 + 4 * signals * signal["length"] * signal["n_channels"]
+    return seconds, size
+
+
+def embedding(video: dict, clips: int, speed: Speed) -> float:
+    """Seconds of so many clips (views counted) through the encoder, without the start of the workers."""
+    return clips * encoder(video)[0] / (ENCODER_SHARE * speed.rate * speed.workers)
+
+
 def _ranks(config: Config, speed: Speed) -> int:
     """Data-parallel workers of pretraining: the rule of pretrain.py."""
     return config.pretrain.workers or (speed.workers if "GPU" in speed.name else min(2, speed.workers))
 
 
-def _twice(seconds: float) -> tuple[float, float]:
+def twice(seconds: float) -> tuple[float, float]:
     return seconds / 1.5, seconds * 1.5
 
 

@@ -1,4 +1,4 @@
-"""Stage 3: the frozen video encoder over the centre view of every clip, in parallel with Ray Data.
+"""Stage 3: the frozen video encoder over the views of every clip, in parallel with Ray Data.
 
 `python -m orchestrator.embed --dataset NAME [key=value ...]`
 """
@@ -9,14 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator import cli, crossdata, folds, pretrain, progress, session
+from orchestrator import cli, costs, crossdata, folds, pretrain, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config, with_protocol
 from orchestrator.encoders import Encoder
+from orchestrator.errors import UserError
+from orchestrator.mae_data import prefetch
 from orchestrator.storage import HashCache, atomic_path, file_sha256, need_space, seal, sweep_temporaries, write_json
 from orchestrator.storelock import writing
-from orchestrator.tokenstore import TokenJob, current, plan_tokens, token_shape
+from orchestrator.tokenstore import CENTRE, TokenJob, current, plan_tokens, quantise, token_bytes
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,26 +38,34 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """The token files of these encoders, made where they are missing. Raises UserError when the disk is too small."""
+    """All views' token files of these encoders, made where they are missing; those of the centre view, which folds read.
+
+    Raises UserError when the disk is too small.
+    """
     jobs = plan_tokens(config, people, clips, encoders)
     if not jobs:
         return []
     cache = HashCache(private_folder(config) / "hashes.json")
     if any(not current(job, cache) for job in jobs):
         with writing(config, "embed"):
-            _make(config, encoders, [job for job in jobs if not current(job, cache)])
+            missing = {job.path: job for job in jobs if not current(job, cache)}
+            _make(config, encoders, list(missing.values()))
     else:
-        progress.say("embed", f"{len(jobs)} files are there already")
+        progress.say("embed", f"{len({job.path for job in jobs})} files are there already")
     cache.save()
-    return jobs
+    return [job for job in jobs if job.view == CENTRE]
 
 
 def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) -> None:
     if not missing:
         return
-    (t, h, w), dim = token_shape(config, next(e for e in encoders if e.plan.video is not None))
-    size = 2 * t * h * w * dim * sum(len(job.samples) for job in missing)
-    progress.say("embed", f"{len(missing)} files to do, {size / 1e9:.3f} GB")
+    encoder = next(e for e in encoders if e.plan.video is not None)
+    assert encoder.plan.video is not None
+    n, speed = sum(len(job.samples) for job in missing), costs.measured(config)
+    size = n * token_bytes(config, encoder)
+    seconds = costs.embedding(encoder.plan.video, n, speed)
+    progress.say("embed", f"{len(missing)} files to do: {n} clips, {costs.size_text(size)}, {costs.span(costs.twice(seconds))} "
+                          f"on {speed.name}")
     need_space(config.store_dir, size, "The token store")
     for folder in {job.path.parent for job in missing}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,41 +85,56 @@ class EmbedWorker:
         self.loaded: tuple[int, object] = (-1, None)
 
     def __call__(self, row: dict) -> dict:
+        import torch
+
         job = row["item"]
         if self.loaded[0] != job.encoder:
             self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
-        write_tokens(job, self.loaded[1], self.config, self.device)
-        return {"clips": len(job.samples)}
+        try:
+            write_tokens(job, self.loaded[1], self.config, self.device)
+        except UserError as error:  # as a value: Ray Data would wrap what is raised, and try again
+            return {"clips": 0, "mistake": str(error)}
+        except torch.OutOfMemoryError:
+            return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
+                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be."}
+        return {"clips": len(job.samples), "mistake": ""}
 
 
 def write_tokens(job: TokenJob, model, config: Config, device) -> None:
-    """One person's tokens (n, N, D) float16 in order of sample_index, then the side file."""
+    """One person's tokens (n, N, D) in order of sample_index, then the side file."""
     import torch
 
     from models.token_pool import TokenPool
-    from orchestrator.mae_loop import as_video
+    from orchestrator.mae_stages import as_video
     from preprocessing.keyframes import window
     from preprocessing.shard import FrameReader, decode_window
 
     pool = TokenPool(model.grid, config.embed.pool)
     reader = FrameReader(job.shard)
     rows = reader.rows()
-    parts = []
-    for start in range(0, len(job.samples), config.embed.batch):  # batches never cross a person
-        views = []
-        for sample in job.samples[start : start + config.embed.batch]:
-            frames = reader.frames(rows[sample])
-            chosen = window(len(frames), config.clip.frames, config.clip.rate)
-            views.append(decode_window(frames, chosen, model.image_size))
+    clips = list(zip(job.samples, job.indices, strict=True))
+
+    def view(sample: str, index: int) -> np.ndarray:
+        frames = reader.frames(rows[sample])
+        start = None if job.view == CENTRE else np.random.default_rng([job.view, job.subject, index])
+        return decode_window(frames, window(len(frames), config.clip.frames, config.clip.rate, start=start), model.image_size)
+
+    def batch(chosen: list[tuple[str, int]]) -> np.ndarray:
+        return np.stack([view(*clip) for clip in chosen])
+
+    parts = [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
+    # batches never cross a person; the next one is decoded while the encoder is at work
+    for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
         with torch.no_grad():
-            tokens = pool(model.encode(as_video(np.stack(views), device)))
-        parts.append(tokens.to(torch.float16).cpu().numpy())
-    empty = np.zeros((0, pool.n_tokens, model.dim), np.float16)
-    with atomic_path(job.path) as temporary:
-        with open(temporary, "wb") as handle:
-            np.save(handle, np.concatenate(parts) if parts else empty, allow_pickle=False)
-    write_json(job.path.with_suffix(".json"), seal({"key": job.key, "sha256": file_sha256(job.path),
-                                                    "samples": list(job.samples), "pool": config.embed.pool}))
+            parts.append(pool(model.encode(as_video(views, device))).to(torch.float16).cpu().numpy())
+    tokens = np.concatenate(parts)
+    stored = quantise(tokens) if config.embed.dtype == "int8" else (tokens,)
+    for path, array in zip(job.files, stored, strict=True):
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.save(handle, array, allow_pickle=False)
+    write_json(job.path.with_suffix(".json"), seal({
+        "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
+        "pool": config.embed.pool}))
 
 
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:
@@ -125,6 +150,8 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
         fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
+            if row["mistake"]:
+                raise UserError(row["mistake"])
             tick(int(row["clips"]))
 
 

@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
+from orchestrator.foreign import Foreign, read_foreign
 from orchestrator.groups import Group
 from orchestrator.lineage import Lineage
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
-           "models/mae_training.py", "models/checkpoint.py", "orchestrator/mae_loop.py", "orchestrator/mae_data.py",
-           "orchestrator/encoders.py")
+           "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "models/shared_norm.py",
+           "models/training_state.py", "models/interop.py", "orchestrator/mae_loop.py", "orchestrator/mae_stages.py",
+           "orchestrator/mae_state.py", "orchestrator/mae_curves.py", "orchestrator/mae_data.py", "orchestrator/encoders.py",
+           "orchestrator/foreign.py")
+# Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
+NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 
 if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
     from models.video_mae import VideoMAE
@@ -25,7 +30,10 @@ if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that o
 
 @dataclass(frozen=True)
 class EncoderPlan:
-    """What an encoder is to be: `group` None means random weights that have seen nobody."""
+    """What an encoder is to be: `group` None means random weights that have seen nobody.
+
+    foreign: a public checkpoint that the video weights come from.
+    """
 
     index: int
     group: Group | None
@@ -35,6 +43,13 @@ class EncoderPlan:
     signal: dict | None  # options of SignalMAE; None where it has no signals
     lineage: Lineage
     name: str = ""  # of the scale, as the configuration calls it
+    foreign: Foreign | None = None
+
+    @property
+    def trains(self) -> tuple[bool, bool]:
+        """Whether the video MAE, and the signal MAE, are trained here."""
+        return (self.group is not None and self.video is not None and self.foreign is None,
+                self.group is not None and self.signal is not None)
 
 
 @dataclass(frozen=True)
@@ -74,35 +89,46 @@ class Encoder:
 
 
 def video_options(config: Config) -> dict:
+    foreign = read_foreign(config)
+    if foreign is not None:
+        return foreign.options
     return {"scale": config.encoder.scale, "image_size": config.encoder.image_size, "frames": config.clip.frames,
             **config.encoder.options()}
 
 
 def signal_options(config: Config, n_channels: int, length: int) -> dict:
     tokenizer = "conv" if config.model.name == "signal_small" else "step"
-    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae}
+    own = config.model.options().get("signal") or {}  # as foldfit has it: the classifier takes these weights over
+    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae, **own}
 
 
 def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],
                   needs: frozenset[str]) -> list[EncoderPlan]:
     """One plan a group, or one random encoder without pretraining. needs: what the model reads."""
     video = video_options(config) if "tokens" in needs else None
+    foreign = read_foreign(config) if video is not None else None
     signal = None
     if "signals" in needs and groups and config.model.name in ("dual", "signal", "signal_small"):
         length, n_channels = signal_shape(clips)
         signal = signal_options(config, n_channels, length)
     if video is None and signal is None:
         return []
+    seen = foreign.lineage(people) if foreign else None
     plans = []
     for group in groups or (None,):
-        shards = [clips.sha256(subject) for subject in group.subjects] if group else []
-        key = key_of({"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
-                      "pretrain": _recipe(config) if group else config.pretrain.seed,
-                      "sources": sources_sha256(*SOURCES)})
-        names = people.keys(group.subjects) if group else []
+        trains = group is not None and (signal is not None or foreign is None)
+        shards = [clips.sha256(subject) for subject in group.subjects] if group and trains else []
+        content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
+                   "pretrain": _recipe(config, foreign) if trains else config.pretrain.seed,
+                   "sources": sources_sha256(*SOURCES)}
+        if foreign and seen:  # whom it has seen is part of what the artefact says
+            content["foreign"] = [foreign.sha256, seen.sha256()]
+        key = key_of(content)
+        names = people.keys(group.subjects) if group and trains else []
         number = group.index if group else 0
-        plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal,
-                                 Lineage(f"encoder {number + 1} ({key})", frozenset(names)), config.encoder.name))
+        lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
+        plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage,
+                                 "marlin" if foreign else config.encoder.name, foreign))
     return plans
 
 
@@ -115,9 +141,10 @@ def signal_shape(clips: ClipStore) -> tuple[int, int]:
     return 0, 0
 
 
-def _recipe(config: Config) -> dict:
+def _recipe(config: Config, foreign: Foreign | None) -> dict:
     # who is in the group stands in the shards; the number of workers is the machine's and is recorded beside
-    return config.pretrain.model_dump(exclude={"workers", "subjects", "fraction", "checkpoint_saw"})
+    without = {"workers", "subjects", "fraction", "checkpoint", "checkpoint_saw", *NOT_RECIPE}
+    return config.pretrain.model_dump(exclude=without | ({"video"} if foreign else set()))
 
 
 def open_encoder(plan: EncoderPlan) -> Encoder | None:

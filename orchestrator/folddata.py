@@ -1,5 +1,6 @@
 """From the stores to what folds share: one read-only FoldData over the task's clips, in order of (person, clip)."""
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +55,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     if "signals" in wanted and not signals.size:
         raise UserError(f"model={config.model.name} reads signals, which {people.dataset} does not have: use model=video.")
     subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
+    check_twins(signals, subject, people)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
     return FoldData(
         tuple(parts["samples"]), subject, labels, signals, channels,
@@ -63,6 +65,22 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         _lost(people.label_counts(classes), subject, labels), names(config, people),
         Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size) if "video" in wanted else None,
         tuple(p.cohort or people.name for p in people.people))
+
+
+def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort) -> None:
+    """Refuse one and the same recording (n, L, C) under two people: whichever is tested, the other was trained on.
+
+    Constant recordings say nothing and may be equal. Raises UserError.
+    """
+    found: dict[bytes, int] = {}
+    for clip, person in zip(signals, subject.tolist(), strict=False):  # no rows where the data set has no signals
+        if (clip == clip[:1]).all():
+            continue
+        other = found.setdefault(hashlib.sha256(np.ascontiguousarray(clip).tobytes()).digest(), person)
+        if other != person and people.keys([other]) != people.keys([person]):
+            raise UserError(f"People {people.keys([other])[0]} and {people.keys([person])[0]} have a recording in common, to "
+                            "the last bit: whichever is tested, training has seen it. Remove one (python -m "
+                            "orchestrator.doctor names the files).")
 
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:

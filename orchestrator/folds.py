@@ -41,6 +41,7 @@ class Plan:
     n_val: int
     refit: bool
     leaky: bool
+    n_not_asked: int = 0  # test folds of the split beyond max_folds
 
     def text(self) -> str:
         """The sizes, for people, before anything runs."""
@@ -87,7 +88,8 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
     folds = [_fold(number, seed, cut, by_index, groups, config)
              for number, cut in enumerate(cuts[: config.max_folds]) for seed in protocol.seeds]
     n_val = 0 if leaky else max((len(fold.val) for fold in folds), default=0)
-    return Plan(tuple(folds), groups, len({(p.cohort, p.pseudonym) for p in people}), n_val, refit, leaky)
+    return Plan(tuple(folds), groups, len({(p.cohort, p.pseudonym) for p in people}), n_val, refit, leaky,
+                max(0, len(cuts) - (config.max_folds or len(cuts))))
 
 
 def _groups(config: Config, cuts: Sequence[Cut], pool: Sequence[int]) -> tuple[Group, ...]:

@@ -1,6 +1,8 @@
-"""Gauges on Ray's metrics port and dashboard: folds done and planned, mean accuracy so far, seconds left."""
+"""Gauges on Ray's metrics port and dashboard: what pretraining is at; folds done and planned, accuracy, seconds left."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 
 class FoldGauges:
@@ -31,3 +33,20 @@ class FoldGauges:
         if accuracy is not None:
             self.correct.append(accuracy)
             self._set(fold_accuracy=accuracy, accuracy_mean=sum(self.correct) / len(self.correct))
+
+
+class TrainingGauges:
+    """Built after Ray has started. dualpain_pretrain_<quantity>, labelled with encoder ("encoder 1") and stage."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[str, Any] = {}
+
+    def step(self, encoder: str, stage: str, values: Mapping[str, float]) -> None:
+        """values: clips_per_s, lr, epoch, eta_s, and the terms of the loss."""
+        from ray.util.metrics import Gauge
+
+        for name, value in values.items():
+            if name not in self._gauges:
+                self._gauges[name] = Gauge(f"dualpain_pretrain_{name}", description=f"pretraining: {name.replace('_', ' ')}",
+                                           tag_keys=("encoder", "stage"))
+            self._gauges[name].set(value, {"encoder": encoder, "stage": stage})

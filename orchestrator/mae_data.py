@@ -3,10 +3,12 @@
 T frames, S image size, L samples, C channels.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,17 +16,17 @@ import numpy as np
 from preprocessing.keyframes import window
 from preprocessing.shard import FrameReader, decode_window, read_signals
 
-CACHE_BYTES = 512 << 20  # decoded windows kept between epochs; the whole set of a small cohort fits
-
 
 class GroupClips:
     """All clips of a group's shards, in order of (person, sample_index), with random access.
 
-    `shards`: (subject index, path), ascending. Views: a random temporal start per (seed, epoch, clip).
+    `shards`: (subject index, path), ascending. Views: a random temporal start per (seed, epoch, clip). Several threads may
+    ask at once. cache_bytes: of decoded windows kept between epochs; the whole set of a small cohort fits.
     """
 
-    def __init__(self, shards: list[tuple[int, Path]], frames: int, rate: int, size: int):
-        self.n_frames, self.rate, self.size = frames, rate, size
+    def __init__(self, shards: list[tuple[int, Path]], frames: int, rate: int, size: int, cache_bytes: int = 512 << 20):
+        self.n_frames, self.rate, self.size, self.cache_bytes = frames, rate, size, cache_bytes
+        self.samples: list[str] = []  # pseudonyms of the clips
         self.index: list[tuple[int, int, int, int]] = []  # (shard, row, subject, sample_index)
         self.readers: list[FrameReader] = []
         self.keyframes: list[int] = []
@@ -37,8 +39,10 @@ class GroupClips:
                 if count:
                     self.index.append((number, rows[sample], subject, int(index)))
                     self.keyframes.append(int(count))
+                    self.samples.append(sample)
         self.cache: OrderedDict[tuple[int, tuple[int, ...]], np.ndarray] = OrderedDict()
         self.cached = 0
+        self.lock = Lock()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -47,16 +51,20 @@ class GroupClips:
         """(T, S, S, 3) uint8 at a random start, or centred when rng is None."""
         chosen = window(self.keyframes[position], self.n_frames, self.rate, start=rng)
         key = (position, tuple(int(i) for i in chosen))
-        if key in self.cache:
-            self.cache.move_to_end(key)
-            return self.cache[key]
         shard, row, _, _ = self.index[position]
-        clip = decode_window(self.readers[shard].frames(row), chosen, self.size)
-        self.cache[key] = clip
-        self.cached += clip.nbytes
-        while self.cached > CACHE_BYTES:
-            _, old = self.cache.popitem(last=False)
-            self.cached -= old.nbytes
+        with self.lock:  # one thread reads at a time; decoding, which takes longer, goes on beside it
+            if key in self.cache:
+                self.cache.move_to_end(key)
+                return self.cache[key]
+            encoded = self.readers[shard].frames(row)
+        clip = decode_window(encoded, chosen, self.size)
+        with self.lock:
+            if key not in self.cache:
+                self.cache[key] = clip
+                self.cached += clip.nbytes
+            while self.cached > self.cache_bytes:
+                _, old = self.cache.popitem(last=False)
+                self.cached -= old.nbytes
         return clip
 
 
@@ -71,12 +79,16 @@ def steps(n: int, batch: int) -> int:
     return -(-n // batch)
 
 
-def prefetch(make: Callable[[Any], Any], items: list, ahead: int = 2) -> Iterator[Any]:
-    """make(item) for every item in order, computed in one thread ahead of the training thread."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = [pool.submit(make, item) for item in items[:ahead]]
-        for i in range(len(items)):
-            value = pending.pop(0).result()
-            if i + ahead < len(items):
-                pending.append(pool.submit(make, items[i + ahead]))
-            yield value
+def prefetch(make: Callable[[Any], Any], items: Iterable, threads: int = 1) -> Iterator[Any]:
+    """make(item) for every item in order, computed by other threads ahead of the training thread."""
+    left = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        pending = deque(pool.submit(make, item) for item in islice(left, 2 * threads))
+        try:
+            while pending:
+                value = pending.popleft().result()
+                pending.extend(pool.submit(make, item) for item in islice(left, 1))
+                yield value
+        finally:
+            for future in pending:
+                future.cancel()

@@ -1,171 +1,195 @@
-"""What every pretraining worker runs: the masked auto-encoders of one encoder after the other, under DDP.
+"""What every pretraining worker runs: the masked auto-encoders of one encoder after the other, from where they stand.
 
-Order, masks and temporal starts are pure functions of (seed, epoch, step, sample), whatever the rank.
-B clips of one rank, T frames, S image size, L samples, C channels, N tokens.
+A run that was killed goes on from its last complete checkpoint and gives what an undisturbed one gives: bit for bit on
+the CPU at the same number of workers.
 """
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
-from torch import nn
 
-from models import checkpoint, masks
-from models.critic import Critic
-from models.mae_training import (
-    SignalMAEObjective,
-    SignalMAERecipe,
-    VideoMAEObjective,
-    VideoMAERecipe,
-    set_lr,
-    signal_optimisers,
-    signal_step,
-    video_lr,
-    video_optimisers,
-    video_step,
-)
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
-from orchestrator.mae_data import GroupClips, epoch_batches, prefetch
+from models import checkpoint, mae_training, masks, training_state
+from models.mae_training import set_lr
+from orchestrator.errors import UserError
+from orchestrator.mae_curves import Curve, write_curves
+from orchestrator.mae_data import epoch_batches, prefetch, steps
+from orchestrator.mae_stages import Job, Rank, Stage, stages
+from orchestrator.mae_state import Checkpoints, Every
+
+Report = Callable[[dict], None]
 
 
-@dataclass(frozen=True)
-class Job:
-    """One encoder to be trained. signals: file with the group's scaled signals (n, L, C) float32, or None."""
+def train_job(job: Job, rank: Rank, report: Report) -> None:
+    """Train what the job lacks; rank 0 leaves weights and curves in job.out and reports every step and epoch.
 
-    name: str
-    out: Path
-    shards: list[tuple[int, Path]]
-    video: dict | None
-    signal: dict | None
-    signals: Path | None
-    lineage: dict
-    recipe: dict[str, Any]
-    clip: dict[str, int]
-    seed: int
-
-
-@dataclass(frozen=True)
-class Rank:
-    """This worker among its peers; world 1 needs no process group."""
-
-    rank: int = 0
-    world: int = 1
-    device: torch.device = torch.device("cpu")
-
-    def wrap(self, module: nn.Module) -> nn.Module:
-        module = module.to(self.device)
-        if self.world == 1:
-            return module
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids)
-
-    def share(self, positions: np.ndarray) -> np.ndarray:
-        """This rank's equal part of a whole batch."""
-        return positions[self.rank :: self.world]
-
-    def whole(self, batch: int) -> int:
-        """The batch over all ranks: rounded up so that every rank has the same share."""
-        return -(-batch // self.world) * self.world
-
-
-def train_job(job: Job, rank: Rank, report: Callable[[dict], None]) -> None:
-    """Train both masked auto-encoders of one encoder; rank 0 leaves the checkpoints and the curve in job.out."""
-    curve: list[dict] = []
-
-    def on_epoch(row: dict) -> None:
-        curve.append(row)
-        report(row)
-
-    for name, options, train in (("video", job.video, train_video), ("signal", job.signal, train_signal)):
-        if options is not None:
-            module = train(job, options, rank, on_epoch)
-            if rank.rank == 0:
-                checkpoint.save(job.out / name, module, options, job.lineage)
+    Raises UserError, with the last good checkpoint, where a loss is no number, the disk or the GPU's memory is too small.
+    """
+    curves: dict[str, Curve] = {}
+    for kind in stages(job):
+        stage = kind(job, rank)
+        curves[stage.title] = train(stage, report if rank.rank == 0 else lambda row: None)
+        if rank.rank == 0:
+            options = job.video if stage.kind == "video" else job.signal
+            assert options is not None
+            checkpoint.save(job.out / stage.kind, stage.mae, options, job.lineage)
     if rank.rank == 0:
-        (job.out / "curve.json").write_text(json.dumps(curve))
+        write_curves(job.out, job.name, curves)
 
 
-def train_video(job: Job, model: dict, rank: Rank, on_epoch: Callable[[dict], None]) -> VideoMAE:
-    """Returns the trained VideoMAE (its decoder with it)."""
-    options = dict(job.recipe["video"])
-    torch.manual_seed(job.seed)
-    mae = VideoMAE(**model)
-    weight, gp = float(options.pop("adv_weight", 0.01)), float(options.pop("gp", 10.0))
-    critic = Critic(mae.patch_values, 2 * mae.dim) if weight > 0 else None
-    inner = VideoMAEObjective(mae, critic, weight, gp)
-    objective = rank.wrap(inner)
-    batch, kind, ratio = rank.whole(int(options.pop("batch"))), options.pop("mask"), float(options.pop("mask_ratio"))
-    recipe = VideoMAERecipe(lr=float(options.pop("lr")), epochs=int(options.pop("epochs")),
-                            warmup_epochs=int(options.pop("warmup")), **options)
-    optimisers = video_optimisers(inner, recipe)
-    clips = GroupClips(job.shards, job.clip["frames"], job.clip["rate"], mae.image_size)
-    if not len(clips):
-        raise RuntimeError("the pretraining group has no usable video clip")
-    for epoch in range(recipe.epochs):
-        lr = video_lr(recipe, epoch, batch)
-        set_lr(optimisers.values(), lr)
-        work = [(step, rank.share(p)) for step, p in enumerate(epoch_batches(len(clips), batch, job.seed, epoch))]
+def train(stage: Stage, report: Report) -> Curve:
+    """All epochs of one stage from its newest checkpoint; leaves the mae in evaluation mode, a last checkpoint on disk."""
+    job, rank = stage.job, stage.rank
+    keep = Checkpoints(job.out, stage.kind, Every(job.recipe.get("save_epochs", 1), job.recipe.get("save_steps"),
+                                                  job.recipe.get("save_seconds", 300)), job.owner)
+    precision = rank.autocast(job.recipe.get("precision", "auto"))
+    per_epoch = steps(stage.n, stage.batch)
+    curve, done = _resume(stage, keep)
+    clock = _Clock(stage.batch, stage.epochs * per_epoch - done)
+    report({"kind": "resumed", **_place(stage), "epoch": done // per_epoch, "step": done})
 
-        def load(item: tuple[int, np.ndarray], epoch: int = epoch) -> tuple[list[int], np.ndarray]:
-            step, positions = item
-            seeds = [masks.sample_seed(job.seed, epoch, step, int(p)) for p in positions]
-            views = [clips.clip(int(p), np.random.default_rng(s)) for p, s in zip(positions, seeds, strict=True)]
-            return seeds, np.stack(views)
+    def load(item: tuple[int, int, np.ndarray]) -> tuple:
+        epoch, step, positions = item
+        return *item, stage.load(epoch, step, rank.share(positions))
 
-        losses: list[dict] = []
-        for seeds, clip_BTSS3 in prefetch(load, work):
-            video = as_video(clip_BTSS3, rank.device)
-            visible = masks.mask_from_seeds(kind, seeds, grid=mae.grid, ratio=ratio).to(rank.device)
-            alpha = masks.uniform_from_seeds(seeds, 1).to(rank.device)
-            losses.append(video_step(objective, optimisers, video, visible, alpha, clip=recipe.clip))
-        on_epoch({"stage": "video MAE", "encoder": job.name, "epoch": epoch + 1, "epochs": recipe.epochs, "lr": lr,
-                  "loss": _mean(losses, "reconstruction")})
-    return mae.eval()
-
-
-def train_signal(job: Job, model: dict, rank: Rank, on_epoch: Callable[[dict], None]) -> SignalMAE:
-    """Returns the trained SignalMAE. With several workers its BatchNorm statistics are those of one rank's share."""
-    options = dict(job.recipe["signal"])
-    torch.manual_seed(job.seed)
-    mae = SignalMAE(**model)
-    inner = SignalMAEObjective(mae)
-    objective = rank.wrap(inner)
-    recipe = SignalMAERecipe(lr=float(options["lr"]))
-    optimisers = signal_optimisers(inner, recipe)
-    assert job.signals is not None
-    signals_nLC = np.load(job.signals, mmap_mode="r", allow_pickle=False)
-    batch = rank.whole(min(int(options["batch"]), 2 * len(signals_nLC)))
-    for epoch in range(int(options["epochs"])):
-        losses = []
-        for step, positions in enumerate(epoch_batches(len(signals_nLC), batch, job.seed, epoch)):
-            own = rank.share(positions)
-            seeds = [masks.sample_seed(job.seed, epoch, step, int(p)) for p in own]
-            x_BLC = torch.from_numpy(np.ascontiguousarray(signals_nLC[own])).to(rank.device)
-            keep = masks.mask_from_seeds("markov", seeds, length=x_BLC.shape[1], channels=x_BLC.shape[2],
-                                         ratio=float(options["mask_ratio"]), mean_length=float(options["mask_length"]))
-            losses.append(signal_step(objective, optimisers, x_BLC, keep.to(rank.device), clip=recipe.clip))
-        on_epoch({"stage": "signal MAE", "encoder": job.name, "epoch": epoch + 1, "epochs": int(options["epochs"]),
-                  "lr": recipe.lr, "loss": _mean(losses, "reconstruction")})
-    return mae.eval()
+    for epoch, step, positions, loaded in prefetch(load, _plan(stage, per_epoch, done), threads=rank.loaders):
+        rate = stage.lr(epoch)
+        set_lr(stage.optimisers.values(), rate)
+        torch.manual_seed(masks.sample_seed(job.seed, epoch, step, rank.rank))  # dropout, where there is any
+        values = _mean(stage.terms(_step(stage, loaded, precision)), rank)
+        if not all(map(math.isfinite, values.values())):
+            raise UserError(_not_finite(stage, values, epoch, step, positions, keep))
+        curve.add(epoch, rate, values)
+        done += 1
+        time.sleep(float(os.environ.get("DUALPAIN_TEST_STEP_PAUSE_S", 0)))  # lets the kill tests hit an epoch's middle
+        report({"kind": "step", **_place(stage), "epoch": epoch + 1, "step": done, "steps": stage.epochs * per_epoch,
+                "lr": rate, "terms": values, **clock.tick()})
+        if step + 1 == per_epoch:
+            report({"kind": "epoch", **_place(stage), "epoch": epoch + 1, "lr": rate, "loss": curve.epoch_loss(epoch)})
+        if rank.rank == 0 and keep.due(done, per_epoch):
+            _save(stage, keep, curve, done)
+    if rank.rank == 0 and done not in keep.steps():
+        _save(stage, keep, curve, done)  # the next stage's checkpoints stand on it
+    stage.mae.eval()
+    return curve
 
 
-def as_video(clip_BTSS3: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 (B,T,S,S,3) to float32 (B,3,T,S,S) in [0,1]."""
-    return torch.from_numpy(clip_BTSS3).to(device).permute(0, 4, 1, 2, 3).float().div_(255)
+def _plan(stage: Stage, per_epoch: int, done: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(epoch, step in it, positions of the whole batch) of every step that is left."""
+    for epoch in range(done // per_epoch, stage.epochs):
+        for step, positions in enumerate(epoch_batches(stage.n, stage.batch, stage.job.seed, epoch)):
+            if epoch * per_epoch + step >= done:
+                yield epoch, step, positions
 
 
-def _mean(losses: list[dict], name: str) -> float:
-    return float(torch.stack([loss[name] for loss in losses]).mean())
+def _place(stage: Stage) -> dict:
+    return {"stage": stage.title, "encoder": stage.job.name, "epochs": stage.epochs}
+
+
+def _step(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Raises UserError, with a batch that fits, where the GPU's memory does not suffice."""
+    try:
+        parts = stage.arguments(loaded)
+        return mae_training.step(stage.objective, stage.optimisers, parts, stage.clip, precision)
+    except torch.OutOfMemoryError:
+        parts = []  # out of the way before something smaller is tried, outside of the exception that holds the rest
+    raise UserError(_too_large(stage, loaded, precision))
+
+
+def _mean(terms: Mapping[str, torch.Tensor], rank: Rank) -> dict[str, float]:
+    """Over ranks. The names are the same on all of them."""
+    values = rank.sum(torch.stack([value.float() for value in terms.values()])) / rank.world
+    return dict(zip(terms, values.tolist(), strict=True))
+
+
+def _save(stage: Stage, keep: Checkpoints, curve: Curve, done: int) -> None:
+    facts = {"stage": stage.kind, "batch": stage.batch, "clips": stage.n, "world": stage.rank.world,
+             "device": stage.rank.device.type, "steps": done}
+    keep.save(done, training_state.pack(stage.inner, stage.optimisers) | curve.tensors(), facts)
+
+
+def _resume(stage: Stage, keep: Checkpoints) -> tuple[Curve, int]:
+    """Fill the stage from its newest checkpoint, on all ranks from the same; (curve so far, steps done).
+
+    Another batch over all workers (rounded up where their number does not divide it) has other steps: it begins anew.
+    """
+    newest = keep.newest() if stage.rank.rank == 0 else None
+    chosen = stage.rank.chosen(0 if newest is None else newest)
+    curve = Curve()
+    if chosen:
+        found = keep.load(chosen)
+        if found is None:
+            raise RuntimeError(f"checkpoint {chosen} of {stage.title} went away while it was read")
+        tensors, facts = found
+        if (facts["batch"], facts["clips"]) == (stage.batch, stage.n):
+            training_state.unpack(tensors, stage.inner, stage.optimisers)
+            curve = Curve.of(tensors)
+    if stage.rank.rank == 0:
+        keep.forget_after(len(curve))
+    return curve, len(curve)
+
+
+def _not_finite(stage: Stage, values: Mapping[str, float], epoch: int, step: int, positions: np.ndarray,
+                keep: Checkpoints) -> str:
+    bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
+    return (f"{stage.title} of {stage.job.name} stopped in epoch {epoch + 1}, step {step + 1}: {bad}, with the clips "
+            f"{', '.join(stage.names(positions))}; try a lower pretrain.{stage.kind}.lr or pretrain.precision=float32, or "
+            f"look at these clips. The same command would go on {keep.last_good()}.")
+
+
+def _too_large(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> str:
+    """The sentence, with the largest halving of the clips at once that fits beside what is there."""
+    wanted = len(loaded[0]) // stage.parts
+    fits = wanted
+    while fits > 1:
+        fits //= 2
+        if _fits(stage, loaded, fits, precision):
+            break
+    else:
+        return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory even with one clip at once: use a "
+                "smaller encoder, or a GPU with more memory.")
+    parts = -(-len(loaded[0]) // fits)
+    return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory with {wanted} clips at once; {fits} fit: "
+            f"pretrain.{stage.kind}.accumulate={parts} keeps the batch of {stage.batch} in smaller parts, "
+            f"pretrain.{stage.kind}.batch={fits * stage.rank.world} makes it smaller.")
+
+
+def _fits(stage: Stage, loaded: tuple, n: int, precision: torch.dtype | None) -> bool:
+    """Whether forward and backward of n clips find memory; on this rank alone, and nothing is changed that is kept."""
+    for optimiser in stage.optimisers.values():
+        optimiser.zero_grad(set_to_none=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    alone = Rank(0, 1, stage.rank.device)
+    stage.rank, rank, stage.parts, parts = alone, stage.rank, 1, stage.parts
+    stage.inner.eval()  # batch norms would ask the other ranks
+    try:
+        mae_training.step(stage.inner, {}, stage.arguments(tuple(x[:n] for x in loaded)), None, precision)
+        return True
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        stage.rank, stage.parts = rank, parts
+
+
+class _Clock:
+    """Clips a second, smoothed over some steps, and the seconds that the stage's other steps will take."""
+
+    def __init__(self, batch: int, left: int):
+        self.batch, self.left, self.last = batch, left, time.perf_counter()
+        self.seconds: float | None = None
+
+    def tick(self) -> dict[str, float]:
+        now = time.perf_counter()
+        took, self.last = now - self.last, now
+        self.seconds = took if self.seconds is None else 0.9 * self.seconds + 0.1 * took
+        self.left -= 1
+        return {"seconds": took, "clips_per_s": self.batch / max(self.seconds, 1e-9), "eta_s": self.left * self.seconds}
 
 
 def epochs_planned(jobs: list[Job]) -> int:
-    """How many epoch reports all jobs will give: for the progress bar."""
-    return sum(int(job.recipe[kind]["epochs"]) for job in jobs for kind, there in
-               (("video", job.video), ("signal", job.signal)) if there is not None)
-
-
+    """How many epochs all jobs have: for the progress bar."""
+    return sum(int(job.recipe[kind.kind]["epochs"]) for job in jobs for kind in stages(job))

@@ -57,6 +57,9 @@ class Clips:
     def score(self) -> statistics.Scores:
         return statistics.score(self.y_true, self.y_pred, self.prob)
 
+    def confusion(self) -> np.ndarray:
+        return statistics.confusion(self.y_true, self.y_pred, self.prob.shape[1])
+
 
 def in_order(folds: Sequence[Fold]) -> list[Fold]:
     return sorted(folds, key=lambda f: (f["seed"], f["fold"]))

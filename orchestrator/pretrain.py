@@ -4,15 +4,20 @@
 """
 
 import json
+import os
 import shutil
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.errors import ModelError
 from orchestrator import cli, crossdata, folds, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
@@ -21,9 +26,15 @@ from orchestrator.encoders import Encoder, EncoderPlan, open_encoder, plan_encod
 from orchestrator.errors import UserError
 from orchestrator.groups import Group
 from orchestrator.models_needed import needs
-from orchestrator.storage import in_new_folder, seal, sweep_temporaries, write_json
+from orchestrator.storage import atomic_path, in_new_folder, need_space, seal, sweep_temporaries, write_json, write_text
 from orchestrator.storelock import writing
-from preprocessing.moments import fit_scaler
+from preprocessing.moments import Scaler, fit_scaler
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from orchestrator.mae_stages import Job
+
+CURVES = ("curve.json", "steps.parquet")
+RESTARTS = 3
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +57,7 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
     plans = plan_encoders(config, people, clips, groups, needs(config))
     if any(open_encoder(plan) is None for plan in plans):
         with writing(config, "pretrain"):
-            _make(config, clips, [plan for plan in plans if open_encoder(plan) is None])
+            _make(config, people, clips, [plan for plan in plans if open_encoder(plan) is None])
     else:
         progress.say("pretrain", f"{len(plans)} encoders are there already" if plans else "no encoder is needed")
     found = [open_encoder(plan) for plan in plans]
@@ -54,122 +65,177 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
     return [encoder for encoder in found if encoder]
 
 
-def _make(config: Config, clips: ClipStore, missing: list[EncoderPlan]) -> None:
+def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
     sweep_temporaries(config.store_dir / "encoders")
     for plan in missing:
-        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again from nothing
-    if config.pretrain.name == "none":
-        for plan in missing:
-            in_new_folder(plan.folder, partial(_random, plan, seed=config.pretrain.seed))
-    elif missing:
-        if config.pretrain.checkpoint:
-            raise UserError("pretrain.checkpoint is not built yet: leave it out to pretrain here.")
-        _train(config, clips, missing)
+        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
+    train = [plan for plan in missing if any(plan.trains)]
+    for plan in {plan.folder: plan for plan in missing if plan not in train}.values():
+        in_new_folder(plan.folder, partial(_untrained, plan, seed=config.pretrain.seed))
+    if train:
+        _train(config, people, clips, train)
 
 
-def _random(plan: EncoderPlan, folder: Path, seed: int) -> None:
-    """Untrained weights: what pretrain=none means for the video stream."""
+def _untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
+    """What nobody trains here: a public checkpoint's weights, or random ones (pretrain=none)."""
     import torch
 
-    from models import build, checkpoint
+    from models import build
 
     assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own
     torch.manual_seed(seed)
-    sha = checkpoint.save(folder / "video", build("video_mae", **plan.video), plan.video, plan.lineage.to_json())
-    _finish(plan, folder, {"video": sha}, {"workers": 0})
+    _finish(plan, folder, {"video": _keep_video(plan, folder, build("video_mae", **plan.video))}, {"workers": 0})
 
 
-def _train(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
-    from contextlib import ExitStack
-    from tempfile import TemporaryDirectory
-
+def _keep_video(plan: EncoderPlan, folder: Path, model) -> str:
+    """Write the video weights that were not trained here, `model` unless a public checkpoint has them; their hash."""
     from models import checkpoint
-    from orchestrator.mae_loop import Job, epochs_planned
 
-    root = config.store_dir / "encoders"
-    root.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        jobs, scalers = [], []
-        for plan in plans:
-            assert plan.group is not None
-            _check_group(clips, plan)
-            out = Path(stack.enter_context(TemporaryDirectory(prefix=f".{plan.key}.", suffix=".tmp", dir=root)))
-            signals, scaler = _group_signals(clips, plan, out) if plan.signal else (None, None)
-            shards = [(s, clips.paths[s]) for s in plan.group.subjects]
-            jobs.append(Job(f"encoder {plan.index + 1}", out, shards, plan.video, plan.signal, signals,
-                            plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(),
-                            config.pretrain.seed))
-            scalers.append(scaler)
-        with progress.bar("pretrain", epochs_planned(jobs), "epochs") as tick:
-            workers = _fit(config, jobs, tick)
-        for plan, job, scaler in zip(plans, jobs, scalers, strict=True):
-            def fill(folder: Path, plan=plan, job=job, scaler=scaler) -> None:
-                for file in job.out.iterdir():
-                    if file.name != "signals.npy":
-                        shutil.copy2(file, folder / file.name)
-                if scaler is not None:
-                    write_json(folder / "scaler.json", scaler.to_json())
-                weights = {name: checkpoint.read_side(folder / name)["weights_sha256"]
-                           for name, there in (("video", plan.video), ("signal", plan.signal)) if there}
-                _finish(plan, folder, weights, {"workers": workers})
+    assert plan.video is not None
+    if plan.foreign:
+        model = plan.foreign.load()
+    return checkpoint.save(folder / "video", model, plan.video, plan.lineage.to_json())
 
-            in_new_folder(plan.folder, fill)
+
+def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[EncoderPlan]) -> None:
+    from models import checkpoint
+    from orchestrator import reconstructions
+    from orchestrator.mae_loop import epochs_planned
+    from orchestrator.training_watch import Watch
+
+    for plan in plans:
+        _check_group(clips, plan)
+    _say_cost(config, clips, plans)
+    prepared = [_job(config, clips, plan) for plan in plans]
+    jobs = [job for job, _ in prepared]
+    keys = {job.name: plan.key for job, plan in zip(jobs, plans, strict=True)}
+    with (progress.bar("pretrain", epochs_planned(jobs), "epochs") as tick,
+          closing(Watch(config.store_dir / "tensorboard", keys, tick)) as watch):
+        workers = _fit(config, jobs, watch)
+    for plan, (job, scaler) in zip(plans, prepared, strict=True):
+        def fill(folder: Path, plan=plan, job=job, scaler=scaler) -> None:
+            for name in ("video.safetensors", "video.json", "signal.safetensors", "signal.json", *CURVES):
+                if (job.out / name).exists():
+                    shutil.copy2(job.out / name, folder / name)
+            if scaler is not None:
+                write_json(folder / "scaler.json", scaler.to_json())
+            weights = {name: checkpoint.read_side(folder / name)["weights_sha256"]
+                       for name, trained in zip(("video", "signal"), plan.trains, strict=True) if trained}
+            if plan.video is not None and "video" not in weights:
+                weights["video"] = _keep_video(plan, folder, None)
+            if plan.video is not None:
+                reconstructions.draw(config, people, clips, plan, folder)
+            _finish(plan, folder, weights, {"workers": workers})
+
+        in_new_folder(plan.folder, fill)
+        shutil.rmtree(job.out, ignore_errors=True)
+
+
+def _job(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", Scaler | None]:
+    """The job, in a folder that outlives a killed command; the name carries the key, so no other training meets it."""
+    from orchestrator.mae_stages import Job
+    from orchestrator.mae_state import OWNER
+
+    assert plan.group is not None
+    out = plan.folder.with_name(f"{plan.key}.partial")
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(".*"):
+        leftover.unlink(missing_ok=True)
+    owner = os.urandom(8).hex()
+    write_text(out / OWNER, owner)
+    video, signal = plan.trains
+    signals, samples, scaler = _group_signals(clips, plan, out) if signal else (None, [], None)
+    shards = [(s, clips.paths[s]) for s in plan.group.subjects]
+    return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal, signals, samples,
+               plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(), config.pretrain.seed,
+               owner), scaler
+
+
+def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
+    """Time and disk, before anything is trained. Raises UserError where the disk is too small for the checkpoints."""
+    from orchestrator import costs
+
+    speed = costs.measured(config)
+    seconds, size = 0.0, 0.0
+    for plan in plans:
+        assert plan.group is not None
+        parts = [clips.signals(s) for s in plan.group.subjects]
+        films, signals = (sum(int((p.n_keyframes > 0).sum()) for p in parts), sum(len(p.signals) for p in parts))
+        work, disk = costs.training(config, plan.video if plan.trains[0] else None, plan.signal, films, signals, speed)
+        seconds, size = seconds + work, size + disk
+    progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
+                             f"{costs.size_text(size)} of disk while it goes on")
+    need_space(config.store_dir, int(size), "Pretraining")
 
 
 def _finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
     write_json(folder / "encoder.json", seal({
         "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
-        "subjects": list(plan.group.subjects) if plan.group else [], **how}))
+        "subjects": list(plan.group.subjects) if plan.group and any(plan.trains) else [],
+        "checkpoint": plan.foreign.sha256 if plan.foreign else None, **how}))
 
 
 def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
     """Raises UserError before anything is trained where a group has nothing to learn from."""
     assert plan.group is not None
     parts = [clips.signals(subject) for subject in plan.group.subjects]
-    for what, wanted, there in (("video", plan.video, any(part.n_keyframes.any() for part in parts)),
-                                ("signal", plan.signal, any(part.signals.size for part in parts))):
-        if wanted is not None and not there:
+    for what, wanted, there in (("video", plan.trains[0], any(part.n_keyframes.any() for part in parts)),
+                                ("signal", plan.trains[1], any(part.signals.size for part in parts))):
+        if wanted and not there:
             raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "
                             f"table {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
 
 
-def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path):
-    """The group's signals under a scaler fitted on the group, as one file that workers map into memory."""
+def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path, list[str], Scaler]:
+    """The group's signals under a scaler fitted on the group, as one file that workers map into memory; whose rows."""
     assert plan.group is not None
     subjects = plan.group.subjects
     moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
     scaler = fit_scaler(moments, sorted(moments))
-    parts = [clips.signals(s).signals for s in subjects]
+    parts = [part for s in subjects if (part := clips.signals(s)).signals.size]
     path = out / "signals.npy"
-    np.save(path, scaler.apply(np.concatenate([part for part in parts if part.size])), allow_pickle=False)
-    return path, scaler
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, scaler.apply(np.concatenate([part.signals for part in parts])), allow_pickle=False)
+    return path, [sample for part in parts for sample in part.samples], scaler
 
 
-def _fit(config: Config, jobs: list, tick) -> int:
-    """Run the jobs on Ray Train; epochs are read from a file that rank 0 writes. Returns the number of workers."""
+def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:
+    """Run the jobs on Ray Train; what rank 0 reports comes back through a file. Returns the number of workers.
+
+    A worker or a node that dies costs a restart from the last checkpoint, at most RESTARTS times.
+    """
     session.start(config)
+    session.quiet()
     from tempfile import TemporaryDirectory
 
-    from ray.train import RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+
+    from orchestrator.training_watch import follow
 
     gpus = session.gpus()
     workers = config.pretrain.workers or gpus or min(2, session.cpus(config))
-    with TemporaryDirectory(prefix=".train.", suffix=".tmp", dir=config.store_dir) as storage:
-        lines, stopped = Path(storage) / "epochs.jsonl", threading.Event()
-        watcher = threading.Thread(target=_follow, args=(lines, tick, stopped))
+    with TemporaryDirectory(prefix=".train.", suffix=".tmp", dir=config.store_dir / "encoders") as scratch:
+        rows, verdict, stopped = Path(scratch) / "rows.jsonl", Path(scratch) / "verdict", threading.Event()
+        watcher = threading.Thread(target=follow, args=(rows, on_row, stopped))
         watcher.start()
         try:
             trainer = TorchTrainer(
                 # plain dicts: Train's controller unpickles this too, and need not load torch and timm to name the Job class
-                _worker, train_loop_config={"jobs": [asdict(job) for job in jobs], "lines": str(lines)},
+                _worker, train_loop_config={"jobs": [asdict(job) for job in jobs], "rows": str(rows), "verdict": str(verdict),
+                                            "loaders": max(1, session.cpus(config) // workers) if gpus else 1},
                 scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
-                # the storage folder is new each time: a killed run starts over, it never meets another run's state
-                run_config=RunConfig(name="mae", storage_path=storage))
+                # the storage folder is new each time: what a run goes on from are our checkpoints, under the encoder's key
+                run_config=RunConfig(name="mae", storage_path=scratch, failure_config=FailureConfig(max_failures=RESTARTS)))
             trainer.fit()
+        except Exception:
+            if not verdict.exists():
+                raise
         finally:
             stopped.set()
             watcher.join()
+        if verdict.exists():
+            raise UserError(verdict.read_text())
     return workers
 
 
@@ -179,34 +245,26 @@ def _worker(settings: dict) -> None:
     from ray import train
     from ray.train.torch import get_device
 
-    from orchestrator.mae_loop import Job, Rank, train_job
+    from orchestrator.mae_loop import train_job
+    from orchestrator.mae_stages import Job, Rank
 
+    verdict = Path(settings["verdict"])
+    if verdict.exists():  # Train starts workers again whatever they ended of; this would end the same way
+        return
     torch.set_num_threads(1)
     context = train.get_context()
-    rank = Rank(context.get_world_rank(), context.get_world_size(), get_device())
+    rank = Rank(context.get_world_rank(), context.get_world_size(), get_device(), min(8, settings["loaders"]))
 
     def report(row: dict) -> None:
-        if rank.rank == 0:
-            with open(settings["lines"], "a") as handle:
-                handle.write(json.dumps(row) + "\n")
+        with open(settings["rows"], "a") as handle:
+            handle.write(json.dumps(row) + "\n")
 
-    for job in settings["jobs"]:
-        train_job(Job(**job), rank, report)
-
-
-def _follow(lines: Path, tick, stopped: threading.Event) -> None:
-    """Tick the bar for every whole line that appears, until stopped and read to the end."""
-    seen = 0
-    while True:
-        last = stopped.wait(0.3)
-        whole = lines.read_text().rpartition("\n")[0] if lines.exists() else ""
-        rows = whole.splitlines()
-        for row in rows[seen:]:
-            value = json.loads(row)
-            tick(1, f"{value['stage']} of {value['encoder']}: loss {value['loss']:.4g}")
-        seen = len(rows)
-        if last:
-            return
+    try:
+        for job in settings["jobs"]:
+            train_job(Job(**job), rank, report)
+    except (UserError, ModelError) as error:
+        write_text(verdict, str(error))
+        raise
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
-from orchestrator.encoders import Encoder
+from orchestrator.encoders import NOT_RECIPE, Encoder
 from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Fold, Plan
 from orchestrator.lineage import Lineage
@@ -24,7 +24,7 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
            "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
-           "orchestrator/lineage.py", "preprocessing/moments.py")
+           "orchestrator/lineage.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
 PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
@@ -52,7 +52,8 @@ def _content(config: Config) -> dict:
     content["protocol"].pop("seeds")  # every ledger file carries its own
     content["data"].pop("root")  # the data are known by their hashes
     content["split"].pop("root")
-    content["pretrain"].pop("workers")  # the encoders are known by theirs
+    for name in ("workers", "checkpoint", "checkpoint_saw", *NOT_RECIPE):
+        content["pretrain"].pop(name)  # the encoders are known by theirs
     content["face"] = _without_folders(content["face"])
     if content["model"].get("weights"):
         content["model"]["weights"] = _weights(content["model"]["weights"])
@@ -171,11 +172,18 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
-        "notes": list(people.notes),
+        "notes": [*people.notes, *_left_out(plan)],
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+
+
+def _left_out(plan: Plan) -> list[str]:
+    """A mean over the folds that somebody picked is another number."""
+    asked = len({fold.index for fold in plan.folds})
+    return [f"max_folds: only {asked} of the {asked + plan.n_not_asked} test folds were asked for; the others' people are in "
+            "no mean."] if plan.n_not_asked else []
 
 
 def _by_person(people: Cohort, counts: dict[int, Counter], names: list[str]) -> dict[str, dict[str, int]]:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from orchestrator.folddata import used_encoder
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.folds import Fold
 from orchestrator.gauges import FoldGauges
+from orchestrator.gpushare import GpuShare, memory
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import Lineage
 from preprocessing.errors import InputError
@@ -71,15 +73,26 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
              work: Callable[[list[str]], Work], scratch: Path) -> dict[str, str]:
     """One trial a name, on Tune. planned: with those that are finished already. Returns reasons by name of failures.
 
+    A name that fails is tried again after the others, three times in all. Tune's own retries are not used: it gives a
+    trial up at the first failure when a reused worker dies between two trials.
     scratch: a folder this command holds alone; Tune's own state goes there, of no use to anybody after the grid.
     """
     session.start(config)
     gauges = FoldGauges(run, planned, planned - len(names))
+    share = GpuShare(config.resources.folds_per_gpu, session.gpus())
     failed: dict[str, str] = {}
+    tries: Counter[str] = Counter()
+    waiting = list(names)
     with progress.bar(stage, len(names), "folds") as tick:
-        for start in range(0, len(names), CHUNK):
-            chunk = names[start : start + CHUNK]
-            failed |= _run_chunk(config, chunk, work(chunk), scratch, tick, gauges)
+        while waiting:
+            size = 1 if share.measuring else CHUNK
+            chunk, waiting = waiting[:size], waiting[size:]
+            for name, reason in _run_chunk(config, chunk, work(chunk), scratch, tick, gauges, share).items():
+                tries[name] += 1
+                if tries[name] < TRIES:
+                    waiting.append(name)
+                else:
+                    failed[name] = reason
     return failed
 
 
@@ -87,13 +100,14 @@ def _trial(settings: dict, work: Work, limit_s: float) -> None:
     """The trainable. A user's mistake is reported, not raised: trying it again would not help."""
     from ray import tune
 
-    # A fold that hangs takes its worker with it; Tune tries it again in another, and gives it up after the last try.
+    # A fold that hangs takes its worker with it, and is tried again in another.
     limit = threading.Timer(limit_s, os._exit, (1,))
     limit.daemon = True
     limit.start()
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
-        tune.report({"user_error": "", **work.run(settings["name"])})
+        done = work.run(settings["name"])
+        tune.report({"user_error": "", **done, **memory()})
     except (UserError, InputError, ModelError) as error:
         tune.report({"accuracy": -1.0, "user_error": str(error)})
     finally:
@@ -101,29 +115,32 @@ def _trial(settings: dict, work: Work, limit_s: float) -> None:
 
 
 def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick,
-               gauges: FoldGauges) -> dict[str, str]:
+               gauges: FoldGauges, share: GpuShare) -> dict[str, str]:
+    """One try of every name. Returns reasons by name for those that were not done."""
     from ray import tune
 
     session.quiet()
-    gpu = 0.5 if session.gpus() else 0
     limit_s = config.resources.fold_timeout_s
     with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=scratch) as storage:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": gpu}),
+            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": share.fraction}),
             param_space={"name": tune.grid_search(names)},
             tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_trial_name,
                                         trial_dirname_creator=_trial_name,
                                         max_concurrent_trials=session.cpus(config)),
             run_config=tune.RunConfig(name="folds", storage_path=storage, verbose=0, callbacks=[_callback(tick, gauges)],
-                                      failure_config=tune.FailureConfig(max_failures=TRIES - 1),
+                                      failure_config=tune.FailureConfig(max_failures=0),
                                       checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
         results = tuner.fit()
-    failed = {}
+    failed = dict.fromkeys(names, "its worker died")
     for result in results:  # type: ignore[attr-defined]
-        name = result.config["name"] if result.config else ""
-        if result.metrics and result.metrics.get("user_error"):
-            raise UserError(result.metrics["user_error"])
-        if result.error is not None:
+        name, said = result.config["name"] if result.config else "", result.metrics or {}
+        share.learn(said)
+        if said.get("user_error"):
+            raise UserError(said["user_error"])
+        if "user_error" in said:  # it was done; whatever happened to its worker afterwards
+            failed.pop(name, None)
+        elif result.error is not None and name:
             failed[name] = _reason(result.error, config)
     return failed
 

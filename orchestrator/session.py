@@ -11,6 +11,7 @@ from orchestrator.config import Config
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS is not deterministic
     # glibc gives every freed tensor of some megabytes back to the kernel and asks for it again at the next step: those
     # page faults are an eighth of a small model's training. Keep up to 256 MB, in one arena; other C libraries ignore this.
     "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**26), "MALLOC_TRIM_THRESHOLD_": str(2**28),
@@ -24,6 +25,7 @@ def start(config: Config) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the command: the ledger is the state
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # CSV, JSON and TensorBoard files a trial, read by nobody
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver prints notes about Ray's own actors
     # Ray lowers its workers' priority by 15 steps, and on a busy machine a run gets what the others leave. A command runs
     # at the priority at which it was started: who wants a lower one says `nice`.
@@ -38,8 +40,10 @@ def start(config: Config) -> None:
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1",
-                     "_node_ip_address": "127.0.0.1"}
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an actor; nobody takes this machine away
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of training is seen as late as this
+        settings |= {"num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
+                     "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
     with _held_stderr():
         ray.init(**settings)
 

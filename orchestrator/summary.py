@@ -86,7 +86,7 @@ def predictions_table(folds: Sequence[Fold], n_classes: int) -> pa.Table:
 
 
 def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
-    """One row a fold and seed: the summary's columns, every score, and the cost."""
+    """One row a fold and seed: the summary's columns, every score, the cost, and the confusion matrix row by row (truth)."""
     rows = []
     for fold in in_order(folds):
         scores = clips_of([fold], len(run["class_names"])).score()
@@ -94,14 +94,16 @@ def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
         row |= {"balanced_accuracy": scores.balanced_accuracy, "macro_precision": scores.precision,
                 "macro_recall": scores.recall, "brier": scores.brier, "auroc": scores.auroc,
                 "test_openings": fold.get("test_openings"), "wall_s": fold.get("wall_s"),
-                "peak_memory_mb": fold.get("peak_memory_mb"), "warnings": list(fold.get("warnings") or [])}
+                "peak_memory_mb": fold.get("peak_memory_mb"), "warnings": list(fold.get("warnings") or []),
+                "confusion": clips_of([fold], len(run["class_names"])).confusion().ravel().tolist()}
         rows.append(row)
     texts = {"subject", "scaler_sha256", "encoder_sha256", "weights_sha256"}
     lists = {"train_subjects", "val_subjects", "warnings"}
     whole = {"fold", "seed", "n_test", "n_quarantined", "epochs", "test_openings"}
     names = list(rows[0]) if rows else ["fold", "seed", "subject", "accuracy"]
     kinds = {name: pa.string() if name in texts else pa.list_(pa.string()) if name in lists
-             else pa.int64() if name in whole else pa.float64() for name in names}
+             else pa.list_(pa.int64()) if name == "confusion" else pa.int64() if name in whole else pa.float64()
+             for name in names}
     return pa.table({name: pa.array([row[name] for row in rows], kinds[name]) for name in names})
 
 
@@ -144,6 +146,8 @@ def headline(summary: Mapping[str, Any]) -> str:
             f"(mean ± std over {n_people} people{between}; chance {percent(summary['chance'])})")
     if summary["n_folds"] < summary["n_planned"]:
         text += f", on {summary['n_folds']} of {summary['n_planned']} folds"
+    if lost := sum(fold["n_quarantined"] for fold in summary["folds"]):
+        text += f"; {lost} test clips were lost, see \"lost = wrong\""
     return text
 
 

@@ -1,4 +1,6 @@
-"""The token store: the frozen video encoder's output for every clip, one float16 file a person, mapped into memory.
+"""The token store: the frozen video encoder's output for every clip and view, one file a person, mapped into memory.
+
+float16, or int8 with one float32 scale a token in a second file.
 
 n clips, N tokens, D width.
 """
@@ -19,9 +21,15 @@ SOURCES = ("models/video_mae.py", "models/vit.py", "models/token_pool.py", "prep
            "preprocessing/shard.py", "orchestrator/embed.py", "orchestrator/tokenstore.py")
 
 
+CENTRE = 0
+
+
 @dataclass(frozen=True)
 class TokenJob:
-    """One person's clips through one encoder. samples: (sample, sample_index) wanted, by sample_index."""
+    """One person's clips through one encoder. samples: wanted clips by sample_index, which stands in indices.
+
+    view: CENTRE, or a number whose temporal starts are drawn from (view, person, clip).
+    """
 
     encoder: int
     subject: int
@@ -29,27 +37,64 @@ class TokenJob:
     key: str
     shard: Path
     samples: tuple[str, ...]
+    indices: tuple[int, ...]
+    view: int = CENTRE
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The tokens, and the scales that int8 has."""
+        scales = scales_of(self.path)
+        return (self.path, scales) if self.path.name.endswith(INT8) else (self.path,)
+
+
+INT8 = ".int8.npy"
+
+
+def scales_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(INT8) + ".scale.npy")
 
 
 def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """Every (encoder, person) pair with its key: the encoder's weights, the person's shard, the view and the pooling."""
+    """Every (encoder, view, person) with its key: the encoder's weights, the person's shard, the view and the pooling.
+
+    Encoders of the same weights (one public checkpoint) share their files.
+    """
     sources = sources_sha256(*SOURCES)
     jobs = []
+    options = config.embed.model_dump(exclude={"views"})  # how many others there are changes nothing in a view
+    suffix = INT8 if config.embed.dtype == "int8" else ".npy"
     for encoder in encoders:
         if encoder.plan.video is None:
             continue
-        # the batch is in the key because sums over another batch may differ in their last bit
-        view = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(),
-                       config.embed.model_dump(), sources])
-        folder = config.store_dir / "tokens" / view
-        for person in people.people:
-            signals = clips.signals(person.index)
-            wanted = [s for s, label, count in zip(signals.samples, signals.label, signals.n_keyframes, strict=True)
-                      if int(label) in config.task.classes and count]
-            key = key_of([view, clips.sha256(person.index), wanted])
-            jobs.append(TokenJob(encoder.plan.index, person.index, folder / f"{person.pseudonym}-{key}.npy", key,
-                                 clips.paths[person.index], tuple(wanted)))
+        for view in range(config.embed.views):
+            # the batch is in the key because sums over another batch may differ in their last bit
+            common = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(), options, view,
+                             sources])
+            folder = config.store_dir / "tokens" / common
+            for person in people.people:
+                signals = clips.signals(person.index)
+                wanted = [(s, int(i)) for s, i, label, count in zip(signals.samples, signals.sample_index, signals.label,
+                                                                    signals.n_keyframes, strict=True)
+                          if int(label) in config.task.classes and count]
+                # the index stands for the person in the draw of starts
+                key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
+                jobs.append(TokenJob(encoder.plan.index, person.index, folder / f"{person.pseudonym}-{key}{suffix}", key,
+                                     clips.paths[person.index], tuple(s for s, _ in wanted), tuple(i for _, i in wanted), view))
     return jobs
+
+
+def token_bytes(config: Config, encoder: Encoder) -> int:
+    """Of one clip in one view."""
+    (t, h, w), dim = token_shape(config, encoder)
+    return t * h * w * (dim + 4 if config.embed.dtype == "int8" else 2 * dim)
+
+
+def quantise(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., D) float to int8 (..., D) and float32 (...): a token is its int8 times its scale, which is its largest / 127."""
+    values = tokens.astype(np.float32)
+    scales = np.abs(values).max(-1) / np.float32(127)
+    safe = np.where(scales > 0, scales, 1)[..., None]
+    return np.rint(values / safe).astype(np.int8), scales
 
 
 def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int], int]:
@@ -66,31 +111,31 @@ def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int],
 
 def current(job: TokenJob, cache: HashCache) -> bool:
     side = read_sealed(job.path.with_suffix(".json"))
-    if side is None or side.get("key") != job.key or not job.path.exists():
+    if side is None or side.get("key") != job.key or not all(path.exists() for path in job.files):
         return False
-    return cache.sha256(job.path) == side.get("sha256")
+    return [cache.sha256(path) for path in job.files] == side.get("sha256")
 
 
 class Tokens:
     """All people's tokens of one encoder as one array (n, N, D) float16, gathered from the mapped files by row.
 
-    Nothing is copied but the rows asked for; every worker of a machine shares the pages.
+    Nothing is copied but the rows asked for; every worker of a machine shares the pages. int8 files come back as float16.
     """
 
     def __init__(self, paths: Sequence[Path], rows_per_file: Sequence[int]):
         self.paths = list(paths)
         self.starts = np.concatenate([[0], np.cumsum(rows_per_file)]).astype(np.int64)
-        self._maps: dict[int, np.ndarray] = {}
-        first = self._map(next(i for i, n in enumerate(rows_per_file) if n))
-        self.shape, self.dtype = (int(self.starts[-1]), *first.shape[1:]), first.dtype
+        self._maps: dict[Path, np.ndarray] = {}
+        first = self._map(self.paths[next(i for i, n in enumerate(rows_per_file) if n)])
+        self.shape, self.dtype = (int(self.starts[-1]), *first.shape[1:]), np.dtype(np.float16)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def _map(self, file: int) -> np.ndarray:
-        if file not in self._maps:
-            self._maps[file] = np.load(self.paths[file], mmap_mode="r", allow_pickle=False)
-        return self._maps[file]
+    def _map(self, path: Path) -> np.ndarray:
+        if path not in self._maps:
+            self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._maps[path]
 
     def __getitem__(self, rows) -> np.ndarray:
         rows = np.atleast_1d(np.asarray(rows, dtype=np.int64))
@@ -98,7 +143,11 @@ class Tokens:
         files = np.searchsorted(self.starts, rows, side="right") - 1
         for file in np.unique(files):
             chosen = files == file
-            out[chosen] = self._map(int(file))[rows[chosen] - self.starts[file]]
+            own, path = rows[chosen] - self.starts[file], self.paths[int(file)]
+            found = self._map(path)[own]
+            if found.dtype == np.int8:
+                found = found * self._map(scales_of(path))[own][..., None]
+            out[chosen] = found
         return out
 
     def __getstate__(self) -> dict:

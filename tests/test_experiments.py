@@ -56,6 +56,14 @@ def test_a_model_of_the_folds_can_be_built_with_its_defaults(name):
     assert model.needs <= needs(config) | {"numbers"}
 
 
+def test_the_small_model_of_the_folds_is_the_one_that_is_built_without_a_configuration():
+    from models.classifier import SMALL_HEAD, SMALL_SIGNAL
+
+    options = compose("watch", []).model.options()
+    assert {"tokenizer": "conv", **options.pop("signal")} == SMALL_SIGNAL
+    assert options == {"use_hpa": False, "hpa": {}, **SMALL_HEAD}
+
+
 def test_every_model_says_what_it_reads():
     assert set(NEEDS) == set(choices("model"))
 

@@ -93,6 +93,8 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 class RandomForest(Estimator):
+    """Random forest on the window statistics; probabilities are the trees' mean votes."""
+
     def __init__(self, n_classes: int, seed: int = 0, trees: int = 300, min_leaf: int = 1, **_: Any):
         super().__init__(n_classes, seed)
         self.model = RandomForestClassifier(trees, min_samples_leaf=min_leaf, random_state=seed, n_jobs=1)

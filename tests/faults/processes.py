@@ -11,11 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDS = 5
+LEAN = ("resources.cpus=1", "resources.dashboard=false")
 
 
 def road(store: Path, run_dir: Path, *more: str) -> list[str]:
     """The road's own stages in seconds: no video, no pretraining, ridge."""
-    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", "resources.cpus=1",
+    return ["orchestrator.loso", "--dataset", "watch", "model=ridge", f"max_folds={FOLDS}", *LEAN,
             f"store={store}", f"run.dir={run_dir}", *more]
 
 
@@ -31,7 +32,9 @@ def summary(run_dir: Path) -> dict:
 def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     with open(log, "ab") as out:
-        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out)
+        # whoever runs the tests in the background has them ignore Ctrl-C
+        return subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT, env=env, stdout=out, stderr=out,
+                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def run(arguments: list[str], log: Path, **environment: str) -> None:
@@ -65,6 +68,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def trials(pid: int) -> list[int]:
+    """Worker processes below `pid` that hold a trial."""
+    return [child for child in descendants(pid) if "ImplicitFunc" in command(child)]
+
+
 def alive(pid: int) -> bool:
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -96,3 +104,24 @@ def command(pid: int) -> str:
         return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
     except OSError:
         return "ended"
+
+
+def pretraining(store: Path, *more: str) -> list[str]:
+    """One signal MAE of real people on two workers, in seconds; a checkpoint every second step."""
+    return ["orchestrator.pretrain", "--dataset", "watch", "model=signal_small", "pretrain=mae", "protocol=as_paper",
+            "resources.cpus=2", "pretrain.workers=2", "pretrain.signal.epochs=3", "pretrain.signal.batch=256",
+            "pretrain.save_steps=2", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}", *more]
+
+
+def trained(store: Path) -> dict[str, bytes]:
+    """What pretraining leaves that must not depend on what happened to it: weights, and the loss of every step."""
+    (folder,) = [side.parent for side in store.glob("encoders/*/encoder.json")]
+    return {name: (folder / name).read_bytes() for name in ("signal.safetensors", "steps.parquet", "curve.json")}
+
+
+def checkpoints(store: Path) -> list[str]:
+    return sorted(p.name for p in store.glob("encoders/*.partial/signal-*.json"))
+
+
+def train_workers(pid: int) -> list[int]:
+    return [child for child in descendants(pid) if "RayTrainWorker" in command(child)]

@@ -76,6 +76,38 @@ def test_a_fold_refuses_what_has_seen_its_test_person(data, used, monkeypatch):
     assert fit_fold(fold(3), data, recipe("dual"), **used)["n_test"] == 6
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_a_clip_is_judged_by_itself(data, model):
+    """No scale, batch statistic or ranking over the held-out person's clips: what the others hold moves no prediction."""
+    rows = np.flatnonzero(data.subject == 2)
+    noise = changed(data, [2])
+    keep = np.arange(len(data.labels)) == rows[0]
+    mixed = replace(noise, signals=np.where(keep[:, None, None], data.signals, noise.signals),
+                    numbers=np.where(keep[:, None], data.numbers, noise.numbers),
+                    tokens={index: np.where(keep[:, None, None], data.tokens[index], t) for index, t in noise.tokens.items()})
+    plain, other = (fit_fold(fold(2), d, recipe(model), encoder())["predictions"] for d in (data, mixed))
+    assert plain[0]["prob"] == other[0]["prob"]
+    assert [r["prob"] for r in plain[1:]] != [r["prob"] for r in other[1:]]
+
+
+def test_a_scaler_that_met_the_test_person_stops_the_fold(data, monkeypatch):
+    """The guard asks what was fitted, whatever the plan said."""
+    real = foldfit._scaler
+    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects: real(data, [*subjects, 2]))
+    for model in ("ridge", "signal"):
+        with pytest.raises(LineageError, match="made/p2 has been seen by the scaler"):
+            fit_fold(fold(2), data, recipe(model), encoder())
+
+
+@pytest.mark.parametrize("model", ["ridge", "video"])
+def test_as_paper_scales_over_everybody_and_counts_its_looks(data, model):
+    entries = [fit_fold(fold(s, leaky=True), data, recipe(model, leaky=True, refit=False), encoder()) for s in (2, 3)]
+    clean = fit_fold(fold(2), data, recipe(model), encoder())
+    assert entries[0]["scaler_sha256"] == entries[1]["scaler_sha256"] != clean["scaler_sha256"]
+    looks = 1 + len(entries[0]["history"])
+    assert (entries[0]["test_openings"], clean["test_openings"]) == (looks, 1) and (looks > 1) == (model == "video")
+
+
 def test_as_paper_goes_on_where_clean_refuses(data):
     entry = fit_fold(fold(2, leaky=True), data, recipe("video", leaky=True, refit=False), encoder(0, people=[2]))
     assert entry["subject"] == "p2" and entry["val_subjects"] == ["p2"]
@@ -118,6 +150,18 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(model):
     assert stats.binomtest(right, 120, 0.5).pvalue < 1e-6
 
 
+@pytest.mark.parametrize("model", ["video", "signal", "signal_small", "dual"])
+def test_networks_find_an_effect_and_invent_none(model):
+    """Above chance on new people where there is something to find, at chance where there is not."""
+    right = {}
+    for effect in (2, 0):
+        data = made_data(n_people=7, n_clips=12, effect=effect, seed=3)
+        accuracy = held_out_accuracy(data, recipe(model, refit=False, max_epochs=10, patience=5, lr=0.01), 7)
+        right[effect] = sum(round(12 * a) for a in accuracy)
+    assert stats.binomtest(right[2], 84, 0.5, alternative="greater").pvalue < 1e-4, right
+    assert stats.binomtest(right[0], 84, 0.5).pvalue > 0.01, right
+
+
 def test_a_code_of_person_and_label_is_learnt_and_is_of_no_use():
     """Memory of people is not knowledge of pain: training accuracy 1, held-out accuracy at chance."""
     data = made_data(n_people=10, n_clips=8, effect=0, tokens=False)
@@ -147,7 +191,8 @@ def test_as_paper_beats_clean_on_pure_noise():
 ROOT = Path(__file__).resolve().parents[2]
 # The line that protects, and what a careless change would make of it.
 HOLES = {
-    "guard": ("orchestrator/foldfit.py", "        guard(data.keys(fold.test), [", "        _ = (data.keys(fold.test), ["),
+    "guard": ("orchestrator/foldfit.py", "guard(data.keys(fold.test), [*extra", "_ = (data.keys(fold.test), [*extra"),
+    "fitted": ("orchestrator/foldfit.py", "guard(data.keys(fold.test), [Lin", "_ = (data.keys(fold.test), [Lin"),
     "scaler": ("orchestrator/foldfit.py", "_network(data, recipe, encoder, seed), _scaler(data, everybody)",
                "_network(data, recipe, encoder, seed), _scaler(data, range(7))"),
     "rows": ("orchestrator/foldfit.py", "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),
@@ -165,7 +210,7 @@ def test_a_hole_in_a_scratch_copy_fails_a_canary(tmp_path, hole):
     text = (tmp_path / name).read_text()
     assert text.count(old) == 1
     (tmp_path / name).write_text(text.replace(old, new))
-    chosen = "refuses and encoder" if hole == "guard" else "predictions_alone and signal_small"
+    chosen = {"guard": "refuses and encoder", "fitted": "scaler_that_met"}.get(hole, "predictions_alone and signal_small")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "test_copied.py", "-k", chosen]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout[-2000:]

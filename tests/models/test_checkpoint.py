@@ -33,6 +33,7 @@ def test_what_was_saved_comes_back(path):
         assert torch.equal(other.state_dict()[name], value), name
     assert side == checkpoint.read_side(path)
     assert side["config"] == CONFIG and side["lineage"] == LINEAGE and side["weights_sha256"] == sha
+    assert set(side["versions"]) == {"python", "torch", "timm", "safetensors"}
     assert side["n_parameters"] == 24 and side["tensors"]["0.weight"] == ["float32", [4, 3]]
     assert sha == checkpoint.weights_sha256(other)
     assert sorted(p.name for p in path.parent.iterdir()) == ["video.json", "video.safetensors"]
@@ -135,7 +136,8 @@ def test_an_attackers_pickle_is_never_opened(path):
     assert not (path.parent / "boom").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"format": 99})])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"format": 99}), json.dumps({"format": 1}),
+                                  json.dumps({"format": 1, "config": [], "lineage": {}, "versions": {}})])
 def test_a_damaged_or_foreign_side_file_is_refused(path, text):
     checkpoint.save(path, net(), CONFIG, LINEAGE)
     path.with_suffix(".json").write_text(text)
@@ -145,14 +147,14 @@ def test_a_damaged_or_foreign_side_file_is_refused(path, text):
 
 def test_a_crash_between_the_files_leaves_no_checkpoint_and_no_litter(path, monkeypatch):
     checkpoint.save(path, net(0), CONFIG, LINEAGE)
-    write = checkpoint._write
+    write = checkpoint.write_whole
 
     def crash_at_the_side_file(target, content):
         if target.suffix == ".json":
             raise KeyboardInterrupt
         write(target, content)
 
-    monkeypatch.setattr(checkpoint, "_write", crash_at_the_side_file)
+    monkeypatch.setattr(checkpoint, "write_whole", crash_at_the_side_file)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(path, net(1), CONFIG, LINEAGE)
     with pytest.raises(ModelError, match="no checkpoint"):

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from models import build
-from models.classifier import build_classifier
+from models.classifier import SMALL_SIGNAL, build_classifier
 from models.errors import ModelError
 from models.signal_mae import SignalMAE
 from models.token_pool import TokenPool
 from models.video_mae import VideoMAE
+from tests.models.slopes import check_slope
 
 GRID, DIM, LENGTH, CHANNELS = (2, 4, 4), 12, 40, 3
 SIZES = {"n_classes": 3, "token_dim": DIM, "token_grid": GRID, "n_channels": CHANNELS, "signal_length": LENGTH}
@@ -62,6 +63,32 @@ def test_the_rows_of_tables_5_and_6(name, needs, use_hpa, use_dcan):
         assert widths["fused"] == sum(width for key, width in widths.items() if key != "fused")
 
 
+@pytest.mark.parametrize("name", ["video", "signal", "signal_small", "dual"])
+def test_means_and_largest_values_of_a_stream_go_to_the_head(name):
+    model = build(name, use_dcan=False, pooling="mean_max", dropout=0.0, **SIZES).eval()
+    data = batch()
+    train_once(model, data)
+    stream = model.streams(data)[-1]
+    pooled = torch.cat([stream.mean(1), stream.max(1).values], -1)
+    torch.testing.assert_close(model.features(data)["signal" if name != "video" else "video"], pooled)
+    torch.testing.assert_close(model(data), model.head(model.features(data)["fused"]))
+    assert build(name, use_dcan=False, pooling="mean", **SIZES).head.in_features * 2 == model.head.in_features
+
+
+def test_dropout_in_front_of_the_head_acts_while_training_alone():
+    model, data = build("signal_small", dropout=0.9, **SIZES), batch()
+    data["signals"] = data["signals"][:1].expand_as(data["signals"])  # one window: BatchNorm sees the same statistics
+    assert not torch.allclose(*(model.train()(data) for _ in range(2)))
+    torch.testing.assert_close(*(model.eval()(data) for _ in range(2)))
+
+
+def test_a_pooling_that_does_not_exist_or_does_nothing_is_refused():
+    with pytest.raises(ModelError, match="mean_max"):
+        build_classifier("signal", pooling="largest", **SIZES)
+    with pytest.raises(ModelError, match="use_dcan"):
+        build_classifier("dual", dropout=0.5, **SIZES)
+
+
 @pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
 @pytest.mark.parametrize(
     "dcan", [{}, {"fusion": "linear"}, {"fusion": "released"}, {"compress": 4}, {"scale": False}, {"layers": 1}]
@@ -71,6 +98,25 @@ def test_pooling_and_fusion_options(pool, dcan):
     model = build_classifier("dual", hpa={"token_pool": pool}, dcan=dcan, **SIZES)
     assert model.video_hpa.length == {"none": 32, "2x2": 8, "temporal": 2}[pool]
     train_once(model, batch())
+
+
+@pytest.mark.parametrize("name", ["dual", "video", "signal", "signal_small"])
+@pytest.mark.parametrize("use_hpa", [True, False])
+@pytest.mark.parametrize("use_dcan", [True, False])
+@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+def test_gradients_are_right_through_the_whole_classifier(name, use_hpa, use_dcan, pool):
+    sizes = {"emb": 4, "heads": 2, "ff": 6, "filters": 3}
+    model = build(name, use_hpa=use_hpa, use_dcan=use_dcan, hpa={**sizes, "token_pool": pool},
+                  dcan={"dim": 8, "hidden": 6}, signal={"dim": 8, "depth": 1, "heads": 2, "ff": 6}, **SIZES).double()
+    model.video_tokens = lambda data: model.pool(data["tokens"])  # which otherwise makes float32 of what is stored
+    data = {key: value.double() for key, value in batch().items()}
+    check_slope(model, lambda: torch.nn.functional.cross_entropy(model(data), torch.tensor([0, 1, 2, 0])))
+
+
+@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+def test_pooling_gradcheck(pool):
+    tokens = torch.randn(2, 32, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(TokenPool(GRID, pool), (tokens,))
 
 
 def test_default_sizes_are_the_papers():
@@ -109,6 +155,8 @@ def video_case():
     mae = VideoMAE("micro", image_size=32, frames=4, decoder=False)
     model = build_classifier("dual", 3, token_dim=mae.dim, token_grid=mae.grid, n_channels=3, signal_length=40).eval()
     torch.nn.init.normal_(model.video_hpa.attention.relative_bias, std=0.1)
+    with torch.no_grad():
+        model.fusion.head.weight *= 20  # else every probability of an untrained model is near a third
     clips = torch.rand(64, 3, 4, 32, 32)
     with torch.no_grad():
         tokens = mae.eval().encode(clips)
@@ -125,6 +173,7 @@ def test_stored_tokens_give_the_clips_result(video_case, record_property):
         live = model({"video": clips, "signals": signals})
     model._video_encoder.clear()
     torch.testing.assert_close(stored, live, atol=1e-5, rtol=1e-5)
+    assert float(live.softmax(-1).std(0).max()) > 0.2  # the clips do differ
     assert float((half.softmax(-1) - live.softmax(-1)).abs().max()) < 1e-2
     agreement = float((half.argmax(-1) == live.argmax(-1)).double().mean())
     record_property("float16_argmax_agreement", agreement)
@@ -152,10 +201,10 @@ def test_an_encoder_that_does_not_fit_is_refused(video_case):
         build_classifier("signal", 3, n_channels=3, signal_length=40).attach_video_encoder(mae)
 
 
-@pytest.mark.parametrize(("name", "tokenizer"), [("dual", "step"), ("signal", "step"), ("signal_small", "conv")])
-def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
-    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "pos": "fixed"}
-    mae = SignalMAE(CHANNELS, LENGTH, tokenizer=tokenizer, **options)
+@pytest.mark.parametrize(("name", "tokens"), [("dual", {}), ("signal", {}), ("signal_small", SMALL_SIGNAL)])
+def test_pretrained_signal_weights_are_taken_over(name, tokens):
+    options = {**tokens, "dim": 16, "depth": 1, "heads": 2, "ff": 8, "pos": "fixed"}
+    mae = SignalMAE(CHANNELS, LENGTH, **options)
     model = build_classifier(name, signal=options, **SIZES)
     before = {k: v.clone() for k, v in model.signal_encoder.state_dict().items()}
     model.load_signal_encoder(mae.state_dict())
@@ -163,7 +212,7 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
     assert any(not torch.equal(before[k], after[k]) for k in after)
     x = torch.randn(2, LENGTH, CHANNELS)
     torch.testing.assert_close(model.signal_encoder.eval().encode(x), mae.eval().encode(x))
-    other = SignalMAE(CHANNELS + 1, LENGTH, tokenizer=tokenizer, **options)
+    other = SignalMAE(CHANNELS + 1, LENGTH, **options)
     with pytest.raises(ModelError, match="embed"):
         model.load_signal_encoder(other.state_dict())
     without_positions = build_classifier(name, signal={**options, "pos": "none"}, **SIZES)
@@ -171,6 +220,29 @@ def test_pretrained_signal_weights_are_taken_over(name, tokenizer):
         without_positions.load_signal_encoder(mae.state_dict())
     with pytest.raises(ModelError, match="no signal stream"):
         build_classifier("video", **SIZES).load_signal_encoder(mae.state_dict())
+
+
+@pytest.mark.parametrize("name", ["dual", "signal", "signal_small"])
+def test_the_reconstruction_can_be_passed_on_as_in_the_released_code(name):
+    options = {"dim": 16, "depth": 1, "heads": 2, "ff": 8, "decoder": "linear", "pos": "none"}
+    model = build_classifier(name, signal=options, signal_output="reconstruction", use_hpa=True, **SIZES)
+    assert model.signal_hpa.in_dim == CHANNELS and model.signal_hpa.length == LENGTH
+    train_once(model, batch())
+    mae = SignalMAE(CHANNELS, LENGTH, **{**(SMALL_SIGNAL if name == "signal_small" else {}), **options}).eval()
+    model.load_signal_encoder(mae.state_dict())
+    x = torch.randn(2, LENGTH, CHANNELS)
+    everything = torch.ones_like(x, dtype=torch.bool)
+    torch.testing.assert_close(model.signal_encoder.eval().encode(x), mae.reconstruct(x, everything))
+    with pytest.raises(ModelError, match="checkpoint does not fit"):  # it needs D_ts too
+        model.load_signal_encoder({k: v for k, v in mae.state_dict().items() if not k.startswith("head")})
+    with pytest.raises(ModelError, match="latent or reconstruction"):
+        build_classifier(name, signal_output="both", **SIZES)
+
+
+def test_the_released_signal_stream_has_the_specifications_size():
+    model = build_classifier("signal", 3, n_channels=5, signal_length=2800, signal_output="reconstruction",
+                             signal={"dim": 128, "ff": 256, "pos": "none", "decoder": "linear"})  # fmt: skip
+    assert n_parameters(model.signal_hpa) == 59_992 and n_parameters(model.signal_encoder) == 398_853
 
 
 def test_padding_is_passed_to_the_signal_encoder():

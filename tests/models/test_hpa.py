@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.convtran_embed import CHUNK_BYTES, ChunkedConvCollapse, ConvTranEmbedding, TapMoments
-from models.erpe import ERPEAttention, bias_matrix, fast_length, toeplitz_product
+from models.erpe import ERPEAttention, attend, bias_matrix, fast_length, head_room, toeplitz_product
 from models.hpa import HPA
 from models.tape import tape_table
 
@@ -122,13 +122,26 @@ def test_fused_equals_naive_in_float64(n_tokens, erpe):
             assert relative(g_fused[name], expected) < 1e-10, name
 
 
-def test_fused_equals_naive_at_full_length_in_float32():
-    fused, naive = (ERPEAttention(16, 1568, heads=8, impl=impl) for impl in ("fused", "naive"))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-4)])
+def test_fused_equals_naive_at_full_length(dtype, tolerance):
+    """Outputs and every gradient at the video stream's 1,568 tokens."""
+    fused, naive = (ERPEAttention(16, 1568, heads=4, impl=impl).to(dtype) for impl in ("fused", "naive"))
     torch.nn.init.normal_(fused.relative_bias, std=0.1)
     naive.load_state_dict(fused.state_dict())
-    x = torch.randn(1, 1568, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(fused(x), naive(x), atol=1e-4, rtol=1e-4)
+    x, weight = torch.randn(2, 1, 1568, 16, dtype=dtype)
+    y_naive, g_naive = gradients(naive, x, weight)
+    y_fused, g_fused = gradients(fused, x, weight)
+    assert relative(y_fused, y_naive) < tolerance
+    for name, expected in g_naive.items():
+        assert relative(g_fused[name], expected) < tolerance, name
+
+
+@pytest.mark.parametrize("room", [4, 8])
+def test_filling_the_head_width_changes_nothing(room):
+    q, k, v = (torch.randn(2, 3, 7, 2, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    torch.testing.assert_close(attend(q, k, v, 0.25, room), attend(q, k, v, 0.25), atol=1e-12, rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, 0.25, room), (q, k, v))
+    assert head_room(torch.device("cpu")) == 1 and head_room(torch.device("cuda")) % 8 == 0
 
 
 def test_fused_attention_holds_no_quadratic_tensor():
@@ -212,6 +225,19 @@ def test_chunked_embedding_equals_plain(monkeypatch, chunk_bytes, dtype, toleran
     for name, expected in plain.state_dict().items():
         torch.testing.assert_close(chunked.state_dict()[name], expected, atol=tolerance, rtol=tolerance)
     torch.testing.assert_close(chunked.eval()(x), plain.eval()(x), atol=tolerance, rtol=tolerance)
+
+
+def test_chunked_embedding_equals_plain_at_the_papers_width():
+    """384 channels, 64 filters, kernel 8, 16 wide, default chunks, float32."""
+    plain, chunked = embeddings(384, torch.float32)
+    x, weight = torch.randn(2, 120, 384), torch.randn(2, 120, 16)
+    y_plain, g_plain = gradients(plain, x, weight)
+    y_chunked, g_chunked = gradients(chunked, x, weight)
+    assert relative(y_chunked, y_plain) < 1e-4
+    for name in ("x", "conv.weight", "conv_norm.weight", "conv_norm.bias", "collapse.weight", "collapse_norm.weight"):
+        assert relative(g_chunked[name], g_plain[name]) < 1e-4, name
+    for name, expected in plain.state_dict().items():
+        torch.testing.assert_close(chunked.state_dict()[name], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 8])

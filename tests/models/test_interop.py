@@ -179,6 +179,59 @@ def test_a_damaged_file_is_refused_in_one_sentence(content, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_damage_gets_past_the_loader_as_another_error(marlin_state, tmp_path, zipped):
+    """Bytes overwritten at random, in both of torch's formats: loaded, or refused in one sentence, never a stack trace."""
+    good, bad = tmp_path / "good.pt", tmp_path / "bad.pt"
+    torch.save(dict(marlin_state), good, _use_new_zipfile_serialization=zipped)
+    rng, refused = np.random.default_rng(0), 0
+    for n in [1, 5, 50] * 20:
+        data = np.frombuffer(good.read_bytes(), np.uint8).copy()
+        data[rng.integers(0, 4000, n)] = rng.integers(0, 256, n)
+        bad.write_bytes(data.tobytes())
+        try:
+            load_marlin(bad, 3, 3)
+        except ModelError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 20
+
+
+PROJECTION, BIAS, COLLAPSE = ("encoder.patch_embedding.projection.weight", "attention_layer.relative_bias_table",
+                              "embed_layer2.0.weight")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "load, state",
+    [
+        (load_marlin, {PROJECTION: torch.zeros(2, 3)}),
+        (load_marlin, {PROJECTION: torch.zeros(64, 3, 2, 4, 8)}),
+        (load_marlin, {PROJECTION: torch.zeros(64, 3, 0, 4, 4)}),
+        (load_convtran_block, {BIAS: torch.zeros(3), COLLAPSE: torch.zeros(2, 2)}),
+        (load_convtran_block, {BIAS: torch.zeros(3, 8), COLLAPSE: torch.zeros(2, 2)}),
+        (lambda state: load_mvts_encoder(state, 1), {"project_inp.weight": torch.zeros(2)}),
+        (load_marlin, {1: torch.zeros(2)}),
+        (load_marlin, {}),
+    ],
+)
+def test_tensors_of_another_shape_are_refused(load, state):
+    with pytest.raises(ModelError, match="has the shape|must be a dictionary"):
+        load(state)
+
+
+def test_heads_and_frames_that_do_not_divide(marlin_state):
+    for heads in (0, 7):
+        with pytest.raises(ModelError, match=f"24 does not divide into {heads} heads"):
+            load_marlin(marlin_state, heads, 3)
+    for frames in (0, 5):
+        with pytest.raises(ModelError, match=f"{frames} frames"):
+            load_marlin(marlin_state, 3, 3, frames=frames)
+    with pytest.raises(ModelError, match="0 heads"):
+        load_mvts_encoder({"project_inp.weight": torch.zeros(2, 2)}, 0)
+    with pytest.raises(ModelError, match="16 does not divide into 3 heads"):
+        load_convtran_block({BIAS: torch.zeros(3, 3), COLLAPSE: torch.zeros(16, 4, 4, 1)})
+
+
 def test_a_missing_file_and_a_file_of_other_things(tmp_path):
     with pytest.raises(ModelError, match="no file"):
         load_marlin(tmp_path / "nowhere.pt")

@@ -1,58 +1,104 @@
-"""The objectives under DistributedDataParallel: two workers on halves of a batch take one worker's step."""
+"""The objectives under DistributedDataParallel: two workers on halves of a batch take one worker's step.
 
-from pathlib import Path
+Gradients (the penalty's included) and BatchNorm's running statistics to 1e-5, whole steps and steps in two parts.
+"""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import nn
 
+from models import mae_training
 from models.critic import Critic
 from models.mae_training import SignalMAEObjective, VideoMAEObjective, scored
 from models.masks import mask_from_seeds, uniform_from_seeds
+from models.shared_norm import SharedBatchNorm, batch_norm
 from models.signal_mae import SignalMAE
 from models.video_mae import VideoMAE
 
-SEEDS = [3, 1, 4, 15]
+SEEDS = [3, 1, 4, 15, 9, 2, 6, 5]
 
 
-def objectives() -> tuple[VideoMAEObjective, SignalMAEObjective]:
+def objectives(norm: type[nn.Module] = nn.BatchNorm1d) -> tuple[VideoMAEObjective, SignalMAEObjective]:
     torch.manual_seed(0)
     mae = VideoMAE("micro", image_size=32, frames=4, depth=1, decoder_depth=1)
-    signal = SignalMAE(2, 30, dim=16, depth=1, heads=2, ff=16, decoder_depth=1, norm="layer")
+    signal = SignalMAE(2, 30, dim=16, depth=1, heads=2, ff=16, decoder_depth=1, batch_norm=norm)
     return VideoMAEObjective(mae, Critic(1536, 16)), SignalMAEObjective(signal)
 
 
-def losses(video_objective, signal_objective, rows: slice) -> torch.Tensor:
+def arguments(rows: slice, shares: int) -> tuple[tuple, tuple]:
     """Everything is drawn per sample, so a share sees what the whole batch would have shown it."""
     g = torch.Generator().manual_seed(0)
-    video, signals = torch.rand(4, 3, 4, 32, 32, generator=g), torch.randn(4, 30, 2, generator=g)
+    video, signals = torch.rand(8, 3, 4, 32, 32, generator=g), 3 + torch.randn(8, 30, 2, generator=g)
     visible = mask_from_seeds("tube", SEEDS[rows], grid=(2, 2, 2), ratio=0.5)
-    of_video = video_objective(video[rows], visible, uniform_from_seeds(SEEDS[rows], 1))
     whole = mask_from_seeds("markov", SEEDS, length=30, channels=2)
-    points = scored(whole, None).sum() / (4 / len(SEEDS[rows]))
-    of_signal = signal_objective(signals[rows], whole[rows], None, points)
-    return of_video["loss_generator"] + of_video["loss_critic"] + of_signal["loss"]
+    keep = torch.arange(30) < torch.tensor([30, 20, 30, 10, 30, 25, 30, 12])[:, None]
+    points = scored(whole, keep).sum() / shares
+    return ((video[rows], visible, uniform_from_seeds(SEEDS[rows], 1)), (signals[rows], whole[rows], keep[rows], points))
 
 
-def gradients(*modules: torch.nn.Module) -> list[torch.Tensor]:
-    return [p.grad for module in modules for p in module.parameters()]
+def step(parts: int, rank: int = 0, world: int = 1, norm: type[nn.Module] = nn.BatchNorm1d) -> dict[str, torch.Tensor]:
+    """Gradients and buffers after one step of each objective on this rank's rows, in `parts` parts."""
+    inner = objectives(norm)
+    wrapped = [m if world == 1 else nn.parallel.DistributedDataParallel(m, broadcast_buffers=False) for m in inner]
+    shares = world * parts
+    both = [arguments(slice(rank + world * i, None, shares), shares) for i in range(parts)]
+    found = {}
+    for i, (name, objective) in enumerate(zip(("video", "signal"), wrapped, strict=True)):
+        still = {"all": torch.optim.SGD(objective.parameters(), lr=0.0)}
+        mae_training.step(objective, still, [part[i] for part in both])
+        found |= {f"{name} gradient {n}": p.grad for n, p in inner[i].named_parameters()}
+        found |= {f"{name} buffer {n}": b for n, b in inner[i].named_buffers()}
+    return found
 
 
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    wrapped = [torch.nn.parallel.DistributedDataParallel(m) for m in objectives()]
-    losses(*wrapped, slice(rank, None, 2)).backward()
-    if rank == 0:
-        torch.save(gradients(*wrapped), f"{folder}/gradients.pt")
+    for parts in (1, 2):
+        torch.save(step(parts, rank, 2, SharedBatchNorm), f"{folder}/{rank}-{parts}.pt")
     dist.destroy_process_group()
 
 
-def test_two_workers_take_the_step_of_one(tmp_path: Path):
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """(rank, parts) -> what two workers found."""
+    folder = tmp_path_factory.mktemp("two")
     torch.set_num_threads(1)
-    mp.spawn(worker, (str(tmp_path),), nprocs=2)
-    alone = objectives()
-    losses(*alone, slice(0, 4)).backward()
-    shared = torch.load(tmp_path / "gradients.pt", weights_only=True)
-    for ours, theirs in zip(gradients(*alone), shared, strict=True):
-        torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=1e-4)
+    mp.spawn(worker, (str(folder),), nprocs=2)
+    return {(r, p): torch.load(folder / f"{r}-{p}.pt", weights_only=True) for r in (0, 1) for p in (1, 2)}
+
+
+def test_two_workers_take_the_step_of_one(two):
+    one = step(1)
+    assert sum("gradient critic" in name for name in one) == 4 and sum("running" in name for name in one) == 8
+    for rank in (0, 1):
+        for name, value in one.items():
+            torch.testing.assert_close(two[rank, 1][name], value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_statistics_of_one_workers_rows_would_not_do(two):
+    """The test above can fail: each worker's own BatchNorm gives another gradient."""
+    half = objectives()[1]
+    half(*arguments(slice(0, None, 2), 2)[1])["loss"].backward()
+    other = half.mae.layers[0].linear1.weight.grad
+    assert not torch.allclose(other, step(1)["signal gradient mae.layers.0.linear1.weight"], atol=1e-3)
+
+
+def test_two_workers_in_two_parts_take_the_videos_whole_step(two):
+    """Parts have their own batch statistics: the signal MAE's agree between the workers, the video MAE's with one's."""
+    one = step(1)
+    for name, value in one.items():
+        if name.startswith("video gradient"):
+            torch.testing.assert_close(two[0, 2][name], value, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(two[0, 2][name], two[1, 2][name], atol=0, rtol=0)
+
+
+def test_alone_and_in_evaluation_it_is_torchs_own():
+    torch.manual_seed(0)
+    ours, theirs, x = SharedBatchNorm(3), nn.BatchNorm1d(3), torch.randn(7, 3)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours(x), theirs(x)) and torch.equal(ours.running_var, theirs.running_var)
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+    assert batch_norm(1, False) is nn.BatchNorm1d and batch_norm(2, True) is nn.SyncBatchNorm

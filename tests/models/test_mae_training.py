@@ -1,8 +1,12 @@
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from models import mae_training, training
 from models.critic import Critic
 from models.errors import ModelError
 from models.mae_training import (
@@ -275,3 +279,14 @@ def test_random_mask_trains_too():
     visible = random_mask(2, (2, 2, 2), 0.9)
     assert visible.sum(1).tolist() == [1, 1]
     assert torch.isfinite(objective(torch.rand(2, 3, 4, 32, 32), visible)["reconstruction"])
+
+
+def test_stage_1s_steps_are_here_too_without_a_price_for_stage_2():
+    """Every listed name is the one of mae_training.py; importing this module imports neither timm nor Ray."""
+    assert {"video_step", "signal_step", "VideoMAEObjective", "SignalMAEObjective"} <= set(training.STAGE_1)
+    assert all(getattr(training, name) is getattr(mae_training, name) for name in training.STAGE_1)
+    with pytest.raises(AttributeError, match="audio_step"):
+        training.audio_step  # noqa: B018
+    code = ("import sys, models.training as t; assert not {'timm', 'ray'} & set(sys.modules); t.video_step; "
+            "assert 'timm' in sys.modules and 'ray' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

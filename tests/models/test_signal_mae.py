@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from models import build
+from models.conv_tokens import ConvTokens, layer_strides
 from models.errors import ModelError
 from models.interop import mvts_state
 from models.masks import markov_mask
 from models.signal_mae import SignalMAE
+from tests.models.slopes import check_slope
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 torch.set_num_threads(1)
@@ -70,6 +72,20 @@ def test_every_option_has_its_shapes_and_reaches_every_weight(norm, pos, decoder
     assert [name for name, p in mae.named_parameters() if p.ndim > 1 and not p.grad.abs().sum() > 0] == []
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("pos", ["fixed", "learnt", "none"])
+@pytest.mark.parametrize("decoder", ["transformer", "linear"])
+@pytest.mark.parametrize("tokenizer, length", [("step", 12), ("conv", 130)])
+def test_gradients_are_right_for_every_option(norm, pos, decoder, tokenizer, length):
+    torch.manual_seed(0)
+    mae = SignalMAE(2, length, dim=8, depth=1, heads=2, ff=12, norm=norm, pos=pos, decoder=decoder, decoder_depth=1,
+                    tokenizer=tokenizer).double()  # fmt: skip
+    x, unmasked = torch.randn(3, length, 2, dtype=torch.float64), markov_mask(3, length, 2)
+    keep = torch.arange(length) < torch.tensor([length, length - 3, length // 2])[:, None]
+    wanted = ~unmasked & keep[..., None]
+    check_slope(mae, lambda: (mae.reconstruct(x, unmasked, keep) - x)[wanted].square().mean())
+
+
 def test_gradients_are_right_in_double_precision():
     torch.manual_seed(0)
     mae = SignalMAE(2, 6, dim=4, depth=1, heads=2, ff=4, decoder_depth=1).double()
@@ -92,10 +108,46 @@ def test_a_conv_token_sees_its_own_stretch_and_half_a_stride_beside_it():
     mae = SignalMAE(1, 500, dim=4, depth=1, heads=1, ff=4, tokenizer="conv")
     assert mae.stride == 10
     x = torch.zeros(1, 500, 1)
-    base = mae._tokens(x)
+    base = mae.embed(x)
     x[0, 207] = 1.0  # in the stretch of token 20, and within half a stride of token 21
-    touched = (mae._tokens(x) - base).abs().sum(-1)[0] > 0
+    touched = (mae.embed(x) - base).abs().sum(-1)[0] > 0
     assert touched.nonzero().flatten().tolist() == [20, 21]
+
+
+@pytest.mark.parametrize(("stride", "layers", "strides"), [(1, 3, (1, 1, 1)), (8, 3, (2, 2, 2)), (4, 2, (2, 2)),
+                                                           (4, 3, (2, 2, 1)), (10, 2, (4, 3)), (7, 1, (7,)),
+                                                           (27, 3, (3, 3, 3))])
+def test_strides_share_the_way_evenly_and_reach_it(stride, layers, strides):
+    assert layer_strides(stride, layers) == strides
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+@pytest.mark.parametrize("length", [7, 64, 200, 333])
+def test_several_convolutions_make_as_few_tokens_as_asked_and_reach_every_weight(length, norm):
+    torch.manual_seed(0)
+    mae = SignalMAE(2, length, dim=8, depth=1, heads=2, ff=8, norm=norm, tokenizer="conv", max_tokens=25, conv_layers=3,
+                    decoder_depth=1)
+    assert mae.n_tokens <= 25 and mae.n_tokens * mae.stride >= length and len(mae.embed.strides) == 3
+    x = torch.randn(3, length, 2)
+    out = mae.reconstruct(x, torch.ones_like(x, dtype=torch.bool))
+    assert out.shape == x.shape and mae.encode(x).shape == (3, mae.n_tokens, 8)
+    out.square().mean().backward()
+    assert [name for name, p in mae.named_parameters() if p.grad is None or (p.ndim > 1 and not p.grad.abs().sum())] == []
+
+
+def test_a_token_of_several_convolutions_sees_both_sides_of_its_stretch():
+    embed = ConvTokens(1, 200, 8, 25, layers=3, kernel=7).eval()
+    x = torch.zeros(1, 200, 1)
+    base = embed(x)
+    seen = []
+    for step in range(200):
+        x.zero_()
+        x[0, step] = 1.0
+        if not torch.equal(embed(x)[0, 10], base[0, 10]):
+            seen.append(step)
+    assert seen[0] < 80 and seen[-1] > 87 and abs((80 - seen[0]) - (seen[-1] - 87)) <= 8 and seen[-1] - seen[0] <= 43
+    with pytest.raises(ModelError, match="conv_layers"):
+        ConvTokens(1, 200, 8, 25, layers=0)
 
 
 def test_masked_points_do_not_reach_the_reconstruction():

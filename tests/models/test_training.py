@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.augment import jitter
 from models.batches import Batches
 from models.classifier import build_classifier
 from models.training import ClassifierRecipe, fit_classifier, predict_proba, shuffled, snapshot, spans
@@ -134,6 +133,15 @@ def test_plateau_lowers_the_rate():
     assert rates[0] == 1e-2 and rates[-1] == rates[-2] == rates[-3] / 2
 
 
+def test_the_cosine_schedule_ends_at_0_after_the_epochs_it_was_given():
+    arrays, labels = planted()
+    recipe = ClassifierRecipe(max_epochs=4, lr=1e-3, lr_schedule="cosine", patience=9)
+    rates = [row["lr"] for row in fit(small("signal"), recipe, arrays, labels).history]
+    np.testing.assert_allclose(rates, [1e-3 * (1 + np.cos(np.pi * done / 4)) / 2 for done in range(4)])
+    with pytest.raises(ValueError, match="lr_schedule"):
+        fit(small("signal"), ClassifierRecipe(lr_schedule="sine"), arrays, labels)
+
+
 def test_lr_decay_lowers_the_rate_after_every_epoch():
     arrays, labels = planted()
     result = fit(small("video"), ClassifierRecipe(max_epochs=3, lr=1e-3, lr_decay=0.5), arrays, labels)
@@ -155,7 +163,9 @@ def test_lr_signal_applies_to_the_signal_encoder_alone():
 
 @pytest.mark.parametrize("change", [{"optimizer": "adam"}, {"optimizer": "adamw", "weight_decay": 0.1},
                                     {"grad_clip": 0.01}, {"label_smoothing": 0.2}, {"lr": 1e-4}, {"batch_size": 7},
-                                    {"weight_decay": 0.1}, {"signal_mix": 0.1}, {"signal_noise": 0.1}])
+                                    {"weight_decay": 0.1}, {"signal_mix": 0.1}, {"signal_noise": 0.1},
+                                    {"signal_stretch": 0.1}, {"signal_shift": 3.0}, {"signal_mirror": [-1, 1]},
+                                    {"signal_scale": 0.1}, {"lr_schedule": "cosine"}])
 def test_every_option_of_the_recipe_changes_the_result(change):
     arrays, labels = planted()
     plain, changed = small("signal_small"), small("signal_small")
@@ -168,7 +178,7 @@ def test_every_option_of_the_recipe_changes_the_result(change):
 def test_training_in_one_vector_equals_the_plain_optimizer(name):
     """The same steps written with torch's optimiser on the parameters themselves."""
     arrays, labels = planted()
-    model, plain = (small("signal_small", hpa={"dropout": 0.0}) for _ in range(2))
+    model, plain = (small("signal_small", hpa={"dropout": 0.0}, dropout=0.0) for _ in range(2))
     kinds = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     optimizer = kinds[name](plain.parameters(), lr=1e-3, weight_decay=0.01)
     for epoch in (1, 2, 3):
@@ -185,19 +195,6 @@ def test_training_in_one_vector_equals_the_plain_optimizer(name):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4, msg=key)
     storages = {p.untyped_storage().data_ptr() for p in model.parameters()}
     assert len(storages) == len(list(model.parameters()))  # every parameter owns its memory again
-
-
-def test_jitter_mixes_channels_and_adds_noise_of_the_stated_size():
-    torch.manual_seed(0)
-    x = torch.randn(400, 30, 3)
-    state = torch.get_rng_state()
-    assert jitter(x) is x and torch.equal(torch.get_rng_state(), state)
-    noise = jitter(x, noise=0.5) - x
-    assert float(noise.std()) == pytest.approx(0.5, rel=0.02) and abs(float(noise.mean())) < 0.02
-    mixed = jitter(x, mix=0.2)
-    mixing = torch.linalg.lstsq(x, mixed).solution - torch.eye(3)  # one matrix a sample explains all its steps
-    torch.testing.assert_close(x @ (mixing + torch.eye(3)), mixed, atol=1e-4, rtol=1e-4)
-    assert float(mixing.std()) == pytest.approx(0.2, rel=0.05) and not torch.allclose(mixing[0], mixing[1])
 
 
 # ---- purity

@@ -7,9 +7,10 @@ import torch
 from models import build
 from models.errors import ModelError
 from models.interop import load_marlin
-from models.masks import random_mask, tube_mask
+from models.masks import KINDS, random_mask, tube_mask
 from models.positions import sincos_table
-from models.video_mae import SCALES, VideoMAE
+from models.video_mae import SCALES, VideoMAE, take
+from tests.models.slopes import check_slope
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 torch.set_num_threads(1)
@@ -151,6 +152,50 @@ def test_any_geometry_that_divides_and_gradients_reach_every_weight(options, sha
     mae.reconstruct(clip, visible).square().mean().backward()
     without = [name for name, p in mae.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+@pytest.mark.parametrize("scale", sorted(SCALES))
+def test_every_scale_has_its_shapes_and_gradients_of_every_weight(scale):
+    """base and large without memory: torch's meta device keeps shapes, and says which weights a gradient reaches."""
+    real = scale in ("micro", "tiny", "small")
+    with torch.device("cpu" if real else "meta"):
+        mae = VideoMAE(scale, image_size=32, frames=4)
+        pixels = torch.rand(2, 8, 1536)
+        visible, masked = (torch.arange(8)[i::2].expand(2, 4) for i in (0, 1))
+    preset = SCALES[scale]
+    assert len(mae.blocks) == preset.depth and len(mae.decoder.blocks) == preset.decoder_depth
+    out = mae.predict(pixels, visible, masked)
+    assert out.shape == (2, 4, 1536) and mae._encode_visible(pixels, visible).shape == (2, 4, preset.dim)
+    out.square().mean().backward()
+    assert [n for n, p in mae.named_parameters() if p.grad is None or p.grad.shape != p.shape] == []
+    if real:
+        assert [n for n, p in mae.named_parameters() if not 0 < float(p.grad.abs().sum()) < torch.inf] == []
+
+
+def test_paper_size_token_shapes():
+    with torch.device("meta"):
+        mae, pixels = VideoMAE("small"), torch.empty(1, 1568, 1536)
+        visible, masked = torch.arange(160)[None], torch.arange(160, 1568)[None]
+    assert mae.grid == (8, 14, 14) and mae.heads == 6
+    assert mae._encode_visible(pixels, visible).shape == (1, 160, 384)
+    assert mae.predict(pixels, visible, masked).shape == (1, 1408, 1536)
+
+
+@pytest.mark.parametrize("kind", ["tube", "random", "frame"])
+@pytest.mark.parametrize("norm_target", [False, True])
+@pytest.mark.parametrize("decoder", [{}, {"decoder_depth": 3, "decoder_dim": 8}, {"decoder_depth": 0}])
+def test_gradients_are_right_for_every_mask_target_and_decoder(kind, norm_target, decoder):
+    torch.manual_seed(0)
+    mae = VideoMAE(image_size=8, patch=4, frames=4, depth=1, dim=4, heads=2, norm_target=norm_target,
+                   **{"decoder_dim": 4, "decoder_heads": 2, "decoder_depth": 1} | decoder).double()  # fmt: skip
+    visible = KINDS[kind](2, mae.grid, 0.5, torch.Generator().manual_seed(1))
+    clip = torch.rand(2, 3, 4, 8, 8, dtype=torch.float64)
+
+    def loss():
+        hidden = mae.split(visible)[1]
+        return (mae.reconstruct(clip, visible) - take(mae.patchify(clip), hidden)).square().mean()
+
+    check_slope(mae, loss)
 
 
 def test_gradients_are_right_in_double_precision():

@@ -1,5 +1,9 @@
 """The shared command line: flags, exit codes, and the sentence on stderr."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from models.errors import ModelError
@@ -7,6 +11,7 @@ from orchestrator import cli, doctor, embed, loso, preprocess, pretrain, report
 from orchestrator.errors import UserError
 from preprocessing.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"doctor": doctor, "preprocess": preprocess, "pretrain": pretrain, "embed": embed, "loso": loso, "report": report}
 
 
@@ -56,6 +61,19 @@ def test_an_option_of_a_class_is_checked_before_anything_runs(word, near):
     with pytest.raises((UserError, InputError)) as info:
         cli.parse("loso", "x", ["--dataset", "synthetic", word])
     assert near.rpartition("model.hpa.")[2] in str(info.value) and "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("word", ["encoder.dept=1", "train.patienc=3", "++train.patienc=3", "pretrain.video.mask_rati=0.5",
+                                  "model.hpa.filter=3", "model.hpaa=1", "smae.dims=3"])
+def test_a_misspelt_option_is_found_however_it_is_written(word, capsys):
+    assert cli.run(lambda argv: cli.parse("loso", "", argv), ["--dataset", "watch", "model=dual", word]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_what_nobody_touched_imports_nothing_heavy():
+    code = ("import sys; from orchestrator import cli; cli.parse('loso', '', ['--dataset', 'watch', 'model=ridge',"
+            " 'encoder=vit_tiny']); sys.exit('timm' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_options_of_another_model_are_left_aside():

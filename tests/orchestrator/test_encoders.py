@@ -36,12 +36,14 @@ def test_two_groups_two_encoders_and_their_people(road, planned):
 
 
 @pytest.mark.parametrize("word", ["encoder.dim=32", "pretrain.video.epochs=2", "pretrain.seed=3", "pretrain.signal.lr=0.5",
-                                  "smae.dim=8", "clip.rate=8"])
+                                  "smae.dim=8", "model.signal.dim=8", "clip.rate=8", "pretrain.precision=bf16",
+                                  "pretrain.signal.split=true", "pretrain.video.accumulate=2"])
 def test_what_changes_an_encoder(planned, word):
     assert {p.key for p in planned()}.isdisjoint(p.key for p in planned(word))
 
 
 @pytest.mark.parametrize("word", ["train.lr=0.1", "task=bl_pa4", "embed.pool=none", "pretrain.workers=2", "protocol.seeds=2",
+                                  "pretrain.save_steps=1", "pretrain.save_epochs=null", "pretrain.cache_mb=1",
                                   "model.dcan.dim=32"])
 def test_what_does_not(planned, word):
     assert [p.key for p in planned()] == [p.key for p in planned(word)]
@@ -92,15 +94,19 @@ def test_a_damaged_encoder_is_trained_again_to_the_same_bytes(road, inline, tmp_
 
 def test_what_a_killed_training_left_is_swept(road, inline, tmp_path):
     mine = road.copy(tmp_path, run=False)
+    config = mine.config()
     left = mine.store / "encoders" / ".abcd.x.tmp"
     left.mkdir()
     (left / "video.safetensors").write_bytes(b"half")
-    next(mine.store.glob("encoders/*/encoder.json")).unlink()
-    config = mine.config()
+    side = next(mine.store.glob("encoders/*/encoder.json"))
+    side.unlink()
+    unfinished = side.parent.with_name(f"{side.parent.name}.partial")
+    unfinished.mkdir()
+    (unfinished / ".video-00000003.safetensors.x").write_bytes(b"half")
     people = mine.cohort()
     clips, groups = ClipStore(mine.store, plan_shards(config, people)), folds.make_plan(config, people.people).groups
     pretrain.ensure(config, people, clips, groups)
-    assert not left.exists() and len(inline["pretrain"]) == 1
+    assert not left.exists() and len(inline["pretrain"]) == 1 and side.exists() and not unfinished.exists()
 
 
 def test_the_scaler_of_pretraining_is_fitted_on_its_group(road, planned):
@@ -124,11 +130,3 @@ def test_a_group_without_a_usable_clip_is_told_before_training(road, planned, in
     with pytest.raises(UserError, match=r"Nobody in pretraining group 1 has a usable video clip"):
         pretrain.ensure(config, people, store, folds.make_plan(config, people.people).groups)
     assert inline["pretrain"] == []
-
-
-def test_a_foreign_checkpoint_is_refused_while_it_is_not_built(road, inline, tmp_path):
-    mine = road.copy(tmp_path, run=False)
-    config, people = mine.config("pretrain.checkpoint=/x/marlin.pt"), mine.cohort()
-    with pytest.raises(UserError, match="pretrain.checkpoint is not built yet"):
-        pretrain.ensure(config, people, ClipStore(mine.store, plan_shards(config, people)),
-                        folds.make_plan(config, people.people).groups)

@@ -88,6 +88,7 @@ def test_another_pseudonym_key_is_the_same_plan(clean):
 def test_fewer_folds_are_the_first_of_all(clean):
     few = make_plan(clean.model_copy(update={"max_folds": 3}), people(9))
     assert few.folds == make_plan(clean, people(9)).folds[:3] and few.groups == make_plan(clean, people(9)).groups
+    assert (few.n_not_asked, make_plan(clean, people(9)).n_not_asked) == (6, 0)
 
 
 def test_seeds_draw_their_own_validation_people(clean):

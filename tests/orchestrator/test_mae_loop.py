@@ -6,8 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from orchestrator import mae_data, mae_loop, pretrain
-from orchestrator.mae_loop import Job, Rank, epochs_planned, train_job
+from models import training_state
+from orchestrator import mae_data, mae_stages, training_watch
+from orchestrator.errors import UserError
+from orchestrator.mae_loop import epochs_planned, train_job
+from orchestrator.mae_stages import Job, Rank
+from orchestrator.mae_state import Checkpoints, Every
+from tests.made_shards import made_shards
 
 VIDEO = {"scale": "micro", "image_size": 32, "depth": 1, "dim": 16, "heads": 2, "decoder_depth": 1, "frames": 16}
 SIGNAL = {"n_channels": 2, "length": 16, "dim": 16, "depth": 1, "heads": 2, "ff": 16}
@@ -23,10 +28,20 @@ def signals(tmp_path_factory):
     return path
 
 
-def job(out, shards=(), video=None, signal=None, signals=None, seed=0):
-    out.mkdir()
-    return Job("encoder 1", out, list(shards), video, signal, signals, {"artefact": "x", "people": []}, RECIPE,
-               {"frames": 16, "rate": 16}, seed)
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return made_shards(tmp_path_factory.mktemp("shards"), people=2, clips=4)
+
+
+def job(out, shards=(), video=None, signal=None, signals=None, seed=0, **changes):
+    out.mkdir(exist_ok=True)
+    recipe = {part: {**RECIPE[part], **changes.pop(f"of_{part}", {})} for part in ("video", "signal")} | changes
+    return Job("encoder 1", out, list(shards), video, signal, signals, [f"c{i}" for i in range(6)],
+               {"artefact": "x", "people": []}, recipe, {"frames": 16, "rate": 16}, seed)
+
+
+def epochs(rows):
+    return [row for row in rows if row["kind"] == "epoch"]
 
 
 def sha(folder, name):
@@ -39,12 +54,12 @@ def test_the_signal_mae_is_a_function_of_its_seed(signals, tmp_path):
         train_job(job(tmp_path / str(i), signal=SIGNAL, signals=signals, seed=seed), Rank(), rows.append)
     a, b, c = (sha(tmp_path / str(i), "signal") for i in range(3))
     assert a == b != c
-    assert [row["epoch"] for row in rows] == [1, 2] * 3 and all(np.isfinite(row["loss"]) for row in rows)
-    assert json.loads((tmp_path / "0" / "curve.json").read_text()) == rows[:2]
+    assert [row["epoch"] for row in epochs(rows)] == [1, 2] * 3 and all(np.isfinite(row["loss"]) for row in epochs(rows))
+    kept = json.loads((tmp_path / "0" / "curve.json").read_text())
+    assert kept == [{name: row[name] for name in kept[0]} for row in epochs(rows)[:2]]
 
 
-def test_the_video_mae_is_a_function_of_its_seed(road, tmp_path):
-    shards = [(i, path) for i, path in enumerate(sorted(road.store.glob("clips/*/s*.parquet"))[:2])]
+def test_the_video_mae_is_a_function_of_its_seed(shards, tmp_path):
     rows = []
     for i, seed in enumerate((0, 0, 1)):
         train_job(job(tmp_path / str(i), shards, video=VIDEO, seed=seed), Rank(), rows.append)
@@ -70,11 +85,9 @@ def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch():
     assert order(0, 0) == order(0, 0) and len({tuple(order(s, e)) for s in range(3) for e in range(3)}) == 9
 
 
-def test_views_are_a_function_of_their_draw_and_the_cache_changes_none(road, monkeypatch):
-    shards = [(i, path) for i, path in enumerate(sorted(road.store.glob("clips/*/s*.parquet"))[:2])]
-    one, two = (mae_data.GroupClips(shards, 16, 4, 32) for _ in range(2))
+def test_views_are_a_function_of_their_draw_and_the_cache_changes_none(shards):
+    one, two = mae_data.GroupClips(shards, 16, 4, 32), mae_data.GroupClips(shards, 16, 4, 32, cache_bytes=0)
     assert len(one) == 8 and [(s, i) for _, _, s, i in one.index] == [(s, i) for s in (0, 1) for i in range(4)]
-    monkeypatch.setattr(mae_data, "CACHE_BYTES", 0)
     for position in range(8):
         views = [clips.clip(position, np.random.default_rng(position)) for clips in (one, one, two)]
         assert views[0].shape == (16, 32, 32, 3) and views[0].dtype == np.uint8
@@ -83,7 +96,8 @@ def test_views_are_a_function_of_their_draw_and_the_cache_changes_none(road, mon
 
 
 def test_prefetch_keeps_order_and_passes_errors_on():
-    assert list(mae_data.prefetch(lambda x: x * x, list(range(7)))) == [x * x for x in range(7)]
+    for threads in (1, 3):
+        assert list(mae_data.prefetch(lambda x: x * x, list(range(7)), threads)) == [x * x for x in range(7)]
     assert list(mae_data.prefetch(lambda x: x, [])) == []
 
     def fail(x):
@@ -103,19 +117,162 @@ def test_epochs_are_counted_for_the_bar(tmp_path, signals):
 def test_as_video_is_channels_first_in_unit_range():
     clip = np.zeros((1, 2, 3, 3, 3), np.uint8)
     clip[0, 1, 2, 0] = (255, 51, 0)
-    video = mae_loop.as_video(clip, Rank().device)
+    video = mae_stages.as_video(clip, Rank().device)
     assert video.shape == (1, 3, 2, 3, 3) and video[0, :, 1, 2, 0].tolist() == pytest.approx([1.0, 0.2, 0.0])
 
 
-def test_the_bar_follows_whole_lines_only(tmp_path):
+def test_whole_lines_only_are_followed(tmp_path):
     """The watcher may read while a worker writes: half a line waits for its end."""
-    lines, stopped, notes = tmp_path / "epochs.jsonl", threading.Event(), []
-    row = json.dumps({"stage": "video MAE", "encoder": "encoder 1", "loss": 0.5})
+    lines, stopped, seen = tmp_path / "rows.jsonl", threading.Event(), []
+    row = json.dumps({"kind": "epoch", "loss": 0.5})
     lines.write_text(row + "\n" + row[:10])
-    watcher = threading.Thread(target=pretrain._follow, args=(lines, lambda n, note: notes.append(note), stopped))
+    watcher = threading.Thread(target=training_watch.follow, args=(lines, seen.append, stopped))
     watcher.start()
     with open(lines, "a") as handle:
         handle.write(row[10:] + "\n")
     stopped.set()
     watcher.join(10)
-    assert not watcher.is_alive() and notes == ["video MAE of encoder 1: loss 0.5"] * 2
+    assert not watcher.is_alive() and seen == [json.loads(row)] * 2
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_after(steps, stage):
+    """A report that ends the training as a SIGKILL would: nothing is written afterwards."""
+    def report(row):
+        if row["kind"] == "step" and row["stage"] == stage and row["step"] == steps:
+            raise Killed
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shards, signals, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed")
+    train_job(job(out, shards, VIDEO, SIGNAL, signals), Rank(), lambda row: None)
+    return out
+
+
+def kept(folder):
+    """What a training leaves: weights, and the loss of every step."""
+    return {name: (folder / name).read_bytes() for name in ("video.safetensors", "signal.safetensors", "steps.parquet",
+                                                            "curve.json")}
+
+
+@pytest.mark.parametrize("steps, stage, every", [
+    (3, "video MAE", {"save_epochs": None, "save_steps": 1}), (4, "video MAE", {}), (2, "signal MAE", {}),
+    (3, "signal MAE", {"save_epochs": None, "save_steps": 2}), (1, "video MAE", {}),
+    (2, "video MAE", {"save_epochs": None, "save_seconds": 1e-9})])
+def test_a_killed_training_goes_on_bit_for_bit(shards, signals, undisturbed, tmp_path, steps, stage, every):
+    """Optimisers, critic, schedule and curve are in the checkpoint; in mid-epoch as at its end."""
+    mine = job(tmp_path, shards, VIDEO, SIGNAL, signals, **every)
+    with pytest.raises(Killed):
+        train_job(mine, Rank(), killed_after(steps, stage))
+    rows = []
+    train_job(mine, Rank(), rows.append)
+    first = next(row for row in rows if row["kind"] == "resumed" and row["stage"] == stage)
+    assert first["step"] >= steps - 2 and [r["step"] for r in rows if r["kind"] == "step" and r["stage"] == stage] == list(
+        range(first["step"] + 1, 5))
+    assert kept(tmp_path) == kept(undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["half", "json alone", "no json", "json cut"])
+def test_half_a_checkpoint_does_not_count(shards, signals, undisturbed, tmp_path, damage):
+    mine = job(tmp_path, shards, VIDEO, SIGNAL, signals, save_steps=1)
+    with pytest.raises(Killed):
+        train_job(mine, Rank(), killed_after(4, "video MAE"))
+    weights, side = tmp_path / "video-00000003.safetensors", tmp_path / "video-00000003.json"
+    if damage == "half":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "json alone":
+        weights.unlink()
+    elif damage == "no json":
+        side.unlink()
+    else:
+        side.write_text(side.read_text()[:40])
+    rows = []
+    train_job(mine, Rank(), rows.append)
+    assert rows[0]["kind"] == "resumed" and rows[0]["step"] == 2
+    assert kept(tmp_path) == kept(undisturbed)
+
+
+def test_another_batch_begins_anew_and_clears_what_it_cannot_use(shards, tmp_path):
+    with pytest.raises(Killed):
+        train_job(job(tmp_path, shards, VIDEO, save_steps=1), Rank(), killed_after(4, "video MAE"))
+    rows = []
+    train_job(job(tmp_path, shards, VIDEO, of_video={"batch": 8}), Rank(), rows.append)
+    assert rows[0]["step"] == 0 and Checkpoints(tmp_path, "video", Every()).steps() == [1, 2]
+
+
+def test_a_command_that_was_overtaken_writes_no_more(tmp_path):
+    (tmp_path / "owner").write_text("new")
+    keep = Checkpoints(tmp_path, "video", Every(), owner="old")
+    with pytest.raises(RuntimeError, match="another command"):
+        keep.save(1, {}, {})
+    assert keep.steps() == []
+
+
+def test_a_full_disk_is_one_sentence_with_the_way_on(shards, tmp_path, monkeypatch):
+    mine, real = job(tmp_path, shards, VIDEO, save_steps=1), training_state.save
+
+    def full(path, tensors, facts):
+        if facts["steps"] == 3:
+            raise OSError(28, "No space left on device")
+        real(path, tensors, facts)
+
+    monkeypatch.setattr(training_state, "save", full)
+    with pytest.raises(UserError, match=r"is full.*goes on from the last good checkpoint, video-00000002") as told:
+        train_job(mine, Rank(), lambda row: None)
+    assert "\n" not in str(told.value)
+
+
+def test_a_loss_that_is_no_number_stops_with_step_clips_and_checkpoint(tmp_path, signals):
+    bad = np.load(signals)
+    bad[4, 3, 1] = np.nan
+    np.save(tmp_path / "bad.npy", bad)
+    with pytest.raises(UserError, match=r"signal MAE of encoder 1 stopped in epoch 1, step [12]: reconstruction is nan.*c4.*"
+                                        r"(from the beginning|signal-0000000\d)"):
+        train_job(job(tmp_path / "out", signal=SIGNAL, signals=tmp_path / "bad.npy", save_steps=1), Rank(), lambda row: None)
+
+
+def test_memory_that_does_not_suffice_is_told_with_a_batch_that_fits(tmp_path, signals, monkeypatch):
+    import torch
+
+    from models.signal_mae import SignalMAE
+
+    real = SignalMAE.reconstruct
+
+    def small(self, x, *rest):
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("made up")
+        return real(self, x, *rest)
+
+    monkeypatch.setattr(SignalMAE, "reconstruct", small)
+    with pytest.raises(UserError, match=r"with 4 clips at once; 1 fit: pretrain.signal.accumulate=4 .*pretrain.signal.batch=1"):
+        train_job(job(tmp_path / "a", signal=SIGNAL, signals=signals), Rank(), lambda row: None)
+    monkeypatch.setattr(SignalMAE, "reconstruct", lambda *a: small(None, [1, 2]))
+    with pytest.raises(UserError, match="even with one clip"):
+        train_job(job(tmp_path / "b", signal=SIGNAL, signals=signals), Rank(), lambda row: None)
+
+
+def test_a_step_in_parts_is_the_whole_step(shards, signals, undisturbed, tmp_path):
+    """Without BatchNorm, whose statistics are each part's."""
+    losses = []
+    for parts in (1, 2):
+        rows = []
+        layer = {**SIGNAL, "norm": "layer"}
+        train_job(job(tmp_path / str(parts), shards, VIDEO, layer, signals, of_video={"accumulate": parts},
+                      of_signal={"accumulate": parts}), Rank(), rows.append)
+        losses.append([row["terms"]["reconstruction"] for row in rows if row["kind"] == "step"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 8
+
+
+def test_a_step_tells_its_terms(shards, tmp_path):
+    rows = []
+    train_job(job(tmp_path, shards, VIDEO), Rank(), rows.append)
+    step = [row for row in rows if row["kind"] == "step"][1]
+    assert set(step["terms"]) == {"reconstruction", "loss_generator", "loss_critic", "fake_score", "wasserstein", "penalty",
+                                  "grad_norm_generator", "grad_norm_critic"}
+    assert step["step"] == 2 and step["steps"] == 4 and step["eta_s"] > 0 and step["clips_per_s"] > 0 and step["lr"] > 0

@@ -244,6 +244,9 @@ def test_what_ran_is_read_from_the_configuration():
     assert ran["video encoder"] == "ViT-Micro, 128 pixels" and "2 x 2" in ran["video tokens"]
     assert ran["choosing the epoch"] == "val_loss of inner validation people"
     assert ran["signal window"] == "raw crop, 128 steps" and ran["parameters"] == "0.12 M"
+    assert ran["signal encoder"] == "4 heads, width 32, pretrained"
+    own = {**config, "model": {"signal": {"heads": 2}}}
+    assert {row.what: row.ran for row in choices(made_run(config=own)[0])}["signal encoder"].startswith("2 heads, width 32")
     leaky = {row.what: row.ran for row in choices(made_run(config=config, leaky=True, model="random_forest")[0])}
     assert set(leaky) == {"choosing the epoch", "scaling of signals", "who pretrains"}
     assert leaky["choosing the epoch"] == "best accuracy on the held-out person" and leaky["scaling of signals"] == (

@@ -8,6 +8,7 @@ import pytest
 from orchestrator import schedule
 from orchestrator.config import compose
 from orchestrator.errors import UserError
+from orchestrator.gpushare import GpuShare
 from orchestrator.ledger import Ledger
 from orchestrator.schedule import FoldWork, run_missing
 from tests.made_data import encoder, fold, made_data, recipe
@@ -82,17 +83,19 @@ def run_chunk(monkeypatch, work, results, tmp_path, *words):
     monkeypatch.setattr(ray, "tune", tune, raising=False)
     monkeypatch.setattr(schedule, "_callback", lambda tick, gauges: None)
     config = compose("watch", [f"store={tmp_path}", *words])
-    return schedule._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None), tune
+    share = GpuShare(config.resources.folds_per_gpu, 0)
+    return schedule._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None, share), tune
 
 
 def result(name, error=None, **metrics):
-    return types.SimpleNamespace(config={"name": name}, metrics={"user_error": "", **metrics}, error=error)
+    said = {} if error else {"user_error": "", **metrics}
+    return types.SimpleNamespace(config={"name": name}, metrics=said, error=error)
 
 
 def test_what_is_asked_of_tune(monkeypatch, work, tmp_path):
     failed, tune = run_chunk(monkeypatch, work, [result(n) for n in work.folds], tmp_path)
     assert failed == {} and tune.names == list(work.folds)
-    assert tune.seen["TuneConfig"]["reuse_actors"] and tune.seen["FailureConfig"] == {"max_failures": 2}
+    assert tune.seen["TuneConfig"]["reuse_actors"] and tune.seen["FailureConfig"] == {"max_failures": 0}
     assert tune.seen["resources"]["cpu"] == 1
     assert not list((tmp_path / "run").glob(".tune*")), "Tune's own state outlived its use"
 
@@ -100,11 +103,37 @@ def test_what_is_asked_of_tune(monkeypatch, work, tmp_path):
 def test_a_fold_that_failed_every_time_is_named_with_its_reason(monkeypatch, work, tmp_path):
     name = list(work.folds)[1]
     error = RuntimeError(f"Traceback ...\nFileNotFoundError: {tmp_path}/tokens/x.npy is gone")
-    failed, _ = run_chunk(monkeypatch, work, [result(name, error)], tmp_path)
+    others = [result(n) for n in work.folds if n != name]
+    failed, _ = run_chunk(monkeypatch, work, [*others, result(name, error)], tmp_path)
     assert failed == {name: "FileNotFoundError: store/tokens/x.npy is gone"}
     failed, _ = run_chunk(monkeypatch, work, [result(name, RuntimeError("The actor died unexpectedly"))], tmp_path,
                           "resources.fold_timeout_s=7")
     assert "fold_timeout_s=7" in failed[name]
+
+
+def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_path):
+    """A reused worker that dies between two trials: Tune ends the next one without a result, and without a second try."""
+    first, second, third = work.folds
+    silent = types.SimpleNamespace(config={"name": second}, metrics=None, error=None)
+    failed, _ = run_chunk(monkeypatch, work, [result(first), silent], tmp_path)
+    assert failed == {second: "its worker died", third: "its worker died"}
+
+
+def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_path):
+    chunks, bad = [], {"b": 2, "c": 5}  # how often each fails
+
+    def run_chunk(config, names, *rest):
+        chunks.append(list(names))
+        failing = [n for n in names if bad.get(n, 0) > 0]
+        for name in failing:
+            bad[name] -= 1
+        return dict.fromkeys(failing, "why")
+
+    monkeypatch.setattr(schedule, "_run_chunk", run_chunk)
+    monkeypatch.setattr(schedule.session, "start", lambda config: None)
+    monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
+    failed = schedule.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c"], 3, lambda chunk: None, tmp_path)
+    assert chunks == [["a", "b", "c"], ["b", "c"], ["b", "c"]] and failed == {"c": "why"}
 
 
 def test_a_mistake_of_the_users_is_no_failed_fold(monkeypatch, work, tmp_path):

@@ -5,11 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
-from orchestrator import encoders, folds, tokenstore
+from models.video_mae import VideoMAE
+from orchestrator import embed, encoders, folds, tokenstore
 from orchestrator.clipstore import ClipStore, plan_shards
 from orchestrator.models_needed import needs
 from orchestrator.tokenstore import Tokens
+from tests.made_shards import made_shards
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 
@@ -38,7 +41,7 @@ def test_one_file_a_person_and_encoder(road, planned):
     assert (grid, width) == ((8, 1, 1), 16)
 
 
-@pytest.mark.parametrize("word", ["embed.pool=none", "embed.batch=2", "clip.rate=8"])
+@pytest.mark.parametrize("word", ["embed.pool=none", "embed.batch=2", "clip.rate=8", "embed.dtype=int8"])
 def test_what_changes_tokens(planned, word):
     assert {j.key for j in planned()}.isdisjoint(j.key for j in planned(word))
 
@@ -46,6 +49,67 @@ def test_what_changes_tokens(planned, word):
 @pytest.mark.parametrize("word", ["train.lr=0.1", "protocol.seeds=3", "model=video", "resources.cpus=1"])
 def test_what_does_not(planned, word):
     assert [j.key for j in planned()] == [j.key for j in planned(word)]
+
+
+def test_views_are_files_of_their_own_and_leave_the_centre_alone(planned):
+    jobs = planned("embed.views=3")
+    assert [j.key for j in jobs if j.view == tokenstore.CENTRE] == [j.key for j in planned()]
+    assert len({j.path for j in jobs}) == 3 * 2 * PEOPLE and {j.view for j in jobs} == {0, 1, 2}
+
+
+def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
+    """Of what leaves something to draw: 40 keyframes for 16 frames. Neither the batch nor the order of work is in it."""
+    ((_, shard),) = made_shards(tmp_path / "clips", people=1, clips=3, frames=40)
+    model = VideoMAE("micro", image_size=32, depth=1).eval()
+
+    def tokens(view, names=("c0-0", "c0-1", "c0-2"), subject=0, batch=8):
+        place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
+        job = tokenstore.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names), view)
+        embed.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
+        return np.load(place)
+
+    centre, one, two = (tokens(view) for view in (0, 1, 2))
+    assert not np.array_equal(centre, one) and not np.array_equal(one, two)
+    assert np.array_equal(tokens(1, ("c0-2",)), one[2:]) and np.allclose(tokens(1, batch=1), one, atol=1e-3)
+    assert not np.array_equal(tokens(1, subject=5), one) and np.array_equal(tokens(0, subject=5), centre)
+
+
+def test_int8_goes_the_road_in_half_the_disk(road, inline, tmp_path):
+    mine = road.copy(tmp_path, run=False)
+    full = {p.name.split("-")[0]: np.load(p) for p in sorted(mine.store.glob("tokens/*/*.npy"))}
+    assert mine.main("embed.dtype=int8", "max_folds=1") == 0
+    files = sorted(mine.store.glob(f"tokens/*/*{tokenstore.INT8}"))
+    assert len(files) == 2 * PEOPLE == len(inline["embed"])
+    for path in files:
+        back = Tokens([path], [len(np.load(path))])
+        assert np.load(path).dtype == np.int8 and back.dtype == np.float16 and back[[0]].dtype == np.float16
+        assert back.shape[1:] == full[path.name.split("-")[0]].shape[1:]
+    scales = tokenstore.scales_of(files[0])
+    scales.write_bytes(scales.read_bytes()[:-4])
+    assert mine.main("embed.dtype=int8", "max_folds=1") == 0
+    assert len(inline["embed"]) == 2 * PEOPLE + 1, "a damaged scale is a damaged file"
+
+
+def test_a_token_in_int8_is_off_by_half_a_step_at_most():
+    tokens = np.random.default_rng(0).normal(size=(3, 5, 16)).astype(np.float16) * np.array([1e-3, 1, 50, 0, 1])[:, None]
+    stored, scales = tokenstore.quantise(tokens)
+    assert stored.dtype == np.int8 and scales.shape == (3, 5) and scales.dtype == np.float32
+    error = np.abs(stored * scales[..., None] - tokens.astype(np.float32))
+    assert (error <= 0.5001 * scales[..., None]).all() and np.abs(stored).max() == 127
+    assert (stored[:, 3] == 0).all() and (scales[:, 3] == 0).all()
+
+
+def test_size_and_time_are_told_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
+    from orchestrator import storage
+    from orchestrator.errors import UserError
+
+    mine = road.copy(tmp_path, run=False)
+    shutil.rmtree(mine.store / "tokens")
+    monkeypatch.setattr(storage, "free_bytes", lambda path: 1000)
+    with pytest.raises(UserError, match="The token store needs about 0.00 GB but .* free: choose another disk with store=DIR"):
+        mine.main("max_folds=1")
+    assert f"{2 * PEOPLE} files to do: {2 * PEOPLE * 2 * CLIPS_PER_LEVEL} clips, 0.0 MB, about" in capsys.readouterr().out
+    assert inline["embed"] == [] and not list(mine.store.glob("tokens/*/*"))
 
 
 def test_equal_weights_under_another_architecture_are_other_tokens(planned):

@@ -1,0 +1,82 @@
+"""What pretraining shows while it goes on: the bar, gauges on Ray's metrics port, TensorBoard's curves.
+
+Workers append one JSON line a step and an epoch to a file; the command follows it.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from orchestrator import progress
+from orchestrator.costs import duration
+from orchestrator.gauges import TrainingGauges
+
+
+class Watch:
+    """Called with every row. keys: encoder's name -> key; tick: of the progress bar, which counts epochs."""
+
+    def __init__(self, tensorboard: Path, keys: Mapping[str, str], tick: Callable):
+        self.folder, self.keys, self.tick = tensorboard, keys, tick
+        self.gauges: TrainingGauges | None = None
+        self.writers: dict[tuple[str, str], object] = {}
+        self.done: dict[tuple[str, str], int] = {}
+        self.note = ""
+
+    def __call__(self, row: dict) -> None:
+        place = row["encoder"], row["stage"]
+        if row["kind"] == "resumed":
+            self._open(place, row["step"])
+            self._epochs(place, row["epoch"])
+        elif row["kind"] == "epoch":
+            self._epochs(place, row["epoch"])
+        else:
+            self._step(place, row)
+
+    def _step(self, place: tuple[str, str], row: dict) -> None:
+        shown = {"lr": row["lr"], "clips_per_s": row["clips_per_s"], **row["terms"]}
+        writer = self.writers[place]
+        for name, value in shown.items():
+            writer.add_scalar(name, value, row["step"])  # type: ignore[attr-defined]
+        self.gauges = self.gauges or TrainingGauges()
+        self.gauges.step(*place, {**shown, "epoch": row["epoch"], "eta_s": row["eta_s"]})
+        self.note = (f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}: loss "
+                     f"{row['terms']['reconstruction']:.4g}, {row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left")
+        self.tick(0, self.note)
+
+    def _epochs(self, place: tuple[str, str], done: int) -> None:
+        """A worker that was started again reports epochs that were counted: the bar counts each once."""
+        new = max(0, done - self.done.get(place, 0))
+        self.done[place] = max(done, self.done.get(place, 0))
+        if new:
+            self.tick(new, self.note)
+
+    def _open(self, place: tuple[str, str], step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        encoder, stage = place
+        if step:
+            progress.say("pretrain", f"{stage} of {encoder} goes on after step {step}")
+        folder = self.folder / self.keys[encoder] / stage.replace(" ", "-")
+        self.writers[place] = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()  # type: ignore[attr-defined]
+
+
+def follow(lines: Path, on_row: Callable[[dict], None], stopped: threading.Event) -> None:
+    """on_row for every whole line that appears, until stopped and read to the end."""
+    begun = 0
+    while True:
+        last = stopped.wait(0.3)
+        if lines.exists():
+            with open(lines, "rb") as handle:
+                handle.seek(begun)
+                whole = handle.read().rpartition(b"\n")[0]
+            if whole:
+                begun += len(whole) + 1
+                for row in whole.splitlines():
+                    on_row(json.loads(row))
+        if last:
+            return

@@ -1,0 +1,39 @@
+"""Shards made up for tests and benchmarks: pictures of moving waves instead of faces, in the store's own format."""
+
+from pathlib import Path
+
+import numpy as np
+
+from preprocessing.clip import PreparedClip, encode_image
+from preprocessing.shard import Row, write_shard
+
+CROP = 224
+
+
+def waves(person: int, clip: int, frames: int, size: int = CROP) -> np.ndarray:
+    """(frames, size, size, 3) uint8: each person has a colour and a direction, each clip a phase, each frame a shift."""
+    rng = np.random.default_rng([7, person])
+    a, b, *colour = rng.uniform(0.02, 0.06), rng.uniform(0.02, 0.06), *rng.uniform(0.3, 1, 3)
+    y, x = np.mgrid[:size, :size] * (CROP / size)
+    t = np.arange(frames)[:, None, None]
+    wave = 0.5 + 0.5 * np.sin(a * x + b * y + 0.15 * t + clip)
+    return (255 * wave[..., None] * np.array(colour)).astype(np.uint8)
+
+
+def made_shards(folder: Path, people: int, clips: int, frames: int = 20, length: int = 16,
+                image: str = "jpeg") -> list[tuple[int, Path]]:
+    """(subject index, path) as pretraining wants them."""
+    made = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for person in range(people):
+        rows = []
+        for clip in range(clips):
+            pictures = tuple(encode_image(picture, image) for picture in waves(person, clip, frames))
+            signal = np.random.default_rng([person, clip]).normal(size=(length, 2)).astype(np.float32)
+            prepared = PreparedClip(pictures, np.arange(frames, dtype=np.int32), np.zeros((frames, 92, 2), np.float32),
+                                    frames, 25.0, False, 0, 1, signal, ("gsr", "ecg"), 5.5)
+            rows.append(Row(f"c{person}-{clip}", clip, clip % 2, ("", ""), prepared))
+        path = folder / f"s{person}.parquet"
+        write_shard(path, rows)
+        made.append((person, path))
+    return made

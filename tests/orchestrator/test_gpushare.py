@@ -1,0 +1,47 @@
+"""Folds that share a GPU: as many as the first fold's peak memory allows, or as asked."""
+
+import pytest
+
+from orchestrator import schedule
+from orchestrator.config import compose
+from orchestrator.gpushare import CONTEXT_MB, GpuShare, fitting
+
+
+@pytest.mark.parametrize(("peak", "n"), [(9_000 - CONTEXT_MB, 8), (79_000, 1), (90_000, 1), (10, 16), (36_000 - CONTEXT_MB, 2)])
+def test_folds_that_fit(peak, n):
+    assert fitting(peak, 80_000) == n
+
+
+def test_without_a_gpu_nothing_is_measured_and_none_is_asked_for():
+    share = GpuShare(None, 0)
+    assert not share.measuring and share.fraction == 0
+    share.learn({"gpu_peak_mb": 1, "gpu_total_mb": 9000})
+    assert share.fraction == 0
+
+
+def test_what_was_asked_for_is_not_measured():
+    share = GpuShare(3, 2)
+    assert not share.measuring and share.fraction == 0.3333 and 3 * share.fraction <= 1
+
+
+def test_a_first_fold_that_says_nothing_leaves_one_a_gpu():
+    share = GpuShare(None, 1)
+    share.learn({"user_error": ""})
+    assert not share.measuring and share.fraction == 1
+
+
+def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
+    asked = []
+
+    def run_chunk(config, names, work, scratch, tick, gauges, share):
+        asked.append((len(names), share.fraction))
+        share.learn({"gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
+        return {}
+
+    monkeypatch.setattr(schedule, "_run_chunk", run_chunk)
+    monkeypatch.setattr(schedule.session, "start", lambda config: None)
+    monkeypatch.setattr(schedule.session, "gpus", lambda: 1)
+    monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
+    names = [f"fold-{i:03d}-seed-0" for i in range(120)]
+    schedule.run_grid(compose("watch", []), "loso", "run", names, 120, lambda chunk: None, tmp_path)
+    assert asked == [(1, 1), (100, 0.3333), (19, 0.3333)]
