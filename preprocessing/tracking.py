@@ -101,7 +101,7 @@ class FaceTracker:
 
 def _small(frame: Frame, side: int) -> tuple[np.ndarray, int]:
     """The whole frame as RGB, (h, w, 3), halved while it has `side` pixels, and how many pixels became one."""
-    times = halvings(max(frame.width, frame.height), side)
+    times = min(halvings(max(frame.width, frame.height), side), halvings(min(frame.width, frame.height), 1))
     image, _, _ = frame.region((0, 0, frame.width, frame.height), times)
     return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), 1 << times
 
