@@ -13,7 +13,7 @@ from . import landmarks as points_of
 from .blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
 from .errors import ClipError
 from .facemesh import FACE_MESH, FaceMesh
-from .frames import Frame
+from .frames import Bounds, Frame, Pixels
 from .keyframes import KeyframeOptions, select_keyframes
 from .precomputed import PrecomputedTracker
 from .recordings import VideoRef
@@ -166,7 +166,8 @@ class FaceEngine:
                 if square is not None and every_crop:
                     track.crops[n] = crop(frame, square, options.size)
                 elif points is not None and square is not None and room > 0:
-                    track.parts[n] = frame.keep(_Pixels.of(square, options.size).bounds)
+                    cut = _Square.of(square, options.size)
+                    track.parts[n] = frame.keep(cut.bounds, cut.halvings)
                     room -= track.parts[n].nbytes
             track.fps = video.fps
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
@@ -211,14 +212,14 @@ class FaceEngine:
 
 def crop(frame: Frame, square: Roi, size: int) -> np.ndarray:
     """The square of the frame as (size, size, 3) uint8 RGB; black where it reaches beyond the frame."""
-    pixels = _Pixels.of(square, size)
-    part, left, top = frame.region(pixels.bounds, pixels.halvings)
-    part = _cut_or_pad(part, (pixels.x - left) >> pixels.halvings, (pixels.y - top) >> pixels.halvings, pixels.shrunk)
-    return cv2.cvtColor(cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR), cv2.COLOR_RGBA2RGB)
+    cut = _Square.of(square, size)
+    part = frame.pixels(cut.bounds, cut.halvings)
+    pixels = _cut_or_pad(part, (cut.x - part.left) >> cut.halvings, (cut.y - part.top) >> cut.halvings, cut.shrunk)
+    return part.rgb(cv2.resize(pixels, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 @dataclass(frozen=True)
-class _Pixels:
+class _Square:
     """A square in whole pixels, its corner and side multiples of 2**halvings; `shrunk` is its side after these."""
 
     x: int
@@ -227,14 +228,14 @@ class _Pixels:
     halvings: int
 
     @classmethod
-    def of(cls, square: Roi, size: int) -> "_Pixels":
+    def of(cls, square: Roi, size: int) -> "_Square":
         side = max(1, round(square.side))
         times = halvings(side, size)
         x, y = round(square.x - (side - 1) / 2), round(square.y - (side - 1) / 2)
         return cls(x >> times << times, y >> times << times, side >> times << times, times)
 
     @property
-    def bounds(self) -> tuple[float, float, float, float]:
+    def bounds(self) -> Bounds:
         return self.x, self.y, self.x + self.side, self.y + self.side
 
     @property
@@ -242,13 +243,15 @@ class _Pixels:
         return self.side >> self.halvings
 
 
-def _cut_or_pad(image: np.ndarray, x: int, y: int, side: int) -> np.ndarray:
-    """The square of the image (h, w, 4) whose corner is x, y, with zeros where it lies outside."""
-    height, width = image.shape[:2]
+def _cut_or_pad(part: Pixels, x: int, y: int, side: int) -> np.ndarray:
+    """The square of the pixels (h, w, channels) whose corner is x, y, black where it lies outside."""
+    image = part.values
+    height, width, channels = image.shape
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
     if (x0, y0, x1, y1) == (x, y, x + side, y + side):
         return image[y:y1, x:x1]
-    padded = np.zeros((side, side, 4), np.uint8)
+    padded = np.empty((side, side, channels), np.uint8)
+    padded[:] = part.black[:channels]
     if x0 < x1 and y0 < y1:
         padded[y0 - y : y1 - y, x0 - x : x1 - x] = image[y0:y1, x0:x1]
     return padded

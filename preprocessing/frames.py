@@ -5,6 +5,7 @@ Coordinates are pixels of the upright frame: x right, y down. h, w: a region's s
 """
 
 import math
+from dataclasses import dataclass, replace
 from functools import cache
 
 import av
@@ -24,6 +25,32 @@ _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.
 _BT601 = (0.299, 0.114)
 _FULL_RANGE = 2
 
+Bounds = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A part of a frame in the colours that were cheapest to get, because few of its pixels may be wanted as RGB.
+
+    values: (h, w, 4) uint8 RGB and one to ignore, or where there is a `matrix` (3, 4) to RGB, (h, w, 3) uint8 Y, U, V.
+    left, top: the frame's pixel at its first one. black: what lies outside of the frame, in these colours.
+    """
+
+    values: np.ndarray
+    left: int
+    top: int
+    matrix: np.ndarray | None = None
+    black: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def rgb(self, values: np.ndarray) -> np.ndarray:
+        """(h, w, 3) RGB of pixels that were resampled from `values`, with three channels or four."""
+        three = values if values.shape[2] == 3 else cv2.cvtColor(values, cv2.COLOR_RGBA2RGB)
+        return three if self.matrix is None else cv2.transform(three, self.matrix)
+
+    def four(self) -> np.ndarray:
+        """`values` with four channels, for warping."""
+        return self.values if self.values.shape[2] == 4 else cv2.cvtColor(self.values, cv2.COLOR_RGB2RGBA)
+
 
 class Frame:
     """`index` counts from the file's first frame, or from a window's where the reader could seek."""
@@ -40,19 +67,24 @@ class Frame:
         """The whole frame, (H, W, 3) uint8."""
         return cv2.cvtColor(self.rgba(), cv2.COLOR_RGBA2RGB)
 
-    def region(
-        self, bounds: tuple[float, float, float, float], halvings: int = 0
-    ) -> tuple[np.ndarray, int, int]:
-        """At least the part within bounds (left, top, right, bottom), (h, w, 4) uint8, shrunk by 2**halvings, and
-        the x and y in the frame of its first pixel. Bounds are clipped to the frame: the part may be empty."""
+    def region(self, bounds: Bounds, halvings: int = 0) -> tuple[np.ndarray, int, int]:
+        """`pixels` as RGB, (h, w, 4) uint8, and the x and y in the frame of the first one."""
+        part = self.pixels(bounds, halvings)
+        if part.matrix is None:
+            return part.values, part.left, part.top
+        return cv2.cvtColor(part.rgb(part.values), cv2.COLOR_RGB2RGBA), part.left, part.top
+
+    def pixels(self, bounds: Bounds, halvings: int = 0) -> Pixels:
+        """At least the part within bounds, shrunk by 2**halvings. Bounds are clipped: the part may be empty."""
         x0, x1 = _clip(bounds[0], bounds[2], self.width)
         y0, y1 = _clip(bounds[1], bounds[3], self.height)
-        return halve(self.rgba()[y0:y1, x0:x1], halvings), x0, y0
+        return Pixels(halve(self.rgba()[y0:y1, x0:x1], halvings), x0, y0)
 
-    def keep(self, bounds: tuple[float, float, float, float]) -> "Frame":
-        """A frame that holds the memory of a part only; its `region` answers within these bounds."""
-        part, x0, y0 = self.region(bounds)
-        return _Part(self, part.copy(), x0, y0)
+    def keep(self, bounds: Bounds, halvings: int = 0) -> "Frame":
+        """A frame that holds the memory of a part only; its `pixels` answers within these bounds and with at least
+        these halvings."""
+        part = self.pixels(bounds, halvings)
+        return _Part(self, replace(part, values=part.values.copy()), halvings)
 
     @property
     def nbytes(self) -> int:
@@ -78,28 +110,30 @@ class ImageFrame(Frame):
 class _Part(Frame):
     """What Frame.keep kept, as pixels."""
 
-    def __init__(self, frame: Frame, image: np.ndarray, left: int, top: int):
+    def __init__(self, frame: Frame, part: Pixels, halvings: int):
         super().__init__(frame.index, frame.time_s, (frame.height, frame.width))
-        self._image, self._left, self._top = image, left, top
+        self._part, self._halvings = part, halvings
 
-    def region(
-        self, bounds: tuple[float, float, float, float], halvings: int = 0
-    ) -> tuple[np.ndarray, int, int]:
-        x0, x1 = _clip(bounds[0], bounds[2], self.width)
-        y0, y1 = _clip(bounds[1], bounds[3], self.height)
-        part = self._image[y0 - self._top : y1 - self._top, x0 - self._left : x1 - self._left]
-        return halve(part, halvings), x0, y0
+    def pixels(self, bounds: Bounds, halvings: int = 0) -> Pixels:
+        assert halvings >= self._halvings, "a part that was kept smaller"
+        tile = 1 << self._halvings
+        x0, x1 = _clip(bounds[0], bounds[2], self.width, tile)
+        y0, y1 = _clip(bounds[1], bounds[3], self.height, tile)
+        part = _within(self._part, self._halvings, x0, x1, y0, y1)
+        assert part is not None, "a part that was not kept"
+        return replace(part, values=halve(part.values, halvings - self._halvings))
 
     @property
     def nbytes(self) -> int:
-        return self._image.nbytes
+        values = self._part.values
+        return values.nbytes if values.base is None else values.base.nbytes
 
 
 class DecodedFrame(Frame):
     """A decoder's frame, or a part of one: converting a region costs in proportion to it.
 
     Unshrunk regions have the bytes of `rgba()`. Shrunk ones are shrunk in the decoder's format, where the colour has a
-    quarter of the pixels anyhow, and converted then: twice as fast, and within the converter's rounding the same.
+    quarter of the pixels anyhow, and those that are wanted converted last: within the converter's rounding the same.
     """
 
     def __init__(
@@ -117,7 +151,7 @@ class DecodedFrame(Frame):
         super().__init__(index, time_s, (whole[0], whole[1]))
         self._frame, self._turns, self._reformatter = frame, turns, reformatter
         self._rgba: np.ndarray | None = None
-        self._last: tuple[np.ndarray, int, int, int] | None = None  # the crop mostly lies within the mesh's region
+        self._last: tuple[Pixels, int] | None = None  # and its halvings: the crop mostly lies within the mesh's region
         steps = _SUBSAMPLING.get(frame.format.name)
         odd = self.width % 2 or self.height % 2  # the converter then takes another path, with other roundings
         self._steps = None if odd or turns else steps
@@ -129,30 +163,30 @@ class DecodedFrame(Frame):
             self._rgba = np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
         return self._rgba
 
-    def region(
-        self, bounds: tuple[float, float, float, float], halvings: int = 0
-    ) -> tuple[np.ndarray, int, int]:
+    def pixels(self, bounds: Bounds, halvings: int = 0) -> Pixels:
         if self._steps is None:
-            return super().region(bounds, halvings)
-        x0, x1, y0, y1 = self._tiled(bounds)
+            return super().pixels(bounds, halvings)
+        planar = halvings > 0 and self._steps == (2, 2)
+        x0, x1, y0, y1 = self._tiled(bounds, 1 << halvings if planar else _TILE)
         if x0 >= x1 or y0 >= y1:
-            return np.empty((0, 0, 4), np.uint8), x0, y0
-        if self._last is not None and self._last[3] == halvings:
-            image, left, top, _ = self._last
-            part = image[(y0 - top) >> halvings : (y1 - top) >> halvings, (x0 - left) >> halvings : (x1 - left) >> halvings]
-            if x0 >= left and y0 >= top and part.shape[:2] == ((y1 - y0) >> halvings, (x1 - x0) >> halvings):
-                return part, x0, y0
-        if halvings and self._steps == (2, 2):
-            image = self._shrink(x0, x1, y0, y1, halvings)
+            return Pixels(np.empty((0, 0, 4), np.uint8), x0, y0)
+        if self._last is not None and self._last[1] == halvings:
+            part = _within(self._last[0], halvings, x0, x1, y0, y1)
+            if part is not None:
+                return part
+        if planar:
+            part = self._shrink(x0, x1, y0, y1, halvings)
         else:
-            image = halve(_convert(self._cut(x0, x1, y0, y1), self._reformatter), halvings)
-        self._last = image, x0, y0, halvings
-        return image, x0, y0
+            part = Pixels(halve(_convert(self._cut(x0, x1, y0, y1), self._reformatter), halvings), x0, y0)
+        self._last = part, halvings
+        return part
 
-    def keep(self, bounds: tuple[float, float, float, float]) -> Frame:
+    def keep(self, bounds: Bounds, halvings: int = 0) -> Frame:
+        if halvings and self._steps == (2, 2):  # no copy: what the mesh has looked at is in memory of its own
+            return _Part(self, self.pixels(bounds, halvings), halvings)
         x0, x1, y0, y1 = self._tiled(bounds)
         if self._steps is None or x0 >= x1 or y0 >= y1:
-            return super().keep(bounds)
+            return super().keep(bounds, halvings)
         part_of = (x0, y0, self.height, self.width)
         return DecodedFrame(self.index, self.time_s, self._cut(x0, x1, y0, y1), 0, self._reformatter, part_of)
 
@@ -160,9 +194,9 @@ class DecodedFrame(Frame):
     def nbytes(self) -> int:
         return sum(plane.buffer_size for plane in self._frame.planes)
 
-    def _tiled(self, bounds: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    def _tiled(self, bounds: Bounds, tile: int = _TILE) -> tuple[int, int, int, int]:
         """x0, x1, y0, y1."""
-        return *_clip(bounds[0], bounds[2], self.width, _TILE), *_clip(bounds[1], bounds[3], self.height, _TILE)
+        return *_clip(bounds[0], bounds[2], self.width, tile), *_clip(bounds[1], bounds[3], self.height, tile)
 
     def _planes(self, x0: int, x1: int, y0: int, y1: int) -> list[np.ndarray]:
         """Views of the part in Y, U and V."""
@@ -182,13 +216,14 @@ class DecodedFrame(Frame):
             _plane(target)[: source.shape[0], : source.shape[1]] = source
         return part
 
-    def _shrink(self, x0: int, x1: int, y0: int, y1: int, halvings: int) -> np.ndarray:
-        """A part of a 4:2:0 frame, shrunk and converted: U and V have half the size of Y to begin with."""
+    def _shrink(self, x0: int, x1: int, y0: int, y1: int, halvings: int) -> Pixels:
+        """A part of a 4:2:0 frame, shrunk: U and V have half the size of Y to begin with."""
         y, u, v = self._planes(x0, x1, y0, y1)
         y, u, v = halve(y, halvings), halve(u, halvings - 1), halve(v, halvings - 1)
         full = self._frame.format.name == "yuvj420p" or self._frame.color_range == _FULL_RANGE
-        rgb = cv2.transform(cv2.merge((y, u, v)), to_rgb(int(self._frame.colorspace), full))
-        return cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+        matrix, black = to_rgb(int(self._frame.colorspace), full), (0 if full else 16, 128, 128, 0)
+        values = cv2.merge((y, u, v)) if y.size else np.empty((0, 0, 3), np.uint8)
+        return Pixels(values, x0, y0, matrix, black)
 
 
 @cache
@@ -208,6 +243,15 @@ def _convert(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     plane = reformatter.reformat(frame, format="rgb24" if channels == 3 else "rgba").planes[0]
     pixels = _plane(plane)[:, : channels * plane.width].reshape(plane.height, plane.width, channels)
     return pixels if channels == 4 else cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)
+
+
+def _within(part: Pixels, halvings: int, x0: int, x1: int, y0: int, y1: int) -> Pixels | None:
+    """Of a part that was shrunk by 2**halvings the pixels of the frame's x0..x1, y0..y1, if it has them all."""
+    left, top = (x0 - part.left) >> halvings, (y0 - part.top) >> halvings
+    width, height = (x1 - x0) >> halvings, (y1 - y0) >> halvings
+    if left < 0 or top < 0 or top + height > part.values.shape[0] or left + width > part.values.shape[1]:
+        return None
+    return replace(part, values=part.values[top : top + height, left : left + width], left=x0, top=y0)
 
 
 def _plane(plane) -> np.ndarray:

@@ -4,6 +4,7 @@ Both follow the face with hysteresis. Feeding each frame's landmarks straight ba
 motion up: on a tilted still without any noise the landmarks then swing by 0.15 interocular distances a frame.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +27,7 @@ class Roi:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of the upright box around it."""
-        half = self.side / 2 * (abs(np.cos(self.angle)) + abs(np.sin(self.angle)))
+        half = self.side / 2 * (abs(math.cos(self.angle)) + abs(math.sin(self.angle)))
         return self.x - half, self.y - half, self.x + half, self.y + half
 
     def to_image(self, size: int) -> np.ndarray:
@@ -45,9 +46,9 @@ class Hysteresis:
     turn: float = 0.1
 
     def settled(self, old: Roi, new: Roi) -> bool:
-        turned = abs((new.angle - old.angle + np.pi) % (2 * np.pi) - np.pi)
+        turned = abs((new.angle - old.angle + math.pi) % (2 * math.pi) - math.pi)
         return (
-            float(np.hypot(new.x - old.x, new.y - old.y)) <= self.shift * old.side
+            math.hypot(new.x - old.x, new.y - old.y) <= self.shift * old.side
             and abs(new.side / old.side - 1) <= self.zoom
             and turned <= self.turn
         )
@@ -82,12 +83,13 @@ def roi_of_box(box: np.ndarray, angle: float = 0.0) -> Roi:
 def roi_of_mesh(points: np.ndarray) -> Roi:
     """From mesh points (468, 2): turned so that the eye line is level, then the square around all points."""
     right, left = points[EYE_CORNERS[0]], points[EYE_CORNERS[1]]
-    angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
-    c, s = np.cos(angle), np.sin(angle)
-    level = np.array([[c, s], [-s, c]]) @ points.T
-    low, high = level.min(axis=1), level.max(axis=1)
-    u, v = (low + high) / 2
-    return Roi(float(c * u - s * v), float(s * u + c * v), ROI_SCALE * float((high - low).max()), angle)
+    angle = math.atan2(left[1] - right[1], left[0] - right[0])
+    c, s = math.cos(angle), math.sin(angle)
+    x, y = np.ascontiguousarray(points.T)
+    level = c * x + s * y, c * y - s * x
+    (u0, v0), (u1, v1) = (map(float, (line.min() for line in level)), map(float, (line.max() for line in level)))
+    u, v = (u0 + u1) / 2, (v0 + v1) / 2
+    return Roi(c * u - s * v, s * u + c * v, ROI_SCALE * max(u1 - u0, v1 - v0), angle)
 
 
 def square_around(points: np.ndarray, margin: float) -> Roi:

@@ -6,11 +6,13 @@ A tracker's `step(frame)` gives the mesh points (P, 2) in pixels of the frame, o
 from collections.abc import Sequence
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from .blazeface import BlazeFace, Detection
 from .facemesh import FaceMesh
 from .frames import Frame
+from .resample import halvings
 from .roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
 
 _SETTLE_STEPS = 5  # mesh runs on the frame of a detection, until the region agrees with its own landmarks
@@ -59,15 +61,13 @@ class FaceTracker:
                 self.roi = self.hysteresis.keep_or_follow(self.roi, roi_of_mesh(points))
                 self._since_count += 1
                 if self.recount and self._since_count >= self.recount:
-                    self._detect(frame.rgb())
+                    self._detect(frame)
                 return points, score
             self.roi = None
         return self._acquire(frame, score)
 
     def _acquire(self, frame: Frame, score: float) -> tuple[np.ndarray | None, float]:
-        image = frame.rgb()
-        self.brightest = max(self.brightest, float(image[::8, ::8].mean()))
-        faces = self._detect(image)
+        faces = self._detect(frame)
         regions = [roi_of_detection(face) for face in faces[:_CANDIDATES] if _is_sane(face)]
         if self.whole_frame:
             regions.append(Roi((frame.width - 1) / 2, (frame.height - 1) / 2, 1.25 * max(frame.width, frame.height)))
@@ -78,11 +78,13 @@ class FaceTracker:
                 return points, score
         return None, score
 
-    def _detect(self, image: np.ndarray) -> list[Detection]:
+    def _detect(self, frame: Frame) -> list[Detection]:
         """The faces of the first detector that sees any, largest first; counted."""
+        image, scale = _small(frame, max(detector.side for detector in self.detectors))
+        self.brightest = max(self.brightest, float(image.mean()))
         faces = next((found for detector in self.detectors if (found := detector.detect(image))), [])
         self.max_faces, self._since_count = max(self.max_faces, len(faces)), 0
-        return faces
+        return [face.scaled(scale) for face in faces]
 
     def _settle(self, frame: Frame, roi: Roi) -> tuple[np.ndarray | None, float]:
         for _ in range(_SETTLE_STEPS):
@@ -95,6 +97,13 @@ class FaceTracker:
             roi = new
         self.roi = roi
         return points, score
+
+
+def _small(frame: Frame, side: int) -> tuple[np.ndarray, int]:
+    """The whole frame as RGB, (h, w, 3), halved while it has `side` pixels, and how many pixels became one."""
+    times = min(halvings(max(frame.width, frame.height), side), halvings(min(frame.width, frame.height), 1))
+    image, _, _ = frame.region((0, 0, frame.width, frame.height), times)
+    return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), 1 << times
 
 
 def _is_sane(face: Detection) -> bool:

@@ -81,6 +81,12 @@ def test_no_face_no_score(mesh):
     assert mesh.find(frame, Roi(1000, 1000, 100))[1] == 0.0  # outside of the frame
 
 
+def test_a_frame_that_is_nearly_a_line_has_no_face(detector, mesh):
+    frame = ImageFrame(0, 0.0, np.full((2, 1600, 3), 90, np.uint8))
+    tracker = FaceTracker([detector], mesh)
+    assert tracker.step(frame)[0] is None and tracker.brightest == 90
+
+
 def test_a_region_is_its_own_inverse():
     """A region built on points: levelled, centred, 1.5 times as wide; turning the points turns only the angle."""
     rng = np.random.default_rng(0)

@@ -15,6 +15,7 @@ from preprocessing.frames import ImageFrame
 from preprocessing.keyframes import KeyframeOptions, select_keyframes
 from preprocessing.recordings import VideoRef
 from preprocessing.roi import Roi
+from preprocessing.video import Video
 
 
 @pytest.fixture(scope="module")
@@ -282,6 +283,18 @@ def test_crop_is_black_beyond_the_frame():
     assert (crop(ImageFrame(0, 0.0, image), Roi(1000, 1000, 40), 40) == 0).all()
     below = crop(ImageFrame(0, 0.0, image), Roi(119.5, 99.5, 40), 40)
     assert (below[:20, :20] == 200).all() and (below[20:] == 0).all() and (below[:, 20:] == 0).all()
+
+
+def test_a_shrunk_crop_of_a_video_is_black_beyond_the_frame(tmp_path):
+    """It is cut in the decoder's colours, in which zeros are green."""
+    path = films.write_video(tmp_path / "grey.mp4", [np.full((480, 640, 3), 128, np.uint8)] * 2)
+    with Video(VideoRef(path)) as video:
+        for frame in video:
+            for source in (frame, frame.keep((-256, -256, 256, 256), 1)):
+                corner = crop(source, Roi(-0.5, -0.5, 512), 224)  # pixels -256..255
+                assert (corner[:111] == 0).all() and (corner[:, :111] == 0).all()
+                assert np.abs(corner[113:, 113:].astype(int) - 128).max() <= 3
+            assert (crop(frame, Roi(5000, 5000, 512), 224) == 0).all()
 
 
 def test_a_large_face_is_shrunk_alike_in_both_modes(engine, tmp_path):
