@@ -216,6 +216,13 @@ def embed_row(sizes: Sizes, rounds: int) -> str:
 ROWS = {"loop": loop_row, "ray": ray_row, "decode": decode_row, "embed": embed_row}
 
 
+def machine() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{name}, {os.cpu_count()} cores"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -237,7 +244,7 @@ def main() -> None:
         command = " ".join(["python benchmarks/pretrain.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
             "# Stages 2 and 3 beside the step and the forward pass they carry", "",
-            f"{datetime.now(UTC):%Y-%m-%d} · {platform.machine()}, {os.cpu_count()} cores · torch {torch.__version__} · "
+            f"{datetime.now(UTC):%Y-%m-%d} · {machine()} · torch {torch.__version__} · "
             f"medians of {rounds}", "", f"    {command}", "", *rows, ""]))
 
 

@@ -1,6 +1,6 @@
 """BatchNorm over the batch of all data-parallel workers, for machines without CUDA (torch's SyncBatchNorm wants a GPU).
 
-Shapes: R rows, D width.
+Shapes: R rows, D width, L steps.
 """
 
 import torch
@@ -25,16 +25,22 @@ class SumOverWorkers(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm1d):
-    """BatchNorm1d of (R,D) whose training statistics are those of all workers' rows, with gradients through them.
+    """BatchNorm1d of (R,D) or (R,D,L) whose training statistics are those of all workers, with gradients through them.
 
     With DDP's averaged gradients this is one worker's BatchNorm over the whole batch. State dict as BatchNorm1d's;
     alone, or in evaluation, it is BatchNorm1d. Every worker must call it as often as the others.
     """
 
-    def forward(self, x_RD: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         shared = self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not shared:
-            return super().forward(x_RD)
+            return super().forward(x)
+        if x.ndim == 2:
+            return self._over_workers(x)
+        x_RLD = x.transpose(1, 2)
+        return self._over_workers(x_RLD.flatten(0, 1)).view(x_RLD.shape).transpose(1, 2)
+
+    def _over_workers(self, x_RD: Tensor) -> Tensor:
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         with torch.autocast(x_RD.device.type, enabled=False):
             x = x_RD.float()

@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
             prices = costs.forecast(config, data, plans, speed := costs.measured(config))
             console.print(bill(prices, speed), "")
             wrong += room(config, prices)
+        wrong += unfinished(config)
         console.print(table("The data and the plan", wrong))
         findings += wrong
     else:
@@ -117,6 +118,17 @@ def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
     done = len(list(folder.glob("ledger/fold-*.json"))) if (folder / "lineage.json").exists() else 0
     text = f"about {costs.size_text(total)} of {costs.size_text(free)} free"
     return [Finding("Disk", OK, text + (f"; {folder.name} holds {done} finished folds" if done else ""))]
+
+
+def unfinished(config: Config) -> list[Finding]:
+    """Trainings that were stopped on their way. Only a command of the same configuration goes on with one; none sweeps it."""
+    folders = sorted(config.store_dir.glob("encoders/*.partial"))
+    if not folders:
+        return []
+    size = sum(p.stat().st_size for folder in folders for p in folder.iterdir() if p.is_file())
+    names = ", ".join(str(folder) for folder in folders[:SHOWN]) + (" ..." if len(folders) > SHOWN else "")
+    return [Finding("Trainings", WARN, f"{len(folders)} of encoders not finished, {costs.size_text(size)} ({names})",
+                    "the command that began one goes on with it; remove the folders of those that nobody will go on with")]
 
 
 def table(title: str, findings: list[Finding]) -> Table:

@@ -209,7 +209,6 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
     from tempfile import TemporaryDirectory
 
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
     from orchestrator.training_watch import follow
 
@@ -221,7 +220,7 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
         watcher = threading.Thread(target=follow, args=(rows, on_row, stopped))
         watcher.start()
         try:
-            trainer = TorchTrainer(
+            trainer = session.trainer()(
                 # plain dicts: Train's controller unpickles this too, and need not load torch and timm to name the Job class
                 _worker, train_loop_config={"jobs": [asdict(job) for job in jobs], "rows": str(rows), "verdict": str(verdict),
                                             "loaders": max(1, session.cpus(config) // workers) if gpus else 1},

@@ -36,7 +36,9 @@ def start(config: Config) -> None:
         return
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if os.environ.get("RAY_ADDRESS"):
-        settings |= {"address": "auto", "runtime_env": {"env_vars": WORKER_ENVIRONMENT}}
+        # workers too must be told the address: Ray's own actors would ask the first cluster they find on the machine
+        told = {**WORKER_ENVIRONMENT, "RAY_ADDRESS": os.environ["RAY_ADDRESS"]}
+        settings |= {"address": "auto", "runtime_env": {"env_vars": told}}
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
@@ -95,6 +97,24 @@ def quiet() -> None:
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in ("ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def trainer() -> type:
+    """TorchTrainer, for a Ray that this command started without Train's cleaner of placement groups: they end with it.
+
+    The cleaner asks the first Ray it finds on the machine whether our training lives; another's says no, and our workers
+    are killed.
+    """
+    from ray.train.torch import TorchTrainer
+
+    if os.environ.get("RAY_ADDRESS"):
+        return TorchTrainer
+
+    class OwnTrainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list:
+            return [c for c in super()._create_default_callbacks() if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+    return OwnTrainer
 
 
 def cpus(config: Config) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,17 +40,37 @@ def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Pop
 
 def run(arguments: list[str], log: Path, **environment: str) -> None:
     """Run to the end; shows the log when it did not end with 0."""
-    process = start(arguments, log, **environment)
-    assert process.wait(timeout=140) == 0, log.read_text()[-3000:]
+    ended(start(arguments, log, **environment), log)
+
+
+def ended(process: subprocess.Popen, log: Path, code: int = 0, seconds: float = 140) -> None:
+    """It ends by itself with this code; one that does not is ended, with what it started."""
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        end_all(process)
+        raise AssertionError(f"not done after {seconds} s:\n{log.read_text()[-3000:]}") from None
+    assert process.returncode == code, log.read_text()[-3000:]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen, log: Path, seconds: float = 130) -> None:
-    """Until the condition holds; the process must still be alive then."""
+    """Until the condition holds; the process must still be alive then. Where it does not come to hold, the process is ended."""
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, f"ended before it could be killed:\n{log.read_text()[-3000:]}"
-        assert time.monotonic() < end, f"waited {seconds} s in vain:\n{log.read_text()[-3000:]}"
+        if process.poll() is not None:
+            raise AssertionError(f"ended before it could be killed:\n{log.read_text()[-3000:]}")
+        if time.monotonic() > end:
+            end_all(process)
+            raise AssertionError(f"waited {seconds} s in vain:\n{log.read_text()[-3000:]}")
         time.sleep(0.02)
+
+
+def end_all(process: subprocess.Popen) -> None:
+    """SIGKILL of a process that this module started, and of its descendants."""
+    for pid in (*descendants(process.pid), process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def descendants(pid: int) -> set[int]:
@@ -106,11 +127,12 @@ def command(pid: int) -> str:
         return "ended"
 
 
-def pretraining(store: Path, *more: str) -> list[str]:
-    """One signal MAE of real people on two workers, in seconds; a checkpoint every second step."""
-    return ["orchestrator.pretrain", "--dataset", "watch", "model=signal_small", "pretrain=mae", "protocol=as_paper",
-            "resources.cpus=2", "pretrain.workers=2", "pretrain.signal.epochs=3", "pretrain.signal.batch=256",
-            "pretrain.save_steps=2", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}", *more]
+def pretraining(tree: Path, store: Path, *more: str) -> list[str]:
+    """One signal MAE of synthetic people on two workers: 12 steps, checkpoints in an epoch's middle and at its end."""
+    return ["orchestrator.pretrain", "--dataset", "biovid_a", f"data.root={tree}", "model=signal_small", "pretrain=mae",
+            "protocol=as_paper", "signal.length=32", "signal.emd=false", "resources.cpus=2", "resources.dashboard=false",
+            "pretrain.workers=2", "pretrain.subjects=[0,1,2,3]", "pretrain.signal.epochs=3", "pretrain.signal.batch=4",
+            "pretrain.save_steps=3", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}", *more]
 
 
 def trained(store: Path) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""A cluster whose second node, on which the workers train, is killed and replaced: `python -m tests.faults.raylet STORE`.
+"""A cluster whose second node, on which the workers train, is killed and replaced: `python -m tests.faults.raylet TREE STORE`.
 
 Run as a process of its own: Ray's test cluster lives in the process that made it.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.faults.processes import checkpoints, pretraining
 
 
-def main(store: Path) -> int:
+def main(tree: Path, store: Path) -> int:
     os.environ.update(DUALPAIN_TEST_STEP_PAUSE_S="0.5")
     from ray.cluster_utils import Cluster
 
@@ -33,7 +33,7 @@ def main(store: Path) -> int:
 
     threading.Thread(target=kill, daemon=True).start()
     try:
-        code = cli.run(pretrain.main, pretraining(store)[1:])
+        code = cli.run(pretrain.main, pretraining(tree, store)[1:])
         assert lost.is_set(), "the training ended before the node did"
         return code
     finally:
@@ -41,4 +41,4 @@ def main(store: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

@@ -12,6 +12,7 @@ from tests.faults.processes import (
     all_gone,
     command,
     descendants,
+    ended,
     kill_driver,
     ledger,
     road,
@@ -60,7 +61,7 @@ def test_interrupted_then_a_trial_killed(undisturbed, tmp_path):
     wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
     started = {pid: command(pid) for pid in descendants(process.pid)}
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=100) == 130, log.read_text()[-3000:]
+    ended(process, log, 130)
     assert "goes on from here" in log.read_text() and "Traceback" not in log.read_text()
     before = ledger(run_dir)
     assert 1 <= len(before) < FOLDS
@@ -68,7 +69,7 @@ def test_interrupted_then_a_trial_killed(undisturbed, tmp_path):
     process = start(road(store, run_dir), again, **PAUSE)
     wait_for(lambda: bool(trials(process.pid)), process, again)
     os.kill(trials(process.pid)[0], signal.SIGKILL)
-    assert process.wait(timeout=140) == 0, again.read_text()[-3000:]
+    ended(process, again)
     whole_again(run_dir, whole, before, again)
 
 

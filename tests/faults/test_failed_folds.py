@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.faults.processes import ledger, road, start, summary
+from tests.faults.processes import ended, ledger, road, start, summary
 
 pytestmark = pytest.mark.faults
 
@@ -18,7 +18,7 @@ def test_folds_that_never_end_are_failed_folds_and_code_3(undisturbed, tmp_path)
     kept = ledger(run_dir)
     words = road(store, run_dir, "max_folds=2", "resources.fold_timeout_s=0.5")
     process = start(words, log, DUALPAIN_TEST_FOLD_PAUSE_S="30")
-    assert process.wait(timeout=140) == 3, log.read_text()[-3000:]
+    ended(process, log, 3)
     found = summary(run_dir)
     assert (found["n_planned"], found["n_folds"], found["n_failed"]) == (2, 1, 1)
     assert found["accuracy_mean"] == found["folds"][0]["accuracy"] and ledger(run_dir) == kept
@@ -29,7 +29,7 @@ def test_folds_that_never_end_are_failed_folds_and_code_3(undisturbed, tmp_path)
 def test_a_mistake_ends_with_2_before_ray_starts(tmp_path):
     log = tmp_path / "log"
     process = start(["orchestrator.loso", "--dataset", "watch", "modle=ridge"], log)
-    assert process.wait(timeout=60) == 2
+    ended(process, log, 2)
     text = log.read_text()
     assert text.startswith("error: There is no option 'modle': did you mean") and len(text.splitlines()) == 1
     assert sys.executable not in text

@@ -20,14 +20,19 @@ from models.video_mae import VideoMAE
 SEEDS = [3, 1, 4, 15, 9, 2, 6, 5]
 
 
-def objectives(norm: type[nn.Module] = nn.BatchNorm1d) -> tuple[VideoMAEObjective, SignalMAEObjective]:
+NAMES = ("video", "signal", "tokens")
+
+
+def objectives(norm: type[nn.Module] = nn.BatchNorm1d) -> tuple[nn.Module, ...]:
+    """Of the video MAE, the signal MAE, and the signal MAE whose tokens are convolutions with norms between them."""
     torch.manual_seed(0)
     mae = VideoMAE("micro", image_size=32, frames=4, depth=1, decoder_depth=1)
-    signal = SignalMAE(2, 30, dim=16, depth=1, heads=2, ff=16, decoder_depth=1, batch_norm=norm)
-    return VideoMAEObjective(mae, Critic(1536, 16)), SignalMAEObjective(signal)
+    sizes = {"dim": 16, "depth": 1, "heads": 2, "ff": 16, "decoder_depth": 1, "batch_norm": norm}
+    signal, tokens = SignalMAE(2, 30, **sizes), SignalMAE(2, 30, tokenizer="conv", max_tokens=10, conv_layers=2, **sizes)
+    return VideoMAEObjective(mae, Critic(1536, 16)), SignalMAEObjective(signal), SignalMAEObjective(tokens)
 
 
-def arguments(rows: slice, shares: int) -> tuple[tuple, tuple]:
+def arguments(rows: slice, shares: int) -> tuple[tuple, ...]:
     """Everything is drawn per sample, so a share sees what the whole batch would have shown it."""
     g = torch.Generator().manual_seed(0)
     video, signals = torch.rand(8, 3, 4, 32, 32, generator=g), 3 + torch.randn(8, 30, 2, generator=g)
@@ -35,7 +40,8 @@ def arguments(rows: slice, shares: int) -> tuple[tuple, tuple]:
     whole = mask_from_seeds("markov", SEEDS, length=30, channels=2)
     keep = torch.arange(30) < torch.tensor([30, 20, 30, 10, 30, 25, 30, 12])[:, None]
     points = scored(whole, keep).sum() / shares
-    return ((video[rows], visible, uniform_from_seeds(SEEDS[rows], 1)), (signals[rows], whole[rows], keep[rows], points))
+    windows = (signals[rows], whole[rows], keep[rows], points)
+    return (video[rows], visible, uniform_from_seeds(SEEDS[rows], 1)), windows, windows
 
 
 def step(parts: int, rank: int = 0, world: int = 1, norm: type[nn.Module] = nn.BatchNorm1d) -> dict[str, torch.Tensor]:
@@ -45,7 +51,7 @@ def step(parts: int, rank: int = 0, world: int = 1, norm: type[nn.Module] = nn.B
     shares = world * parts
     both = [arguments(slice(rank + world * i, None, shares), shares) for i in range(parts)]
     found = {}
-    for i, (name, objective) in enumerate(zip(("video", "signal"), wrapped, strict=True)):
+    for i, (name, objective) in enumerate(zip(NAMES, wrapped, strict=True)):
         still = {"all": torch.optim.SGD(objective.parameters(), lr=0.0)}
         mae_training.step(objective, still, [part[i] for part in both])
         found |= {f"{name} gradient {n}": p.grad for n, p in inner[i].named_parameters()}
@@ -72,7 +78,7 @@ def two(tmp_path_factory):
 
 def test_two_workers_take_the_step_of_one(two):
     one = step(1)
-    assert sum("gradient critic" in name for name in one) == 4 and sum("running" in name for name in one) == 8
+    assert sum("gradient critic" in name for name in one) == 4 and sum("running" in name for name in one) == 8 + 12
     for rank in (0, 1):
         for name, value in one.items():
             torch.testing.assert_close(two[rank, 1][name], value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")

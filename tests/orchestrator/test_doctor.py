@@ -132,6 +132,17 @@ def test_a_full_disk_stops(signal_tree, tmp_path, capsys, monkeypatch):
     assert code == 2 and "store=DIR" in err
 
 
+def test_trainings_that_were_left_are_named_with_what_to_do(tmp_path):
+    config = compose("watch", [f"store={tmp_path}"])
+    assert doctor.unfinished(config) == []
+    left = tmp_path / "encoders" / "abc.partial"
+    left.mkdir(parents=True)
+    (left / "signal-00000004.safetensors").write_bytes(bytes(3 << 20))
+    (found,) = doctor.unfinished(config)
+    assert found.state == WARN and "1 of encoders not finished" in found.text and str(left) in found.text
+    assert "3" in found.text.partition("finished,")[2].partition("MB")[0] and "remove" in found.fix
+
+
 def test_more_than_one_stop_is_counted(signal_tree, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "free_bytes", lambda path: 1000)
     monkeypatch.setattr(machine, "python", lambda: machine.Finding("Python", STOP, "too old", "take a newer one"))

@@ -1,10 +1,14 @@
 """Pretraining is a pure function of clips, recipe and seed: order, masks, views, and the reports on the way."""
 
 import json
+import multiprocessing
+import os
+import signal
 import threading
 
 import numpy as np
 import pytest
+import torch
 
 from models import training_state
 from orchestrator import mae_data, mae_stages, training_watch
@@ -198,6 +202,35 @@ def test_half_a_checkpoint_does_not_count(shards, signals, undisturbed, tmp_path
     assert kept(tmp_path) == kept(undisturbed)
 
 
+def killed_at_rename(mine, number):
+    """Train, but SIGKILL this process when checkpoint file `number` is written whole and has its temporary name yet."""
+    torch.set_num_threads(1)
+    real, seen = os.replace, []
+
+    def replace(source, target):
+        if "video-0" in str(target):
+            seen.append(target)
+            if len(seen) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+        real(source, target)
+
+    os.replace = replace
+    train_job(mine, Rank(), lambda row: None)
+
+
+@pytest.mark.parametrize("number", [3, 4])  # of the second checkpoint the tensors, the JSON
+def test_sigkill_while_a_checkpoint_is_written(shards, signals, undisturbed, tmp_path, number):
+    mine = job(tmp_path, shards, VIDEO, SIGNAL, signals, save_epochs=None, save_steps=1)
+    process = multiprocessing.get_context("spawn").Process(target=killed_at_rename, args=(mine, number))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and list(tmp_path.glob(".video-*"))
+    rows = []
+    train_job(mine, Rank(), rows.append)
+    assert rows[0]["kind"] == "resumed" and rows[0]["step"] == 1
+    assert kept(tmp_path) == kept(undisturbed)
+
+
 def test_another_batch_begins_anew_and_clears_what_it_cannot_use(shards, tmp_path):
     with pytest.raises(Killed):
         train_job(job(tmp_path, shards, VIDEO, save_steps=1), Rank(), killed_after(4, "video MAE"))
@@ -238,8 +271,6 @@ def test_a_loss_that_is_no_number_stops_with_step_clips_and_checkpoint(tmp_path,
 
 
 def test_memory_that_does_not_suffice_is_told_with_a_batch_that_fits(tmp_path, signals, monkeypatch):
-    import torch
-
     from models.signal_mae import SignalMAE
 
     real = SignalMAE.reconstruct

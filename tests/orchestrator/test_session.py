@@ -23,3 +23,18 @@ def test_workers_have_the_commands_priority_unless_another_is_asked_for(monkeypa
     ((settings, environment),) = seen
     assert environment["RAY_worker_niceness"] == after and environment["OMP_NUM_THREADS"] == "1"
     assert settings["dashboard_host"] == settings["_node_ip_address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_only_a_shared_cluster_has_trains_cleaner(monkeypatch, joined):
+    """It would ask whichever Ray it finds on the machine about our training, and kill our workers when told no."""
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback as Cleaner
+
+    monkeypatch.setenv("RAY_TRAIN_V2_ENABLED", "1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if joined:
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    made = session.trainer()(lambda: None)
+    made.train_run_context = None
+    kinds = {type(callback) for callback in made._create_default_callbacks()}
+    assert len(kinds) > 3 and (Cleaner in kinds) is joined
