@@ -112,7 +112,8 @@ def trainer() -> type:
 
     class OwnTrainer(TorchTrainer):
         def _create_default_callbacks(self) -> list:
-            return [c for c in super()._create_default_callbacks() if type(c).__name__ != "PlacementGroupCleanerCallback"]
+            made = super()._create_default_callbacks()  # type: ignore[misc]
+            return [c for c in made if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
     return OwnTrainer
 
