@@ -37,8 +37,8 @@ def start(config: Config) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if os.environ.get("RAY_ADDRESS"):
         # workers too must be told the address: Ray's own actors would ask the first cluster they find on the machine
-        told = {**WORKER_ENVIRONMENT, "RAY_ADDRESS": os.environ["RAY_ADDRESS"]}
-        settings |= {"address": "auto", "runtime_env": {"env_vars": told}}
+        named = {} if os.environ["RAY_ADDRESS"] == "auto" else {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}
+        settings |= {"address": "auto", "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **named}}}
     else:
         for name, value in WORKER_ENVIRONMENT.items():
             os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
@@ -112,7 +112,8 @@ def trainer() -> type:
 
     class OwnTrainer(TorchTrainer):
         def _create_default_callbacks(self) -> list:
-            return [c for c in super()._create_default_callbacks() if type(c).__name__ != "PlacementGroupCleanerCallback"]
+            made = super()._create_default_callbacks()  # type: ignore[misc]
+            return [c for c in made if type(c).__name__ != "PlacementGroupCleanerCallback"]
 
     return OwnTrainer
 

@@ -18,7 +18,8 @@ def main(tree: Path, store: Path) -> int:
 
     from orchestrator import cli, pretrain
 
-    address = {"node_ip_address": "127.0.0.1"}
+    # loopback by another name: who joins 127.0.0.1 is sent to the machine's own address, where nobody listens
+    address = {"node_ip_address": "127.0.0.2"}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **address})
     os.environ["RAY_ADDRESS"] = cluster.address
     doomed = cluster.add_node(num_cpus=2, **address)
