@@ -35,6 +35,5 @@ def test_only_a_shared_cluster_has_trains_cleaner(monkeypatch, joined):
     if joined:
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     made = session.trainer()(lambda: None)
-    made.train_run_context = None
     kinds = {type(callback) for callback in made._create_default_callbacks()}
     assert len(kinds) > 3 and (Cleaner in kinds) is joined
