@@ -21,7 +21,7 @@ from tests.made_shards import waves
 def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):
     people = road.cohort()
     assert people.synthetic and reconstructions.may_show(people) == list(range(7))
-    real = replace(people, synthetic=False)
+    real = replace(people, synthetic=False, name="biovid")
     assert reconstructions.may_show(real) == [] == reconstructions.may_show(replace(real, name="watch"))
     shown = next(clip.recording.subject for clip in real.clips if clip.subject == 2)
     monkeypatch.setattr(reconstructions, "SHOWN_IN_PAPER", (shown,))
@@ -47,7 +47,7 @@ def test_tubelets_go_back_where_they_were(norm_target):
     original, seen, painted = picture[:32], picture[32:64], picture[64:]
     visible = (seen == original).all(-1)
     assert np.array_equal(painted[visible], original[visible]) and 0.3 < visible.mean() < 0.7
-    assert not np.array_equal(painted, original) and (seen[~visible] == 127).mean() > 0.9
+    assert not np.array_equal(painted, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
 
 
 @pytest.mark.slow  # its time and its result have not been seen on a quiet machine
