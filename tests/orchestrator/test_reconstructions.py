@@ -51,7 +51,7 @@ def test_tubelets_go_back_where_they_were(norm_target):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="wanted, not reached: the best recipe tried on four people gave 0.76 of the mean's error")
+@pytest.mark.xfail(strict=True, reason="wanted, not reached: 0.76 of the mean's error with the best recipe tried")
 def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(road, tmp_path):
     """Four people teach a tiny video MAE; of the other three it hides three quarters."""
     torch.set_num_threads(1)
