@@ -22,7 +22,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -40,6 +39,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
+from benchmarks.machine import cpu_name  # noqa: E402
 from orchestrator import schedule, session  # noqa: E402
 from orchestrator.config import Config, compose  # noqa: E402
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold  # noqa: E402
@@ -379,7 +379,7 @@ def main() -> None:
         command = " ".join(["python benchmarks/loso.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
             "# Stage 4: the engine beside the training it schedules", "",
-            f"{datetime.now(UTC):%Y-%m-%d} · {platform.machine()}, {os.cpu_count()} cores · medians of {rounds} "
+            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds} "
             f"({' and '.join(LONG)}: {long})", "",
             f"    {command}", "", *rows, ""]))
 

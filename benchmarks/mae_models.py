@@ -19,7 +19,6 @@ a CPU, an MFU of 0.45 on an accelerator.
 import argparse
 import json
 import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -38,6 +37,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.machine import cpu_name  # noqa: E402
 from models.critic import Critic  # noqa: E402
 from models.mae_training import VideoMAEObjective, VideoMAERecipe, video_optimisers, video_step  # noqa: E402
 from models.masks import tube_mask  # noqa: E402
@@ -327,12 +327,6 @@ def main() -> None:
                 f"{datetime.now(UTC):%Y-%m-%d} · {where}, torch {torch.__version__}, {args.rounds} rounds{accelerator}", "",
                 f"    {command}", "", f"{facts} Method and targets: top of the script. Stage 2: [models.md](models.md).", ""]
         args.out.write_text("\n".join([*head, *(line(cells) for cells in table), ""]))
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ ratio <= 1/8.
 """
 
 import argparse
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ sys.path[0] = str(ROOT)  # this folder's own models.py must not hide the package
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from benchmarks.machine import cpu_name  # noqa: E402
 from models.convtran_embed import ConvTranEmbedding  # noqa: E402
 from models.erpe import ERPEAttention  # noqa: E402
 from models.hpa import HPA  # noqa: E402
@@ -105,14 +105,6 @@ def print_peak(name: str, impl: str) -> None:
 def status_mb(field: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
 
 
 def report(rounds: int, clock: Callable[[], float]) -> list[str]:

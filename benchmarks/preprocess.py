@@ -46,6 +46,7 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 from skimage.data import astronaut  # noqa: E402
 
+from benchmarks.machine import cpu_name  # noqa: E402
 from orchestrator import preprocess, session  # noqa: E402
 from orchestrator.clipstore import ShardJob, clip_options, make_shard  # noqa: E402
 from orchestrator.cohort import Clip  # noqa: E402
@@ -348,14 +349,9 @@ def emd_share(recordings: list[Recording], engine: FaceEngine) -> tuple[float, f
 
 
 def machine() -> str:
-    model = platform.processor()
-    try:
-        model = next(line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
     load = os.getloadavg()[0]
     return (
-        f"{model}, {os.cpu_count()} cores (load before the run {load:.1f}), Python {platform.python_version()}, "
+        f"{cpu_name()}, {os.cpu_count()} cores (load before the run {load:.1f}), Python {platform.python_version()}, "
         f"NumPy {np.__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}"
     )
 

@@ -18,7 +18,6 @@ that the script runs; its numbers say nothing.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -37,6 +36,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.machine import cpu_name  # noqa: E402
 from models import build, mae_training  # noqa: E402
 from orchestrator import embed, pretrain, session  # noqa: E402
 from orchestrator.config import compose  # noqa: E402
@@ -216,13 +216,6 @@ def embed_row(sizes: Sizes, rounds: int) -> str:
 ROWS = {"loop": loop_row, "ray": ray_row, "decode": decode_row, "embed": embed_row}
 
 
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    return f"{name}, {os.cpu_count()} cores"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -244,7 +237,7 @@ def main() -> None:
         command = " ".join(["python benchmarks/pretrain.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
             "# Stages 2 and 3 beside the step and the forward pass they carry", "",
-            f"{datetime.now(UTC):%Y-%m-%d} · {machine()} · torch {torch.__version__} · "
+            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · torch {torch.__version__} · "
             f"medians of {rounds}", "", f"    {command}", "", *rows, ""]))
 
 

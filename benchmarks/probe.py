@@ -26,7 +26,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.pretrain import machine  # noqa: E402
+from benchmarks.machine import cpu_name  # noqa: E402
 from models import build, checkpoint  # noqa: E402
 from models.mae_scores import against_visible_mean  # noqa: E402
 from models.masks import mask_from_seeds  # noqa: E402
@@ -164,7 +164,8 @@ def main() -> None:
     if options.out:
         command = " ".join(["python benchmarks/probe.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
-            "# Does pretraining help?", "", f"{datetime.now(UTC):%Y-%m-%d} · {machine()} · torch {torch.__version__}", "",
+            "# Does pretraining help?", "", f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · "
+            f"torch {torch.__version__}", "",
             f"    {command}", "", *lines, "",
             "Synthetic people, whose effect is written into them: it shows that the machinery works, nothing about pain.", ""]))
 

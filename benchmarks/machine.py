@@ -1,0 +1,16 @@
+"""What the benchmark tables call the machine they ran on."""
+
+import platform
+from pathlib import Path
+
+
+def cpu_name() -> str:
+    """The processor's model name, or what the platform module knows."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+if __name__ == "__main__":
+    print(cpu_name())
