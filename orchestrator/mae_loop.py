@@ -114,7 +114,8 @@ def _save(stage: Stage, keep: Checkpoints, curve: Curve, done: int) -> None:
 def _resume(stage: Stage, keep: Checkpoints) -> tuple[Curve, int]:
     """Fill the stage from its newest checkpoint, on all ranks from the same; (curve so far, steps done).
 
-    Another batch over all workers (rounded up where their number does not divide it) has other steps: it begins anew.
+    Another batch over all workers (rounded up where their number does not divide it) has other steps, another kind of
+    device another precision: both begin anew.
     """
     newest = keep.newest() if stage.rank.rank == 0 else None
     chosen = stage.rank.chosen(0 if newest is None else newest)
@@ -124,7 +125,7 @@ def _resume(stage: Stage, keep: Checkpoints) -> tuple[Curve, int]:
         if found is None:
             raise RuntimeError(f"checkpoint {chosen} of {stage.title} went away while it was read")
         tensors, facts = found
-        if (facts["batch"], facts["clips"]) == (stage.batch, stage.n):
+        if (facts["batch"], facts["clips"], facts["device"]) == (stage.batch, stage.n, stage.rank.device.type):
             training_state.unpack(tensors, stage.inner, stage.optimisers)
             curve = Curve.of(tensors)
     if stage.rank.rank == 0:

@@ -239,6 +239,19 @@ def test_another_batch_begins_anew_and_clears_what_it_cannot_use(shards, tmp_pat
     assert rows[0]["step"] == 0 and Checkpoints(tmp_path, "video", Every()).steps() == [1, 2]
 
 
+def test_another_kind_of_device_begins_anew(shards, tmp_path):
+    with pytest.raises(Killed):
+        train_job(job(tmp_path, shards, VIDEO, save_steps=1), Rank(), killed_after(4, "video MAE"))
+    newest = Checkpoints(tmp_path, "video", Every()).newest()
+    side = tmp_path / f"video-{newest:08d}.json"
+    said = side.read_text()
+    assert '"device": "cpu"' in said
+    side.write_text(said.replace('"device": "cpu"', '"device": "cuda"'))
+    rows = []
+    train_job(job(tmp_path, shards, VIDEO), Rank(), rows.append)
+    assert rows[0]["kind"] == "resumed" and rows[0]["step"] == 0
+
+
 def test_a_command_that_was_overtaken_writes_no_more(tmp_path):
     (tmp_path / "owner").write_text("new")
     keep = Checkpoints(tmp_path, "video", Every(), owner="old")
