@@ -9,12 +9,13 @@ Every row does the same clips: 1388 x 1038, H.264, 138 frames, a real face that 
 public domain) under sensor noise, written on the spot; and below them the synthetic cohort, with signals. The rows
 take turns, so that a slow moment of the machine hits all of them, and medians over the repeats are compared.
 Single-process rows count CPU seconds of that process, pinned to one core. The two rows of two processes count wall
-seconds from the first clip's start to the last shard's name, both on the stage's own `make_shard`, a clip a job, every
-clip six times: starting is left out of both. The pool's workers are there from the beginning and warm from the round
-that is not counted; an actor does a clip when it starts and then waits until both actors have. Ray itself is started
-for its row alone, so that it idles beside no other. Both have the same priority and the same environment. Beside the
-wall clock, which on a busy machine measures the others, stand the CPU seconds of everything that the row runs, Ray's
-own processes included, from the first result to the last.
+seconds from the first clip's start to the last shard's name, both on the stage's own `make_shard`, a person of
+--person clips a job, every clip twelve times: starting is left out of both. The pool's workers are there from the
+beginning and warm from the round that is not counted; an actor does a clip when it starts and then waits until both
+actors have. Ray itself is started for its row alone, so that it idles beside no other. Between two jobs Ray Data takes
+about a tenth of a second: --person 1 shows it. Both have the same priority and the same environment. Beside the wall
+clock, which on a busy machine measures the others, stand the CPU seconds of everything that the row runs, Ray's own
+processes included, from the first result to the last.
 
 Targets: in memory >= 0.75 of decoding to RGB, until the shard is renamed >= 0.60, Ray Data >= 0.9 of the pool, memory
 flat over 200 videos and below 700 MB a process.
@@ -150,11 +151,12 @@ def interleaved(rows: dict[str, Measure], repeats: int, warm: str = "") -> dict[
 
 
 class Done(NamedTuple):
-    """One clip: when it began and ended (seconds of this machine's clock), which process did it as its n-th, and that
-    process's high-water mark of memory in MB."""
+    """One job: when it began and ended (seconds of this machine's clock), its clips, which process did it, how many clips
+    that had done afterwards, and its high-water mark of memory in MB."""
 
     start: float
     end: float
+    clips: int
     process: int
     n: int
     mb: float
@@ -164,13 +166,13 @@ def settings(folder: Path) -> Config:
     return compose("synthetic", [f"store={folder}", f"resources.cpus={PROCESSES}"])
 
 
-def as_jobs(recordings: list[Recording], folder: Path, n: int) -> list[ShardJob]:
-    """n people of one clip each, the finest pieces that the stage hands out; the clips in turn."""
+def as_jobs(recordings: list[Recording], folder: Path, n: int, each: int = 1) -> list[ShardJob]:
+    """n people of so many clips each, a person being the piece that the stage hands out; the clips in turn."""
     jobs = []
     for i in range(n):
-        recording = recordings[i % len(recordings)]
-        clip = Clip(i, 0, f"c{i}", recording.label, recording)
-        jobs.append(ShardJob(i, f"s{i}", folder / f"s{i % 8}.parquet", "", (clip,), {clip.sample: ("", "")}))
+        mine = [recordings[(i * each + j) % len(recordings)] for j in range(each)]
+        clips = tuple(Clip(i, 0, f"c{i}-{j}", recording.label, recording) for j, recording in enumerate(mine))
+        jobs.append(ShardJob(i, f"s{i}", folder / f"s{i % 8}.parquet", "", clips, {c.sample: ("", "") for c in clips}))
     return jobs
 
 
@@ -184,8 +186,9 @@ class Stopwatch:
         start = time.time()
         made = make()
         assert made["clips"] == len(job.clips), f"a clip of the benchmark was quarantined: {made}"
-        self.n += 1
-        return Done(start, time.time(), os.getpid(), self.n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        self.n += len(job.clips)
+        mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return Done(start, time.time(), len(job.clips), os.getpid(), self.n, mb)
 
 
 _WORKER: tuple[FaceEngine, ClipOptions, Stopwatch] | None = None
@@ -217,7 +220,8 @@ class Cost:
             if len(done) == 1:
                 start = tree_seconds()
         if len(done) > PROCESSES:  # when the first clip is done, the others of its round nearly are
-            self.frames_per_cpu_s.append(FRAMES * (len(done) - PROCESSES) / (tree_seconds() - start))
+            clips = sum(d.clips for d in done[PROCESSES:])
+            self.frames_per_cpu_s.append(FRAMES * clips / (tree_seconds() - start))
         return done
 
 
@@ -248,7 +252,8 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
     class TimedWorker(preprocess.ShardWorker):
         def __init__(self, config: Config, video: bool):
             super().__init__(config, video)
-            make_shard(replace(jobs[0], path=warm / f"{os.getpid()}.parquet"), self.options, self.engine)
+            first = replace(jobs[0], clips=jobs[0].clips[:1], path=warm / f"{os.getpid()}.parquet")
+            make_shard(first, self.options, self.engine)
             self.stopwatch = Stopwatch()
             (marks / f"{os.getpid()}").touch()
 
@@ -272,7 +277,7 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
 def once_started(run: Callable[[], list[Done]]) -> Measure:
     def measure() -> tuple[int, float]:
         done = run()
-        return FRAMES * len(done), max(d.end for d in done) - min(d.start for d in done)
+        return FRAMES * sum(d.clips for d in done), max(d.end for d in done) - min(d.start for d in done)
 
     return measure
 
@@ -402,21 +407,23 @@ POOL, RAY = "pool of two processes (wall)", "Ray Data, two actors (wall)"
 
 
 def rows_of_two(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> dict[str, tuple[Measure, Cost]]:
-    jobs, costs = as_jobs(as_recordings(films), folder / "shards", arguments.rounds * arguments.clips), (Cost(), Cost())
+    people = -(-arguments.rounds * arguments.clips // arguments.person)
+    jobs, costs = as_jobs(as_recordings(films), folder / "shards", people, arguments.person), (Cost(), Cost())
     rows = {POOL: (once_started(lambda: costs[0].watch(pool.imap_unordered(_pool_job, jobs, 1))), costs[0])}
     if why_no_ray() is None:
         rows[RAY] = once_started(lambda: in_actors(settings(folder), jobs, folder, costs[1])), costs[1]
     return rows
 
 
-def ray_text(speed: dict[str, list[float]], costs: dict[str, Cost]) -> list[str]:
+def ray_text(arguments: argparse.Namespace, speed: dict[str, list[float]], costs: dict[str, Cost]) -> list[str]:
     if RAY not in speed:
         return [f"Ray Data {why_no_ray()}."]
     spent = {row: statistics.median(cost.frames_per_cpu_s) for row, cost in costs.items() if cost.frames_per_cpu_s}
     cpu_text = f"For a CPU second of all processes of the row the pool does {spent[POOL]:.0f} frames and Ray Data with its " \
                f"daemons and driver {spent[RAY]:.0f} ({spent[RAY] / spent[POOL]:.2f})." if len(spent) == 2 else ""  # fmt: skip
+    person = f"a person of {arguments.person} clips a job" if arguments.person > 1 else "a clip a job"
     return [f"Ray Data does {ratio(speed, RAY, POOL):.2f} of what the pool does (target {TARGET_ACTORS}). Both rows run the "
-            "stage's `make_shard`, a clip a job, until the shards are renamed, at the same priority, and count from the "
+            f"stage's `make_shard`, {person}, until the shards are renamed, at the same priority, and count from the "
             "first clip's start to the last one's end. Starting is in neither: the pool's workers are warm from a round "
             f"before; an actor does a clip when it starts, which is not counted, and waits until both have. {cpu_text}",
             ""]  # fmt: skip
@@ -425,7 +432,7 @@ def ray_text(speed: dict[str, list[float]], costs: dict[str, Cost]) -> list[str]
 def two_processes(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> list[str]:
     rows = rows_of_two(arguments, folder, films, pool)
     speed = interleaved({name: measure for name, (measure, _) in rows.items()}, arguments.repeats, warm=RAY)
-    return [*table(speed, POOL), "", *ray_text(speed, {name: cost for name, (_, cost) in rows.items()})]
+    return [*table(speed, POOL), "", *ray_text(arguments, speed, {name: cost for name, (_, cost) in rows.items()})]
 
 
 def everything(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> list[str]:
@@ -462,7 +469,7 @@ def everything(arguments: argparse.Namespace, folder: Path, films: list[Path], p
     return [
         f"## {WIDTH} x {HEIGHT}, H.264, {bits:.1f} Mbit/s, {arguments.clips} clips of {FRAMES} frames", "",
         *table(speed, limit), "",
-        *ray_text(speed, {name: cost for name, (_, cost) in two.items()}),
+        *ray_text(arguments, speed, {name: cost for name, (_, cost) in two.items()}),
         f"## The synthetic cohort: 640 x 480, {len(cohort)} clips with GSR, ECG and one EMG", "",
         *table(small, limit), "",
         f"{seconds:.2f} CPU seconds a clip, of which EMD takes {100 * share:.0f} %.", "",
@@ -488,7 +495,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4, help="1388 x 1038 clips a row")
     parser.add_argument("--mbit", type=float, default=4.0, help="bit rate of these clips in Mbit/s: decoding depends on it")
     parser.add_argument("--videos", type=int, default=200, help="videos a process of the memory row")
-    parser.add_argument("--rounds", type=int, default=6, help="how often the rows of two processes do every clip")
+    parser.add_argument("--rounds", type=int, default=12, help="how often the rows of two processes do every clip")
+    parser.add_argument("--person", type=int, default=4, help="clips of a person, the job of the rows of two processes")
     parser.add_argument("--only-processes", action="store_true", help="only the pool and Ray Data's actors")
     parser.add_argument("--people", type=int, default=2, help="people of the synthetic cohort, 5 clips each")
     parser.add_argument("--out", type=Path, help="write the table there; default: print it")

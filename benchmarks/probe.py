@@ -44,20 +44,22 @@ class Sizes:
     people: int = 12
     clips_per_level: int = 6
     seeds: int = 5
-    image: int = 64
-    video_epochs: int = 60
+    video_epochs: int = 100
     signal_epochs: int = 120
 
 
-FULL, QUICK = Sizes(), Sizes(4, 2, 2, 32, 2, 3)
+FULL, QUICK = Sizes(), Sizes(4, 2, 2, 2, 3)
 LENGTH = 128
+VIDEO = {"scale": "micro", "image_size": 32, "patch": 4, "frames": 4, "depth": 2, "decoder_dim": 64}
+SIGNAL = {"length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64, "decoder_depth": 1}
 
 
 def prepare(sizes: Sizes, folder: Path, video: bool) -> tuple[Config, cohort.Cohort, clipstore.ClipStore]:
     words = [f"store={folder}", f"synthetic.subjects={sizes.people}", f"synthetic.clips_per_level={sizes.clips_per_level}",
              "synthetic.size=[320,240]", f"signal.length={LENGTH}", "signal.emd=false", "pretrain.save_epochs=null",
-             f"pretrain.video.epochs={sizes.video_epochs}", "pretrain.video.batch=12", "pretrain.video.lr=4.8e-2",
-             "pretrain.video.warmup=5", "pretrain.video.mask_ratio=0.75",
+             f"pretrain.video.epochs={sizes.video_epochs}", "pretrain.video.batch=8", "pretrain.video.lr=9.6e-2",
+             f"pretrain.video.warmup={sizes.video_epochs // 10}", "pretrain.video.mask_ratio=0.75",
+             f"clip.frames={VIDEO['frames']}",
              f"pretrain.signal.epochs={sizes.signal_epochs}", "pretrain.signal.batch=24", "pretrain.signal.lr=1e-3"]
     config = compose("synthetic", words)
     people = cohort.load(config)
@@ -92,9 +94,8 @@ def one_seed(config: Config, clips: clipstore.ClipStore, sizes: Sizes, seed: int
     scaler = fit_scaler(moments, group)
     scaled = {s: scaler.apply(part.signals) for s, part in parts.items()}
     np.save(folder / "signals.npy", np.concatenate([scaled[s] for s in group]))
-    signal_options = {"n_channels": parts[0].signals.shape[2], "length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64,
-                      "decoder_depth": 1}
-    video_options = {"scale": "micro", "image_size": sizes.image, "frames": 16} if video else None
+    signal_options = SIGNAL | {"n_channels": parts[0].signals.shape[2]}
+    video_options = VIDEO if video else None
     job = Job("probe", folder, [(s, clips.paths[s]) for s in group], video_options, signal_options, folder / "signals.npy",
               [name for s in group for name in parts[s].samples], {}, config.pretrain.model_dump(), config.clip.model_dump(),
               seed)
@@ -108,7 +109,8 @@ def one_seed(config: Config, clips: clipstore.ClipStore, sizes: Sizes, seed: int
         if options is None:
             continue
         if inputs is None:
-            views = GroupClips([(s, clips.paths[s]) for s in rest], 16, config.clip.rate, sizes.image)
+            views = GroupClips([(s, clips.paths[s]) for s in rest], VIDEO["frames"], config.clip.rate,
+                               VIDEO["image_size"])
             assert len(views) == len(labels), "a clip without a face: the two probes would be of different clips"
             inputs = as_video(np.stack([views.clip(i, None) for i in range(len(views))]), torch.device("cpu"))
         for which in ("pretrained", "random"):

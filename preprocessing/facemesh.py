@@ -22,10 +22,14 @@ class FaceMesh:
         self._roi: Roi | None = None  # the last one, and its matrix: a region stays for many frames
         self._to_image = np.zeros((2, 3))
 
+    def expect(self, frame: Frame, roi: Roi) -> None:
+        """`find` will probably be asked for this region of the frame."""
+        frame.expect(*_needs(roi))
+
     def find(self, frame: Frame, roi: Roi) -> tuple[np.ndarray, float]:
         """Points (468, 2) float64 in pixels of the frame, and the probability that the region shows a face."""
-        times = halvings(roi.side, SIDE)
-        part = frame.pixels(_inflate(roi.bounds, 2 << times), times)
+        bounds, times = _needs(roi)
+        part = frame.pixels(bounds, times)
         if part.values.size == 0:
             return np.full((N_MESH, 2), np.nan), 0.0
         if roi is not self._roi:
@@ -43,7 +47,12 @@ class FaceMesh:
         return cv2.transform(raw, to_image)[:, 0], score
 
 
-def _inflate(bounds: Bounds, by: int) -> Bounds:
-    """Room for the neighbours that bilinear sampling reads."""
-    left, top, right, bottom = bounds
-    return left - by, top - by, right + by, bottom + by
+def _needs(roi: Roi) -> tuple[Bounds, int]:
+    """The part of a frame that the region is sampled from, and how often it is halved before.
+
+    With room for the neighbours that bilinear sampling reads.
+    """
+    times = halvings(roi.side, SIDE)
+    room = 2 << times
+    left, top, right, bottom = roi.bounds
+    return (left - room, top - room, right + room, bottom + room), times

@@ -3,7 +3,9 @@
 F frames of the clip, K kept frames, P landmarks. One `FaceEngine` per worker process: it holds the models.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -27,6 +29,7 @@ from .weights import weight_file
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
 IMAGES = ("png", "jpeg")
 _FACE_OVER_92_POINTS = 1.4  # extent of all mesh points over that of eyes, brows and lips; their centres are the same
+_AHEAD = 8  # frames: 17 MB at 1388 x 1038
 _BLACK_BELOW = 16.0  # mean of 0..255; 16 is the black of limited-range video
 
 
@@ -155,7 +158,7 @@ class FaceEngine:
         room = 0 if every_crop else int(options.hold_mb * 1e6)
         with self._open(ref) as video:
             square: Roi | None = None
-            for n, frame in enumerate(video):
+            for n, frame in enumerate(_ahead(video, tracker)):
                 points, score = tracker.step(frame)
                 if points is not None:
                     square = _whole(frame) if cropped else self._follow(track, square, points)
@@ -274,6 +277,22 @@ class _Track:
         """(F, 92, 2) float32."""
         nowhere = np.full((points_of.N_POINTS, 2), np.nan)
         return np.stack([nowhere if points is None else points for points in self.points]).astype(np.float32)
+
+
+def _ahead(frames: Iterable[Frame], tracker: Tracker) -> Iterator[Frame]:
+    """The same frames, decoded and shrunk a few ahead of the mesh.
+
+    Decoder and mesh that take turns frame by frame push each other's code and data out of the core's caches: 5 % of both.
+    """
+    source = iter(frames)
+    while block := list(_expected(islice(source, _AHEAD), tracker)):
+        yield from block
+
+
+def _expected(frames: Iterable[Frame], tracker: Tracker) -> Iterator[Frame]:
+    for frame in frames:
+        tracker.expect(frame)
+        yield frame
 
 
 def _whole(frame: Frame) -> Roi:

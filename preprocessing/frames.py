@@ -80,6 +80,9 @@ class Frame:
         y0, y1 = _clip(bounds[1], bounds[3], self.height)
         return Pixels(halve(self.rgba()[y0:y1, x0:x1], halvings), x0, y0)
 
+    def expect(self, bounds: Bounds, halvings: int = 0) -> None:
+        """`pixels` of these bounds will probably be asked for later: a decoder's frame prepares them."""
+
     def keep(self, bounds: Bounds, halvings: int = 0) -> "Frame":
         """A frame that holds the memory of a part only; its `pixels` answers within these bounds and with at least
         these halvings."""
@@ -180,6 +183,10 @@ class DecodedFrame(Frame):
             part = Pixels(halve(_convert(self._cut(x0, x1, y0, y1), self._reformatter), halvings), x0, y0)
         self._last = part, halvings
         return part
+
+    def expect(self, bounds: Bounds, halvings: int = 0) -> None:
+        if self._steps is not None:
+            self.pixels(bounds, halvings)  # stays in _last
 
     def keep(self, bounds: Bounds, halvings: int = 0) -> Frame:
         if halvings and self._steps == (2, 2):  # no copy: what the mesh has looked at is in memory of its own

@@ -50,6 +50,9 @@ class PrecomputedTracker:
         fix = "no precomputed landmarks or boxes for this video: add its .landmarks.npy, or use face.provider=litert"
         raise ClipError("face", "no_landmark_file", fix)
 
+    def expect(self, frame: Frame) -> None:
+        pass
+
     def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
         rows = self.landmarks if self.landmarks is not None else self.boxes
         assert rows is not None

@@ -23,6 +23,10 @@ class Tracker(Protocol):
     max_faces: int  # the most seen in one frame
     brightest: float  # mean of the brightest frame in which a face was looked for, 0..255
 
+    def expect(self, frame: Frame) -> None:
+        """`step` follows, a few frames later: prepare what can be foreseen of it."""
+        ...
+
     def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
         """Points or None, and the score in 0..1."""
         ...
@@ -52,6 +56,10 @@ class FaceTracker:
         self.roi: Roi | None = None
         self.max_faces = 0
         self.brightest = 0.0
+
+    def expect(self, frame: Frame) -> None:
+        if self.roi is not None:  # it seldom moves
+            self.mesh.expect(frame, self.roi)
 
     def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
         score = 0.0

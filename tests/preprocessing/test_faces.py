@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from skimage import data
 
+from preprocessing import faces
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine, FaceOptions, crop
 from preprocessing.frames import ImageFrame
 from preprocessing.keyframes import KeyframeOptions, select_keyframes
 from preprocessing.recordings import VideoRef
 from preprocessing.roi import Roi
+from preprocessing.tracking import FaceTracker
 from preprocessing.video import Video
 
 
@@ -307,6 +309,18 @@ def test_a_large_face_is_shrunk_alike_in_both_modes(engine, tmp_path):
     square = engine._track(ref, every_crop=True).squares[0]
     straight = crop(ImageFrame(0, 0.0, frames[0]), square, 224)
     assert np.abs(straight.astype(int) - every.frames[0]).mean() < 6
+
+
+def test_reading_ahead_changes_no_byte(engine, tmp_path, monkeypatch):
+    """A face that grows and wanders, so that regions foreseen for later frames turn out to be others."""
+    frames = [films.face(800, 640, dx=200 * np.sin(i / 4), tilt=0.3 * np.sin(i / 6), zoom=2 + i / 10) for i in range(26)]
+    ref = VideoRef(films.write_video(tmp_path / "wanders.mp4", frames))
+    ahead = engine.process(ref, frames="all")
+    monkeypatch.setattr(faces, "_AHEAD", 1)
+    monkeypatch.setattr(FaceTracker, "expect", lambda tracker, frame: None)
+    alone = engine.process(ref, frames="all")
+    np.testing.assert_array_equal(alone.landmarks, ahead.landmarks)
+    np.testing.assert_array_equal(alone.frames, ahead.frames)
 
 
 def test_options_that_make_no_sense():
