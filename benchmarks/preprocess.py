@@ -10,7 +10,7 @@ public domain) under sensor noise, written on the spot; and below them the synth
 take turns, so that a slow moment of the machine hits all of them, and medians over the repeats are compared.
 Single-process rows count CPU seconds of that process, pinned to one core. The two rows of two processes count wall
 seconds from the first clip's start to the last shard's name, both on the stage's own `make_shard`, a person of
---person clips a job, every clip twelve times: starting is left out of both. The pool's workers are there from the
+--person clips a job, every clip twenty times: starting is left out of both. The pool's workers are there from the
 beginning and warm from the round that is not counted; an actor does a clip when it starts and then waits until both
 actors have. Ray itself is started for its row alone, so that it idles beside no other. Between two jobs Ray Data takes
 about a tenth of a second: --person 1 shows it. Both have the same priority and the same environment. Beside the wall
@@ -495,8 +495,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=4, help="1388 x 1038 clips a row")
     parser.add_argument("--mbit", type=float, default=4.0, help="bit rate of these clips in Mbit/s: decoding depends on it")
     parser.add_argument("--videos", type=int, default=200, help="videos a process of the memory row")
-    parser.add_argument("--rounds", type=int, default=12, help="how often the rows of two processes do every clip")
-    parser.add_argument("--person", type=int, default=4, help="clips of a person, the job of the rows of two processes")
+    parser.add_argument("--rounds", type=int, default=20, help="how often the rows of two processes do every clip")
+    parser.add_argument("--person", type=int, default=10, help="clips of a person, the job of the rows of two processes")
     parser.add_argument("--only-processes", action="store_true", help="only the pool and Ray Data's actors")
     parser.add_argument("--people", type=int, default=2, help="people of the synthetic cohort, 5 clips each")
     parser.add_argument("--out", type=Path, help="write the table there; default: print it")

@@ -7,7 +7,8 @@ project's own loop. Of the other half a logistic regression on frozen features (
 people) tells pain from none, leaving one person out. The same for encoders that were never trained. Reported: the
 difference in accuracy with its 95 % interval over seeds (Student t), whatever its sign. And, for the video MAE, its
 reconstruction error on the other half's masked pixels against predicting each clip's visible mean (target: half at most).
-The cohort's effect is written into it by hand: this shows that the machinery works, nothing about pain.
+The recipe was chosen on seeds 100 to 104, which are not among the five. The cohort's effect is written into it by hand:
+this shows that the machinery works, nothing about pain.
 """
 
 import argparse
@@ -41,17 +42,18 @@ from preprocessing.moments import fit_scaler  # noqa: E402
 
 @dataclass(frozen=True)
 class Sizes:
-    people: int = 12
+    people: int = 24
     clips_per_level: int = 6
     seeds: int = 5
-    video_epochs: int = 100
-    signal_epochs: int = 120
+    video_epochs: int = 60
+    signal_epochs: int = 400
 
 
 FULL, QUICK = Sizes(), Sizes(4, 2, 2, 2, 3)
 LENGTH = 128
 VIDEO = {"scale": "micro", "image_size": 32, "patch": 4, "frames": 4, "depth": 2, "decoder_dim": 64}
-SIGNAL = {"length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64, "decoder_depth": 1}
+SIGNAL = {"length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64, "decoder_depth": 1, "tokenizer": "conv",
+          "max_tokens": 32}
 
 
 def prepare(sizes: Sizes, folder: Path, video: bool) -> tuple[Config, cohort.Cohort, clipstore.ClipStore]:
@@ -60,7 +62,8 @@ def prepare(sizes: Sizes, folder: Path, video: bool) -> tuple[Config, cohort.Coh
              f"pretrain.video.epochs={sizes.video_epochs}", "pretrain.video.batch=8", "pretrain.video.lr=9.6e-2",
              f"pretrain.video.warmup={sizes.video_epochs // 10}", "pretrain.video.mask_ratio=0.75",
              f"clip.frames={VIDEO['frames']}",
-             f"pretrain.signal.epochs={sizes.signal_epochs}", "pretrain.signal.batch=24", "pretrain.signal.lr=1e-3"]
+             f"pretrain.signal.epochs={sizes.signal_epochs}", "pretrain.signal.batch=24", "pretrain.signal.lr=1e-3",
+             "pretrain.signal.mask_ratio=0.5", "pretrain.signal.mask_length=16"]
     config = compose("synthetic", words)
     people = cohort.load(config)
     options = clipstore.clip_options(config, video)
