@@ -128,6 +128,7 @@ def _resume(stage: Stage, keep: Checkpoints) -> tuple[Curve, int]:
         if (facts["batch"], facts["clips"], facts["device"]) == (stage.batch, stage.n, stage.rank.device.type):
             training_state.unpack(tensors, stage.inner, stage.optimisers)
             curve = Curve.of(tensors)
+    stage.rank.sum(torch.zeros(1, device=stage.rank.device))  # rank 0 removes nothing that another still reads
     if stage.rank.rank == 0:
         keep.forget_after(len(curve))
     return curve, len(curve)
