@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator import embed, mae_loop, preprocess, pretrain, schedule, session
 from orchestrator.clipstore import clip_options, make_shard
@@ -17,6 +18,7 @@ from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # for the processes that tests start
+torch.set_num_threads(1)  # and for this one, which may have loaded it already
 os.environ.setdefault("RAY_worker_niceness", "0")  # as a command's own Ray: else a busy machine starves its workers
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # an actor for the dashboard, which tests leave out
 
