@@ -128,22 +128,31 @@ def command(pid: int) -> str:
         return "ended"
 
 
-def pretraining(tree: Path, store: Path, *more: str) -> list[str]:
-    """One signal MAE of synthetic people on two workers: 12 steps, checkpoints in an epoch's middle and at its end."""
-    return ["orchestrator.pretrain", "--dataset", "biovid_a", f"data.root={tree}", "model=signal_small", "pretrain=mae",
+VIDEO = ("encoder=vit_micro", "encoder.image_size=32", "encoder.depth=1", "encoder.dim=16", "encoder.heads=2",
+         "encoder.decoder_depth=1", "pretrain.video.epochs=3", "pretrain.video.batch=4", "pretrain.video.warmup=1")
+
+
+def pretraining(tree: Path, store: Path, model: str = "signal_small") -> list[str]:
+    """One MAE of synthetic people on two workers: 12 steps, checkpoints in an epoch's middle and at its end.
+
+    Of their signals, or with model="video" of their faces.
+    """
+    return ["orchestrator.pretrain", "--dataset", "biovid_a", f"data.root={tree}", f"model={model}", "pretrain=mae",
             "protocol=as_paper", "signal.length=32", "signal.emd=false", "resources.cpus=2", "resources.dashboard=false",
             "pretrain.workers=2", "pretrain.subjects=[0,1,2,3]", "pretrain.signal.epochs=3", "pretrain.signal.batch=4",
-            "pretrain.save_steps=3", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}", *more]
+            "pretrain.save_steps=3", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}",
+            *(VIDEO if model == "video" else ())]
 
 
 def trained(store: Path) -> dict[str, bytes]:
     """What pretraining leaves that must not depend on what happened to it: weights, and the loss of every step."""
     (folder,) = [side.parent for side in store.glob("encoders/*/encoder.json")]
-    return {name: (folder / name).read_bytes() for name in ("signal.safetensors", "steps.parquet", "curve.json")}
+    (weights,) = folder.glob("*.safetensors")
+    return {path.name: path.read_bytes() for path in (weights, folder / "steps.parquet", folder / "curve.json")}
 
 
 def checkpoints(store: Path) -> list[str]:
-    return sorted(p.name for p in store.glob("encoders/*.partial/signal-*.json"))
+    return sorted(p.name for p in store.glob("encoders/*.partial/*-*.json"))
 
 
 def train_workers(pid: int) -> list[int]:

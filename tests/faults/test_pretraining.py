@@ -13,6 +13,7 @@ import pytest
 from orchestrator.clipstore import clip_options, make_shard, plan_shards
 from orchestrator.cohort import load
 from orchestrator.config import compose
+from preprocessing.faces import FaceEngine
 from tests.faults.processes import (
     all_gone,
     checkpoints,
@@ -34,12 +35,16 @@ SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that a signal meets a trainin
 def whole(signal_tree, tmp_path_factory) -> Path:
     """The store of a pretraining that nobody touches; its clips are made here, which is quicker than by Ray."""
     folder = tmp_path_factory.mktemp("pretrained")
-    config = compose("biovid_a", pretraining(signal_tree, folder / "store")[3:])
-    options = clip_options(config, False)
-    for job in plan_shards(config, load(config)):
-        make_shard(job, options, None)
+    make_clips(pretraining(signal_tree, folder / "store"), None)
     run(pretraining(signal_tree, folder / "store"), folder / "log")
     return folder / "store"
+
+
+def make_clips(command: list[str], engine: FaceEngine | None) -> None:
+    config = compose("biovid_a", command[3:])
+    options = clip_options(config, engine is not None)
+    for job in plan_shards(config, load(config)):
+        make_shard(job, options, engine)
 
 
 @pytest.fixture
@@ -74,6 +79,19 @@ def test_a_lost_node_is_replaced_and_the_training_goes_on(signal_tree, whole, st
     assert trained(store) == trained(whole)
 
 
+@pytest.mark.slow  # the same path as above; that a killed video training goes on without Ray: tests/orchestrator
+def test_a_video_training_goes_on_too(tree, tmp_path):
+    whole, store, log = tmp_path / "whole", tmp_path / "store", tmp_path / "log"
+    make_clips(pretraining(tree, store, "video"), FaceEngine())
+    shutil.copytree(store, whole)
+    run(pretraining(tree, whole, "video"), log)
+    process = start(pretraining(tree, store, "video"), log, **SLOW)
+    wait_for(lambda: len(checkpoints(store)) >= 2, process, log)
+    kill_driver(process)
+    run(pretraining(tree, store, "video"), log)
+    assert went_on(log) == 1 and trained(store) == trained(whole)
+
+
 def went_on(log: Path) -> int:
     """How often the training began at a checkpoint."""
-    return log.read_text().count("signal MAE of encoder 1 goes on after step") if log.exists() else 0
+    return log.read_text().count(" MAE of encoder 1 goes on after step") if log.exists() else 0
