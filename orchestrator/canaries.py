@@ -20,7 +20,7 @@ from preprocessing.moments import Moments
 SEED = 20_250_927
 ALARM_P = 0.001  # one in a thousand clean runs alarms by chance, for each canary of accuracies
 LEARNT = 0.95  # a code that is not learnt by heart tempts nobody
-FITTED = ("scaler_sha256", "weights_sha256", "encoder_sha256", "epochs")
+FITTED = ("scaler_sha256", "weights_sha256", "epochs")  # the encoder is frozen before: its guard is another canary
 PASSED, FAILED, UNCLEAR = "passed", "FAILED", "unclear"
 
 
@@ -159,7 +159,7 @@ def judge_test(plain: Mapping, noise: Mapping) -> dict:
         return {"verdict": UNCLEAR, "text": "They have no usable clip."}
     if [row["prob"] for row in plain["predictions"]] == [row["prob"] for row in noise["predictions"]]:
         return {"verdict": UNCLEAR, "text": "Not even the predictions changed: the model does not look at the clips."}
-    return {"verdict": PASSED, "text": "Scaler, encoder, weights and epoch stay the same to the last bit; predictions change."}
+    return {"verdict": PASSED, "text": "Scaler, weights and epoch stay the same to the last bit; predictions change."}
 
 
 def judge_other(plain: Mapping, noise: Mapping) -> dict:

@@ -32,7 +32,7 @@ def sources() -> str:
     """Hash of the code that turns a recording into a clip."""
     folder = Path(preprocessing.__file__).parent
     names = sorted(p.name for p in folder.glob("*.py") if not p.stem.startswith(NOT_SOURCES))
-    return sources_sha256(*(f"preprocessing/{name}" for name in names))
+    return sources_sha256("orchestrator/clipstore.py", *(f"preprocessing/{name}" for name in names))
 
 
 @dataclass(frozen=True)

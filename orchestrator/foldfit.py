@@ -147,6 +147,8 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     known = [*fold.train, *fold.val] if recipe.leaky else fold.train
     model, scaler = _network(data, recipe, encoder, seed), _scaler(data, known)
     val_rows = data.rows(fold.val)
+    if not len(val_rows) and recipe.leaky:
+        return model, 0, scaler, []  # the held-out person, who would choose the epoch, has no clip to predict either
     if not len(val_rows):
         raise UserError(f"{fold.name}: the inner validation people have no usable clip; choose another "
                         "protocol.val_subjects, or look at the quarantine table.")
@@ -277,7 +279,8 @@ def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder 
                    for row, probability in zip(rows, probabilities, strict=True)]
     names = [data.pseudonyms[s] for s in fold.test]
     return {
-        "fold": fold.index, "seed": fold.seed, "subject": names[0], "subjects": names, "n_test": len(predictions),
+        "fold": fold.index, "seed": fold.seed, "leaky": recipe.leaky, "subject": names[0], "subjects": names,
+        "n_test": len(predictions),
         "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined,
         "quarantined_by_subject": lost, "epochs": epochs,
         "train_subjects": [data.pseudonyms[s] for s in fold.train], "val_subjects": [data.pseudonyms[s] for s in fold.val],

@@ -29,8 +29,11 @@ class Ledger:
             self.files.write(self.name(fold), seal({**entry, "content_key": self.content_key}))
 
     def read(self, fold: Fold) -> dict | None:
-        """The finished fold, or None where it is absent, damaged or another run's."""
-        return self.read_named(self.name(fold))
+        """The finished fold, or None where it is absent, damaged, another fold's or another run's."""
+        entry = self.read_named(self.name(fold))
+        if entry and (entry.get("fold", fold.index), entry.get("seed", fold.seed)) != (fold.index, fold.seed):
+            return None  # copied there by hand
+        return entry
 
     def read_named(self, name: str) -> dict | None:
         entry = self.files.read(name)

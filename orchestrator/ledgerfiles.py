@@ -63,6 +63,9 @@ class RemoteFiles:
             value = json.loads(self._bytes(name))
         except (FileNotFoundError, ValueError):
             return None
+        except OSError as error:
+            raise UserError(f"The ledger's {name} cannot be read ({' '.join(str(error).split())}): check run.ledger, its "
+                            "permissions and the network.") from error
         return value if isinstance(value, dict) and intact(value) else None
 
     def write(self, name: str, value: dict) -> None:
@@ -99,7 +102,8 @@ def files_at(uri: str) -> LedgerFiles:
     try:
         filesystem, folder = FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"run.ledger={uri} cannot be opened ({' '.join(str(error).split())}): give a folder as file://, s3://, "
+        said = " ".join(str(error).split()).replace(uri, _public(uri))
+        raise UserError(f"run.ledger={_public(uri)} cannot be opened ({said}): give a folder as file://, s3://, "
                         "gs:// or hdfs://, or leave run.ledger out for a folder in run.dir.") from error
     if filesystem.type_name == "local":
         return LocalFiles(Path(folder))
@@ -107,3 +111,9 @@ def files_at(uri: str) -> LedgerFiles:
         # one PUT of the whole object instead of a multipart upload
         filesystem, folder = FileSystem.from_uri(uri + ("&" if "?" in uri else "?") + "allow_delayed_open=true")
     return RemoteFiles(filesystem, folder)
+
+
+def _public(uri: str) -> str:
+    """Without keys: what stands before an @ and behind a question mark."""
+    scheme, mark, rest = uri.partition("://")
+    return scheme + mark + rest.partition("?")[0].rpartition("@")[2]

@@ -55,7 +55,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         ledger = open_ledger(config, folder, key)
         claim(ledger)
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
-        runinfo.write_start(folder, config, runinfo.lineage_record(key, people, served))
+        runinfo.write_start(folder, config, runinfo.lineage_record(key, people, served, config.protocol.name, plan.leaky))
         ledger.sweep()
         from orchestrator.schedule import run_missing
 

@@ -75,7 +75,10 @@ def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | Non
 
 
 def smallest_gap(d: ArrayLike, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
-    """The smallest true mean difference these people would have shown with the wanted power, given their spread."""
+    """The smallest true mean difference these people would have shown with the wanted power (of a t test), given their
+    spread; None where they have none, or are so few that no sign flip could reach alpha."""
     differences = _differences(d)
+    if 2.0 ** (1 - differences.size) > alpha or np.ptp(differences) == 0:
+        return None
     dz = smallest_dz(differences.size, wanted, alpha)
     return dz * float(differences.std(ddof=1)) if dz is not None else None

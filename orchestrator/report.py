@@ -41,10 +41,14 @@ def write_optimism(clean: Config, leaky: Config) -> None:
     from orchestrator.page import write_report
 
     folders = {config.protocol.name: runinfo.run_dir(config) for config in (clean, leaky)}
-    pair = optimism(*folders.values())
+    try:
+        pair = optimism(*folders.values())
+    except UserError as error:  # the runs themselves are done
+        progress.say("loso", f"no gap between as_paper and clean: {error}")
+        return
     low, high = pair.gap_ci95 or (pair.gap, pair.gap)
     progress.say("loso", f"as_paper minus clean: {100 * pair.gap:+.1f} points of optimism (95 % CI {100 * low:+.1f} to "
-                         f"{100 * high:+.1f}, paired by person)")
+                         f"{100 * high:+.1f}, paired over {pair.n_people} people, {pair.n_left_out} left out)")
     for config, other in ((clean, leaky), (leaky, clean)):
         run, entries = _stored(config)
         beside = [read_json(folders[other.protocol.name] / "summary.json")]

@@ -24,7 +24,8 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
            "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
-           "orchestrator/lineage.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
+           "orchestrator/lineage.py", "orchestrator/models_needed.py", "orchestrator/chosen.py",
+           "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
 PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
@@ -43,8 +44,9 @@ def run_dir(config: Config) -> Path:
 
 def in_folder(config: Config, folder: Path) -> Config:
     """The same run elsewhere; a ledger of its own goes into a folder of the same name."""
-    ledger = config.run.ledger and f"{config.run.ledger.rstrip('/')}/{folder.name}"
-    return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder), "ledger": ledger})})
+    place, mark, options = (config.run.ledger or "").partition("?")  # s3://bucket/folder?region=...
+    ledger = place and f"{place.rstrip('/')}/{folder.name}{mark}{options}"
+    return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder), "ledger": ledger or None})})
 
 
 def _content(config: Config) -> dict:
@@ -82,8 +84,8 @@ def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
         "chosen_by": [lineage.sha256() for lineage in lineages]}, 32)
 
 
-def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]]) \
-        -> dict:
+def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]],
+                   protocol: str = "clean", leaky: bool = False) -> dict:
     """served: folds with the encoders and the choices of settings that serve them; encoders are numbered through."""
     encoders: list[dict] = []
     folds: list[dict] = []
@@ -95,7 +97,8 @@ def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fol
                    "test": people.keys(f.test), "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)}
                   for f in own]
         chosen += [lineage.to_json() for lineage in lineages]
-    return {"content_key": key, "cohort": people.name, "encoders": encoders, "chosen_by": chosen,
+    return {"content_key": key, "cohort": people.name, "protocol": protocol, "leaky": leaky, "encoders": encoders,
+            "chosen_by": chosen,
             "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
 
 

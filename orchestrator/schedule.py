@@ -22,6 +22,7 @@ from orchestrator.gauges import FoldGauges
 from orchestrator.gpushare import GpuShare, memory
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import Lineage
+from orchestrator.models_needed import ESTIMATORS
 from preprocessing.errors import InputError
 
 CHUNK = 100  # Tune's driver grows with the number of trials it has seen
@@ -79,7 +80,7 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
     """
     session.start(config)
     gauges = FoldGauges(run, planned, planned - len(names))
-    share = GpuShare(config.resources.folds_per_gpu, session.gpus())
+    share = GpuShare(config.resources.folds_per_gpu, 0 if config.model.name in ESTIMATORS else session.gpus())
     failed: dict[str, str] = {}
     tries: Counter[str] = Counter()
     waiting = list(names)

@@ -116,8 +116,9 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
 def write_run_files(run_dir: Path | str, run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     """Write predictions.parquet, folds.parquet, then summary.json, each atomically; return the summary."""
     run_dir = Path(run_dir)
-    _write_parquet(run_dir / "predictions.parquet", predictions_table(folds, len(run["class_names"])))
-    _write_parquet(run_dir / "folds.parquet", folds_table(run, folds))
+    stamp = {name: str(run[name]) for name in ("protocol", "leaky", "unproven") if name in run}
+    for name, table in (("predictions", predictions_table(folds, len(run["class_names"]))), ("folds", folds_table(run, folds))):
+        _write_parquet(run_dir / f"{name}.parquet", table.replace_schema_metadata(stamp))
     summary = build_summary(run, folds)
     write_json(run_dir / "summary.json", summary)
     return summary

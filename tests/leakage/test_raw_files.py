@@ -7,6 +7,7 @@ person must not; nobody moves between roles.
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import cli, loso
@@ -98,6 +99,9 @@ def test_as_paper_is_stamped_everywhere(road, inline, tmp_path, capsys):
     assert paper.main("protocol=as_paper", "max_folds=2") == 0
     assert inline["pretrain"] == [], "the first group's encoder is there already"
     said, summary = capsys.readouterr().out, paper.summary()
+    for name in ("predictions", "folds"):
+        assert pq.read_schema(paper.run / f"{name}.parquet").metadata[b"leaky"] == b"True"
+    assert read_json(paper.run / "lineage.json")["leaky"] and all(entry["leaky"] for entry in paper.ledger().values())
     assert "LEAKY" in said and summary["leaky"] and "LEAKY" in (paper.run / "report.html").read_text()
     assert all(fold["val_subjects"] == [fold["subject"]] for fold in summary["folds"])
     assert len({fold["scaler_sha256"] for fold in summary["folds"]}) == 1

@@ -122,6 +122,8 @@ def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data
     entry = fit_fold(fold(4), lost, recipe("signal"), encoder())
     assert entry["predictions"] == [] and entry["n_quarantined"] == 6 and entry["quarantined_by_class"] == {"0": 3, "1": 3}
     assert len(entry["warnings"]) == 2
+    leaky = fit_fold(replace(fold(4), val=(4,)), lost, replace(recipe("signal"), leaky=True), encoder())
+    assert leaky["predictions"] == [] and leaky["epochs"] == 0 and leaky["leaky"]
     assert fit_fold(fold(0), lost, recipe("signal"), encoder())["n_test"] == 6
 
 

@@ -1,11 +1,12 @@
 """A ledger on a file system of pyarrow's: whole objects, read back, the same results as in a folder."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 from pyarrow.fs import LocalFileSystem, _MockFileSystem
 
-from orchestrator import cli, loso, report
+from orchestrator import cli, loso, report, runinfo
 from orchestrator.errors import UserError
 from orchestrator.folds import Fold
 from orchestrator.ledger import Ledger, claim
@@ -120,3 +121,29 @@ def test_both_protocols_keep_their_folds_apart(ridge, inline, tmp_path):
                [*TINY, "model=ridge", "max_folds=3", "protocol=both", f"run.ledger={(tmp_path / 'far').as_uri()}"])
     assert far.main() == 0
     assert sorted(p.name for p in (tmp_path / "far").iterdir()) == ["as_paper", "clean"]
+
+
+def test_one_shared_person_gives_no_gap_and_no_error(ridge, inline, tmp_path, capsys):
+    one = Road(ridge.root, ridge.store, tmp_path / "run", [*TINY, "model=ridge", "max_folds=1", "protocol=both"])
+    assert one.main() == 0
+    assert "no gap between as_paper and clean" in capsys.readouterr().out
+
+
+def test_a_protocols_folder_goes_before_the_options_of_a_uri(ridge, tmp_path):
+    config = ridge.config("run.ledger=s3://bucket/run/?region=eu-west-1")
+    assert runinfo.in_folder(config, tmp_path / "clean").run.ledger == "s3://bucket/run/clean?region=eu-west-1"
+    assert runinfo.in_folder(ridge.config(), tmp_path / "clean").run.ledger is None
+
+
+def test_keys_in_a_uri_are_not_repeated():
+    with pytest.raises(UserError) as caught:
+        files_at("nowhere://name:secret@bucket/run?token=hidden")
+    assert "nowhere://bucket/run" in str(caught.value)
+    assert "secret" not in str(caught.value) and "hidden" not in str(caught.value)
+
+
+def test_a_copy_under_another_folds_name_does_not_count(files):
+    ledger = Ledger(Path("nowhere"), "key", files)
+    ledger.write(FOLDS[0], {"fold": 0, "seed": 0})
+    files.write(Ledger.name(FOLDS[1]), files.read(Ledger.name(FOLDS[0])))
+    assert ledger.missing(FOLDS) == FOLDS[1:]

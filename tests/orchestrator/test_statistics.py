@@ -163,7 +163,10 @@ def test_effect_size_and_power():
     # Cohen (1988): 34 pairs show dz = 0.5 with power 0.8; G*Power prints 0.8078
     assert paired.power(0.5, 34) == pytest.approx(0.8078, abs=2e-4)
     assert paired.power(paired.smallest_dz(87), 87) == pytest.approx(0.8)
-    assert paired.smallest_gap(d) == pytest.approx(paired.smallest_dz(3) * 0.1)
+    seven = [*d, *d, 0.2]
+    assert paired.smallest_gap(seven) == pytest.approx(paired.smallest_dz(7) * np.std(seven, ddof=1))
+    assert paired.smallest_gap(d) is None, "three sign flips cannot reach 0.05"
+    assert paired.smallest_gap([0.1] * 7) is None
     assert paired.smallest_dz(2) is None
 
 
