@@ -19,6 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.folds import Fold
 from orchestrator.lineage import Lineage, check_roles, guard, person_key
 from orchestrator.models_needed import ESTIMATORS
+from orchestrator.rowsonly import RowsOnly
 from orchestrator.storage import hash_all
 from preprocessing.moments import Moments, Scaler, fit_scaler
 
@@ -140,8 +141,8 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     train_rows = _trainable(data, fold.train)
     if recipe.fixed_epochs:
         model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train)
-        fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), data.labels, train_rows, None, settings,
-                             seed)
+        fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), _labels(data, train_rows), train_rows, None,
+                             settings, seed)
         return model, fit.epochs, scaler, fit.history
     # the published way scales with everybody and lets the held-out person choose the epoch
     known = [*fold.train, *fold.val] if recipe.leaky else fold.train
@@ -152,14 +153,15 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     if not len(val_rows):
         raise UserError(f"{fold.name}: the inner validation people have no usable clip; choose another "
                         "protocol.val_subjects, or look at the quarantine table.")
-    arrays = _arrays(data, np.concatenate([train_rows, val_rows]), scaler, encoder)
-    fit = fit_classifier(model, arrays, data.labels, train_rows, val_rows, settings, seed)
+    both = np.concatenate([train_rows, val_rows])
+    arrays = _arrays(data, both, scaler, encoder)
+    fit = fit_classifier(model, arrays, _labels(data, both), train_rows, val_rows, settings, seed)
     if not recipe.refit:
         return model, fit.epochs, scaler, fit.history
     everybody = tuple(sorted([*fold.train, *fold.val]))
     model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody)
     rows = _trainable(data, everybody)
-    fit_classifier(model, _arrays(data, rows, scaler, encoder), data.labels, rows, None,
+    fit_classifier(model, _arrays(data, rows, scaler, encoder), _labels(data, rows), rows, None,
                    replace(settings, max_epochs=fit.epochs), seed)
     return model, fit.epochs, scaler, fit.history
 
@@ -175,7 +177,7 @@ def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
     scaler, rows = _scaler(data, sorted({*known, *fold.test}) if recipe.leaky else known), _trainable(data, known)
     estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
                                 **recipe.options)
-    estimator.fit(_arrays(data, rows, scaler, None), data.labels, rows, data.subject)
+    estimator.fit(_arrays(data, rows, scaler, None), _labels(data, rows), rows, data.subject)
     return estimator, 0, scaler, []
 
 
@@ -194,17 +196,25 @@ def _scaler(data: FoldData, subjects: Sequence[int]) -> Scaler | None:
 
 
 def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: UsedEncoder | None) -> dict[str, Any]:
-    """Arrays for these rows alone: signals of any other row stay zero, so that nothing else can be read by mistake."""
+    """Arrays for these rows alone: signals and numbers of any other row are zero, tokens and frames refuse to be read. So a
+    test person's clips are met only through the rows that TestClips opens."""
     arrays: dict[str, Any] = {"numbers": _only(data.numbers, rows)}
     if scaler is not None and data.signals.size:
         signals = np.zeros_like(data.signals)
         signals[rows] = scaler.apply(data.signals[rows])
         arrays["signals"] = signals
     if encoder is not None and encoder.index in data.tokens:
-        arrays["tokens"] = data.tokens[encoder.index]
+        arrays["tokens"] = RowsOnly.of(data.tokens[encoder.index], rows)
     if data.frames is not None:
-        arrays["video"] = data.frames
+        arrays["video"] = RowsOnly.of(data.frames, rows)
     return arrays
+
+
+def _labels(data: FoldData, rows: np.ndarray) -> np.ndarray:
+    """The labels of these rows, -1 for all others: no loss takes that for a class."""
+    labels = np.full_like(data.labels, -1)
+    labels[rows] = data.labels[rows]
+    return labels
 
 
 def _only(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
            "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
            "orchestrator/lineage.py", "orchestrator/models_needed.py", "orchestrator/chosen.py",
-           "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
+           "orchestrator/rowsonly.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
 PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",

@@ -112,6 +112,21 @@ def test_rows_outside_are_zero_in_what_a_model_sees(data, monkeypatch):
     assert tested["signals"][own].any() and not tested["signals"][others].any()
 
 
+def test_whoever_reads_a_test_clip_while_fitting_is_stopped(data, monkeypatch):
+    import models.training
+
+    real = models.training.fit_classifier
+
+    def peek(model, arrays, labels, *rest):
+        assert (labels[data.rows([2])] == -1).all() and (labels[data.rows([1])] >= 0).all()
+        arrays["tokens"][data.rows([2])[:1]]
+        return real(model, arrays, labels, *rest)
+
+    monkeypatch.setattr(models.training, "fit_classifier", peek)
+    with pytest.raises(RuntimeError, match="must not see"):
+        fit_fold(fold(2), data, recipe("video"), encoder())
+
+
 def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data):
     rows = data.subject != 4
     tokens = {i: t[rows] for i, t in data.tokens.items()}
