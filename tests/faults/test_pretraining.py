@@ -72,6 +72,7 @@ def test_the_driver_is_killed_then_a_worker(signal_tree, whole, store, tmp_path)
     all_gone(started)
 
 
+@pytest.mark.slow  # 50 s that the twenty minutes of a busy machine do not have
 def test_a_lost_node_is_replaced_and_the_training_goes_on(signal_tree, whole, store, tmp_path):
     log = tmp_path / "log"
     ended(start(["tests.faults.raylet", str(signal_tree), str(store)], log), log, seconds=145)
