@@ -31,13 +31,13 @@ from benchmarks.machine import cpu_name  # noqa: E402
 from models import build, checkpoint  # noqa: E402
 from models.mae_scores import against_visible_mean  # noqa: E402
 from models.masks import mask_from_seeds  # noqa: E402
-from orchestrator import clipstore, cohort  # noqa: E402
+from orchestrator.clipstore import ClipStore  # noqa: E402
 from orchestrator.config import Config, compose  # noqa: E402
 from orchestrator.mae_data import GroupClips  # noqa: E402
 from orchestrator.mae_loop import train_job  # noqa: E402
 from orchestrator.mae_stages import Job, Rank, as_video  # noqa: E402
-from preprocessing.faces import FaceEngine  # noqa: E402
 from preprocessing.moments import fit_scaler  # noqa: E402
+from tests.made_shards import shards_of  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ SIGNAL = {"length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64, "decode
           "max_tokens": 32}
 
 
-def prepare(sizes: Sizes, folder: Path, video: bool) -> tuple[Config, cohort.Cohort, clipstore.ClipStore]:
+def prepare(sizes: Sizes, folder: Path, video: bool) -> tuple[Config, ClipStore]:
     words = [f"store={folder}", f"synthetic.subjects={sizes.people}", f"synthetic.clips_per_level={sizes.clips_per_level}",
              "synthetic.size=[320,240]", f"signal.length={LENGTH}", "signal.emd=false", "pretrain.save_epochs=null",
              f"pretrain.video.epochs={sizes.video_epochs}", "pretrain.video.batch=8", "pretrain.video.lr=9.6e-2",
@@ -65,13 +65,7 @@ def prepare(sizes: Sizes, folder: Path, video: bool) -> tuple[Config, cohort.Coh
              f"pretrain.signal.epochs={sizes.signal_epochs}", "pretrain.signal.batch=24", "pretrain.signal.lr=1e-3",
              "pretrain.signal.mask_ratio=0.5", "pretrain.signal.mask_length=16"]
     config = compose("synthetic", words)
-    people = cohort.load(config)
-    options = clipstore.clip_options(config, video)
-    engine = FaceEngine(options.face) if video else None
-    jobs = clipstore.plan_shards(config, people)
-    for job in jobs:
-        clipstore.make_shard(job, options, engine)
-    return config, people, clipstore.ClipStore(folder, jobs)
+    return config, ClipStore(folder, shards_of(config, video))
 
 
 def accuracy(features: np.ndarray, labels: np.ndarray, people: np.ndarray) -> float:
@@ -88,7 +82,7 @@ def accuracy(features: np.ndarray, labels: np.ndarray, people: np.ndarray) -> fl
     return float(np.mean(found))
 
 
-def one_seed(config: Config, clips: clipstore.ClipStore, sizes: Sizes, seed: int, video: bool, folder: Path) -> dict:
+def one_seed(config: Config, clips: ClipStore, sizes: Sizes, seed: int, video: bool, folder: Path) -> dict:
     """Accuracies of pretrained and random encoders, and the two reconstruction errors."""
     drawn = np.random.default_rng([seed, sizes.people]).permutation(sizes.people)
     group, rest = sorted(map(int, drawn[: sizes.people // 2])), sorted(map(int, drawn[sizes.people // 2 :]))
@@ -149,7 +143,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        config, _, clips = prepare(sizes, Path(place) / "store", video)
+        config, clips = prepare(sizes, Path(place) / "store", video)
         for seed in range(sizes.seeds):
             folder = Path(place) / str(seed)
             folder.mkdir()

@@ -15,6 +15,7 @@ from orchestrator.foldfit import FoldData, FoldRecipe
 from orchestrator.folds import Fold
 from orchestrator.models_needed import ESTIMATORS
 from orchestrator.people import clips_of, interval, people_of
+from orchestrator.rows import Rows
 from preprocessing.moments import Moments
 
 SEED = 20_250_927
@@ -25,23 +26,11 @@ PASSED, FAILED, UNCLEAR = "passed", "FAILED", "unclear"
 
 
 @dataclass(frozen=True)
-class Spoilt:
-    """An array of clips of which some rows are made up as they are read; the rest is the inner one's. Copies nothing."""
+class Spoilt(Rows):
+    """Some rows are made up as they are read; the rest is the inner array's."""
 
-    inner: Any
     mask: np.ndarray
     make: Callable[[int], np.ndarray]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.inner.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.inner.dtype
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
     def __getitem__(self, rows) -> np.ndarray:
         rows = np.atleast_1d(np.asarray(rows))

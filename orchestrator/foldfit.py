@@ -19,7 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.folds import Fold
 from orchestrator.lineage import Lineage, check_roles, guard, person_key
 from orchestrator.models_needed import ESTIMATORS
-from orchestrator.rowsonly import RowsOnly
+from orchestrator.rows import RowsOnly
 from orchestrator.storage import hash_all
 from preprocessing.moments import Moments, Scaler, fit_scaler
 
@@ -212,13 +212,11 @@ def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: Us
 
 def _labels(data: FoldData, rows: np.ndarray) -> np.ndarray:
     """The labels of these rows, -1 for all others: no loss takes that for a class."""
-    labels = np.full_like(data.labels, -1)
-    labels[rows] = data.labels[rows]
-    return labels
+    return _only(data.labels, rows, -1)
 
 
-def _only(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    out = np.zeros_like(values)
+def _only(values: np.ndarray, rows: np.ndarray, elsewhere: int = 0) -> np.ndarray:
+    out = np.full_like(values, elsewhere)
     out[rows] = values[rows]
     return out
 

@@ -25,7 +25,7 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
            "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
            "orchestrator/lineage.py", "orchestrator/models_needed.py", "orchestrator/chosen.py",
-           "orchestrator/rowsonly.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
+           "orchestrator/rows.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
 PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
@@ -85,7 +85,7 @@ def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
 
 
 def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]],
-                   protocol: str = "clean", leaky: bool = False) -> dict:
+                   protocol: str, leaky: bool) -> dict:
     """served: folds with the encoders and the choices of settings that serve them; encoders are numbered through."""
     encoders: list[dict] = []
     folds: list[dict] = []
@@ -98,8 +98,7 @@ def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fol
                   for f in own]
         chosen += [lineage.to_json() for lineage in lineages]
     return {"content_key": key, "cohort": people.name, "protocol": protocol, "leaky": leaky, "encoders": encoders,
-            "chosen_by": chosen,
-            "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
+            "chosen_by": chosen, "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
 
 
 def write_start(folder: Path, config: Config, record: dict) -> None:

@@ -5,7 +5,6 @@ F frames of the clip, K kept frames, P landmarks. One `FaceEngine` per worker pr
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -284,15 +283,14 @@ def _ahead(frames: Iterable[Frame], tracker: Tracker) -> Iterator[Frame]:
 
     Decoder and mesh that take turns frame by frame push each other's code and data out of the core's caches: 5 % of both.
     """
-    source = iter(frames)
-    while block := list(_expected(islice(source, _AHEAD), tracker)):
-        yield from block
-
-
-def _expected(frames: Iterable[Frame], tracker: Tracker) -> Iterator[Frame]:
+    block: list[Frame] = []
     for frame in frames:
         tracker.expect(frame)
-        yield frame
+        block.append(frame)
+        if len(block) == _AHEAD:
+            yield from block
+            block.clear()
+    yield from block
 
 
 def _whole(frame: Frame) -> Roi:

@@ -93,9 +93,6 @@ def engines() -> Callable:
 @pytest.fixture
 def inline(monkeypatch, engines) -> dict[str, list]:
     """Every stage in this process. {stage: [what was done]}, which fills as commands run."""
-    import torch
-
-    torch.set_num_threads(1)
     done: dict[str, list] = {"preprocess": [], "pretrain": [], "embed": [], "loso": []}
 
     def run_shards(config, jobs):

@@ -1,13 +1,26 @@
-"""Shards made up for tests and benchmarks: pictures of moving waves instead of faces, in the store's own format."""
+"""Shards for tests and benchmarks: a cohort's own, made without Ray; and made up, pictures of moving waves for faces."""
 
 from pathlib import Path
 
 import numpy as np
 
+from orchestrator import cohort
+from orchestrator.clipstore import ShardJob, clip_options, make_shard, plan_shards
+from orchestrator.config import Config
 from preprocessing.clip import PreparedClip, encode_image
+from preprocessing.faces import FaceEngine
 from preprocessing.shard import Row, write_shard
 
 CROP = 224
+
+
+def shards_of(config: Config, video: bool) -> list[ShardJob]:
+    """What stage 1 leaves of the configuration's cohort, made in this process."""
+    options, jobs = clip_options(config, video), plan_shards(config, cohort.load(config))
+    engine = FaceEngine(options.face) if video else None
+    for job in jobs:
+        make_shard(job, options, engine)
+    return jobs
 
 
 def waves(person: int, clip: int, frames: int, size: int = CROP) -> np.ndarray:

@@ -10,10 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clipstore import clip_options, make_shard, plan_shards
-from orchestrator.cohort import load
 from orchestrator.config import compose
-from preprocessing.faces import FaceEngine
 from tests.faults.processes import (
     all_gone,
     checkpoints,
@@ -26,6 +23,7 @@ from tests.faults.processes import (
     trained,
     wait_for,
 )
+from tests.made_shards import shards_of
 
 pytestmark = pytest.mark.faults
 SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that a signal meets a training that is not done
@@ -35,16 +33,9 @@ SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that a signal meets a trainin
 def whole(signal_tree, tmp_path_factory) -> Path:
     """The store of a pretraining that nobody touches; its clips are made here, which is quicker than by Ray."""
     folder = tmp_path_factory.mktemp("pretrained")
-    make_clips(pretraining(signal_tree, folder / "store"), None)
+    shards_of(compose("biovid_a", pretraining(signal_tree, folder / "store")[3:]), video=False)
     run(pretraining(signal_tree, folder / "store"), folder / "log")
     return folder / "store"
-
-
-def make_clips(command: list[str], engine: FaceEngine | None) -> None:
-    config = compose("biovid_a", command[3:])
-    options = clip_options(config, engine is not None)
-    for job in plan_shards(config, load(config)):
-        make_shard(job, options, engine)
 
 
 @pytest.fixture
@@ -83,7 +74,7 @@ def test_a_lost_node_is_replaced_and_the_training_goes_on(signal_tree, whole, st
 @pytest.mark.slow  # the same path as above; that a killed video training goes on without Ray: tests/orchestrator
 def test_a_video_training_goes_on_too(tree, tmp_path):
     whole, store, log = tmp_path / "whole", tmp_path / "store", tmp_path / "log"
-    make_clips(pretraining(tree, store, "video"), FaceEngine())
+    shards_of(compose("biovid_a", pretraining(tree, store, "video")[3:]), video=True)
     shutil.copytree(store, whole)
     run(pretraining(tree, whole, "video"), log)
     process = start(pretraining(tree, store, "video"), log, **SLOW)

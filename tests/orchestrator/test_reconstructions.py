@@ -1,7 +1,6 @@
 """Reconstructions: whose face may be drawn, tubelets back in place, and what a trained MAE makes of people it has not seen."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,13 +11,12 @@ from models import checkpoint
 from models.mae_scores import against_visible_mean
 from models.masks import mask_from_seeds
 from models.video_mae import VideoMAE
-from orchestrator import clipstore, cohort, reconstructions
+from orchestrator import reconstructions
 from orchestrator.config import compose
 from orchestrator.mae_data import GroupClips
 from orchestrator.mae_loop import train_job
 from orchestrator.mae_stages import Job, Rank, as_video
-from preprocessing.faces import FaceEngine
-from tests.made_shards import waves
+from tests.made_shards import shards_of, waves
 
 
 def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):
@@ -56,8 +54,9 @@ def test_tubelets_go_back_where_they_were(norm_target):
 @pytest.mark.slow
 def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(tmp_path):
     """Twelve people teach a tiny video MAE with its critic; of four others it hides three quarters."""
-    torch.set_num_threads(1)
-    shards = faces(tmp_path, people=16)
+    config = compose("synthetic", [f"store={tmp_path}", "synthetic.subjects=16", "synthetic.clips_per_level=1",
+                                   "synthetic.size=[160,120]", "signal.emd=false"])
+    shards = [(job.subject, job.path) for job in shards_of(config, video=True)]
     options = {"scale": "micro", "image_size": 32, "patch": 4, "frames": 4, "depth": 2, "decoder_dim": 64}
     recipe = {"video": {"epochs": 240, "batch": 8, "lr": 0.096, "warmup": 24, "mask": "tube", "mask_ratio": 0.75},
               "save_epochs": None, "save_seconds": None}
@@ -71,14 +70,3 @@ def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(t
     error, mean_error = against_visible_mean(mae.eval(), video, visible)
     untrained, _ = against_visible_mean(VideoMAE(**options).eval(), video, visible)
     assert error <= mean_error / 2 < untrained, (error, mean_error, untrained)
-
-
-def faces(folder: Path, people: int) -> list[tuple[int, Path]]:
-    """Shards of so many synthetic people, two clips each."""
-    config = compose("synthetic", [f"store={folder}", f"synthetic.subjects={people}", "synthetic.clips_per_level=1",
-                                   "synthetic.size=[160,120]", "signal.emd=false"])
-    jobs, options = clipstore.plan_shards(config, cohort.load(config)), clipstore.clip_options(config, True)
-    engine = FaceEngine(options.face)
-    for job in jobs:
-        clipstore.make_shard(job, options, engine)
-    return [(job.subject, job.path) for job in jobs]

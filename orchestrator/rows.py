@@ -1,4 +1,4 @@
-"""Arrays of clips of which some rows can be read and no others."""
+"""Arrays of clips whose rows are watched as they are read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,17 +7,10 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class RowsOnly:
-    """An array (n, ...) that gives the `allowed` rows (n,) bool and raises RuntimeError at any other. Copies nothing."""
+class Rows:
+    """An array (n, ...), in memory or on disk, seen through what a subclass makes of reading its rows. Copies nothing."""
 
     inner: Any
-    allowed: np.ndarray
-
-    @classmethod
-    def of(cls, inner: Any, rows: np.ndarray) -> "RowsOnly":
-        allowed = np.zeros(len(inner), bool)
-        allowed[rows] = True
-        return cls(inner, allowed)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,6 +22,19 @@ class RowsOnly:
 
     def __len__(self) -> int:
         return len(self.inner)
+
+
+@dataclass(frozen=True)
+class RowsOnly(Rows):
+    """Gives the `allowed` rows (n,) bool and raises RuntimeError at any other."""
+
+    allowed: np.ndarray
+
+    @classmethod
+    def of(cls, inner: Any, rows: np.ndarray) -> "RowsOnly":
+        allowed = np.zeros(len(inner), bool)
+        allowed[rows] = True
+        return cls(inner, allowed)
 
     def __getitem__(self, rows) -> np.ndarray:
         if not self.allowed[rows].all():
