@@ -13,7 +13,7 @@ from orchestrator.config import Config, compose
 from orchestrator.errors import LineageError, UserError
 from orchestrator.folds import Fold, Plan
 from orchestrator.lineage import Lineage, guard
-from orchestrator.storage import read_json
+from orchestrator.storage import read_sealed
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ def parts(config: Config, overrides: Sequence[str], plan: Plan, people: Cohort) 
 def read(config: Config, people: Cohort) -> list[Choice]:
     """What <sweep.read>/sweep.json chose."""
     path = Path(config.sweep.read or "").expanduser()
-    found = read_json(path / "sweep.json" if path.is_dir() else path)
-    if not isinstance(found, dict) or "dataset" not in found:
-        raise UserError(f"sweep.read={path} holds no sweep: give the folder (or sweep.json) that orchestrator.sweep wrote.")
+    found = read_sealed(path / "sweep.json" if path.is_dir() else path)
+    if found is None or "dataset" not in found:
+        raise UserError(f"sweep.read={path} holds no sweep, or one that was changed since: give the folder (or sweep.json) "
+                        "that orchestrator.sweep wrote.")
     for name, ours in (("dataset", config.dataset), ("task", config.task.name), ("model", config.model.name),
                        ("key_fingerprint", people.key_fingerprint)):
         if found.get(name) != ours:

@@ -23,7 +23,7 @@ from orchestrator.storage import read_json
 from orchestrator.summary import percent, stamps
 
 MUST_AGREE = {"dataset": "data set", "task": "task", "key_fingerprint": "pseudonym key"}
-WORTH_SAYING = {"protocol": "protocol", "seeds": "seeds", "n_planned": "number of planned folds"}
+WORTH_SAYING = {"split": "split", "protocol": "protocol", "seeds": "seeds", "n_planned": "number of planned folds"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ def _result(path: Path, summary: Mapping[str, Any], table: pa.Table) -> Result:
         clips.setdefault(row["subject"], set()).add((row["sample"], row["y_true"]))
     by_seed = {person: {seed: float(np.mean(own)) for seed, own in sorted(hits[person].items())}
                for person in sorted(hits)}
-    result = Result(path.resolve().name, summary, by_seed, {person: frozenset(own) for person, own in clips.items()})
+    split = (table.schema.metadata or {}).get(b"split", b"unknown").decode()
+    result = Result(path.resolve().name, {**summary, "split": split}, by_seed,
+                    {person: frozenset(own) for person, own in clips.items()})
     if abs(np.mean(list(result.by_person.values())) - (summary.get("accuracy_mean") or 0)) > 1e-9:
         raise UserError(f"summary.json and predictions.parquet in {path} do not belong together: run the same command "
                         "again to rewrite them.")

@@ -206,6 +206,7 @@ class Config(Node):
     embed: Embed
     smae: dict[str, Any]
     train: dict[str, Any]
+    train_from: str | None
     resources: Resources
     sweep: Sweep = Sweep()
 

@@ -134,7 +134,7 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
             np.save(handle, array, allow_pickle=False)
     write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
-        "pool": config.embed.pool}))
+        "pool": config.embed.pool, "lineage": job.lineage.to_json()}))
 
 
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:

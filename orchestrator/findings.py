@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from orchestrator import statistics
-from orchestrator.people import Clips, Fold, Person, Run, clips_of, fold_people, in_order, people_of, seed_table
+from orchestrator.people import Clips, Fold, Person, Run, clips_of, fold_people, in_order, lost_of, people_of, seed_table
 from orchestrator.summary import percent
 
 
@@ -59,14 +59,8 @@ def lost_by_class(report: Report) -> dict[str, tuple[int, int]]:
         return {}
     first = [fold for fold in report.folds if fold["seed"] == report.folds[0]["seed"]]
     used = np.bincount(clips_of(first, len(report.names)).y_true, minlength=len(report.names))
-    gone = {name: sum(_lost(fold, k, name) for fold in first) for k, name in enumerate(report.names)}
+    gone = {name: sum(lost_of(fold, k, name) for fold in first) for k, name in enumerate(report.names)}
     return {name: (gone[name], int(used[k]) + gone[name]) for k, name in enumerate(report.names)}
-
-
-def _lost(fold: Fold, k: int, name: str) -> int:
-    """quarantined_by_class may be keyed by the class's name or its number."""
-    by_class = fold.get("quarantined_by_class") or {}
-    return int(by_class.get(name, by_class.get(str(k), by_class.get(k, 0))))
 
 
 def plain_words(report: Report) -> list[str]:

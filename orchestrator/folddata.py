@@ -13,8 +13,9 @@ from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.framestore import Frames, ShardClips
+from orchestrator.lineage import Lineage
 from orchestrator.models_needed import needs
-from orchestrator.tokenstore import TokenJob, Tokens, token_shape
+from orchestrator.tokenstore import TokenJob, Tokens, stored_lineage, token_shape
 
 
 def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
@@ -64,7 +65,8 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
         _lost(people.label_counts(classes), subject, labels), names(config, people),
         Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size) if "video" in wanted else None,
-        tuple(p.cohort or people.name for p in people.people))
+        tuple(p.cohort or people.name for p in people.people),
+        _lineages(encoders, tokens) if "tokens" in wanted else {})
 
 
 def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort) -> None:
@@ -90,6 +92,11 @@ def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[
         assert [len(job.samples) for job in own] == counts, "token files and clips differ"
         found[encoder.plan.index] = Tokens([job.path for job in own], counts)
     return found
+
+
+def _lineages(encoders: Sequence[Encoder], jobs: Sequence[TokenJob]) -> dict[int, Lineage]:
+    own = {encoder.plan.index: [job for job in jobs if job.encoder == encoder.plan.index] for encoder in encoders}
+    return {index: stored_lineage(theirs) for index, theirs in own.items() if theirs}
 
 
 def _lost(planned: Mapping[int, Counter], subject: np.ndarray, labels: np.ndarray) -> dict[int, dict[int, int]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.errors import UserError
+from orchestrator.errors import FoldError, UserError
 from orchestrator.folds import Fold
 from orchestrator.lineage import Lineage, check_roles, guard, person_key
 from orchestrator.models_needed import ESTIMATORS
@@ -48,6 +48,7 @@ class FoldData:
     class_names: tuple[str, ...] = ()
     frames: Any = None  # (n, T, S, S, 3) uint8 by row, for the models that read pixels
     cohorts: tuple[str, ...] = ()  # by person, where they are not all of `cohort`
+    token_lineages: Mapping[int, Lineage] = field(default_factory=dict)  # by encoder index, as the token files say
 
     def keys(self, subjects: Sequence[int]) -> list[str]:
         """Who they are in a lineage."""
@@ -59,6 +60,12 @@ class FoldData:
         for subject, label in zip(self.subject.tolist(), self.labels.tolist(), strict=True):
             found.setdefault(subject, Counter())[label] += 1
         return found
+
+    def lineages(self, encoder: "UsedEncoder | None") -> list[Lineage]:
+        """Of the encoder and of its tokens."""
+        if encoder is None:
+            return []
+        return [encoder.lineage, *([self.token_lineages[encoder.index]] if encoder.index in self.token_lineages else [])]
 
     def rows(self, subjects: Sequence[int]) -> np.ndarray:
         return np.flatnonzero(np.isin(self.subject, np.asarray(subjects)))
@@ -111,7 +118,7 @@ def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncode
     check_roles(fold.test, fold.train, fold.val, recipe.leaky)
     if not recipe.leaky:
         trained = Lineage("the training people", frozenset(data.keys([*fold.train, *fold.val])))
-        guard(data.keys(fold.test), [*extra_lineage, *([encoder.lineage] if encoder else []), trained])
+        guard(data.keys(fold.test), [*extra_lineage, *data.lineages(encoder), trained])
     test = TestClips(data, fold)
     if recipe.model in ESTIMATORS:
         fitted, epochs, scaler, history = fit_estimator(fold, data, recipe)
@@ -151,7 +158,7 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     if not len(val_rows) and recipe.leaky:
         return model, 0, scaler, []  # the held-out person, who would choose the epoch, has no clip to predict either
     if not len(val_rows):
-        raise UserError(f"{fold.name}: the inner validation people have no usable clip; choose another "
+        raise FoldError(f"{fold.name}: the inner validation people have no usable clip; choose another "
                         "protocol.val_subjects, or look at the quarantine table.")
     both = np.concatenate([train_rows, val_rows])
     arrays = _arrays(data, both, scaler, encoder)
@@ -185,7 +192,7 @@ def _trainable(data: FoldData, subjects: Sequence[int]) -> np.ndarray:
     rows = data.rows(subjects)
     absent = sorted(set(range(data.n_classes)) - set(data.labels[rows].tolist()))
     if absent:
-        raise UserError(f"No training person has a usable clip of class {absent[0]}: complete the data, choose another "
+        raise FoldError(f"No training person has a usable clip of class {absent[0]}: complete the data, choose another "
                         "task, or look at the quarantine table.")
     return rows
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from orchestrator import audit, chosen, cli, crossdata, folddata, folds, progress, report, runinfo, session
 from orchestrator.cohort import Cohort
-from orchestrator.config import Config, with_protocol
+from orchestrator.config import Config
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
 from orchestrator.ledger import claim, open_ledger, run_folder
 from orchestrator.models_needed import ESTIMATORS
@@ -20,11 +20,7 @@ from orchestrator.storage import key_of
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("loso", __doc__.splitlines()[0], argv)
-    names = ["clean", "as_paper"] if call.config.protocol.name == "both" else [call.config.protocol.name]
-    configs = [with_protocol(call.config, name) for name in names]
-    if len(names) > 1:
-        folder = runinfo.run_dir(call.config)
-        configs = [runinfo.in_folder(c, folder / c.protocol.name) for c in configs]
+    configs = runinfo.runs(call.config)
     if call.dry_run:
         from orchestrator import dryrun
 

@@ -13,7 +13,8 @@ key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry the
     curves        [{encoder, stage, epoch, loss}] of pretraining
     lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
     notes         [sentence] on the data set; plan (text); config (nested); command (text); refit (bool)
-    beside        [summary] of other protocols on the same people
+    beside        [summary] of the other protocol
+    optimism      comparison.Pair as a mapping: the leaky run minus the clean one, paired by person
     audit         [{name, question, verdict, text}] of the leakage canaries
     synthetic     whether the people are drawn, not filmed
 """
@@ -72,6 +73,12 @@ def fold_people(fold: Fold) -> list[str]:
 def fold_subject(fold: Fold) -> str:
     """The test person's pseudonym; of several people, all of them joined by "+"."""
     return "+".join(fold_people(fold))
+
+
+def lost_of(fold: Fold, k: int, name: str) -> int:
+    """Lost clips of class k; quarantined_by_class may be keyed by the class's name or its number."""
+    by_class = fold.get("quarantined_by_class") or {}
+    return int(by_class.get(name, by_class.get(str(k), by_class.get(k, 0))))
 
 
 def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:

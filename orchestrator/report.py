@@ -4,6 +4,7 @@
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator import cli, progress, runinfo, summary
@@ -15,12 +16,16 @@ from orchestrator.storage import read_json, write_json
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("report", __doc__.splitlines()[0], argv)
-    folder = runinfo.run_dir(call.config)
-    run, entries = _stored(call.config)
-    if call.dry_run:
-        print(f"report for {len(entries)} folds in {folder}")
-    else:
-        write(folder, run, entries)
+    configs = runinfo.runs(call.config)
+    stored = [_stored(config) for config in configs]
+    for config, (run, entries) in zip(configs, stored, strict=True):
+        folder = runinfo.run_dir(config)
+        if call.dry_run:
+            print(f"report for {len(entries)} folds in {folder}")
+        else:
+            write(folder, run, entries)
+    if len(configs) == 2 and not call.dry_run:
+        write_optimism(*configs)
     return EXIT_DONE
 
 
@@ -52,7 +57,7 @@ def write_optimism(clean: Config, leaky: Config) -> None:
     for config, other in ((clean, leaky), (leaky, clean)):
         run, entries = _stored(config)
         beside = [read_json(folders[other.protocol.name] / "summary.json")]
-        write_report(folders[config.protocol.name], {**run, "beside": beside}, entries)
+        write_report(folders[config.protocol.name], {**run, "beside": beside, "optimism": asdict(pair)}, entries)
 
 
 def _stored(config: Config) -> tuple[dict, list[dict]]:

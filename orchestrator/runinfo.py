@@ -12,11 +12,12 @@ from pathlib import Path
 
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
-from orchestrator.config import Config
+from orchestrator.config import Config, with_protocol
 from orchestrator.encoders import NOT_RECIPE, Encoder
 from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Fold, Plan
 from orchestrator.lineage import Lineage
+from orchestrator.models_needed import ESTIMATORS
 from orchestrator.storage import file_sha256, key_of, sources_sha256, write_json, write_text
 from orchestrator.tokenstore import TokenJob
 
@@ -27,7 +28,7 @@ SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orc
            "orchestrator/lineage.py", "orchestrator/models_needed.py", "orchestrator/chosen.py",
            "orchestrator/rows.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
 # Named in the configuration without being part of the result.
-NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep"}
+NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep", "train_from"}
 PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
          "pretrain.checkpoint", "pretrain.checkpoint_saw", "face.weights_dir", "face.precomputed_dir",
          "face.precomputed_root"}
@@ -47,6 +48,13 @@ def in_folder(config: Config, folder: Path) -> Config:
     place, mark, options = (config.run.ledger or "").partition("?")  # s3://bucket/folder?region=...
     ledger = place and f"{place.rstrip('/')}/{folder.name}{mark}{options}"
     return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder), "ledger": ledger or None})})
+
+
+def runs(config: Config) -> list[Config]:
+    """The run; of protocol=both the clean and the leaky one, each in a folder of its own."""
+    if config.protocol.name != "both":
+        return [config]
+    return [in_folder(with_protocol(config, name), run_dir(config) / name) for name in ("clean", "as_paper")]
 
 
 def _content(config: Config) -> dict:
@@ -160,7 +168,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "dataset": config.dataset, "task": config.task.name, "class_names": names, "model": config.model.name,
         "encoder": "+".join(sorted({e.plan.name for e in encoders if e.plan.video})) or None,
         "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
-        "protocol": config.protocol.name, "leaky": plan.leaky,
+        "split": config.split.name, "protocol": config.protocol.name, "leaky": plan.leaky,
         "unproven": bool(config.model.options().get("weights")) or not all(e.lineage.is_proven() for e in encoders),
         "partial": people.partial,
         "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
@@ -174,7 +182,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
-        "notes": [*people.notes, *_left_out(plan)],
+        "notes": [*people.notes, *_left_out(plan), *_settings(config)],
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
@@ -186,6 +194,12 @@ def _left_out(plan: Plan) -> list[str]:
     asked = len({fold.index for fold in plan.folds})
     return [f"max_folds: only {asked} of the {asked + plan.n_not_asked} test folds were asked for; the others' people are in "
             "no mean."] if plan.n_not_asked else []
+
+
+def _settings(config: Config) -> list[str]:
+    """Shipped settings that somebody's recordings helped to choose; what is fitted without them has no such past."""
+    said = config.train_from if config.model.name not in ESTIMATORS else None
+    return [f"The settings of the training: {said}"] if said else []
 
 
 def _by_person(people: Cohort, counts: dict[int, Counter], names: list[str]) -> dict[str, dict[str, int]]:

@@ -1,7 +1,7 @@
 """Ray Tune over the folds the ledger lacks: one trial a fold and seed. Tune only schedules; the ledger is the truth."""
 
+import faulthandler
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from models.errors import ModelError
 from orchestrator import progress, session
 from orchestrator.config import Config
 from orchestrator.encoders import Encoder
-from orchestrator.errors import UserError
+from orchestrator.errors import FoldError, UserError
 from orchestrator.folddata import used_encoder
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.folds import Fold
@@ -74,8 +74,8 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
              work: Callable[[list[str]], Work], scratch: Path) -> dict[str, str]:
     """One trial a name, on Tune. planned: with those that are finished already. Returns reasons by name of failures.
 
-    A name that fails is tried again after the others, three times in all. Tune's own retries are not used: it gives a
-    trial up at the first failure when a reused worker dies between two trials.
+    A name that fails is tried again after the others, three times in all, unless its clips make it impossible. Tune's own
+    retries are not used: it gives a trial up at the first failure when a reused worker dies between two trials.
     scratch: a folder this command holds alone; Tune's own state goes there, of no use to anybody after the grid.
     """
     session.start(config)
@@ -88,12 +88,12 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
         while waiting:
             size = 1 if share.measuring else CHUNK
             chunk, waiting = waiting[:size], waiting[size:]
-            for name, reason in _run_chunk(config, chunk, work(chunk), scratch, tick, gauges, share).items():
+            for name, failure in _run_chunk(config, chunk, work(chunk), scratch, tick, gauges, share).items():
                 tries[name] += 1
-                if tries[name] < TRIES:
+                if failure.again and tries[name] < TRIES:
                     waiting.append(name)
                 else:
-                    failed[name] = reason
+                    failed[name] = failure.reason
     return failed
 
 
@@ -101,23 +101,32 @@ def _trial(settings: dict, work: Work, limit_s: float) -> None:
     """The trainable. A user's mistake is reported, not raised: trying it again would not help."""
     from ray import tune
 
-    # A fold that hangs takes its worker with it, and is tried again in another.
-    limit = threading.Timer(limit_s, os._exit, (1,))
-    limit.daemon = True
-    limit.start()
+    # A fold that hangs takes its worker with it, and is tried again in another. This clock needs no turn of the
+    # interpreter, so that it also ends a library that never gives it back; 2: whatever stands for stderr in a worker.
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=2)
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
         done = work.run(settings["name"])
         tune.report({"user_error": "", **done, **memory()})
+    except FoldError as error:
+        tune.report({"accuracy": -1.0, "user_error": "", "impossible": str(error)})
     except (UserError, InputError, ModelError) as error:
         tune.report({"accuracy": -1.0, "user_error": str(error)})
     finally:
-        limit.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """again: whether another try could help."""
+
+    reason: str
+    again: bool = True
 
 
 def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick,
-               gauges: FoldGauges, share: GpuShare) -> dict[str, str]:
-    """One try of every name. Returns reasons by name for those that were not done."""
+               gauges: FoldGauges, share: GpuShare) -> dict[str, Failure]:
+    """One try of every name. Returns what happened, by name, to those that were not done."""
     from ray import tune
 
     session.quiet()
@@ -133,16 +142,18 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
                                       failure_config=tune.FailureConfig(max_failures=0),
                                       checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)))
         results = tuner.fit()
-    failed = dict.fromkeys(names, "its worker died")
+    failed = dict.fromkeys(names, Failure("its worker died"))
     for result in results:  # type: ignore[attr-defined]
         name, said = result.config["name"] if result.config else "", result.metrics or {}
         share.learn(said)
         if said.get("user_error"):
             raise UserError(said["user_error"])
-        if "user_error" in said:  # it was done; whatever happened to its worker afterwards
+        if said.get("impossible"):
+            failed[name] = Failure(said["impossible"], again=False)
+        elif "user_error" in said:  # it was done; whatever happened to its worker afterwards
             failed.pop(name, None)
         elif result.error is not None and name:
-            failed[name] = _reason(result.error, config)
+            failed[name] = Failure(_reason(result.error, config))
     return failed
 
 
@@ -164,7 +175,8 @@ def _callback(tick, gauges: FoldGauges):
 
     class Done(Callback):
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            if not result.get("user_error") and not result.get("done") and "accuracy" in result:
+            failed = result.get("user_error") or result.get("impossible")
+            if not failed and not result.get("done") and "accuracy" in result:
                 accuracy = result["accuracy"] if result["accuracy"] >= 0 else None
                 gauges.fold(accuracy)
                 tick(1, trial.config["name"])

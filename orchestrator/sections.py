@@ -1,7 +1,7 @@
 """The sections of the report: each a function of a Report that returns HTML, or "" where the run has nothing to say."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import yaml
@@ -168,7 +168,7 @@ def published_section(report: Report) -> str:
               for a in known]
     body = table(("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, left=4,
                  ours=range(len(ours)))
-    body += _gap(summary, beside)
+    body += _gap(run.get("optimism"))
     if known:
         body += note("These are not the same thing, whatever the digits say: where the epoch was chosen by looking at "
                      "the person or set that is reported, the number is not one for people never seen. "
@@ -185,12 +185,14 @@ def _our_row(summary: Mapping) -> tuple[str, str, str, str]:
             f"{summary['protocol']}: {protocol.get(summary['protocol'], '')}")
 
 
-def _gap(summary: Mapping, beside: Sequence[Mapping]) -> str:
-    both = {bool(s["leaky"]): s["accuracy_mean"] for s in (summary, *beside)}
-    if len(both) < 2 or None in both.values():
+def _gap(pair: Mapping | None) -> str:
+    if pair is None:
         return ""
-    return note(f"Same people, same model: the leaky protocol reports {100 * (both[True] - both[False]):+.1f} points. "
-                "That gap is optimism, not skill.")
+    low, high = pair["gap_ci95"] or (None, None)
+    between = f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})" if low is not None else ""
+    alone = f", {pair['n_left_out']} tested by one run alone" if pair["n_left_out"] else ""
+    return note(f"Same model, paired over {pair['n_people']} people{alone}: the leaky protocol reports "
+                f"{100 * pair['gap']:+.1f} points{between}. That gap is optimism, not skill.")
 
 
 def choices_section(report: Report) -> str:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator import statistics
-from orchestrator.people import Fold, Run, clips_of, fold_subject, in_order, interval, people_of
+from orchestrator.people import Fold, Run, clips_of, fold_subject, in_order, interval, lost_of, people_of
 from orchestrator.storage import write_bytes, write_json
 
 COPIED = ("dataset", "task", "model", "encoder", "n_parameters", "protocol", "leaky", "unproven", "partial",
@@ -86,7 +86,8 @@ def predictions_table(folds: Sequence[Fold], n_classes: int) -> pa.Table:
 
 
 def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
-    """One row a fold and seed: the summary's columns, every score, the cost, and the confusion matrix row by row (truth)."""
+    """One row a fold and seed: the summary's columns, every score, the cost, lost clips by class, and the confusion matrix row
+    by row (truth)."""
     rows = []
     for fold in in_order(folds):
         scores = clips_of([fold], len(run["class_names"])).score()
@@ -95,14 +96,16 @@ def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
                 "macro_recall": scores.recall, "brier": scores.brier, "auroc": scores.auroc,
                 "test_openings": fold.get("test_openings"), "wall_s": fold.get("wall_s"),
                 "peak_memory_mb": fold.get("peak_memory_mb"), "warnings": list(fold.get("warnings") or []),
+                "quarantined_by_class": [lost_of(fold, k, name) for k, name in enumerate(run["class_names"])],
                 "confusion": clips_of([fold], len(run["class_names"])).confusion().ravel().tolist()}
         rows.append(row)
     texts = {"subject", "scaler_sha256", "encoder_sha256", "weights_sha256"}
     lists = {"train_subjects", "val_subjects", "warnings"}
+    counts = {"quarantined_by_class", "confusion"}
     whole = {"fold", "seed", "n_test", "n_quarantined", "epochs", "test_openings"}
     names = list(rows[0]) if rows else ["fold", "seed", "subject", "accuracy"]
     kinds = {name: pa.string() if name in texts else pa.list_(pa.string()) if name in lists
-             else pa.list_(pa.int64()) if name == "confusion" else pa.int64() if name in whole else pa.float64()
+             else pa.list_(pa.int64()) if name in counts else pa.int64() if name in whole else pa.float64()
              for name in names}
     return pa.table({name: pa.array([row[name] for row in rows], kinds[name]) for name in names})
 
@@ -116,7 +119,7 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
 def write_run_files(run_dir: Path | str, run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     """Write predictions.parquet, folds.parquet, then summary.json, each atomically; return the summary."""
     run_dir = Path(run_dir)
-    stamp = {name: str(run[name]) for name in ("protocol", "leaky", "unproven") if name in run}
+    stamp = {name: str(run[name]) for name in ("split", "protocol", "leaky", "unproven") if name in run}
     for name, table in (("predictions", predictions_table(folds, len(run["class_names"]))), ("folds", folds_table(run, folds))):
         _write_parquet(run_dir / f"{name}.parquet", table.replace_schema_metadata(stamp))
     summary = build_summary(run, folds)

@@ -32,7 +32,7 @@ from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Plan
 from orchestrator.models_needed import TOKENS, needs
 from orchestrator.points import Point, SweepWork, open_point, ranked, write_table
-from orchestrator.storage import exclusive, key_of, write_json
+from orchestrator.storage import exclusive, key_of, seal, write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
         found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
         result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
                   "wall_s": time.monotonic() - began}
-        write_json(folder / "sweep.json", result)
+        write_json(folder / "sweep.json", seal(result))
     progress.say("sweep", f"results in {folder / 'sweep.json'}")
     return result
 

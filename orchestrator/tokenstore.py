@@ -1,6 +1,7 @@
 """The token store: the frozen video encoder's output for every clip and view, one file a person, mapped into memory.
 
-float16, or int8 with one float32 scale a token in a second file.
+float16, or int8 with one float32 scale a token in a second file. The side file carries the lineage: who the encoder's video
+weights have seen.
 
 n clips, N tokens, D width.
 """
@@ -15,6 +16,8 @@ from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.encoders import Encoder
+from orchestrator.errors import UserError
+from orchestrator.lineage import Lineage
 from orchestrator.storage import HashCache, key_of, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/token_pool.py", "preprocessing/keyframes.py",
@@ -29,7 +32,7 @@ CENTRE = 0
 class TokenJob:
     """One person's clips through one encoder. samples: wanted clips by sample_index, which stands in indices.
 
-    view: CENTRE, or a number whose temporal starts are drawn from (view, person, clip).
+    view: CENTRE, or a number whose temporal starts are drawn from (view, person, clip). lineage: of what is written.
     """
 
     encoder: int
@@ -39,6 +42,7 @@ class TokenJob:
     shard: Path
     samples: tuple[str, ...]
     indices: tuple[int, ...]
+    lineage: Lineage
     view: int = CENTRE
 
     @property
@@ -56,7 +60,8 @@ def scales_of(path: Path) -> Path:
 
 
 def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """Every (encoder, view, person) with its key: the encoder's weights, the person's shard, the view and the pooling.
+    """Every (encoder, view, person) with its key: the encoder's weights and whom they have seen, the person's shard, the
+    view and the pooling.
 
     Encoders of the same weights (one public checkpoint) share their files.
     """
@@ -67,10 +72,11 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
     for encoder in encoders:
         if encoder.plan.video is None:
             continue
+        lineage = lineage_of(encoder)
         for view in range(config.embed.views):
             # the batch is in the key because sums over another batch may differ in their last bit
             common = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(), options, view,
-                             sources])
+                             [sorted(lineage.everyone()), lineage.is_proven()], sources])
             folder = config.store_dir / "tokens" / common
             for person in people.people:
                 signals = clips.signals(person.index)
@@ -80,8 +86,30 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
                 # the index stands for the person in the draw of starts
                 key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
                 jobs.append(TokenJob(encoder.plan.index, person.index, folder / f"{person.pseudonym}-{key}{suffix}", key,
-                                     clips.paths[person.index], tuple(s for s, _ in wanted), tuple(i for _, i in wanted), view))
+                                     clips.paths[person.index], tuple(s for s, _ in wanted), tuple(i for _, i in wanted),
+                                     lineage, view))
     return jobs
+
+
+def lineage_of(encoder: Encoder) -> Lineage:
+    """Of the tokens: a public checkpoint's own where the video weights are its, whatever the signal MAE beside it saw."""
+    video = encoder.lineage if encoder.plan.foreign is None else encoder.lineage.parents[0]
+    return Lineage(f"tokens of {video.artefact}", parents=(video,))
+
+
+def stored_lineage(jobs: Sequence[TokenJob]) -> Lineage:
+    """What the files themselves say, one encoder's jobs together; the guard asks this and not the plan.
+
+    Raises UserError for a file without its side file.
+    """
+    found: dict[str, Lineage] = {}
+    for job in jobs:
+        side = read_sealed(job.path.with_suffix(".json"))
+        if side is None:
+            raise UserError(f"{job.path} has lost the file that says whom it has seen: run the same command again.")
+        lineage = Lineage.from_json(side["lineage"])
+        found[lineage.sha256()] = lineage
+    return next(iter(found.values())) if len(found) == 1 else Lineage("the token store", parents=tuple(found.values()))
 
 
 def token_bytes(config: Config, encoder: Encoder) -> int:

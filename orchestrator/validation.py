@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.errors import UserError
+from orchestrator.errors import FoldError
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_network, predict
 from orchestrator.folds import Fold
 from orchestrator.lineage import check_roles, guard
@@ -25,8 +25,7 @@ def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
         raise ValueError("this recipe has no inner validation")
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, leaky=False)
-    if encoder is not None:
-        guard(data.keys([*fold.test, *fold.val]), [encoder.lineage])
+    guard(data.keys([*fold.test, *fold.val]), data.lineages(encoder))
     fitted, epochs, scaler, history = fit_network(fold, data, replace(recipe, refit=False), encoder)
     assert scaler is None or not set(scaler.subjects) & {*fold.test, *fold.val}, "the scaler has seen a scored person"
     rows = data.rows(fold.val)
@@ -34,7 +33,7 @@ def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
     people = {data.pseudonyms[s]: float(right[data.subject[rows] == s].mean())
               for s in fold.val if (data.subject[rows] == s).any()}
     if not people:
-        raise UserError(f"{fold.name}: the inner validation people have no usable clip: see the quarantine table.")
+        raise FoldError(f"{fold.name}: the inner validation people have no usable clip: see the quarantine table.")
     from models.checkpoint import weights_sha256
 
     return {

@@ -144,6 +144,22 @@ def pretraining(tree: Path, store: Path, model: str = "signal_small") -> list[st
             *(VIDEO if model == "video" else ())]
 
 
+def embedding(tree: Path, store: Path) -> list[str]:
+    """Random weights over many views of few faces, on one core: a file a person and view."""
+    return ["orchestrator.embed", "--dataset", "biovid_a", f"data.root={tree}", "model=video", "pretrain=none",
+            "embed.views=16", "signal.length=32", "signal.emd=false", *LEAN, *VIDEO[:6], "encoder.depth=12", f"store={store}"]
+
+
+def tokens(store: Path) -> list[Path]:
+    """Side files, which are written last."""
+    return sorted(store.glob("tokens/*/*.json"))
+
+
+def actors(pid: int) -> list[int]:
+    """Worker processes below `pid` that embed: of Ray Data's map, not the ones that stand by."""
+    return [child for child in descendants(pid) if "MapWorker" in command(child)]
+
+
 def trained(store: Path) -> dict[str, bytes]:
     """What pretraining leaves that must not depend on what happened to it: weights, and the loss of every step."""
     (folder,) = [side.parent for side in store.glob("encoders/*/encoder.json")]

@@ -1,17 +1,22 @@
 """SIGKILL of a driver or a trial, and Ctrl-C: the same command does what is missing, and the result is the undisturbed one."""
 
 import os
+import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.config import compose
 from tests.faults.processes import (
     FOLDS,
     LEAN,
+    actors,
     all_gone,
     command,
     descendants,
+    embedding,
     ended,
     kill_driver,
     ledger,
@@ -19,9 +24,11 @@ from tests.faults.processes import (
     run,
     start,
     summary,
+    tokens,
     trials,
     wait_for,
 )
+from tests.made_shards import shards_of
 
 pytestmark = pytest.mark.faults
 PAUSE = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}  # so that a signal meets a fold that is not done
@@ -71,6 +78,45 @@ def test_interrupted_then_a_trial_killed(undisturbed, tmp_path):
     os.kill(trials(process.pid)[0], signal.SIGKILL)
     ended(process, again)
     whole_again(run_dir, whole, before, again)
+
+
+@pytest.mark.slow  # the same path as with ridge above; that a network fits the same twice: tests/models
+def test_killed_in_the_middle_of_a_networks_training(undisturbed, tmp_path):
+    store, whole, run_dir, log = undisturbed[0], tmp_path / "whole", tmp_path / "run", tmp_path / "log"
+    network = ("model=signal_small", "train.max_epochs=4", "protocol.refit=false")
+    run(road(store, whole, *network), tmp_path / "other")
+    process = start(road(store, run_dir, *network), log)
+    wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
+    time.sleep(1)  # of about four that a fold takes
+    started = kill_driver(process)
+    before = ledger(run_dir)
+    assert 1 <= len(before) < FOLDS
+    run(road(store, run_dir, *network), tmp_path / "again")
+    whole_again(run_dir, whole, before, tmp_path / "again")
+    all_gone(started)
+
+
+@pytest.mark.slow
+def test_killed_while_embedding_then_an_actor(tree, tmp_path):
+    """Token files are whole or absent: the same command makes the others, and a lost actor costs its file's second try."""
+    whole, store, log, again = tmp_path / "whole", tmp_path / "store", tmp_path / "log", tmp_path / "again"
+    shards_of(compose("biovid_a", embedding(tree, store)[3:]), video=True)
+    shutil.copytree(store, whole)
+    run(embedding(tree, whole), tmp_path / "other")
+    process = start(embedding(tree, store), log)
+    wait_for(lambda: len(tokens(store)) >= 2, process, log)
+    started = kill_driver(process)
+    before = {p: p.stat().st_mtime_ns for p in tokens(store)}
+    assert 2 <= len(before) < len(tokens(whole))
+
+    process = start(embedding(tree, store), again)
+    wait_for(lambda: len(tokens(store)) > len(before) and bool(actors(process.pid)), process, again)
+    os.kill(actors(process.pid)[0], signal.SIGKILL)
+    ended(process, again)
+    assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished file was made again"
+    assert [(p.name, p.read_bytes()) for p in tokens(store)] == [(p.name, p.read_bytes()) for p in tokens(whole)]
+    assert not [p for p in store.rglob(".*") if p.name.endswith(".tmp")], "a killed writer's leftovers"
+    all_gone(started)
 
 
 def test_killed_in_preprocessing(undisturbed, tmp_path):

@@ -13,7 +13,7 @@ from orchestrator.folds import make_plan
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import Lineage
 from orchestrator.points import Point
-from orchestrator.storage import read_json, write_json
+from orchestrator.storage import read_json, seal, write_json
 from tests.made_data import encoder, made_data, recipe
 from tests.roads import PEOPLE, TINY, Road
 
@@ -83,7 +83,7 @@ def test_a_sweep_that_met_everybody_is_refused_with_the_way_out(swept, tmp_path)
     result, folder, _ = swept
     whole = {**result, **result["halves"][0]}
     del whole["halves"]
-    write_json(tmp_path / "one.json", whole)
+    write_json(tmp_path / "one.json", seal(whole))
     run, people = config(f"sweep.read={tmp_path / 'one.json'}"), cohort()
     plan = make_plan(run, people.people)
     with pytest.raises(LineageError, match=r"made/p\d+ has been seen by the setting vit_\w+-mask-0.9.*sweep.halves=true"):
@@ -97,14 +97,23 @@ def test_a_sweep_that_met_everybody_is_refused_with_the_way_out(swept, tmp_path)
     ({"dataset": None}, "dataset=None")])
 def test_a_sweep_of_something_else_is_refused(swept, tmp_path, change, said):
     result, _, _ = swept
-    write_json(tmp_path / "other.json", {**result, **change})
+    write_json(tmp_path / "other.json", seal({**result, **change}))
     run, people = config(f"sweep.read={tmp_path / 'other.json'}"), cohort()
     with pytest.raises(UserError, match=said):
         chosen.read(run, people)
     unfinished = [{**half, "chosen": None} for half in result["halves"]]
-    write_json(tmp_path / "other.json", {**result, "halves": unfinished})
+    write_json(tmp_path / "other.json", seal({**result, "halves": unfinished}))
     with pytest.raises(UserError, match="chosen nothing yet"):
         chosen.read(run, people)
+
+
+def test_a_sweep_that_forgot_somebody_afterwards_is_refused(swept, tmp_path):
+    """Whom it has seen is what the guard asks: a file changed by hand counts for nothing."""
+    result = read_json(swept[1] / "sweep.json")
+    result["halves"][0]["lineage"]["people"] = []
+    write_json(tmp_path / "sweep.json", result)
+    with pytest.raises(UserError, match="changed since"):
+        chosen.read(config(f"sweep.read={tmp_path}"), cohort())
 
 
 def test_mistakes(tmp_path):
@@ -122,8 +131,8 @@ def sweep_file(road, path, halves):
     rows = [{"name": f"vit_micro-mask-{r}", "encoder": "vit_micro", "mask_ratio": r} for r in (0.9, 0.5)]
     found = [{"points": rows, "chosen": rows[i]["name"], "lineage": Lineage(
         "the setting chosen by a sweep", frozenset(people.keys(half))).to_json()} for i, half in enumerate(halves)]
-    write_json(path, {"halves": found, "dataset": people.dataset, "task": "bl_pa4", "model": "video",
-                      "key_fingerprint": people.key_fingerprint})
+    write_json(path, seal({"halves": found, "dataset": people.dataset, "task": "bl_pa4", "model": "video",
+                           "key_fingerprint": people.key_fingerprint}))
 
 
 def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):

@@ -71,6 +71,8 @@ def test_what_differs_is_said(tmp_path):
     assert compare_runs([a, b]).pairs[0].n_people == 6 and compare_runs([a, b]).pairs[0].n_left_out == 2
     assert "different clips of 1 people" in " ".join(compare_runs([a, tmp_path / "c"]).warnings)
     assert optimism(a, b).gap > 0
+    split = write(tmp_path, "d", split="lnso")
+    assert "differ in split: unknown and lnso" in " ".join(compare_runs([a, split]).warnings)
 
 
 @pytest.mark.parametrize("spoil, words", [

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from orchestrator import foldfit
-from orchestrator.errors import UserError
+from orchestrator.errors import FoldError, LineageError, UserError
 from orchestrator.foldfit import fit_fold
 from orchestrator.folds import Fold
+from orchestrator.lineage import Lineage
+from orchestrator.validation import fit_validation
 from preprocessing.moments import fit_scaler
 from tests.made_data import changed, encoder, fold, made_data, recipe
 
@@ -151,15 +153,24 @@ def test_a_class_that_the_test_person_lacks_is_a_warning(data):
 
 def test_a_class_that_no_training_person_has_is_the_users(data):
     few = replace(data, labels=np.where(data.subject == 1, data.labels, 0))
-    with pytest.raises(UserError, match="No training person has a usable clip of class"):
+    with pytest.raises(FoldError, match="No training person has a usable clip of class"):
         fit_fold(fold(1), few, recipe("ridge"), None)
+
+
+def test_tokens_that_saw_the_test_person_are_refused_whatever_their_encoder_says(data):
+    told = replace(data, token_lineages={0: Lineage("tokens of encoder 1", frozenset({"made/p3"}))})
+    with pytest.raises(LineageError, match="made/p3 has been seen by tokens of encoder 1:"):
+        fit_fold(fold(3), told, recipe("video"), encoder())
+    assert fit_fold(fold(2), told, recipe("video"), encoder())["n_test"] == 6
+    with pytest.raises(LineageError, match="made/p3"):  # a sweep's validation person is scored too
+        fit_validation(fold(2, val=(3, 4)), told, recipe("video"), encoder())
 
 
 def test_no_usable_validation_clip_is_the_users(data):
     rows = ~np.isin(data.subject, (5, 6))
     few = replace(data, samples=data.samples[: rows.sum()], subject=data.subject[rows], labels=data.labels[rows],
                   signals=data.signals[rows], numbers=data.numbers[rows], tokens={})
-    with pytest.raises(UserError, match="validation people have no usable clip"):
+    with pytest.raises(FoldError, match="validation people have no usable clip"):
         fit_fold(fold(1), few, recipe("signal"), None)
 
 

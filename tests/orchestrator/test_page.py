@@ -276,9 +276,12 @@ def test_published_numbers_stand_only_beside_their_own_question():
 def test_both_protocols_side_by_side_give_the_optimism():
     run, folds = made_run(skill=1.0)
     leaky = build_summary(*made_run(skill=2.0, leaky=True, protocol="as_paper"))
-    text = Tags(build_page(run | {"beside": [leaky]}, folds)).text
-    gap = 100 * (leaky["accuracy_mean"] - build_summary(run, folds)["accuracy_mean"])
-    assert f"reports {gap:+.1f} points" in text and "optimism" in text
+    pair = {"gap": 0.123, "gap_ci95": (0.05, 0.2), "n_people": 7, "n_left_out": 1}
+    text = Tags(build_page(run | {"beside": [leaky], "optimism": pair}, folds)).text
+    assert "paired over 7 people, 1 tested by one run alone: the leaky protocol reports +12.3 points" in text
+    assert "95 % interval +5.0 to +20.0" in text and f"{100 * leaky['accuracy_mean']:.1f}" in text
+    few = Tags(build_page(run | {"optimism": {**pair, "gap_ci95": None, "n_left_out": 0}, "beside": [leaky]}, folds)).text
+    assert "paired over 7 people: the leaky protocol reports +12.3 points." in few
 
 
 def test_wilson_equals_scipy():

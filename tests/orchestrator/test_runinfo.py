@@ -55,6 +55,12 @@ def test_other_sources_are_another_run(parts, monkeypatch):
     assert key(parts) != before
 
 
+def test_on_whom_shipped_settings_were_chosen_is_in_the_report_of_what_is_trained_with_them():
+    (said,) = runinfo._settings(compose("watch", []))
+    assert "inner validation people, who are nine of these ten" in said
+    assert runinfo._settings(compose("watch", ["model=random_forest"])) == runinfo._settings(compose("synthetic", [])) == []
+
+
 def test_every_source_that_computes_a_fold_is_in_the_key():
     for name in runinfo.SOURCES:
         assert (runinfo.ROOT / name).exists(), name

@@ -1,16 +1,18 @@
 """The scheduler keeps no state of its own: what it asks of Tune, and what it makes of what Tune says. No Ray here."""
 
+import subprocess
+import sys
 import types
 from dataclasses import replace
 
 import pytest
 
-from orchestrator import schedule
+from orchestrator import runinfo, schedule
 from orchestrator.config import compose
-from orchestrator.errors import UserError
+from orchestrator.errors import FoldError, UserError
 from orchestrator.gpushare import GpuShare
 from orchestrator.ledger import Ledger
-from orchestrator.schedule import FoldWork, run_missing
+from orchestrator.schedule import Failure, FoldWork, run_missing
 from tests.made_data import encoder, fold, made_data, recipe
 
 
@@ -105,10 +107,10 @@ def test_a_fold_that_failed_every_time_is_named_with_its_reason(monkeypatch, wor
     error = RuntimeError(f"Traceback ...\nFileNotFoundError: {tmp_path}/tokens/x.npy is gone")
     others = [result(n) for n in work.folds if n != name]
     failed, _ = run_chunk(monkeypatch, work, [*others, result(name, error)], tmp_path)
-    assert failed == {name: "FileNotFoundError: store/tokens/x.npy is gone"}
+    assert failed == {name: Failure("FileNotFoundError: store/tokens/x.npy is gone")}
     failed, _ = run_chunk(monkeypatch, work, [result(name, RuntimeError("The actor died unexpectedly"))], tmp_path,
                           "resources.fold_timeout_s=7")
-    assert "fold_timeout_s=7" in failed[name]
+    assert "fold_timeout_s=7" in failed[name].reason
 
 
 def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_path):
@@ -116,29 +118,38 @@ def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_pa
     first, second, third = work.folds
     silent = types.SimpleNamespace(config={"name": second}, metrics=None, error=None)
     failed, _ = run_chunk(monkeypatch, work, [result(first), silent], tmp_path)
-    assert failed == {second: "its worker died", third: "its worker died"}
+    assert failed == dict.fromkeys([second, third], Failure("its worker died"))
 
 
 def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_path):
-    chunks, bad = [], {"b": 2, "c": 5}  # how often each fails
+    chunks, bad = [], {"b": 2, "c": 5, "d": 1}  # how often each fails
 
     def run_chunk(config, names, *rest):
         chunks.append(list(names))
         failing = [n for n in names if bad.get(n, 0) > 0]
         for name in failing:
             bad[name] -= 1
-        return dict.fromkeys(failing, "why")
+        return {name: Failure("why", again=name != "d") for name in failing}
 
     monkeypatch.setattr(schedule, "_run_chunk", run_chunk)
     monkeypatch.setattr(schedule.session, "start", lambda config: None)
     monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
-    failed = schedule.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c"], 3, lambda chunk: None, tmp_path)
-    assert chunks == [["a", "b", "c"], ["b", "c"], ["b", "c"]] and failed == {"c": "why"}
+    failed = schedule.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c", "d"], 4, lambda chunk: None, tmp_path)
+    assert chunks == [["a", "b", "c", "d"], ["b", "c"], ["b", "c"]] and failed == {"c": "why", "d": "why"}
 
 
 def test_a_mistake_of_the_users_is_no_failed_fold(monkeypatch, work, tmp_path):
     with pytest.raises(UserError, match="do this"):
         run_chunk(monkeypatch, work, [result("x", user_error="do this")], tmp_path)
+
+
+def test_a_fold_that_its_clips_make_impossible_fails_alone_and_at_once(monkeypatch, work, tmp_path):
+    first, second, third = work.folds
+    told = [result(first), result(second, impossible="no clip of class PA4"), result(third)]
+    failed, tune = run_chunk(monkeypatch, work, told, tmp_path)
+    assert failed == {second: Failure("no clip of class PA4", again=False)}
+    schedule._trial({"name": "x"}, types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(FoldError("no clip"))), 60)
+    assert tune.reported[-1] == {"accuracy": -1.0, "user_error": "", "impossible": "no clip"}
 
 
 def test_a_trial_reports_a_mistake_and_raises_a_defect(monkeypatch, work, tmp_path):
@@ -158,20 +169,22 @@ def test_a_trial_reports_a_mistake_and_raises_a_defect(monkeypatch, work, tmp_pa
     assert tune.reported[-1]["user_error"] == "" and len(tune.reported) == 3
 
 
-def test_a_fold_over_its_time_ends_its_worker(monkeypatch, work, tmp_path):
-    import threading
-    import time
+HANGS = """
+import re, sys, time, types
+from ray import tune
+from orchestrator import schedule
+tune.report = print
+run = lambda name: {"accuracy": 1.0} if name == "quick" else re.match("(a+)+$", 50 * "a" + "b")  # never gives the lock back
+schedule._trial({"name": "quick"}, types.SimpleNamespace(run=run), 0.2)
+time.sleep(0.4)
+print("a finished fold's clock has stopped", flush=True)
+schedule._trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
+"""
 
-    _, tune = run_chunk(monkeypatch, work, [], tmp_path)
-    ended = threading.Event()
-    monkeypatch.setattr(schedule.os, "_exit", lambda code: ended.set())
-    slow = types.SimpleNamespace(run=lambda name: ended.wait(20) and {"accuracy": 1.0})
-    schedule._trial({"name": "x"}, slow, 0.05)
-    assert ended.is_set()
-    ended.clear()
-    schedule._trial({"name": "x"}, types.SimpleNamespace(run=lambda name: {"accuracy": 1.0}), 0.2)
-    time.sleep(0.4)
-    assert not ended.is_set(), "a finished fold's clock went on"
+
+def test_a_fold_over_its_time_ends_its_worker_even_in_a_library_that_never_returns():
+    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=55, cwd=runinfo.ROOT)
+    assert ended.returncode == 1 and "clock has stopped" in ended.stdout and "Timeout" in ended.stderr
 
 
 def test_trials_are_handed_out_in_chunks(monkeypatch, work, tmp_path):

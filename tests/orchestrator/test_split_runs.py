@@ -6,7 +6,7 @@ import re
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import cli, compare, loso
+from orchestrator import cli, compare, loso, report
 from orchestrator.crossdata import load
 from orchestrator.lineage import Lineage
 from orchestrator.storage import read_json
@@ -100,6 +100,12 @@ def test_both_protocols_and_compare(made, inline, capsys):
     paper = read_json(made.run / "as_paper" / "summary.json")
     assert paper["leaky"] and all(fold["val_subjects"] == fold["subject"].split("+") for fold in paper["folds"])
     assert cli.run(compare.main, [str(made.run / "clean"), str(made.run / "as_paper")]) == 0
+    pages = {name: (made.run / name / "report.html").read_bytes() for name in ("clean", "as_paper")}
+    assert all(b"paired over" in page for page in pages.values())
+    for name in pages:
+        (made.run / name / "report.html").unlink()
+    assert cli.run(report.main, made.argv()) == 0 and "points of optimism" in capsys.readouterr().out
+    assert {name: (made.run / name / "report.html").read_bytes() for name in pages} == pages
 
 
 def test_trained_on_one_data_set_and_tested_on_another(made, part_b, inline):

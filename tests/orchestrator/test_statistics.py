@@ -1,5 +1,7 @@
 """Each number against scikit-learn, scipy, a published table, or a value worked by hand."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -149,6 +151,17 @@ def test_rounding_dust_is_no_difference():
 def test_wilcoxon_by_hand():
     # five positive differences: the rank sum 0 has probability 2 / 2^5
     assert paired.wilcoxon([1, 2, 3, 4, 5]) == pytest.approx(2 / 32)
+
+
+@pytest.mark.parametrize("d", [[1, 1, -1, 2, 2, 3], [0.5, 0, -0.25, 0.25, 0, 0.75], [0, 0, 1, 1, 1, -1, 2, -2, 4]])
+def test_wilcoxon_with_ties_and_zeros_counts_every_pattern_of_signs(d):
+    """Zeros dropped, mean ranks for ties: the share of the 2^m patterns whose rank sum is as far from its middle."""
+    left = np.array([x for x in d if x])
+    ranks = stats.rankdata(np.abs(left))
+    middle = ranks.sum() / 2
+    sums = [ranks[np.array(signs)].sum() for signs in product([False, True], repeat=len(left))]
+    far = abs(ranks[left > 0].sum() - middle) - 1e-9
+    assert paired.wilcoxon(d) == pytest.approx(np.mean([abs(s - middle) >= far for s in sums]))
 
 
 def test_holm_by_hand():

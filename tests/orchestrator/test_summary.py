@@ -155,6 +155,7 @@ def test_folds_table_has_every_score_and_the_cost(tmp_path):
     assert rows[3]["warnings"] == ["no clip of PA4"] and rows[0]["wall_s"] == 1.5 and rows[0]["test_openings"] == 1
     assert {"balanced_accuracy", "macro_precision", "macro_recall", "brier"} <= set(rows[0])
     assert [sum(row["confusion"]) for row in rows] == [row["n_test"] for row in rows]
+    assert [row["quarantined_by_class"] for row in rows] == [[0, 2] if i == 1 else [0, 0] for i in range(8)]
     assert rows[3]["confusion"][2:] == [0, 0] and rows[3]["confusion"][0] == round(rows[3]["accuracy"] * rows[3]["n_test"])
 
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from models.video_mae import VideoMAE
-from orchestrator import embed, encoders, folds, tokenstore
+from orchestrator import cli, embed, encoders, folds, loso, tokenstore
 from orchestrator.clipstore import ClipStore, plan_shards
+from orchestrator.lineage import Lineage
 from orchestrator.models_needed import needs
+from orchestrator.storage import read_json, seal, write_json
 from orchestrator.tokenstore import Tokens
 from tests.made_shards import made_shards
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
@@ -64,7 +66,8 @@ def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
 
     def tokens(view, names=("c0-0", "c0-1", "c0-2"), subject=0, batch=8):
         place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
-        job = tokenstore.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names), view)
+        job = tokenstore.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names),
+                                  Lineage("tokens"), view)
         embed.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
         return np.load(place)
 
@@ -118,6 +121,37 @@ def test_equal_weights_under_another_architecture_are_other_tokens(planned):
 
     others = [replace(e, plan=replace(e.plan, video={**e.plan.video, "heads": 4})) for e in planned.encoders]
     assert {j.key for j in planned()}.isdisjoint(j.key for j in planned(encoders=others))
+
+
+def test_a_file_says_whom_its_encoder_has_seen_and_the_guard_asks_the_file(road, inline, tmp_path, capsys):
+    mine = road.copy(tmp_path, run=False)
+    record = read_json(road.run / "lineage.json")
+    encoder, (tested,) = record["encoders"][record["folds"][0]["encoder"]], record["folds"][0]["test"]
+    changed = 0
+    for side in sorted(mine.store.glob("tokens/*/*.json")):
+        value = read_json(side)
+        (seen,) = value["lineage"]["parents"]
+        assert value["lineage"]["artefact"] == f"tokens of {seen['artefact']}" and len(seen["people"]) == 2
+        if seen == encoder["lineage"]:
+            seen["people"].append(tested)
+            write_json(side, seal(value))
+            changed += 1
+    assert changed == PEOPLE
+    assert cli.run(loso.main, mine.argv("max_folds=1")) == 2
+    said = capsys.readouterr().err
+    assert f"Test person {tested} has been seen by tokens of encoder" in said and "Traceback" not in said
+
+
+def test_whom_the_tokens_saw_is_in_their_key_and_the_signal_mae_beside_them_is_not(planned):
+    from dataclasses import replace
+
+    first, *others = planned.encoders
+    met = replace(first, lineage=Lineage("encoder 1", frozenset({"x/another"})))
+    keys = [job.key for job in planned(encoders=[met, *others])]
+    assert sum(a != b for a, b in zip(keys, [job.key for job in planned()], strict=True)) == PEOPLE
+    public = Lineage("a public file", frozenset({"x/y"}), proven=False)
+    foreign = replace(first, plan=replace(first.plan, foreign=object()), lineage=replace(met.lineage, parents=(public,)))
+    assert tokenstore.lineage_of(foreign) == Lineage("tokens of a public file", parents=(public,))
 
 
 @pytest.mark.parametrize("damage", ["npy gone", "npy cut", "npy other", "json gone", "json cut", "json changed"])
