@@ -188,8 +188,7 @@ def _our_row(summary: Mapping) -> tuple[str, str, str, str]:
 def _gap(pair: Mapping | None) -> str:
     if pair is None:
         return ""
-    low, high = pair["gap_ci95"] or (None, None)
-    between = f" (95 % interval {100 * low:+.1f} to {100 * high:+.1f})" if low is not None else ""
+    between = " (95 % interval {:+.1f} to {:+.1f})".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""
     alone = f", {pair['n_left_out']} tested by one run alone" if pair["n_left_out"] else ""
     return note(f"Same model, paired over {pair['n_people']} people{alone}: the leaky protocol reports "
                 f"{100 * pair['gap']:+.1f} points{between}. That gap is optimism, not skill.")

@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import road, run
+from tests.faults.processes import Started, all_gone, road, run
+
+
+@pytest.fixture(scope="session")
+def remains():
+    """What killed commands had started; looked at when the session ends, for it takes Ray's agents a minute to end."""
+    started: set[Started] = set()
+    yield started
+    all_gone(started)
 
 
 @pytest.fixture(scope="session")

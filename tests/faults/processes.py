@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,30 +96,49 @@ def trials(pid: int) -> list[int]:
     return [child for child in descendants(pid) if "ImplicitFunc" in command(child)]
 
 
-def alive(pid: int) -> bool:
+@dataclass(frozen=True)
+class Started:
+    """A process that a command started. born: in clock ticks since the machine started; another may get its number later."""
+
+    pid: int
+    born: str
+    command: str
+
+    def alive(self) -> bool:
+        state, born = _state(self.pid)
+        return state not in ("", "Z") and born == self.born
+
+
+def started_by(process: subprocess.Popen) -> set[Started]:
+    return {Started(pid, _state(pid)[1], command(pid)) for pid in descendants(process.pid)}
+
+
+def _state(pid: int) -> tuple[str, str]:
+    """(state, birth), or empty for a process that is gone."""
     try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return fields[0], fields[19]
     except OSError:
-        return False
+        return "", ""
 
 
-def kill_driver(process: subprocess.Popen) -> dict[int, str]:
-    """SIGKILL of the driver alone. Returns what it had started, by process id, for `all_gone`."""
-    started = {pid: command(pid) for pid in descendants(process.pid)}
+def kill_driver(process: subprocess.Popen) -> set[Started]:
+    """SIGKILL of the driver alone. Returns what it had started, for `all_gone`."""
+    started = started_by(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     return started
 
 
-def all_gone(started: dict[int, str], seconds: float = 100) -> None:
+def all_gone(started: set[Started], seconds: float = 100) -> None:
     """Everything must have ended by itself. Ray's agents try for 60 s to tell a GCS that is gone that theirs is gone."""
     end = time.monotonic() + PATIENCE * seconds
-    while any(alive(pid) for pid in started) and time.monotonic() < end:
+    while any(one.alive() for one in started) and time.monotonic() < end:
         time.sleep(0.2)
-    left = [pid for pid in started if alive(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left, f"these outlived the command: {[started[pid] for pid in left]}"
+    left = [one for one in started if one.alive()]
+    for one in left:
+        os.kill(one.pid, signal.SIGKILL)
+    assert not left, f"these outlived the command: {[one.command for one in left]}"
 
 
 def command(pid: int) -> str:

@@ -13,9 +13,6 @@ from tests.faults.processes import (
     FOLDS,
     LEAN,
     actors,
-    all_gone,
-    command,
-    descendants,
     embedding,
     ended,
     kill_driver,
@@ -23,6 +20,7 @@ from tests.faults.processes import (
     road,
     run,
     start,
+    started_by,
     summary,
     tokens,
     trials,
@@ -49,30 +47,28 @@ def whole_again(run_dir: Path, whole: Path, before: dict[str, tuple[bytes, int]]
     assert not [p for p in run_dir.rglob(".*") if p.name.endswith(".tmp")], "a killed command's leftovers"
 
 
-def test_killed_among_the_folds(undisturbed, tmp_path):
+def test_killed_among_the_folds(undisturbed, remains, tmp_path):
     (store, whole), run_dir, log, again = undisturbed, tmp_path / "run", tmp_path / "log", tmp_path / "again"
     process = start(road(store, run_dir), log, **PAUSE)
     wait_for(lambda: len(ledger(run_dir)) >= 2, process, log)
-    started = kill_driver(process)
+    remains |= kill_driver(process)
     before = ledger(run_dir)
     assert 2 <= len(before) < FOLDS
     run(road(store, run_dir), again)
     whole_again(run_dir, whole, before, again)
-    all_gone(started)
 
 
-def test_interrupted_then_a_trial_killed(undisturbed, tmp_path):
+def test_interrupted_then_a_trial_killed(undisturbed, remains, tmp_path):
     """Ctrl-C ends the first command with 130. In the second a trial is killed: that costs a try and nothing else."""
     (store, whole), run_dir, log, again = undisturbed, tmp_path / "run", tmp_path / "log", tmp_path / "again"
     process = start(road(store, run_dir), log, **PAUSE)
     wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
-    started = {pid: command(pid) for pid in descendants(process.pid)}
+    remains |= started_by(process)
     process.send_signal(signal.SIGINT)
     ended(process, log, 130)
     assert "goes on from here" in log.read_text() and "Traceback" not in log.read_text()
     before = ledger(run_dir)
     assert 1 <= len(before) < FOLDS
-    all_gone(started)
     process = start(road(store, run_dir), again, **PAUSE)
     wait_for(lambda: bool(trials(process.pid)), process, again)
     os.kill(trials(process.pid)[0], signal.SIGKILL)
@@ -81,23 +77,22 @@ def test_interrupted_then_a_trial_killed(undisturbed, tmp_path):
 
 
 @pytest.mark.slow  # the same path as with ridge above; that a network fits the same twice: tests/models
-def test_killed_in_the_middle_of_a_networks_training(undisturbed, tmp_path):
+def test_killed_in_the_middle_of_a_networks_training(undisturbed, remains, tmp_path):
     store, whole, run_dir, log = undisturbed[0], tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     network = ("model=signal_small", "train.max_epochs=4", "protocol.refit=false")
     run(road(store, whole, *network), tmp_path / "other")
     process = start(road(store, run_dir, *network), log)
     wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
     time.sleep(1)  # of about four that a fold takes
-    started = kill_driver(process)
+    remains |= kill_driver(process)
     before = ledger(run_dir)
     assert 1 <= len(before) < FOLDS
     run(road(store, run_dir, *network), tmp_path / "again")
     whole_again(run_dir, whole, before, tmp_path / "again")
-    all_gone(started)
 
 
 @pytest.mark.slow
-def test_killed_while_embedding_then_an_actor(tree, tmp_path):
+def test_killed_while_embedding_then_an_actor(tree, remains, tmp_path):
     """Token files are whole or absent: the same command makes the others, and a lost actor costs its file's second try."""
     whole, store, log, again = tmp_path / "whole", tmp_path / "store", tmp_path / "log", tmp_path / "again"
     shards_of(compose("biovid_a", embedding(tree, store)[3:]), video=True)
@@ -105,7 +100,7 @@ def test_killed_while_embedding_then_an_actor(tree, tmp_path):
     run(embedding(tree, whole), tmp_path / "other")
     process = start(embedding(tree, store), log)
     wait_for(lambda: len(tokens(store)) >= 2, process, log)
-    started = kill_driver(process)
+    remains |= kill_driver(process)
     before = {p: p.stat().st_mtime_ns for p in tokens(store)}
     assert 2 <= len(before) < len(tokens(whole))
 
@@ -116,19 +111,17 @@ def test_killed_while_embedding_then_an_actor(tree, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished file was made again"
     assert [(p.name, p.read_bytes()) for p in tokens(store)] == [(p.name, p.read_bytes()) for p in tokens(whole)]
     assert not [p for p in store.rglob(".*") if p.name.endswith(".tmp")], "a killed writer's leftovers"
-    all_gone(started)
 
 
-def test_killed_in_preprocessing(undisturbed, tmp_path):
+def test_killed_in_preprocessing(undisturbed, remains, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
     arguments = ["orchestrator.preprocess", "--dataset", "watch", *LEAN, f"store={store}"]
     process = start(arguments, log)
     wait_for(lambda: len(list(store.glob("clips/*/s*.json"))) >= 3, process, log)
-    started = kill_driver(process)
+    remains |= kill_driver(process)
     before = {p: p.stat().st_mtime_ns for p in store.glob("clips/*/s*.json")}
     assert 3 <= len(before) < 10
     run(arguments, log)
     assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished shard was made again"
     assert shards(store) == shards(undisturbed[0])
     assert not [p for p in store.rglob(".*") if p.name.endswith(".tmp")], "a killed writer's leftovers"
-    all_gone(started)
