@@ -8,13 +8,14 @@ from typing import Any
 SAFE = 0.9  # of the card's memory: allocators fragment, and no fold is quite like the first
 CONTEXT_MB = 600  # what CUDA itself takes in every process, which torch does not count
 MOST = 16
+CHANCES = 3  # first folds that may die before folds run one a GPU, unmeasured
 
 
 class GpuShare:
     """Asked before every chunk of trials, told about every result. gpus: of the whole cluster; 0 asks for none."""
 
     def __init__(self, wanted: int | None, gpus: int):
-        self.per_gpu, self.gpus = wanted, gpus
+        self.per_gpu, self.gpus, self.chances = wanted, gpus, CHANCES
 
     @property
     def measuring(self) -> bool:
@@ -29,10 +30,15 @@ class GpuShare:
         return math.floor(1e4 / (self.per_gpu or 1)) / 1e4
 
     def learn(self, metrics: Mapping[str, Any]) -> None:
-        """A trial's report; one that failed says nothing, and folds then run one a GPU."""
-        if self.measuring:
+        """A trial's report. One that ended without (its worker was killed, say) leaves the measuring to the next, a few times;
+        one that used no GPU, or nobody's report, and folds run one a GPU."""
+        if not self.measuring:
+            return
+        if metrics or not self.chances:
             peak, total = metrics.get("gpu_peak_mb"), metrics.get("gpu_total_mb")
             self.per_gpu = fitting(peak, total) if peak and total else 1
+        else:
+            self.chances -= 1
 
 
 def fitting(peak_mb: float, total_mb: float) -> int:

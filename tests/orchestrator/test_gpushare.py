@@ -30,6 +30,20 @@ def test_a_first_fold_that_says_nothing_leaves_one_a_gpu():
     assert not share.measuring and share.fraction == 1
 
 
+def test_a_first_fold_that_dies_leaves_the_measuring_to_the_next_three_times():
+    share = GpuShare(None, 1)
+    share.learn({})
+    assert share.measuring
+    share.learn({"user_error": "", "gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
+    assert not share.measuring and share.fraction == 0.3333
+    hopeless = GpuShare(None, 1)
+    for _ in range(3):
+        hopeless.learn({})
+        assert hopeless.measuring
+    hopeless.learn({})
+    assert not hopeless.measuring and hopeless.fraction == 1
+
+
 def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
     asked = []
 
