@@ -34,7 +34,7 @@ class GpuShare:
         one that used no GPU, or nobody's report, and folds run one a GPU."""
         if not self.measuring:
             return
-        if metrics or not self.chances:
+        if "user_error" in metrics or not self.chances:
             peak, total = metrics.get("gpu_peak_mb"), metrics.get("gpu_total_mb")
             self.per_gpu = fitting(peak, total) if peak and total else 1
         else:

@@ -37,7 +37,8 @@ def test_a_first_fold_that_dies_leaves_the_measuring_to_the_next_three_times():
     share.learn({"user_error": "", "gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
     assert not share.measuring and share.fraction == 0.3333
     hopeless = GpuShare(None, 1)
-    for _ in range(3):
+    hopeless.learn({"trial_id": "what Tune says of a trial without a report"})
+    for _ in range(2):
         hopeless.learn({})
         assert hopeless.measuring
     hopeless.learn({})
@@ -49,7 +50,7 @@ def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
 
     def run_chunk(config, names, work, scratch, tick, gauges, share):
         asked.append((len(names), share.fraction))
-        share.learn({"gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
+        share.learn({"user_error": "", "gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
         return {}
 
     monkeypatch.setattr(schedule, "_run_chunk", run_chunk)
