@@ -91,7 +91,8 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
         clips = tuple(sorted(cohort.of(person.index), key=lambda clip: clip.sample))
         hashes = {clip.sample: _source_hashes(clip, cache, options) for clip in clips}
         other = frozenset(clip.sample for clip in clips if _is_other_content(clip, cache))
-        key = key_of([common, person.index, person.pseudonym,
+        # not the person's index: somebody who joins or leaves moves the others' and changes no byte of theirs
+        key = key_of([common, person.pseudonym,
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other] for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
         jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other))
@@ -100,7 +101,7 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
 
 
 def options_key(options: ClipOptions) -> dict:
-    """The options without folders: face weights are hash-checked, landmark files are hashed with the recording.
+    """The options that decide a byte. Not folders: face weights are hash-checked, landmark files are hashed with the recording.
 
     Without videos those of faces and frames decide nothing.
     """
@@ -109,6 +110,9 @@ def options_key(options: ClipOptions) -> dict:
         return {"signal": value["signal"], "video": False}
     for name in ("weights_dir", "precomputed_dir", "precomputed_root"):
         value["face"][name] = value["face"][name] is not None
+    del value["face"]["hold_mb"]
+    if options.face.image == "png":
+        del value["face"]["quality"]
     return value
 
 
@@ -200,7 +204,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
             quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,
-                           several_faces=int(prepared.max_faces > 1), keyframes=len(prepared.frames))
+                           several_faces=int(prepared.max_faces > 1), keyframes=len(prepared.keyframes))
             yield Row(clip.sample, clip.index, clip.label, job.hashes[clip.sample], prepared)
 
     digest = write_shard(job.path, rows())
@@ -208,7 +212,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
                for label in sorted(by_label)}
     write_json(job.path.with_suffix(".json"), seal({
-        "key": job.key, "sha256": digest, "subject": job.subject, "moments": moments, "quarantine": quarantine,
+        "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
         "quality": dict(quality)}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
 

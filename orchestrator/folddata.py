@@ -31,11 +31,11 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     for person in people.people:
         shard = clips.signals(person.index)
         keep = np.array([int(label) in classes and (not seen or count > 0)
-                         for label, count in zip(shard.label, shard.n_keyframes, strict=True)], bool)
+                         for label, count in zip(shard.label, shard.n_crops, strict=True)], bool)
         counts_per_person.append(int(keep.sum()))
         if not keep.any():
             continue
-        kept = zip(shard.samples, shard.n_keyframes, keep, strict=True)
+        kept = zip(shard.samples, shard.n_crops, keep, strict=True)
         shards.append(ShardClips(clips.paths[person.index], tuple((s, int(count)) for s, count, k in kept if k)))
         parts["samples"] += [s for s, k in zip(shard.samples, keep, strict=True) if k]
         parts["subject"].append(np.full(keep.sum(), person.index))

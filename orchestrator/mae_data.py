@@ -35,7 +35,7 @@ class GroupClips:
             self.readers.append(reader)
             signals = read_signals(path)
             rows = reader.rows()
-            for sample, index, count in zip(signals.samples, signals.sample_index, signals.n_keyframes, strict=True):
+            for sample, index, count in zip(signals.samples, signals.sample_index, signals.n_crops, strict=True):
                 if count:
                     self.index.append((number, rows[sample], subject, int(index)))
                     self.keyframes.append(int(count))

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 
 from orchestrator import cli, cohort, progress, session
-from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, plan_shards
+from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, options_key, plan_shards
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.storage import HashCache, atomic_path, need_space, sweep_temporaries, write_json
 from orchestrator.storelock import writing
+from preprocessing.shard import SCHEMA_VERSION
 
 BYTES_PER_CLIP = 2_500_000  # with video: 16 to 25 lossless crops of 224 x 224, landmarks and signals
 SIGNAL_BYTES = 20_000  # without video
@@ -46,7 +47,7 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
         progress.say("preprocess", f"{len(jobs)} people are there already")
     cache.save()
     store = ClipStore(jobs[0].path.parent, jobs)
-    _write_manifest(store, people)
+    _write_manifest(config, store, people)
     _report_quarantine(config, store, people)
     return store
 
@@ -123,10 +124,10 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
         num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
 
 
-def _write_manifest(store: ClipStore, people: Cohort) -> None:
-    """What is in the store, for readers and for moving it: schema, hashes, no time and no path."""
+def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
+    """What is in the store, for readers and for moving it: schema, options, hashes, no time and no path."""
     write_json(store.folder / "manifest.json", {
-        "schema": 1, "dataset": people.dataset, "class_names": list(people.class_names),
+        "schema": SCHEMA_VERSION, "dataset": people.dataset, "options": options_key(clip_options(config, people.has_video)), "class_names": list(people.class_names),
         "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
 
 

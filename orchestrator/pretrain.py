@@ -160,7 +160,7 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     for plan in plans:
         assert plan.group is not None
         parts = [clips.signals(s) for s in plan.group.subjects]
-        films, signals = (sum(int((p.n_keyframes > 0).sum()) for p in parts), sum(len(p.signals) for p in parts))
+        films, signals = (sum(int((p.n_crops > 0).sum()) for p in parts), sum(len(p.signals) for p in parts))
         work, disk = costs.training(config, plan.video if plan.trains[0] else None, plan.signal, films, signals, speed)
         seconds, size = seconds + work, size + disk
     progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
@@ -179,7 +179,7 @@ def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
     """Raises UserError before anything is trained where a group has nothing to learn from."""
     assert plan.group is not None
     parts = [clips.signals(subject) for subject in plan.group.subjects]
-    for what, wanted, there in (("video", plan.trains[0], any(part.n_keyframes.any() for part in parts)),
+    for what, wanted, there in (("video", plan.trains[0], any(part.n_crops.any() for part in parts)),
                                 ("signal", plan.trains[1], any(part.signals.size for part in parts))):
         if wanted and not there:
             raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "

@@ -64,7 +64,7 @@ def draw(config: Config, people: Cohort, clips: ClipStore, plan: EncoderPlan, fo
 def first_clip(config: Config, clips: ClipStore, subject: int, size: int) -> np.ndarray | None:
     """The centre view (T, S, S, 3) uint8 of the person's first clip that has a face."""
     signals = clips.signals(subject)
-    usable = [s for s, count in zip(signals.samples, signals.n_keyframes, strict=True) if count]
+    usable = [s for s, count in zip(signals.samples, signals.n_crops, strict=True) if count]
     if not usable:
         return None
     reader = FrameReader(clips.paths[subject])

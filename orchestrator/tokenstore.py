@@ -81,7 +81,7 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
             for person in people.people:
                 signals = clips.signals(person.index)
                 wanted = [(s, int(i)) for s, i, label, count in zip(signals.samples, signals.sample_index, signals.label,
-                                                                    signals.n_keyframes, strict=True)
+                                                                    signals.n_crops, strict=True)
                           if int(label) in config.task.classes and count]
                 # the index stands for the person in the draw of starts
                 key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])

@@ -66,13 +66,15 @@ def _options(default: Any, node: str, given: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """frames: K encoded images; landmarks (F, 92, 2) float32, NaN where lost; signal (L, C) float32 unnormalised.
+    """frames: encoded images of the video frames frame_index; keyframes int32: which video frames are keyframes, the same ones
+    unless all are stored; landmarks (F, 92, 2) float32, NaN where lost; signal (L, C) float32 unnormalised.
 
     frames is empty where the recording has no video, signal is (0, 0) where it has no signals.
     """
 
     frames: tuple[bytes, ...]
     frame_index: np.ndarray
+    keyframes: np.ndarray
     landmarks: np.ndarray
     n_frames: int
     fps: float
@@ -97,13 +99,15 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
     if video is None and recording.signal is None:
         raise ClipError("video", "no_modality", "The clip has neither a video nor a signal file: complete the copy.")
     if video is None:
-        return PreparedClip((), np.zeros(0, np.int32), np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
+        none = np.zeros(0, np.int32)
+        return PreparedClip((), none, none, np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
                             channels, duration)
     assert engine is not None, "a recording with video needs a face engine"
     face = engine.process(video, options.keyframe, frames=options.frames)
     images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
-    return PreparedClip(images, face.frame_index, face.landmarks, face.n_frames, face.fps, face.padded, face.n_lost,
-                        face.max_faces, signal, channels, duration or (face.n_frames / face.fps if face.fps else 0.0))
+    duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
+    return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,
+                        face.n_lost, face.max_faces, signal, channels, duration)
 
 
 def encode_image(rgb: np.ndarray, image: str = "png", quality: int = 95) -> bytes:

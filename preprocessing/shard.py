@@ -16,17 +16,18 @@ import pyarrow.parquet as pq
 
 from preprocessing.clip import PreparedClip, decode_image
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROWS_PER_GROUP = 1  # random access to one clip: pretraining draws clips in its own order
 
 SCHEMA = pa.schema([
     ("sample", pa.string()), ("sample_index", pa.int32()), ("label", pa.int32()),
-    ("frames", pa.list_(pa.binary())), ("frame_index", pa.list_(pa.int32())),
+    ("frames", pa.list_(pa.binary())), ("frame_index", pa.list_(pa.int32())), ("keyframes", pa.list_(pa.int32())),
     ("landmarks", pa.binary()), ("n_frames", pa.int32()), ("fps", pa.float64()), ("duration_s", pa.float64()),
     ("padded", pa.bool_()), ("n_lost", pa.int32()), ("max_faces", pa.int32()),
     ("signal", pa.binary()), ("channels", pa.list_(pa.string())), ("source_sha256", pa.list_(pa.string())),
 ], metadata={"dualpain_schema": str(SCHEMA_VERSION), "landmarks": "float32 (n_frames, 92, 2)",
-             "signal": "float32 (length, channels)", "frames": "encoded RGB images, PNG or JPEG"})
+             "signal": "float32 (length, channels)", "frames": "encoded RGB images of the video frames frame_index",
+             "keyframes": "video frames; those of frame_index unless all frames are stored"})
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def write_shard(path: Path, rows: Iterable[Row]) -> str:
 def _record(row: Row) -> dict:
     clip = row.clip
     return {"sample": row.sample, "sample_index": row.sample_index, "label": row.label, "frames": list(clip.frames),
-            "frame_index": clip.frame_index.tolist(), "landmarks": clip.landmarks.astype("<f4").tobytes(),
+            "frame_index": clip.frame_index.tolist(), "keyframes": clip.keyframes.tolist(),
+            "landmarks": clip.landmarks.astype("<f4").tobytes(),
             "n_frames": clip.n_frames, "fps": clip.fps, "duration_s": clip.duration_s, "padded": clip.padded,
             "n_lost": clip.n_lost, "max_faces": clip.max_faces, "signal": clip.signal.astype("<f4").tobytes(),
             "channels": list(clip.channels), "source_sha256": list(row.source_sha256)}
@@ -75,7 +77,10 @@ def _record(row: Row) -> dict:
 
 @dataclass(frozen=True)
 class ShardSignals:
-    """A shard without its pictures: n clips in the order of sample_index. signals (n, L, C) float32."""
+    """A shard without its pictures: n clips in the order of sample_index. signals (n, L, C) float32.
+
+    n_crops: face crops that are stored, which are the keyframes or all frames.
+    """
 
     samples: tuple[str, ...]
     sample_index: np.ndarray
@@ -83,23 +88,25 @@ class ShardSignals:
     signals: np.ndarray
     channels: tuple[str, ...]
     n_frames: np.ndarray
+    n_crops: np.ndarray
     n_keyframes: np.ndarray
     duration_s: np.ndarray
 
 
 def read_signals(path: Path) -> ShardSignals:
     table = pq.read_table(path, columns=["sample", "sample_index", "label", "signal", "channels", "n_frames",
-                                         "frame_index", "duration_s"]).sort_by("sample_index")
+                                         "frame_index", "keyframes", "duration_s"]).sort_by("sample_index")
     channels = tuple(table["channels"][0].as_py()) if len(table) else ()
     signals = [np.frombuffer(value.as_buffer(), "<f4").reshape(-1, max(1, len(channels))) for value in table["signal"]]
     return ShardSignals(
         tuple(table["sample"].to_pylist()), table["sample_index"].to_numpy(), table["label"].to_numpy(),
         np.stack(signals) if signals else np.zeros((0, 0, len(channels)), np.float32), channels,
-        table["n_frames"].to_numpy(), np.array([len(v) for v in table["frame_index"]]), table["duration_s"].to_numpy())
+        table["n_frames"].to_numpy(), *(np.array([len(v) for v in table[name]]) for name in ("frame_index", "keyframes")),
+        table["duration_s"].to_numpy())
 
 
 def read_frames(path: Path, samples: Sequence[str] | None = None) -> Iterator[tuple[str, int, list[bytes]]]:
-    """(sample, sample_index, encoded keyframes) in the file's order, one row group in memory at a time."""
+    """(sample, sample_index, encoded crops) in the file's order, one row group in memory at a time."""
     file = pq.ParquetFile(path)
     wanted = None if samples is None else set(samples)
     for group in range(file.num_row_groups):

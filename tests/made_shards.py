@@ -43,7 +43,8 @@ def made_shards(folder: Path, people: int, clips: int, frames: int = 20, length:
         for clip in range(clips):
             pictures = tuple(encode_image(picture, image) for picture in waves(person, clip, frames))
             signal = np.random.default_rng([person, clip]).normal(size=(length, 2)).astype(np.float32)
-            prepared = PreparedClip(pictures, np.arange(frames, dtype=np.int32), np.zeros((frames, 92, 2), np.float32),
+            numbers = np.arange(frames, dtype=np.int32)
+            prepared = PreparedClip(pictures, numbers, numbers, np.zeros((frames, 92, 2), np.float32),
                                     frames, 25.0, False, 0, 1, signal, ("gsr", "ecg"), 5.5)
             rows.append(Row(f"c{person}-{clip}", clip, clip % 2, ("", ""), prepared))
         path = folder / f"s{person}.parquet"

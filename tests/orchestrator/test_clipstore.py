@@ -4,17 +4,18 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import cli, clipstore, cohort, loso, preprocess
 from orchestrator.cohort import Clip
 from orchestrator.config import compose
-from orchestrator.storage import read_sealed
-from preprocessing.clip import ClipOptions
-from preprocessing.faces import FaceOptions
+from orchestrator.storage import read_json, read_sealed
+from preprocessing.clip import ClipOptions, prepare_clip
+from preprocessing.faces import FaceClip, FaceOptions
 from preprocessing.moments import Moments
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
-from preprocessing.shard import read_signals
+from preprocessing.shard import SCHEMA_VERSION, Row, read_signals, write_shard
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, hashes, snapshot
 
 
@@ -78,6 +79,29 @@ def test_without_videos_the_options_of_faces_make_nothing_again(mine):
     assert not set(first.values()) & set(keys(mine, "signal.length=48").values())
     for word in (*FACES, *LATER):
         assert keys(mine, word) == first
+
+
+def test_what_changes_no_byte_makes_nothing_again(tree, tmp_path):
+    road = Road(tree, tmp_path / "store", tmp_path / "run")
+    assert keys(road) == keys(road, "face.hold_mb=1") == keys(road, "face.quality=80")
+    assert not set(keys(road, "face.image=jpeg").values()) & set(keys(road, "face.image=jpeg", "face.quality=80").values())
+
+
+def test_somebody_who_joins_or_leaves_makes_no_others_shard_again(mine):
+    people = cohort.load(mine.config())
+    moved = replace(people, people=tuple(replace(p, index=p.index + 1) for p in people.people),
+                    clips=tuple(replace(c, subject=c.subject + 1) for c in people.clips))
+    plans = [clipstore.plan_shards(mine.config(), found) for found in (people, moved)]
+    assert [job.key for job in plans[0]] == [job.key for job in plans[1]]
+
+
+def test_another_window_of_the_same_file_is_another_clip(mine):
+    people = cohort.load(mine.config())
+    first = people.clips[0]
+    cut = replace(first, recording=replace(first.recording, signal=replace(first.recording.signal, start_s=1.0)))
+    changed = replace(people, clips=(cut, *people.clips[1:]))
+    before, after = (clipstore.plan_shards(mine.config(), found) for found in (people, changed))
+    assert [a.key != b.key for a, b in zip(before, after, strict=True)] == [job.subject == first.subject for job in before]
 
 
 def test_changed_code_is_everybody_again(mine, monkeypatch):
@@ -156,13 +180,18 @@ def test_a_bad_signal_file_is_quarantined_and_its_neighbours_live(mine, inline, 
     assert [row["stage"] for row in rows] == [stage] and rows[0]["reason"] and rows[0]["fix"].endswith(".")
     raw = signal_files(mine, 2)[0].parent.name
     assert raw not in str(rows)
+    for shard in mine.store.glob("clips/*/s*.parquet"):
+        samples = pq.read_table(shard, columns=["sample"])["sample"].to_pylist()
+        assert samples == sorted(samples)
+    manifest = read_json(next(mine.store.glob("clips/*/manifest.json")))
+    assert manifest["schema"] == SCHEMA_VERSION and manifest["dataset"] == "biovid_a" and len(manifest["shards"]) == PEOPLE
+    assert manifest["options"]["signal"]["length"] == 32 and str(mine.store.parent) not in str(manifest)
+    assert (mine.store / "private" / "quarantine-biovid_a.json").stat().st_mode & 0o777 == 0o600
     private = (mine.store / "private" / "quarantine-biovid_a.json").read_text()
     assert raw in private or bad == "missing"
 
 
 def read_quarantine(road):
-    import pyarrow.parquet as pq
-
     return pq.read_table(next(road.store.glob("clips/*/quarantine.parquet"))).to_pylist()
 
 
@@ -286,3 +315,18 @@ def test_composed_options_reach_the_clip():
     config = compose("biovid_a", ["signal.length=77", "keyframe.preset=paper", "face.margin=0.1", "frames=all"])
     options = clipstore.clip_options(config, True)
     assert (options.signal.length, options.face.margin, options.frames, options.video) == (77, 0.1, "all", True)
+
+
+def test_all_frames_are_stored_with_which_of_them_are_keyframes(tmp_path):
+    class Engine:
+        def process(self, video, options, frames):
+            crops = np.zeros((5, 8, 8, 3), np.uint8)
+            return FaceClip(crops, np.arange(5, dtype=np.int32), np.zeros((5, 92, 2), np.float32), 5, 25.0, False, 0, 1,
+                            np.ones(5), np.array([0, 3], np.int32), 1.0, np.zeros(5))
+
+    recording = Recording("p", "s", 0, "BL1", VideoRef(tmp_path / "x.mp4"), None)
+    prepared = prepare_clip(recording, Engine(), ClipOptions(frames="all"))
+    write_shard(tmp_path / "s.parquet", [Row("s", 0, 0, ("", ""), prepared)])
+    found = read_signals(tmp_path / "s.parquet")
+    assert found.n_crops.tolist() == [5] and found.n_keyframes.tolist() == [2] and found.n_frames.tolist() == [5]
+    assert pq.read_table(tmp_path / "s.parquet")["keyframes"][0].as_py() == [0, 3]
