@@ -35,13 +35,19 @@ def _protocol(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[Choice]
     return [Choice("choosing the epoch", "text: best validation loss; code: best accuracy on the held-out person",
                    "best loss on inner validation people", epoch),
             Choice("scaling of signals", "z-score over the entire data set",
-                   "mean and spread of the fold's training people", "everybody" if leaky else "training people"),
+                   "mean and spread of the fold's training people", _scale(config.get("scale", "train_z"), leaky)),
             Choice("who pretrains", "20 % of the people, then tested on all of them",
                    "two groups, two encoders; each serves people it has not seen",
                    "nobody" if config.get("pretrain", {}).get("name") == "none" else
                    "one encoder for all" if leaky else
                    "one encoder; its people are not tested" if run["protocol"] == "exclude_pretrain" else
                    "two groups, two encoders")]
+
+
+def _scale(kind: str, leaky: bool) -> str:
+    whose = "everybody" if leaky else "training people"
+    return {"train_z": whose, "train_minmax": f"the range of {whose}", "clip_minmax": "the clip's own range",
+            "subject_z": "the person's own clips"}[kind]
 
 
 def _video(config: Mapping[str, Any]) -> list[Choice]:

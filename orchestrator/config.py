@@ -204,6 +204,7 @@ class Config(Node):
     clip: Clip
     signal: dict[str, Any]
     embed: Embed
+    scale: Literal["train_z", "train_minmax", "clip_minmax", "subject_z"]
     smae: dict[str, Any]
     train: dict[str, Any]
     train_from: str | None

@@ -45,6 +45,7 @@ class EncoderPlan:
     lineage: Lineage
     name: str = ""  # of the scale, as the configuration calls it
     foreign: Foreign | None = None
+    scale: str = "train_z"  # of the signals it learns from
 
     @property
     def trains(self) -> tuple[bool, bool]:
@@ -122,6 +123,8 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
                    "pretrain": _recipe(config, foreign) if trains else config.pretrain.seed,
                    "sources": sources_sha256(*SOURCES)}
+        if signal is not None and config.scale != "train_z":
+            content["scale"] = config.scale
         if foreign and seen:  # whom it has seen is part of what the artefact says
             content["foreign"] = [foreign.sha256, seen.sha256()]
         key = key_of(content)
@@ -129,7 +132,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         number = group.index if group else 0
         lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
         plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage,
-                                 "marlin" if foreign else config.encoder.name, foreign))
+                                 "marlin" if foreign else config.encoder.name, foreign, config.scale))
     return plans
 
 

@@ -99,6 +99,9 @@ def warnings(report: Report) -> list[str]:
         said.append(f"Test data was opened more than once in {count(len(opened), 'fold')}.")
     if run.get("synthetic", run["dataset"] == "synthetic"):
         said.append("The people are synthetic. The run shows that the program works, and nothing about pain.")
+    if (run.get("config") or {}).get("scale") == "subject_z":
+        said.append("Transductive: signals are scaled by all clips of their own person, the test person's included; no label "
+                    "is used. A person of whom one clip is there would be scaled otherwise.")
     if report.values and len(report.values) < statistics.T_BELOW:
         said.append(f"Only {len(report.values)} people: the interval is Student's t and wide, and assumes that "
                     "accuracies over people are roughly bell-shaped.")

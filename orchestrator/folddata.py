@@ -113,7 +113,7 @@ def names(config: Config, people: Cohort) -> tuple[str, ...]:
 
 def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
     return FoldRecipe(config.model.name, config.model.options(), dict(config.train), refit, leaky,
-                      config.protocol.val == "fixed_epochs" and not leaky, dict(config.smae))
+                      config.protocol.val == "fixed_epochs" and not leaky, dict(config.smae), config.scale)
 
 
 def used_encoder(encoders: Sequence[Encoder], group: int | None) -> UsedEncoder | None:

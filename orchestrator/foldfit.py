@@ -82,6 +82,7 @@ class FoldRecipe:
     leaky: bool
     fixed_epochs: bool
     signal: dict[str, Any] = field(default_factory=dict)
+    scale: str = "train_z"  # preprocessing.moments.KINDS
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,13 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     seed = fold.seed * 1_000_003 + fold.test[0]
     train_rows = _trainable(data, fold.train)
     if recipe.fixed_epochs:
-        model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train)
+        model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train, recipe)
         fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), _labels(data, train_rows), train_rows, None,
                              settings, seed)
         return model, fit.epochs, scaler, fit.history
     # the published way scales with everybody and lets the held-out person choose the epoch
     known = [*fold.train, *fold.val] if recipe.leaky else fold.train
-    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, known)
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, known, recipe)
     val_rows = data.rows(fold.val)
     if not len(val_rows) and recipe.leaky:
         return model, 0, scaler, []  # the held-out person, who would choose the epoch, has no clip to predict either
@@ -166,7 +167,7 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     if not recipe.refit:
         return model, fit.epochs, scaler, fit.history
     everybody = tuple(sorted([*fold.train, *fold.val]))
-    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody)
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)
     rows = _trainable(data, everybody)
     fit_classifier(model, _arrays(data, rows, scaler, encoder), _labels(data, rows), rows, None,
                    replace(settings, max_epochs=fit.epochs), seed)
@@ -181,7 +182,8 @@ def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
     from models.baselines.estimators import build_estimator
 
     known = tuple(sorted({*fold.train, *fold.val} - set(fold.test)))
-    scaler, rows = _scaler(data, sorted({*known, *fold.test}) if recipe.leaky else known), _trainable(data, known)
+    seen = sorted({*known, *fold.test}) if recipe.leaky else known
+    scaler, rows = _scaler(data, seen, recipe), _trainable(data, known)
     estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
                                 **recipe.options)
     estimator.fit(_arrays(data, rows, scaler, None), _labels(data, rows), rows, data.subject)
@@ -197,9 +199,20 @@ def _trainable(data: FoldData, subjects: Sequence[int]) -> np.ndarray:
     return rows
 
 
-def _scaler(data: FoldData, subjects: Sequence[int]) -> Scaler | None:
+def _scaler(data: FoldData, subjects: Sequence[int], recipe: FoldRecipe) -> Scaler | None:
     known = [s for s in sorted(subjects) if s in data.moments]
-    return fit_scaler(data.moments, known) if known else None
+    return fit_scaler(data.moments, known, kind=recipe.scale) if known else None
+
+
+def _scaled(data: FoldData, rows: np.ndarray, scaler: Scaler) -> np.ndarray:
+    """Signals (len(rows), L, C) of these rows, person by person where the person's own moments are asked for."""
+    if scaler.kind != "subject_z":
+        return scaler.apply(data.signals[rows])
+    out = np.empty((len(rows), *data.signals.shape[1:]), np.float32)
+    for subject in np.unique(data.subject[rows]):
+        own = data.subject[rows] == subject
+        out[own] = scaler.apply(data.signals[rows[own]], data.moments[int(subject)])
+    return out
 
 
 def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: UsedEncoder | None) -> dict[str, Any]:
@@ -208,7 +221,7 @@ def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: Us
     arrays: dict[str, Any] = {"numbers": _only(data.numbers, rows)}
     if scaler is not None and data.signals.size:
         signals = np.zeros_like(data.signals)
-        signals[rows] = scaler.apply(data.signals[rows])
+        signals[rows] = _scaled(data, rows, scaler)
         arrays["signals"] = signals
     if encoder is not None and encoder.index in data.tokens:
         arrays["tokens"] = RowsOnly.of(data.tokens[encoder.index], rows)

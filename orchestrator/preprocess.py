@@ -127,7 +127,9 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
     """What is in the store, for readers and for moving it: schema, options, hashes, no time and no path."""
     write_json(store.folder / "manifest.json", {
-        "schema": SCHEMA_VERSION, "dataset": people.dataset, "options": options_key(clip_options(config, people.has_video)), "class_names": list(people.class_names),
+        "schema": SCHEMA_VERSION, "dataset": people.dataset,
+        "options": options_key(clip_options(config, people.has_video)),
+        "class_names": list(people.class_names),
         "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
 
 

@@ -191,12 +191,13 @@ def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path
     assert plan.group is not None
     subjects = plan.group.subjects
     moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
-    scaler = fit_scaler(moments, sorted(moments))
-    parts = [part for s in subjects if (part := clips.signals(s)).signals.size]
+    scaler = fit_scaler(moments, sorted(moments), kind=plan.scale)
+    parts = {s: part for s in subjects if (part := clips.signals(s)).signals.size}
     path = out / "signals.npy"
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, scaler.apply(np.concatenate([part.signals for part in parts])), allow_pickle=False)
-    return path, [sample for part in parts for sample in part.samples], scaler
+        np.save(handle, np.concatenate([scaler.apply(part.signals, moments[s]) for s, part in parts.items()]),
+                allow_pickle=False)
+    return path, [sample for part in parts.values() for sample in part.samples], scaler
 
 
 def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:

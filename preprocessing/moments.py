@@ -8,11 +8,12 @@ person behind. Fit takes ids, apply takes anything.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+KINDS = ("train_z", "train_minmax", "clip_minmax", "subject_z")
 FLOOR = 1e-8  # a channel with a smaller spread carries numerical dust (BioVid's gated EMG: 1e-22), not a signal
 
 
@@ -117,10 +118,12 @@ def _some(moments: Moments | None) -> Moments:
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """Spec section 2's `train_z`: z-score, clip to +-clip, divide by clip (Eq. 5 with bounds +-clip).
+    """train_z: z-score, clip to +-clip, divide by clip (Eq. 5 with bounds +-clip). train_minmax: Eq. 5 with the extrema.
 
-    subjects: the indices it was fitted on, ascending. mean, std (C,) float64. A channel whose std is below `floor`
-    is carried as 0 everywhere.
+    subjects: the indices it was fitted on, ascending. mean, std (C,) float64; of train_minmax the middle and half the width
+    of the range. A channel whose std is below `floor` is carried as 0 everywhere. Of the other two kinds:
+    clip_minmax: every clip by its own range, as the released code does; std is what a range must not be negligible against.
+    subject_z: as train_z by the moments of the clip's own person. It sees all of a test person's clips (transductive).
     """
 
     subjects: tuple[int, ...]
@@ -128,11 +131,21 @@ class Scaler:
     std: np.ndarray
     clip: float = 5.0
     floor: float = FLOOR
+    kind: str = "train_z"
 
-    def apply(self, x: np.ndarray) -> np.ndarray:
-        """x (...,C) -> float32 in [-1,1], same shape; computed in float64."""
+    def apply(self, x: np.ndarray, own: Moments | None = None) -> np.ndarray:
+        """x (...,C) -> float32 in [-1,1], same shape; computed in float64. own: the person's, which subject_z needs.
+
+        ValueError for another number of channels, or subject_z without `own`.
+        """
         if x.shape[-1] != self.mean.size:
             raise ValueError(f"the scaler knows {self.mean.size} channels, the data has {x.shape[-1]}")
+        if self.kind == "clip_minmax":
+            return clip_minmax(x, self.std, self.floor)
+        if self.kind == "subject_z":
+            if own is None:
+                raise ValueError("subject_z needs the moments of the person whose clips these are")
+            return replace(self, kind="train_z", mean=own.mean, std=own.std).apply(x)
         alive = self.std >= self.floor
         gain = np.where(alive, 1.0 / np.where(alive, self.std * self.clip, 1.0), 0.0)
         return np.clip((x.astype(np.float64) - self.mean) * gain, -1.0, 1.0).astype(np.float32)
@@ -140,13 +153,14 @@ class Scaler:
     def to_json(self) -> dict[str, Any]:
         """Plain values; exact under a JSON round trip."""
         return {"subjects": list(self.subjects), "mean": self.mean.tolist(), "std": self.std.tolist(),
-                "clip": self.clip, "floor": self.floor}
+                "clip": self.clip, "floor": self.floor, "kind": self.kind}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Scaler":
         """Inverse of `to_json`."""
         mean, std = (np.array(data[name], dtype=np.float64) for name in ("mean", "std"))
-        return cls(tuple(int(s) for s in data["subjects"]), mean, std, float(data["clip"]), float(data["floor"]))
+        return cls(tuple(int(s) for s in data["subjects"]), mean, std, float(data["clip"]), float(data["floor"]),
+                   data["kind"])
 
     def sha256(self) -> str:
         """Hash of everything the scaler is, its subjects included."""
@@ -163,7 +177,7 @@ def fit_scaler(
 ) -> Scaler:
     """The scaler of these subjects alone, their moments merged in ascending order of index.
 
-    kind "train_z" (default) or "train_minmax" (Eq. 5 with the training subjects' extrema, ignores `clip`).
+    kind: one of KINDS, what they mean stands at Scaler; train_minmax ignores `clip`.
     ValueError for no subject, a repeated one, or one without moments.
     """
     chosen = sorted(subjects)
@@ -173,12 +187,12 @@ def fit_scaler(
     if absent:
         raise ValueError(f"no moments for the subjects {absent}")
     total = merge_all(moments_by_subject[s] for s in chosen)
-    if kind == "train_z":
-        return Scaler(tuple(chosen), total.mean, total.std, clip, floor)
+    if kind in ("train_z", "clip_minmax", "subject_z"):
+        return Scaler(tuple(chosen), total.mean, total.std, clip, floor, kind)
     if kind != "train_minmax" or total.low is None or total.high is None:
         raise ValueError(f"cannot fit a scaler of kind {kind!r} on these moments")
     # Min-max to [-1,1] is the same affine map: centre of the range, half its width, clipped at 1.
-    return Scaler(tuple(chosen), (total.low + total.high) / 2, (total.high - total.low) / 2, 1.0, floor)
+    return Scaler(tuple(chosen), (total.low + total.high) / 2, (total.high - total.low) / 2, 1.0, floor, kind)
 
 
 def clip_minmax(x: np.ndarray, train_std: np.ndarray | None = None, floor: float = FLOOR) -> np.ndarray:

@@ -12,12 +12,13 @@ from orchestrator.foldfit import fit_fold
 from orchestrator.folds import Fold
 from orchestrator.lineage import Lineage
 from orchestrator.validation import fit_validation
-from preprocessing.moments import fit_scaler
-from tests.made_data import changed, encoder, fold, made_data, recipe
+from preprocessing.moments import KINDS, fit_scaler
+from tests.made_data import changed, encoder, fold, made_data, recipe, with_moments
 
 FIELDS = {"fold", "seed", "subject", "subjects", "n_test", "n_quarantined", "quarantined_by_class", "epochs",
           "train_subjects", "val_subjects", "train_label_counts", "scaler_sha256", "encoder_sha256", "weights_sha256",
           "n_parameters", "test_openings", "history", "wall_s", "predictions", "warnings"}
+FITTED = ("scaler_sha256", "weights_sha256", "epochs", "history")
 MODELS = ["dual", "video", "signal", "signal_small", "ridge", "random_forest", "svm", "one_number"]
 
 
@@ -164,6 +165,28 @@ def test_tokens_that_saw_the_test_person_are_refused_whatever_their_encoder_says
     assert fit_fold(fold(2), told, recipe("video"), encoder())["n_test"] == 6
     with pytest.raises(LineageError, match="made/p3"):  # a sweep's validation person is scored too
         fit_validation(fold(2, val=(3, 4)), told, recipe("video"), encoder())
+
+
+@pytest.mark.parametrize("scale", KINDS)
+@pytest.mark.parametrize("model", ["signal", "ridge"])
+def test_every_scale_fits_blind_to_the_test_person(data, model, scale):
+    """The test person's clips become noise: nothing that is fitted moves, whatever kind of scale there is."""
+    how = replace(recipe(model), scale=scale)
+    entry, noise = (fit_fold(fold(2), d, how, None) for d in (data, changed(data, [2])))
+    assert {n: entry[n] for n in FITTED} == {n: noise[n] for n in FITTED}
+    assert entry["predictions"] != noise["predictions"] and entry["n_test"] == 6
+    if scale != "train_z":
+        assert entry["scaler_sha256"] != fit_fold(fold(2), data, recipe(model), None)["scaler_sha256"]
+        assert entry["weights_sha256"] != fit_fold(fold(2), data, recipe(model), None)["weights_sha256"]
+
+
+def test_a_persons_own_scale_is_their_own(data):
+    """One person's sensor reads sixteen times as much: by the person's own spread that is nobody's business."""
+    gain = np.where(data.subject == 2, np.float32(16), np.float32(1))[:, None, None]
+    louder = with_moments(replace(data, signals=gain * data.signals))
+    how = replace(recipe("ridge"), scale="subject_z")
+    one, two = (fit_fold(fold(0), d, how, None) for d in (data, louder))
+    assert one["weights_sha256"] == two["weights_sha256"] and one["predictions"] == two["predictions"]
 
 
 def test_no_usable_validation_clip_is_the_users(data):

@@ -273,6 +273,11 @@ def test_published_numbers_stand_only_beside_their_own_question():
     assert "86.73" not in Tags(build_page(*made_run())).text
 
 
+def test_a_transductive_scale_is_declared():
+    assert "Transductive" in Tags(build_page(*made_run(config={"scale": "subject_z"}))).text
+    assert "Transductive" not in Tags(build_page(*made_run(config={"scale": "train_z"}))).text
+
+
 def test_both_protocols_side_by_side_give_the_optimism():
     run, folds = made_run(skill=1.0)
     leaky = build_summary(*made_run(skill=2.0, leaky=True, protocol="as_paper"))

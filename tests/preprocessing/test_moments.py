@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from preprocessing.moments import Moments, Scaler, clip_minmax, everyone_but, fit_scaler, merge, merge_all
+from preprocessing.moments import KINDS, Moments, Scaler, clip_minmax, everyone_but, fit_scaler, merge, merge_all
 
 
 @pytest.fixture
@@ -70,6 +70,22 @@ def test_clip_minmax_by_hand():
     x = np.array([[[0.0, 1.0], [4.0, 1.0], [1.0, 1.0]]])
     np.testing.assert_allclose(clip_minmax(x)[0], [[-1, 0], [1, 0], [-0.5, 0]])
     assert not clip_minmax(x, train_std=np.array([5e6, 1.0])).any()  # 1e-6 of the training spread is more than 4
+
+
+def test_clips_own_range_and_persons_own_spread():
+    x = np.random.default_rng(0).normal(size=(3, 50, 2)) * [1, 5] + 3
+    moments = {0: Moments.of(x), 1: Moments.of(10 * x)}
+    clip = fit_scaler(moments, [0], kind="clip_minmax")
+    np.testing.assert_array_equal(clip.apply(7 * x), clip_minmax(7 * x, moments[0].std))
+    person = fit_scaler(moments, [0], kind="subject_z")
+    np.testing.assert_array_equal(person.apply(10 * x, moments[1]), fit_scaler(moments, [1]).apply(10 * x))
+    assert not np.array_equal(person.apply(x, moments[0]), person.apply(x, moments[1]))
+    with pytest.raises(ValueError, match="moments of the person"):
+        person.apply(x)
+    with pytest.raises(ValueError, match="kind 'z'"):
+        fit_scaler(moments, [0], kind="z")
+    assert len({fit_scaler(moments, [0], kind=kind).sha256() for kind in KINDS}) == len(KINDS)
+    assert all(Scaler.from_json(s.to_json()).sha256() == s.sha256() for s in (clip, person))
 
 
 def test_train_minmax_maps_the_extrema_to_one():
