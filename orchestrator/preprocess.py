@@ -133,6 +133,18 @@ def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
         "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
 
 
+def _report_quality(store: ClipStore) -> None:
+    """What is in the store and still worth a look."""
+    total: Counter = Counter()
+    for side in store.sides.values():
+        total.update(side["quality"])
+    known = {"padded": "clips with too few keyframes, filled up evenly", "lost_frames": "frames without a face",
+             "several_faces": "clips with several faces, of which the largest was kept"}
+    said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
+    if said:
+        progress.say("preprocess", "in the store: " + "; ".join(said))
+
+
 def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -142,11 +154,13 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     with atomic_path(store.folder / "quarantine.parquet") as temporary:
         pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
                                  for n in names}), temporary)
+    _report_quality(store)
+    private = private_folder(config) / f"quarantine-{people.dataset}.json"
     if not rows:
+        private.unlink(missing_ok=True)
         return
     where = {clip.sample: [str(r.path) for r in (clip.recording.video, clip.recording.signal) if r]
              for clip in people.clips}
-    private = private_folder(config) / f"quarantine-{people.dataset}.json"
     write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
     text = _counts(f"{row['stage']}/{row['reason']}" for row in rows)
     progress.say("preprocess", f"{len(rows)} clips quarantined ({text}); which files: {private}")

@@ -101,7 +101,8 @@ def read_signals(path: Path) -> ShardSignals:
     return ShardSignals(
         tuple(table["sample"].to_pylist()), table["sample_index"].to_numpy(), table["label"].to_numpy(),
         np.stack(signals) if signals else np.zeros((0, 0, len(channels)), np.float32), channels,
-        table["n_frames"].to_numpy(), _lengths(table["frame_index"]), _lengths(table["keyframes"]), table["duration_s"].to_numpy())
+        table["n_frames"].to_numpy(), _lengths(table["frame_index"]), _lengths(table["keyframes"]),
+        table["duration_s"].to_numpy())
 
 
 def _lengths(lists: pa.ChunkedArray) -> np.ndarray:

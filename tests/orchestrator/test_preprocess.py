@@ -194,6 +194,7 @@ def test_every_bad_video_has_its_reason_and_its_neighbours_live(inline, engines,
         alone = engines(options.face).process(VideoRef(tree / name), options.keyframe)
         assert found[name]["landmarks"] == alone.landmarks.astype("<f4").tobytes()
     said = " ".join(capsys.readouterr().out.split())
+    assert "1 clips with several faces, of which the largest was kept" in said and "frames without a face;" in said
     assert "9 clips quarantined" in said and "1 x face/no_face" in said and "1 x video/black_video" in said
     assert "by class: 5 x 1, 4 x 0" in said and "by person: 9 x s" in said
 
