@@ -12,13 +12,13 @@ optional column "score". With boxes alone the mesh is run within them.
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import ClipError
 from .facemesh import FaceMesh
 from .frames import Frame
 from .landmarks import N_MESH, N_POINTS
+from .paths import is_file, is_folder
 from .roi import roi_of_box
 
 
@@ -38,11 +38,11 @@ class PrecomputedTracker:
         if folder is not None:
             inside = root is not None and video.is_relative_to(root)
             place = folder / (video.relative_to(root) if inside and root is not None else video.name)
-        stem = place.parent / (place.name if video.is_dir() else place.stem)
+        stem = place.parent / (place.name if is_folder(video) else place.stem)
         for name in ("landmarks", "boxes"):
             for suffix in ("npy", "parquet"):
                 path = stem.with_name(f"{stem.name}.{name}.{suffix}")
-                if path.is_file():
+                if is_file(path):
                     values, scores = _read(path, "landmarks" if name == "landmarks" else "box")
                     if name == "landmarks":
                         return cls(_as_landmarks(values), None, scores, mesh)
@@ -72,13 +72,16 @@ class PrecomputedTracker:
 def _read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False), None
+            values = np.load(path, allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise ValueError("an npz under the name of an npy")
+            return values, None
         table = pq.read_table(path)
         scores = None
         if "score" in table.column_names:
             scores = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
         return np.array(table[column].to_pylist(), np.float64), scores
-    except (ValueError, TypeError, KeyError, OSError, EOFError, pa.ArrowException) as error:
+    except Exception as error:  # np.load raises a dozen types on damaged files, as tables.read_array knows
         fix = "the precomputed landmarks or boxes cannot be read: see preprocessing/precomputed.py for their format"
         raise ClipError("face", "bad_landmark_file", fix) from error
 

@@ -215,7 +215,13 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
                 x = resample(x, max(1, round(len(x) * rate / channel.fs)))
             x = crop(x, options.length, channel.name)
         columns.append(x)
-    return np.stack(columns, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        out = np.stack(columns, axis=1).astype(np.float32)
+    for channel, column in zip(signal.channels, out.T, strict=True):
+        if not np.isfinite(column).all():
+            raise ClipError("signal", "infinite", f"Channel {channel.name} has values beyond what a float32 holds (3e38); "
+                                                  "repair the file.")
+    return out
 
 
 def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:

@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from .errors import ClipError
 from .frames import DecodedFrame, Frame, ImageFrame
+from .paths import is_file, is_folder
 from .recordings import VideoRef
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
@@ -48,7 +49,7 @@ class Video:
         self._container: av.container.InputContainer | None = None
         self._images: list[Path] = []
         self._went_beyond = False  # there is a frame after the window
-        if ref.path.is_dir():
+        if is_folder(ref.path):
             self._images = _image_files(ref.path)
         else:
             self._open_file()
@@ -90,15 +91,19 @@ class Video:
 
     def _open_file(self) -> None:
         path = self.ref.path
-        if not path.is_file():
+        if not is_file(path):
             raise ClipError("video", "missing", "the video file does not exist: restore it or drop the row")
         if path.stat().st_size == 0:
             raise ClipError("video", "empty", "the video file has no bytes: copy it again from its source")
         try:
             self._container = av.open(f"file:{path}", options=dict(_OPEN))
         except (av.FFmpegError, OSError, ValueError):
-            with path.open("rb") as file:
-                head = file.read(16)
+            try:
+                with path.open("rb") as file:
+                    head = file.read(16)
+            except OSError as error:
+                fix = f"the video file cannot be read ({error.strerror}): give this account the right to"
+                raise ClipError("video", "unreadable", fix) from None
             if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
                 fix = "the video file is cut off or damaged: copy it again from its source"
                 raise ClipError("video", "truncated", fix) from None
@@ -110,6 +115,9 @@ class Video:
             self._container.close()
             raise ClipError("video", "no_video_stream", "the file holds sound but no picture: replace it")
         self._stream = streams[0]
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise ClipError("video", "unknown_codec", "no decoder for the video's codec: export it again as H.264")
         self._stream.codec_context.thread_count = 1
         if not self.fps:
             self.fps = float(self._stream.average_rate or 0)
@@ -190,7 +198,7 @@ class Video:
                 break
             if time_s < (self.ref.start_s or 0.0) - TIME_SLACK_S:
                 continue
-            image = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+            image = _read_image(path)
             if image is None:
                 raise ClipError("video", "bad_frame", f"image {index + 1} of the folder is unreadable: replace it")
             yield ImageFrame(index, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGBA))
@@ -216,9 +224,21 @@ def _frames(container, stream) -> Iterator[tuple[av.VideoFrame | None, int]]:
             yield frame, int(bool(frame.is_corrupt))
 
 
+def _read_image(path: Path) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR; None for what is no image: rubbish, a folder, a link to nothing, a size nobody can hold."""
+    try:
+        return cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+
+
 def _image_files(folder: Path) -> list[Path]:
     """Images of a folder in natural order: img_2 before img_10."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    try:
+        files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    except OSError as error:
+        fix = f"the folder of frames cannot be read ({error.strerror}): give this account the right to"
+        raise ClipError("video", "unreadable", fix) from None
     if not files:
         raise ClipError("video", "empty", "the folder holds no images (png, jpg, bmp, tif, webp): fill it")
 

@@ -207,6 +207,7 @@ def test_equal_files_are_sought_within_a_budget(tmp_path):
     groups, whole = fingerprint.equal_files(tmp_path.iterdir(), budget=10)
     assert groups == ((tmp_path / "a", tmp_path / "b"),) and not whole
     assert len(fingerprint.equal_files(tmp_path.iterdir())[0]) == 2
+    assert fingerprint.equal_files([tmp_path / ("x" * 300)]) == ((), True)  # a name that no file system takes
 
 
 # ---------------------------------------------------------------- the machine

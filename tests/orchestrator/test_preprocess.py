@@ -242,6 +242,29 @@ def test_every_bad_table_has_its_reason_and_its_neighbours_live(inline, tmp_path
     assert all(np.ptp(x, axis=0).all() for name, x in found.items() if name not in flat)
 
 
+def test_bad_paths_and_bad_numbers_are_rows_too(inline, tmp_path):
+    """A name no file system takes, a table of one row, a value beyond float32, frames among which there is a folder."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    eda = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "fs": 4}])
+    values = [str(np.sin(k / 9)) for k in range(60)]
+    for name, cells in (("good", values), ("one", values[:1]), ("huge", [*values[:9], "1e39", *values[10:]])):
+        (folder / f"{name}.csv").write_text("\n".join(["EDA", *cells]))
+    for name in ("frames", "odd"):
+        films.write_folder(folder / name, films.nodding(18, width=160, height=120))
+    (folder / "odd" / "x.png").mkdir()
+    clips = {"long": ("x" * 300 + ".mp4", "good"), "one": ("frames", "one"), "huge": ("", "huge"), "odd": ("odd", "good"),
+             "good": ("frames", "good")}
+    rows = [{"subject": person, "sample": name, "label": k % 2, "video_path": video, "video_fps": 5, "channels": eda,
+             "signal_path": f"{signal}.csv"}
+            for person in ("anna", "bert") for k, (name, (video, signal)) in enumerate(clips.items())]
+    write_manifest(folder, rows)
+    assert run("manifest", folder, tmp_path / "store") == 0
+    assert {(row["stage"], row["reason"]) for row in quarantine(tmp_path / "store")} == {
+        ("video", "missing"), ("signal", "infinite"), ("video", "bad_frame")}
+    assert len(quarantine(tmp_path / "store")) == 6 and len(shards(tmp_path / "store")) == 4
+
+
 # ---------------------------------------------------------------------------------------------- a declared sha256
 
 

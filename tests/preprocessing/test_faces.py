@@ -14,6 +14,7 @@ from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine, FaceOptions, crop
 from preprocessing.frames import ImageFrame
 from preprocessing.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.precomputed import PrecomputedTracker
 from preprocessing.recordings import VideoRef
 from preprocessing.roi import Roi
 from preprocessing.tracking import FaceTracker
@@ -267,6 +268,28 @@ def test_precomputed_files_that_do_not_fit(video, tmp_path):
         assert refused(engine, video.path)[1] == reason
     np.save(path, np.array([{"a": 1}] * 48, object), allow_pickle=True)  # pickled: refused, not run
     assert refused(engine, video.path) == ("face", "bad_landmark_file")
+
+
+def test_a_damaged_landmark_file_is_one_bad_clip(tmp_path):
+    """Bytes of a good header changed: numpy answers with a dozen types of exception."""
+    video, path = tmp_path / "a.mp4", tmp_path / "a.landmarks.npy"
+    video.touch()
+    with path.open("wb") as stream:
+        np.savez(stream, x=np.zeros((3, 92, 2)))
+    found = []
+    for change in (None, *range(10, 90)):
+        if change is not None:
+            np.save(path, np.zeros((3, 92, 2)))
+            data = bytearray(path.read_bytes())
+            data[change] = ord("(")
+            path.write_bytes(data)
+        try:
+            PrecomputedTracker.beside(video, None, None, None)
+        except ClipError as error:
+            found.append(error.reason)
+    assert len(found) > 20 and set(found) == {"bad_landmark_file"}
+    with pytest.raises(ClipError, match="no_landmark_file"):
+        PrecomputedTracker.beside(tmp_path / ("x" * 300 + ".mp4"), None, None, None)
 
 
 # ---------------------------------------------------------------------------------------------- crops

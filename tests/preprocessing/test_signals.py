@@ -68,6 +68,21 @@ def test_resampling_keeps_the_whole_clip_and_its_level():
     assert np.abs(high[10:-10]).max() < 0.01
 
 
+def test_one_sample_is_a_constant():
+    np.testing.assert_array_equal(resample(np.array([1.5]), 48), 1.5)
+    for kind in ("emg", "ecg", "gsr", "other"):
+        np.testing.assert_array_equal(process_signal(one([1.5], kind, 4.0)), 1.5)
+
+
+def test_values_beyond_float32_are_refused():
+    x = np.sin(np.arange(60.0))
+    x[9] = 1e39
+    with pytest.raises(ClipError, match="signal: infinite"):
+        process_signal(Signal((*one(np.sin(np.arange(60.0)), "eda", 4.0).channels, *one(x, "eda", 4.0).channels)))
+    x[9] = 1e30
+    assert np.isfinite(process_signal(one(x, "eda", 4.0))).all()
+
+
 def test_envelope_against_a_loop():
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
