@@ -107,5 +107,5 @@ def _as_boxes(values: np.ndarray) -> np.ndarray:
 
 def _numbers(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "fiu":
-        raise ClipError("face", "bad_landmark_file", f"landmarks and boxes are numbers, not {values.dtype}")
+        raise ClipError("face", "bad_landmark_file", f"landmarks and boxes are numbers, not {values.dtype.name}")
     return values.astype(np.float64)
