@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 
-from orchestrator import cli, cohort, progress, session
+from orchestrator import cli, cohort, machine, progress, session
 from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, plan_shards
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
@@ -56,10 +56,18 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
         return
     progress.say("preprocess", forecast(config, missing))
     need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
+    _need_models(config, missing)
     folder = missing[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder)
     _run(config, missing)
+
+
+def _need_models(config: Config, jobs: list[ShardJob]) -> None:
+    """UserError before Ray starts for face models that are not there: in a worker it would be a traceback."""
+    for finding in machine.faces(config, _with_video(jobs) > 0):
+        if finding.state == machine.STOP:
+            raise UserError(finding.sentence())
 
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:

@@ -5,6 +5,7 @@ F frames of the clip, K kept frames, P landmarks. One `FaceEngine` per worker pr
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from os.path import expanduser
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 
 from . import landmarks as points_of
 from .blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
+from .checks import check_number
 from .errors import ClipError
 from .facemesh import FACE_MESH, FaceMesh
 from .frames import Bounds, Frame, Pixels
@@ -67,11 +69,18 @@ class FaceOptions:
     def __post_init__(self) -> None:
         if self.provider not in PROVIDERS:
             raise ValueError(f"unknown face provider {self.provider!r}: one of {PROVIDERS}")
-        if self.image not in IMAGES or not 1 <= self.quality <= 100:
-            raise ValueError(f"image is one of {IMAGES} and quality within 1..100, not {self.image!r} and {self.quality}")
+        if self.image not in IMAGES:
+            raise ValueError(f"image is one of {IMAGES}, not {self.image!r}")
+        check_number("size", self.size, least=1, whole=True)
+        check_number("quality", self.quality, least=1, most=100, whole=True)
+        check_number("recount", self.recount, least=0, whole=True)
+        check_number("min_frames", self.min_frames, least=1, whole=True)
+        for name, most in (("score", 1), ("max_lost", 1), ("zoom", 0.9), ("shift", None), ("turn", None), ("margin", None),
+                           ("hold_mb", None)):
+            check_number(name, getattr(self, name), least=0, most=most)
         for name in ("weights_dir", "precomputed_dir", "precomputed_root"):  # a configuration gives text
             value = getattr(self, name)
-            object.__setattr__(self, name, None if value in (None, "") else Path(value))
+            object.__setattr__(self, name, None if value in (None, "") else Path(expanduser(value)))
 
     @property
     def hysteresis(self) -> Hysteresis:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocessing import tables, watch
+from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.emd import EMDOptions, denoise
 from preprocessing.errors import ClipError
 from preprocessing.filters import butterworth, resample, rms_envelope
@@ -75,8 +76,17 @@ class SignalOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is none of {allowed}")
-        if self.length < 1 or self.range_floor < 0:
-            raise ValueError("length must be positive and range_floor not negative")
+        for name in ("length", "emg_order", "ecg_order"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        for name in ("emg_band", "ecg_band", "fnirs_band"):  # against a channel's rate: filters.design
+            check_band(name, getattr(self, name))
+        for name in ("causal", "gsr_detrend", "emd"):
+            check_flag(name, getattr(self, name))
+        for name in ("seconds", "gsr_lowpass"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), above=0)
+        check_number("envelope_seconds", self.envelope_seconds, above=0)
+        check_number("range_floor", self.range_floor, least=0)
 
 
 # The watch's windows of 200 samples are used as they are.

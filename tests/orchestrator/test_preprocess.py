@@ -16,7 +16,9 @@ from skimage import data
 
 from orchestrator import cli, clipstore, cohort, preprocess, storage
 from orchestrator.config import compose
+from preprocessing import runtime
 from preprocessing.clip import decode_image
+from preprocessing.errors import InputError
 from preprocessing.recordings import VideoRef
 from tests.preprocessing import films
 from tests.preprocessing.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid
@@ -333,6 +335,43 @@ def test_declared_files_are_hashed_once(declared, tmp_path, monkeypatch):
     assert sorted(read) == ["anna.csv", "bert.csv", "carl.csv"]
     again = clipstore.plan_shards(config, cohort.load(config))
     assert len(read) == 3 and [job.key for job in again] == [job.key for job in first]
+
+
+# ---------------------------------------------------------------------------------------------- the user's mistakes
+
+
+@pytest.fixture
+def no_workers(monkeypatch):
+    def fails(*arguments):
+        raise AssertionError("a worker would have seen the mistake, as a traceback")
+
+    monkeypatch.setattr(preprocess, "_run", fails)
+
+
+@pytest.mark.parametrize("wrong", ["signal.emg_band=[250,20]", "signal.emg_order=abc", "signal.seconds=-3",
+                                   "keyframe.k_min=16.5", "face.size=abc", "signal.emd_options={trials:0}"])
+def test_a_wrong_option_is_one_sentence_before_any_work(no_workers, signal_tree, tmp_path, capsys, wrong):
+    assert run("biovid_a", signal_tree, tmp_path / "store", wrong) == 2
+    said = capsys.readouterr().err
+    option = wrong.partition("=")[0].partition(".")[2] if "options" not in wrong else "trials"
+    assert option in said and "does not fit" in said and "Traceback" not in said
+
+
+def test_face_models_are_sought_before_any_work(no_workers, tree, signal_tree, tmp_path, capsys, monkeypatch):
+    nowhere = f"face.weights_dir={tmp_path / 'nowhere'}"
+    for more in ((), ("face.provider=cropped",)):
+        assert run("biovid_a", tree, tmp_path / "store", nowhere, *more) == 2
+        assert "is not in" in capsys.readouterr().err
+    monkeypatch.setattr(runtime, "_litert", no_litert)
+    assert run("biovid_a", tree, tmp_path / "store") == 2
+    assert "LiteRT is not there" in capsys.readouterr().err
+    for root, more in ((tree, "face.provider=precomputed"), (signal_tree, nowhere)):  # nobody needs them
+        with pytest.raises(AssertionError, match="a worker"):
+            preprocess.main(words("biovid_a", root, tmp_path / "store", more))
+
+
+def no_litert(path: Path):
+    raise InputError("LiteRT is not there")
 
 
 # ---------------------------------------------------------------------------------------------- what is said, and crashes

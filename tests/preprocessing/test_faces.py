@@ -204,6 +204,14 @@ def test_fewer_frames_than_keyframes(engine, folder):
     assert clip.keyframes.tolist() == list(range(9)) and clip.padded
 
 
+@pytest.mark.parametrize("wrong", [{"size": "abc"}, {"size": 0}, {"size": 224.0}, {"max_lost": "x"}, {"max_lost": 1.5},
+                                   {"score": -0.1}, {"quality": 101}, {"recount": -1}, {"min_frames": 0}, {"zoom": 1.0},
+                                   {"hold_mb": None}, {"image": "gif"}, {"provider": "dlib"}])
+def test_options_are_checked(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FaceOptions(**wrong)
+
+
 # ---------------------------------------------------------------------------------------------- other providers
 
 
@@ -346,11 +354,7 @@ def test_reading_ahead_changes_no_byte(engine, tmp_path, monkeypatch):
     np.testing.assert_array_equal(alone.frames, ahead.frames)
 
 
-def test_options_that_make_no_sense():
-    with pytest.raises(ValueError):
-        FaceOptions(provider="dlib")
-    for wrong in ({"image": "gif"}, {"quality": 0}, {"quality": 101}):
-        with pytest.raises(ValueError, match="image is one of"):
-            FaceOptions(**wrong)  # type: ignore[arg-type]
+def test_a_folder_is_a_path_or_none():
     assert FaceOptions(weights_dir="").weights_dir is None  # type: ignore[arg-type]
     assert FaceOptions(weights_dir="a/b").weights_dir == Path("a/b")  # type: ignore[arg-type]
+    assert FaceOptions(weights_dir="~/a").weights_dir == Path.home() / "a"  # type: ignore[arg-type]

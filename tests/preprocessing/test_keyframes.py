@@ -180,7 +180,8 @@ def test_points_are_92_and_mirror_each_other():
     assert len(RIGHT_EYE) == len(LEFT_EYE)
 
 
-@pytest.mark.parametrize("bad", [{"norm": "l1"}, {"ref": "first"}, {"step": 0.0}, {"t_min": 2.0}, {"k_max": 3}])
+@pytest.mark.parametrize("bad", [{"norm": "l1"}, {"ref": "first"}, {"step": 0.0}, {"t_min": 2.0}, {"k_max": 3},
+                                 {"k_min": 16.5}, {"k_min": 0}, {"k_max": 20.5}, {"t_init": "x"}, {"step": None}])
 def test_options_that_make_no_sense(bad):
     with pytest.raises(ValueError):
         KeyframeOptions(**bad)

@@ -196,7 +196,13 @@ def test_options_are_checked():
     assert SignalOptions(emd_options={"lam": 2.0}).emd_options == EMDOptions(lam=2.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         SignalOptions(emd_options={"x": 1})  # type: ignore[arg-type]
-    for wrong in ({"mode": "x"}, {"method": "x"}, {"lam": -1.0}, {"lam": "much"}):
+    for wrong in ({"emg_band": (250.0, 20.0)}, {"emg_band": (20.0,)}, {"ecg_band": (0.0, 20.0)}, {"fnirs_band": "x"},
+                  {"emg_order": "abc"}, {"ecg_order": 0}, {"length": 40.5}, {"length": True}, {"seconds": -3},
+                  {"gsr_lowpass": -1}, {"envelope_seconds": "x"}, {"emd": "no"}, {"range_floor": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            SignalOptions(**wrong)
+    SignalOptions(emg_band=(20.0, None), ecg_band=(None, 100), fnirs_band=None, seconds=4, gsr_lowpass=5)
+    for wrong in ({"mode": "x"}, {"method": "x"}, {"lam": -1.0}, {"lam": "much"}, {"trials": 0}, {"noise_seconds": 0}):
         with pytest.raises(ValueError):
             EMDOptions(**wrong)
 
