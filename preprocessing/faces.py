@@ -5,6 +5,7 @@ F frames of the clip, K kept frames, P landmarks. One `FaceEngine` per worker pr
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from os.path import expanduser
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .precomputed import PrecomputedTracker
 from .recordings import VideoRef
 from .resample import halvings
 from .roi import Hysteresis, Roi, square_around
-from .runtime import load_model
+from .runtime import Model, load_model
 from .tracking import FaceTracker, Tracker
 from .video import Video
 from .weights import weight_file
@@ -113,14 +114,22 @@ class FaceClip:
 class FaceEngine:
     def __init__(self, options: FaceOptions | None = None):
         self.options = options or FaceOptions()
-        runtime = "opencv" if self.options.provider == "opencv" else "litert"
-        folder = self.options.weights_dir
-        score = self.options.score
         self._hysteresis = self.options.hysteresis
-        self._mesh = FaceMesh(load_model(weight_file(FACE_MESH, folder), runtime))
-        self._detectors = [  # the second one for faces that fill the frame, where the first sees none
-            BlazeFace(load_model(weight_file(name, folder), runtime), name, score) for name in (FULL_RANGE, SHORT_RANGE)
-        ]
+        if self.options.provider != "precomputed":  # what is wrong with the models shows now, not at the first clip
+            _ = self._mesh, self._detectors
+
+    @cached_property
+    def _mesh(self) -> FaceMesh:
+        return FaceMesh(self._load(FACE_MESH))
+
+    @cached_property
+    def _detectors(self) -> list[BlazeFace]:
+        """The second one for faces that fill the frame, where the first sees none."""
+        return [BlazeFace(self._load(name), name, self.options.score) for name in (FULL_RANGE, SHORT_RANGE)]
+
+    def _load(self, name: str) -> Model:
+        runtime = "opencv" if self.options.provider == "opencv" else "litert"
+        return load_model(weight_file(name, self.options.weights_dir), runtime)
 
     def process(
         self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes"
@@ -180,6 +189,7 @@ class FaceEngine:
                     cut = _Square.of(square, options.size)
                     track.parts[n] = frame.keep(cut.bounds, cut.halvings)
                     room -= track.parts[n].nbytes
+            tracker.finish(video.n_frames)
             track.fps = video.fps
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
         return track
@@ -196,7 +206,8 @@ class FaceEngine:
     def _tracker(self, ref: VideoRef, cropped: bool) -> Tracker:
         options = self.options
         if options.provider == "precomputed":
-            return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
+            return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, lambda: self._mesh,
+                                             options.score)
         return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, cropped, options.recount)
 
     def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int]) -> dict[int, np.ndarray]:

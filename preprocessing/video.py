@@ -49,8 +49,10 @@ class Video:
         self._container: av.container.InputContainer | None = None
         self._images: list[Path] = []
         self._went_beyond = False  # there is a frame after the window
+        self.n_frames: int | None = None  # of the whole file, once it was read from its first frame to its last
         if is_folder(ref.path):
             self._images = _image_files(ref.path)
+            self.n_frames = len(self._images)
         else:
             self._open_file()
 
@@ -129,8 +131,10 @@ class Video:
         end_s = math.inf if self.ref.end_s is None else self.ref.end_s
         base = float(stream.time_base or 0)
         origin = (stream.start_time or 0) * base
+        sought = False
         if self.may_seek and start_s > SEEK_FROM_S and base:
             try:
+                sought = True
                 self._container.seek(int((origin + start_s) / base), stream=stream, backward=True)
             except av.FFmpegError:
                 pass  # no index in this file: decode from its start
@@ -151,6 +155,8 @@ class Video:
                 break
             if time_s >= start_s - TIME_SLACK_S:
                 yield DecodedFrame(len(times) - 1, time_s, frame, turns, reformatter)
+        if not (sought or self._went_beyond):
+            self.n_frames = len(times)
         self._judge(np.array(times), n_bad, end_s)
 
     def _judge(self, times: np.ndarray, n_bad: int, end_s: float) -> None:
