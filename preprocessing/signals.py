@@ -211,6 +211,7 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
         raise ClipError("signal", "no_channel", "The clip has no signal channel; name some in the data set.")
     if signal.filtered and options.source == "raw":
         options = replace(options, source="filtered")  # filtering twice is never meant
+    check_durations(signal, options)
     rate = max(channel.fs for channel in signal.channels)
     columns = []
     for channel in signal.channels:
@@ -232,6 +233,17 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
             raise ClipError("signal", "infinite", f"Channel {channel.name} has values beyond what a float32 holds (3e38); "
                                                   "repair the file.")
     return out
+
+
+def check_durations(signal: Signal, options: SignalOptions) -> None:
+    """ClipError where channels last unequally long, by more than SHORTFALL and one sample: resampling would stretch one
+    over the other."""
+    most = options.seconds or float("inf")
+    seconds = [min(len(channel.values) / channel.fs, most) for channel in signal.channels]
+    shortest, longest = min(seconds), max(seconds)
+    if longest - shortest > max(SHORTFALL * longest, 1 / min(channel.fs for channel in signal.channels)):
+        raise ClipError("signal", "other_durations", f"The channels last from {shortest:.1f} to {longest:.1f} s; give a window "
+                                                     "that all of them have, or correct their rates.")
 
 
 def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:

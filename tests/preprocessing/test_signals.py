@@ -181,6 +181,21 @@ def test_channels_of_different_rates_share_one_time_axis():
         assert np.abs(out[middle, 0] - out[middle, 1]).max() < 0.1
 
 
+def test_channels_that_last_unequally_long_are_refused():
+    def channels(*seconds: float) -> Signal:
+        return Signal(tuple(ChannelData("x", "other", fs, np.arange(round(s * fs)) / fs)
+                            for s, fs in zip(seconds, (700.0, 4.0), strict=True)))
+
+    for mode, length in (("resample", 100), ("crop", 700)):
+        options = SignalOptions(window_mode=mode, length=length)
+        for pair in ((20.0, 10.0), (9.0, 10.0)):
+            with pytest.raises(ClipError, match="other_durations"):
+                process_signal(channels(*pair), options)
+        assert process_signal(channels(10.0, 9.75), options).shape == (length, 2)
+    assert process_signal(channels(1.6, 1.5)).shape == (400, 2)  # less than one sample of the slower one
+    assert process_signal(channels(20.0, 10.0), SignalOptions(seconds=10.0)).shape == (400, 2)
+
+
 @pytest.mark.parametrize("kind", ["emg", "ecg", "gsr", "other"])
 def test_zero_and_dust_channels_give_zero(kind):
     dust = np.random.default_rng(0).normal(0, 1e-22, 2816)
