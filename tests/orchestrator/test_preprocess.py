@@ -383,7 +383,8 @@ def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp
     monkeypatch.setattr(preprocess, "_run", lambda config, jobs: (said.append(capsys.readouterr().out), real(config, jobs)))
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
-    assert "7 people, 28 clips to do: at most about" in words_said and "GB" in words_said
+    assert "7 people, 28 clips to do: about" in words_said and "GB" in words_said
+    assert "at most" not in words_said and "138 frames" not in words_said  # no video is among them
     monkeypatch.setattr(preprocess, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2
     assert "Preprocessing needs about" in capsys.readouterr().err and not list(tmp_path.glob("other/clips/*/s*"))
@@ -397,6 +398,8 @@ def test_the_predicted_size_knows_what_is_stored(inline, tree, signal_tree, tmp_
         config = compose("biovid_a", words("biovid_a", root, tmp_path / "store", *words_more)[2:])
         jobs = clipstore.plan_shards(config, cohort.load(config))[:1]
         sizes[name] = preprocess._bytes(config, jobs) / len(jobs[0].clips)
+        said = preprocess.forecast(config, jobs)  # of other videos nothing is known yet: no upper bound is promised
+        assert "at most" not in said and ("if videos have 138 frames" in said) == (name != "signals")
         if name != "all":
             preprocess._run(config, jobs)
             assert sizes[name] / 10 < jobs[0].path.stat().st_size / len(jobs[0].clips) < sizes[name], name
