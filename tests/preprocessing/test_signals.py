@@ -149,6 +149,36 @@ def test_process_by_kind():
     assert abs(drift.mean()) < 1 and np.ptp(drift) > 1
 
 
+def test_the_defaults_are_those_of_the_specification():
+    assert SignalOptions() == SignalOptions(
+        window_mode="resample", length=400, source="raw", seconds=None, emg_band=(20.0, 250.0), emg_order=4, causal=False,
+        ecg_band=(0.1, 250.0), ecg_order=2, gsr_lowpass=None, gsr_detrend=False, fnirs_band=None, emd=True,
+        emd_options=EMDOptions(lam=1.0, mode="soft", method="emd", noise_seconds=0.5, trials=20), envelope="auto",
+        envelope_seconds=0.1, range_floor=1e-8)
+
+
+def test_raw_channels_with_default_options_against_scipy():
+    """Every step written out: EMG band-passed, denoised and enveloped, ECG band-passed over its mirrored self."""
+    x = burst(np.random.default_rng(6)) + np.linspace(0, 2, 2816)
+    band = sps.sosfiltfilt(sps.butter(4, (20, 250), "bandpass", fs=FS, output="sos"), x)
+    emg = process_signal(one(x, "emg"))[:, 0]
+    np.testing.assert_allclose(emg, resample(rms_envelope(denoise(band, FS), FS), 400), rtol=1e-4, atol=1e-6)
+    without = process_signal(one(x, "emg"), SignalOptions(emd=False))[:, 0]
+    np.testing.assert_allclose(without, resample(rms_envelope(band, FS), 400), rtol=1e-4, atol=1e-6)
+    assert np.abs(emg - without).max() > 0.05 * np.ptp(without)  # denoising is on and does something
+    causal = process_signal(one(x, "emg"), SignalOptions(emd=False, causal=True))[:, 0]
+    sos = sps.butter(4, (20, 250), "bandpass", fs=FS, output="sos")
+    ahead = sps.sosfilt(sos, x, zi=sps.sosfilt_zi(sos) * x[0])[0]
+    np.testing.assert_allclose(causal, resample(rms_envelope(ahead, FS), 400), rtol=1e-4, atol=1e-6)
+    assert np.abs(causal - without).max() > 0.05 * np.ptp(without)
+    sos = sps.butter(2, (0.1, 250), "bandpass", fs=FS, output="sos")
+    ecg = process_signal(one(x, "ecg"))[:, 0]
+    np.testing.assert_allclose(ecg, resample(sps.sosfiltfilt(sos, x, padtype="even", padlen=2815), 400), rtol=1e-4, atol=1e-5)
+    for other in (x, sps.sosfiltfilt(sos, x, padtype="odd", padlen=2815), sps.sosfiltfilt(sos, x),
+                  sps.sosfiltfilt(sps.butter(4, (0.1, 250), "bandpass", fs=FS, output="sos"), x, padtype="even", padlen=2815)):
+        assert np.abs(ecg - resample(other, 400)).max() > 0.01  # the comparison can tell
+
+
 def test_a_providers_filtered_file_is_not_filtered_again():
     emg = burst(np.random.default_rng(5))
     channel = one(emg, "emg").channels
