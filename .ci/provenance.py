@@ -1,7 +1,7 @@
 """Nothing of a licensed data set enters the repository: the part of `make lint` that looks.
 
-Refused: a subject id of BioVid's form outside the one file of published lists, and any media, table or array above
-64 KB without a line in docs/provenance.md that says where it comes from.
+Refused: a subject id of BioVid's form outside the one file of published lists, in a file or in its name or folders, and any
+media, table, array or archive above 64 KB without a line in docs/provenance.md that says where it comes from.
 """
 
 import re
@@ -12,8 +12,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECT = re.compile(rb"\d{6}_[mw]_\d{2}")
 LISTS = {"preprocessing/biovid_lists.py"}
-MEDIA = {".png", ".jpg", ".jpeg", ".gif", ".mp4", ".avi", ".npy", ".npz", ".parquet", ".csv", ".tsv", ".pt", ".safetensors",
-         ".tflite", ".onnx", ".pdf", ".svg", ".html", ".wav", ".mat", ".pkl"}
+MEDIA = {
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".heic", ".pdf", ".svg", ".html", ".ipynb"),
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".asf", ".ogv", ".ogg", ".flv", ".mxf"),
+    *(".h264", ".hevc", ".mjpeg", ".wav", ".mp3", ".flac", ".aac", ".m4a", ".edf", ".bdf", ".mat", ".npy", ".npz", ".h5"),
+    *(".hdf5", ".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".xls", ".ods", ".parquet", ".feather", ".arrow", ".sqlite"),
+    *(".pt", ".pth", ".safetensors", ".tflite", ".onnx", ".pkl", ".pickle", ".joblib", ".zip", ".gz", ".tgz", ".bz2", ".xz"),
+    *(".zst", ".7z", ".rar", ".tar"),
+}  # fmt: skip
 LARGEST = 64 * 1024
 
 
@@ -31,6 +37,8 @@ def problems(names: list[str], root: Path = ROOT) -> list[str]:
     found = []
     for name in names:
         path = root / name
+        if SUBJECT.search(name.encode()):
+            found.append(f"{name}: has a subject id of a licensed data set in its name")
         if not path.is_file():
             continue
         if name not in LISTS and SUBJECT.search(path.read_bytes()):

@@ -21,6 +21,7 @@ from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine
 from preprocessing.moments import Moments, merge_all
+from preprocessing.paths import is_folder
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
 from preprocessing.signals import source_files
 
@@ -121,11 +122,18 @@ def _source_hashes(clip: Clip, cache: HashCache, options: ClipOptions) -> tuple[
     video, signal = clip.recording.video, clip.recording.signal
     pictures: list[Path] = []
     if video is not None and options.video:
-        pictures = sorted(video.path.iterdir()) if video.path.is_dir() else [video.path]
+        pictures = _pictures(video.path)
         if options.face.provider == "precomputed":
             pictures += _landmark_files(video.path, options)
     signals = source_files(signal) if signal is not None else ()
     return _hash_files(pictures, cache), _hash_files(signals, cache)
+
+
+def _pictures(video: Path) -> list[Path]:
+    try:
+        return sorted(video.iterdir()) if is_folder(video) else [video]
+    except OSError:  # a folder that may not be listed: the clip's own reader says so
+        return [video]
 
 
 def _is_other_content(clip: Clip, cache: HashCache) -> bool:
@@ -146,7 +154,7 @@ def _landmark_files(video: Path, options: ClipOptions) -> list[Path]:
     place = video
     if folder is not None:
         place = folder / (video.relative_to(root) if root is not None and video.is_relative_to(root) else video.name)
-    stem = place.name if video.is_dir() else place.stem
+    stem = place.name if is_folder(video) else place.stem
     return sorted(path for kind in ("landmarks", "boxes") for path in place.parent.glob(f"{escape(stem)}.{kind}.*"))
 
 

@@ -13,6 +13,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.storage import file_sha256
 from preprocessing.errors import ClipError
+from preprocessing.paths import is_file
 from preprocessing.recordings import Recording, SignalRef, VideoRef
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
@@ -158,7 +159,7 @@ def equal_files(paths: Iterable[Path], budget: int = HASH_BUDGET) -> tuple[tuple
     """(groups of files with equal content, whether all candidates were read). Only files of equal size are read."""
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in paths:
-        if path.is_file():
+        if is_file(path):
             by_size[path.stat().st_size].append(path)
     groups, whole = [], True
     for size, candidates in sorted(by_size.items()):

@@ -171,16 +171,20 @@ def store(config: Config) -> Finding:
 
 def faces(config: Config, video: bool) -> list[Finding]:
     """Both face models with the right hashes, and a runtime that loads them."""
+    from preprocessing.clip import ClipOptions
     from preprocessing.runtime import load_model
     from preprocessing.weights import SHA256, weight_file
 
-    provider = config.face.get("provider", "litert")
-    if not video or provider not in ("litert", "opencv"):
-        return [Finding("Face models", OK, "not needed" + (f" (face.provider={provider})" if video else ": no video"))]
-    given = config.face.get("weights_dir")
-    folder = Path(given).expanduser() if given else None
     try:
-        paths = [weight_file(name, folder) for name in sorted(SHA256)]
+        options = ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video).face
+    except InputError as error:
+        return [Finding("Options", STOP, str(error).rstrip("."))]
+    if not video or options.provider == "precomputed":
+        why = "face.provider=precomputed, of which boxes alone need one" if video else "no video"
+        return [Finding("Face models", OK, f"not needed: {why}")]
+    provider = "opencv" if options.provider == "opencv" else "litert"  # cropped faces have a mesh, too
+    try:
+        paths = [weight_file(name, options.weights_dir) for name in sorted(SHA256)]
         for path in paths:
             load_model(path, provider)
     except (InputError, ValueError, RuntimeError) as error:

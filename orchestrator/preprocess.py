@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 
-from orchestrator import cli, cohort, progress, session
+from orchestrator import cli, cohort, machine, progress, session
 from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, options_key, plan_shards
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
@@ -57,21 +57,31 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
         return
     progress.say("preprocess", forecast(config, missing))
     need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
+    _need_models(config, missing)
     folder = missing[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(folder)
     _run(config, missing)
 
 
+def _need_models(config: Config, jobs: list[ShardJob]) -> None:
+    """UserError before Ray starts for face models that are not there: in a worker it would be a traceback."""
+    for finding in machine.faces(config, _with_video(jobs) > 0):
+        if finding.state == machine.STOP:
+            raise UserError(finding.sentence())
+
+
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
+    """A guess, and what it supposes: nothing is opened for it. The doctor opens some videos and measures them."""
     clips = sum(len(job.clips) for job in jobs)
     seconds = (FRAMES_PER_CLIP * _with_video(jobs) * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
-    return (f"{len(jobs)} people, {clips} clips to do: at most about {seconds / 60:.1f} min on "
-            f"{session.cpus(config)} cores, {_bytes(config, jobs) / 1e9:.2f} GB")
+    return (f"{len(jobs)} people, {clips} clips to do: about {seconds / 60:.1f} min on "
+            f"{session.cpus(config)} cores, {_bytes(config, jobs) / 1e9:.2f} GB"
+            + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)" if _with_video(jobs) else ""))
 
 
 def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:
-    """Upper end of what a clip with video takes in the store, where its video has so many frames."""
+    """Upper end of what a clip with video of so many frames takes in the store."""
     crops = 1.0 if config.frames == "keyframes" else max(1.0, frames / MANY_KEYFRAMES)
     return BYTES_PER_CLIP * crops * (JPEG_SHARE if config.face.get("image") == "jpeg" else 1.0)
 

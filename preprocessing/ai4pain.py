@@ -155,7 +155,7 @@ def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]
         if not cell:
             continue
         if MARKER.fullmatch(cell.upper()) is None:
-            raise ClipError("signal", "unknown_marker", f"Row {row} has the marker {cell[:20]!r}; repair it.")
+            raise ClipError("signal", "unknown_marker", f"Row {row} has a marker of no known form; repair it.")
         events.append((row, cell.upper()))
     names = [name for _, name in events]
     if names.count("B1") != 1 or len(set(names)) != len(names):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PyEMD import CEEMDAN
 
+from preprocessing.checks import check_number
 from preprocessing.splines import QuickEMD
 
 
@@ -24,8 +25,10 @@ class EMDOptions:
     def __post_init__(self) -> None:
         if self.mode not in ("soft", "hard") or self.method not in ("emd", "ceemdan"):
             raise ValueError(f"unknown EMD options {self}")
-        if self.lam != "universal" and not float(self.lam) >= 0:
-            raise ValueError(f"lam must be 'universal' or a factor >= 0, not {self.lam!r}")
+        if self.lam != "universal":
+            check_number("lam", self.lam, least=0)
+        check_number("noise_seconds", self.noise_seconds, above=0)
+        check_number("trials", self.trials, least=1, whole=True)
 
 
 def decompose(x: np.ndarray, options: EMDOptions) -> tuple[np.ndarray, np.ndarray, float]:

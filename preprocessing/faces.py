@@ -5,6 +5,8 @@ F frames of the clip, K kept frames, P landmarks. One `FaceEngine` per worker pr
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from os.path import expanduser
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,7 @@ import numpy as np
 
 from . import landmarks as points_of
 from .blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
+from .checks import check_number
 from .errors import ClipError
 from .facemesh import FACE_MESH, FaceMesh
 from .frames import Bounds, Frame, Pixels
@@ -20,7 +23,7 @@ from .precomputed import PrecomputedTracker
 from .recordings import VideoRef
 from .resample import halvings
 from .roi import Hysteresis, Roi, square_around
-from .runtime import load_model
+from .runtime import Model, load_model
 from .tracking import FaceTracker, Tracker
 from .video import Video
 from .weights import weight_file
@@ -67,11 +70,18 @@ class FaceOptions:
     def __post_init__(self) -> None:
         if self.provider not in PROVIDERS:
             raise ValueError(f"unknown face provider {self.provider!r}: one of {PROVIDERS}")
-        if self.image not in IMAGES or not 1 <= self.quality <= 100:
-            raise ValueError(f"image is one of {IMAGES} and quality within 1..100, not {self.image!r} and {self.quality}")
+        if self.image not in IMAGES:
+            raise ValueError(f"image is one of {IMAGES}, not {self.image!r}")
+        check_number("size", self.size, least=1, whole=True)
+        check_number("quality", self.quality, least=1, most=100, whole=True)
+        check_number("recount", self.recount, least=0, whole=True)
+        check_number("min_frames", self.min_frames, least=1, whole=True)
+        for name, most in (("score", 1), ("max_lost", 1), ("zoom", 0.9), ("shift", None), ("turn", None), ("margin", None),
+                           ("hold_mb", None)):
+            check_number(name, getattr(self, name), least=0, most=most)
         for name in ("weights_dir", "precomputed_dir", "precomputed_root"):  # a configuration gives text
             value = getattr(self, name)
-            object.__setattr__(self, name, None if value in (None, "") else Path(value))
+            object.__setattr__(self, name, None if value in (None, "") else Path(expanduser(value)))
 
     @property
     def hysteresis(self) -> Hysteresis:
@@ -104,14 +114,22 @@ class FaceClip:
 class FaceEngine:
     def __init__(self, options: FaceOptions | None = None):
         self.options = options or FaceOptions()
-        runtime = "opencv" if self.options.provider == "opencv" else "litert"
-        folder = self.options.weights_dir
-        score = self.options.score
         self._hysteresis = self.options.hysteresis
-        self._mesh = FaceMesh(load_model(weight_file(FACE_MESH, folder), runtime))
-        self._detectors = [  # the second one for faces that fill the frame, where the first sees none
-            BlazeFace(load_model(weight_file(name, folder), runtime), name, score) for name in (FULL_RANGE, SHORT_RANGE)
-        ]
+        if self.options.provider != "precomputed":  # what is wrong with the models shows now, not at the first clip
+            _ = self._mesh, self._detectors
+
+    @cached_property
+    def _mesh(self) -> FaceMesh:
+        return FaceMesh(self._load(FACE_MESH))
+
+    @cached_property
+    def _detectors(self) -> list[BlazeFace]:
+        """The second one for faces that fill the frame, where the first sees none."""
+        return [BlazeFace(self._load(name), name, self.options.score) for name in (FULL_RANGE, SHORT_RANGE)]
+
+    def _load(self, name: str) -> Model:
+        runtime = "opencv" if self.options.provider == "opencv" else "litert"
+        return load_model(weight_file(name, self.options.weights_dir), runtime)
 
     def process(
         self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes"
@@ -171,6 +189,7 @@ class FaceEngine:
                     cut = _Square.of(square, options.size)
                     track.parts[n] = frame.keep(cut.bounds, cut.halvings)
                     room -= track.parts[n].nbytes
+            tracker.finish(video.n_frames)
             track.fps = video.fps
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
         return track
@@ -187,7 +206,8 @@ class FaceEngine:
     def _tracker(self, ref: VideoRef, cropped: bool) -> Tracker:
         options = self.options
         if options.provider == "precomputed":
-            return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, self._mesh)
+            return PrecomputedTracker.beside(ref.path, options.precomputed_dir, options.precomputed_root, lambda: self._mesh,
+                                             options.score)
         return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, cropped, options.recount)
 
     def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int]) -> dict[int, np.ndarray]:

@@ -65,6 +65,8 @@ def resample(x: np.ndarray, length: int) -> np.ndarray:
     """The whole of x (n,) on `length` samples by anti-aliased polyphase resampling."""
     if len(x) == length:
         return x
+    if len(x) < 2:  # there is no line through the ends of one sample
+        return np.full(length, x[0])
     divisor = math.gcd(length, len(x))
     # Without its level, and continued along the line through its ends: a skin conductance far from 0 gets neither
     # edge dips nor the ripple of the polyphase branches (6e-6 of the level).

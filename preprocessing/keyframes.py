@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .checks import check_number
 from .landmarks import interocular
 
 NORMS = ("interocular", "rms", "none")
@@ -35,8 +36,14 @@ class KeyframeOptions:
     def __post_init__(self) -> None:
         if self.norm not in NORMS or self.ref not in REFS:
             raise ValueError(f"norm is one of {NORMS} and ref one of {REFS}, not {self.norm!r} and {self.ref!r}")
-        if not (self.t_init >= self.t_min >= 0 and self.step > 0 and self.k_min >= 1):
-            raise ValueError(f"need t_init >= t_min >= 0, step > 0, k_min >= 1: {self}")
+        for name in ("t_init", "step", "t_min"):
+            check_number(name, getattr(self, name))
+        check_number("k_min", self.k_min, least=1, whole=True)
+        if self.k_max is not None:
+            check_number("k_max", self.k_max, least=1, whole=True)
+        if not (self.t_init >= self.t_min >= 0 and self.step > 0):
+            raise ValueError(f"t_init={self.t_init:g}, t_min={self.t_min:g} and step={self.step:g} need t_init >= t_min >= 0 "
+                             "and step > 0")
         if self.k_max is not None and self.k_max < self.k_min:
             raise ValueError(f"k_max {self.k_max} is below k_min {self.k_min}")
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as papq
 
 from preprocessing.errors import InputError
-from preprocessing.paths import check_distinct, check_name, check_text, inside, is_file, is_folder
+from preprocessing.paths import check_distinct, check_link, check_name, check_text, inside, is_file, is_folder
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 
 REQUIRED = ("subject", "sample", "label")
@@ -179,9 +180,22 @@ def make_video(row: Row, folder: Path, where: str, start: float | None, end: flo
     if fps == 0:
         raise InputError(f"{where}: video_fps is 0; write the frames per second.")
     frames = is_folder(path)
+    if frames:
+        check_entries(folder, path, where)
     if frames and fps is None:
         raise InputError(f"{where}: a folder of frames has no rate of its own; fill video_fps.")
     return VideoRef(path, "frames" if frames else "file", fps, start, end)
+
+
+def check_entries(root: Path, folder: Path, where: str) -> None:
+    """InputError for a link in a folder of frames that leaves `root`; the folder itself was followed already."""
+    try:
+        with os.scandir(folder) as entries:
+            links = sorted(entry.path for entry in entries if entry.is_symlink())
+    except OSError:  # a folder that may not be listed: its clip's reader says so
+        return
+    for link in links:
+        check_link(root, Path(link), where)
 
 
 def make_signal(row: Row, folder: Path, where: str, start: float | None, end: float | None) -> SignalRef | None:

@@ -6,56 +6,78 @@ For a video `a/b.mp4` the first of `a/b.landmarks.npy`, `.landmarks.parquet`, `.
 Arrays have one row per frame of the video file, NaN where there is no face, in pixels of the upright frame:
 landmarks (F, 468 or 92, 2 or 3), of which x and y are used; boxes (F, 4) left, top, right, bottom.
 Parquet: one row per frame in order, one list column "landmarks" (flattened x, y[, z] by point) or "box", with an
-optional column "score". With boxes alone the mesh is run within them.
+optional column "score". With boxes alone the mesh is run within them. A score below face.score, of the file or of the
+mesh, is no face.
 """
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import ClipError
+from .errors import ClipError, InputError
 from .facemesh import FaceMesh
 from .frames import Frame
 from .landmarks import N_MESH, N_POINTS
+from .paths import is_file, is_folder
 from .roi import roi_of_box
 
 
 class PrecomputedTracker:
-    """A tracking.Tracker that looks its answers up."""
+    """A tracking.Tracker that looks its answers up. load_mesh is called for boxes alone; gate: the least score of a face."""
 
-    def __init__(
-        self, landmarks: np.ndarray | None, boxes: np.ndarray | None, scores: np.ndarray | None, mesh: FaceMesh
-    ):
-        self.landmarks, self.boxes, self.scores, self.mesh = landmarks, boxes, scores, mesh
+    def __init__(self, landmarks: np.ndarray | None, boxes: np.ndarray | None, scores: np.ndarray | None,
+                 load_mesh: Callable[[], FaceMesh], gate: float = 0.5):
+        self.landmarks, self.boxes, self.scores, self._load_mesh, self.gate = landmarks, boxes, scores, load_mesh, gate
         self.max_faces = 1
         self.brightest = 255.0  # nobody looks at the pixels, so nothing is called black
 
     @classmethod
-    def beside(cls, video: Path, folder: Path | None, root: Path | None, mesh: FaceMesh) -> "PrecomputedTracker":
+    def beside(cls, video: Path, folder: Path | None, root: Path | None, load_mesh: Callable[[], FaceMesh],
+               gate: float = 0.5) -> "PrecomputedTracker":
         place = video
         if folder is not None:
             inside = root is not None and video.is_relative_to(root)
             place = folder / (video.relative_to(root) if inside and root is not None else video.name)
-        stem = place.parent / (place.name if video.is_dir() else place.stem)
+        stem = place.parent / (place.name if is_folder(video) else place.stem)
         for name in ("landmarks", "boxes"):
             for suffix in ("npy", "parquet"):
                 path = stem.with_name(f"{stem.name}.{name}.{suffix}")
-                if path.is_file():
+                if is_file(path):
                     values, scores = _read(path, "landmarks" if name == "landmarks" else "box")
                     if name == "landmarks":
-                        return cls(_as_landmarks(values), None, scores, mesh)
-                    return cls(None, _as_boxes(values), scores, mesh)
+                        return cls(_as_landmarks(values), None, scores, load_mesh, gate)
+                    return cls(None, _as_boxes(values), scores, load_mesh, gate)
         fix = "no precomputed landmarks or boxes for this video: add its .landmarks.npy, or use face.provider=litert"
         raise ClipError("face", "no_landmark_file", fix)
 
     def expect(self, frame: Frame) -> None:
         pass
 
-    def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
+    @property
+    def rows(self) -> np.ndarray:
         rows = self.landmarks if self.landmarks is not None else self.boxes
         assert rows is not None
+        return rows
+
+    @cached_property
+    def mesh(self) -> FaceMesh:
+        try:
+            return self._load_mesh()
+        except InputError as error:
+            fix = "boxes need the face mesh, which is not there: run make install, set face.weights_dir, or give landmarks"
+            raise ClipError("face", "no_mesh", fix) from error
+
+    def finish(self, n_frames: int | None) -> None:
+        """n_frames of the whole file, None where it was not read to its end. A file of more rows belongs to another."""
+        if n_frames is not None and n_frames != len(self.rows):
+            fix = f"the file has {len(self.rows)} rows and the video {n_frames} frames: give one row per frame"
+            raise ClipError("face", "landmarks_mismatch", fix)
+
+    def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
+        rows = self.rows
         if frame.index >= len(rows):
             fix = f"the file has {len(rows)} rows and the video more frames: give one row per frame"
             raise ClipError("face", "landmarks_mismatch", fix)
@@ -63,22 +85,27 @@ class PrecomputedTracker:
         if not np.isfinite(row).all():
             return None, 0.0
         score = 1.0 if self.scores is None else float(self.scores[frame.index])
+        if not score >= self.gate:  # an empty cell is no score
+            return None, score if np.isfinite(score) else 0.0
         if self.landmarks is not None:
             return row, score
         points, score = self.mesh.find(frame, roi_of_box(row))
-        return points, score
+        return (points if score >= self.gate else None), score
 
 
 def _read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         if path.suffix == ".npy":
-            return np.load(path, allow_pickle=False), None
+            values = np.load(path, allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise ValueError("an npz under the name of an npy")
+            return values, None
         table = pq.read_table(path)
         scores = None
         if "score" in table.column_names:
             scores = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
         return np.array(table[column].to_pylist(), np.float64), scores
-    except (ValueError, TypeError, KeyError, OSError, EOFError, pa.ArrowException) as error:
+    except Exception as error:  # np.load raises a dozen types on damaged files, as tables.read_array knows
         fix = "the precomputed landmarks or boxes cannot be read: see preprocessing/precomputed.py for their format"
         raise ClipError("face", "bad_landmark_file", fix) from error
 
@@ -104,5 +131,5 @@ def _as_boxes(values: np.ndarray) -> np.ndarray:
 
 def _numbers(values: np.ndarray) -> np.ndarray:
     if values.dtype.kind not in "fiu":
-        raise ClipError("face", "bad_landmark_file", f"landmarks and boxes are numbers, not {values.dtype}")
+        raise ClipError("face", "bad_landmark_file", f"landmarks and boxes are numbers, not {values.dtype.name}")
     return values.astype(np.float64)

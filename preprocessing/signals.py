@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocessing import tables, watch
+from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.emd import EMDOptions, denoise
 from preprocessing.errors import ClipError
 from preprocessing.filters import butterworth, resample, rms_envelope
@@ -75,8 +76,17 @@ class SignalOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r} is none of {allowed}")
-        if self.length < 1 or self.range_floor < 0:
-            raise ValueError("length must be positive and range_floor not negative")
+        for name in ("length", "emg_order", "ecg_order"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        for name in ("emg_band", "ecg_band", "fnirs_band"):  # against a channel's rate: filters.design
+            check_band(name, getattr(self, name))
+        for name in ("causal", "gsr_detrend", "emd"):
+            check_flag(name, getattr(self, name))
+        for name in ("seconds", "gsr_lowpass"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), above=0)
+        check_number("envelope_seconds", self.envelope_seconds, above=0)
+        check_number("range_floor", self.range_floor, least=0)
 
 
 # The watch's windows of 200 samples are used as they are.
@@ -201,6 +211,7 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
         raise ClipError("signal", "no_channel", "The clip has no signal channel; name some in the data set.")
     if signal.filtered and options.source == "raw":
         options = replace(options, source="filtered")  # filtering twice is never meant
+    check_durations(signal, options)
     rate = max(channel.fs for channel in signal.channels)
     columns = []
     for channel in signal.channels:
@@ -215,7 +226,24 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
                 x = resample(x, max(1, round(len(x) * rate / channel.fs)))
             x = crop(x, options.length, channel.name)
         columns.append(x)
-    return np.stack(columns, axis=1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        out = np.stack(columns, axis=1).astype(np.float32)
+    for channel, column in zip(signal.channels, out.T, strict=True):
+        if not np.isfinite(column).all():
+            raise ClipError("signal", "infinite", f"Channel {channel.name} has values beyond what a float32 holds (3e38); "
+                                                  "repair the file.")
+    return out
+
+
+def check_durations(signal: Signal, options: SignalOptions) -> None:
+    """ClipError where channels last unequally long, by more than SHORTFALL and one sample: resampling would stretch one
+    over the other."""
+    most = options.seconds or float("inf")
+    seconds = [min(len(channel.values) / channel.fs, most) for channel in signal.channels]
+    shortest, longest = min(seconds), max(seconds)
+    if longest - shortest > max(SHORTFALL * longest, 1 / min(channel.fs for channel in signal.channels)):
+        raise ClipError("signal", "other_durations", f"The channels last from {shortest:.1f} to {longest:.1f} s; give a window "
+                                                     "that all of them have, or correct their rates.")
 
 
 def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:

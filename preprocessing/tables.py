@@ -1,7 +1,12 @@
-"""Numbers out of users' files: CSV, TSV, npy, npz and Parquet, without pickle. Every defect is a ClipError."""
+"""Numbers out of users' files: CSV, TSV, npy, npz and Parquet, without pickle. Every defect is a ClipError.
+
+A ClipError's text goes into the store and the report: it gives positions in the file, never a cell or a column's name,
+which may be raw ids (AI4Pain 2025 names its columns by trial).
+"""
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,10 +36,7 @@ def read_columns(
     data = read_bytes(path)
     head, _, body = data.partition(b"\n")
     sep, header = split_header(head, sep)
-    for name in columns:
-        if header.count(name) != 1:
-            reason = "missing_column" if name not in header else "duplicate_column"
-            raise bad(reason, f"The table needs exactly one column {name!r}; its header has {header.count(name)}.")
+    check_columns(header, columns)
     if not body.strip():
         raise bad("empty_file", "The table has a header but no rows; copy the file again.")
     # Positions as names: a header may repeat names in columns that nobody asks for.
@@ -53,10 +55,10 @@ def read_columns(
             ),
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-        message = str(error)
-        if "conversion error" in message:
-            raise bad("not_a_number", f"A cell that should be a number is text ({message[:120]!r}).") from None
-        raise bad("not_a_table", f"The table is broken off or uneven ({message[:120]!r}); copy it again.") from None
+        if "conversion error" in str(error):
+            fix = f"A cell that should be a number is text{place(error)}; repair the file."
+            raise bad("not_a_number", fix) from None
+        raise bad("not_a_table", f"The table is broken off or uneven{place(error)}; copy it again.") from None
     return {name: _to_numpy(table[position]) for name, position in index.items()}
 
 
@@ -65,8 +67,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
     data = read_bytes(path)
     head, _, body = data.partition(b"\n")
     sep, header = split_header(head, sep)
-    if header.count(column) != 1:
-        raise bad("missing_column", f"The table needs exactly one column {column!r}; its header does not have it.")
+    check_columns(header, (column,))
     position = str(header.index(column))
     try:
         table = pacsv.read_csv(
@@ -78,7 +79,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
             convert_options=pacsv.ConvertOptions(include_columns=[position], column_types={position: pa.string()}),
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-        raise bad("not_a_table", f"The table is broken off or uneven ({str(error)[:120]!r}); copy it again.") from None
+        raise bad("not_a_table", f"The table is broken off or uneven{place(error)}; copy it again.") from None
     return [(value or "").strip() for value in table[position].to_pylist()]
 
 
@@ -111,14 +112,15 @@ def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
                 if item is None and len(loaded.files) == 1:
                     item = loaded.files[0]
                 if item not in loaded.files:
-                    raise bad("missing_column", f"The npz file has no array {item!r}; it holds {loaded.files[:8]}.")
+                    raise bad("missing_column", f"None of the npz file's {len(loaded.files)} arrays has the name that was "
+                                                "asked for; correct the name.")
                 array = loaded[str(item)]
         except ClipError:
             raise
-        except Exception as error:  # np.load and zipfile raise a dozen types on damaged files
-            raise bad("not_an_array", f"The file is damaged or holds Python objects ({str(error)[:120]!r}).") from None
+        except Exception:  # np.load and zipfile raise a dozen types on damaged files
+            raise bad("not_an_array", "The file is damaged or holds Python objects; export it as plain numbers.") from None
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
-        raise bad("not_an_array", f"The array must be numeric with 1 or 2 axes, not {array.dtype} with {array.ndim}.")
+        raise bad("not_an_array", f"The array must be numeric with 1 or 2 axes, not {array.dtype.name} with {array.ndim}.")
     return array.astype(np.float64)
 
 
@@ -127,14 +129,27 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     data = read_bytes(path)
     try:
         file = papq.ParquetFile(pa.BufferReader(data))
-        names = file.schema_arrow.names
-        for name in columns:
-            if names.count(name) != 1:
-                raise bad("missing_column", f"The Parquet file needs exactly one column {name!r}; it has {names[:12]}.")
+        check_columns(file.schema_arrow.names, columns)
         table = file.read(columns=list(columns), use_threads=False)
         return {name: _to_numpy(table[name].cast(pa.float64())) for name in columns}
-    except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-        raise bad("not_a_table", f"The Parquet file cannot be read as numbers ({str(error)[:120]!r}).") from None
+    except (pa.ArrowException, ValueError, KeyError, OSError):
+        raise bad("not_a_table", "The Parquet file is damaged or its columns are no numbers; write it again.") from None
+
+
+def check_columns(header: Sequence[str], columns: Sequence[str]) -> None:
+    """ClipError missing_column | duplicate_column where one of `columns` is not there exactly once."""
+    for number, name in enumerate(columns, start=1):
+        if header.count(name) != 1:
+            reason = "missing_column" if name not in header else "duplicate_column"
+            raise bad(reason, f"Of the {len(columns)} columns asked for, number {number} is there {header.count(name)} times "
+                              f"among the file's {len(header)}; it must be there once.")
+
+
+def place(error: Exception) -> str:
+    """Where Arrow stopped, without what stood there: row 1 is the first below the header, blank lines not counted."""
+    column, row = (re.search(rf"{word} #(\d+):", str(error)) for word in ("In CSV column", "Row"))
+    found = ([f"row {row[1]}"] if row else []) + ([f"column {int(column[1]) + 1}"] if column else [])
+    return f" ({', '.join(found)})" if found else ""
 
 
 def open_checked(path: Path) -> io.BufferedReader:

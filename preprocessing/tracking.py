@@ -31,6 +31,10 @@ class Tracker(Protocol):
         """Points or None, and the score in 0..1."""
         ...
 
+    def finish(self, n_frames: int | None) -> None:
+        """All frames were seen: of the file n_frames, None where the video was not read to its end."""
+        ...
+
 
 class FaceTracker:
     """Detect once, then follow the landmarks; detect again in every frame where the mesh's score fell below `gate`.
@@ -60,6 +64,9 @@ class FaceTracker:
     def expect(self, frame: Frame) -> None:
         if self.roi is not None:  # it seldom moves
             self.mesh.expect(frame, self.roi)
+
+    def finish(self, n_frames: int | None) -> None:
+        pass
 
     def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
         score = 0.0

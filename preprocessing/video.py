@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from .errors import ClipError
 from .frames import DecodedFrame, Frame, ImageFrame
+from .paths import is_file, is_folder
 from .recordings import VideoRef
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
@@ -48,8 +49,10 @@ class Video:
         self._container: av.container.InputContainer | None = None
         self._images: list[Path] = []
         self._went_beyond = False  # there is a frame after the window
-        if ref.path.is_dir():
+        self.n_frames: int | None = None  # of the whole file, once it was read from its first frame to its last
+        if is_folder(ref.path):
             self._images = _image_files(ref.path)
+            self.n_frames = len(self._images)
         else:
             self._open_file()
 
@@ -90,15 +93,19 @@ class Video:
 
     def _open_file(self) -> None:
         path = self.ref.path
-        if not path.is_file():
+        if not is_file(path):
             raise ClipError("video", "missing", "the video file does not exist: restore it or drop the row")
         if path.stat().st_size == 0:
             raise ClipError("video", "empty", "the video file has no bytes: copy it again from its source")
         try:
             self._container = av.open(f"file:{path}", options=dict(_OPEN))
         except (av.FFmpegError, OSError, ValueError):
-            with path.open("rb") as file:
-                head = file.read(16)
+            try:
+                with path.open("rb") as file:
+                    head = file.read(16)
+            except OSError as error:
+                fix = f"the video file cannot be read ({error.strerror}): give this account the right to"
+                raise ClipError("video", "unreadable", fix) from None
             if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
                 fix = "the video file is cut off or damaged: copy it again from its source"
                 raise ClipError("video", "truncated", fix) from None
@@ -110,6 +117,9 @@ class Video:
             self._container.close()
             raise ClipError("video", "no_video_stream", "the file holds sound but no picture: replace it")
         self._stream = streams[0]
+        if self._stream.codec_context is None:
+            self._container.close()
+            raise ClipError("video", "unknown_codec", "no decoder for the video's codec: export it again as H.264")
         self._stream.codec_context.thread_count = 1
         if not self.fps:
             self.fps = float(self._stream.average_rate or 0)
@@ -121,8 +131,10 @@ class Video:
         end_s = math.inf if self.ref.end_s is None else self.ref.end_s
         base = float(stream.time_base or 0)
         origin = (stream.start_time or 0) * base
+        sought = False
         if self.may_seek and start_s > SEEK_FROM_S and base:
             try:
+                sought = True
                 self._container.seek(int((origin + start_s) / base), stream=stream, backward=True)
             except av.FFmpegError:
                 pass  # no index in this file: decode from its start
@@ -143,6 +155,8 @@ class Video:
                 break
             if time_s >= start_s - TIME_SLACK_S:
                 yield DecodedFrame(len(times) - 1, time_s, frame, turns, reformatter)
+        if not (sought or self._went_beyond):
+            self.n_frames = len(times)
         self._judge(np.array(times), n_bad, end_s)
 
     def _judge(self, times: np.ndarray, n_bad: int, end_s: float) -> None:
@@ -190,7 +204,7 @@ class Video:
                 break
             if time_s < (self.ref.start_s or 0.0) - TIME_SLACK_S:
                 continue
-            image = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+            image = _read_image(path)
             if image is None:
                 raise ClipError("video", "bad_frame", f"image {index + 1} of the folder is unreadable: replace it")
             yield ImageFrame(index, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGBA))
@@ -216,9 +230,21 @@ def _frames(container, stream) -> Iterator[tuple[av.VideoFrame | None, int]]:
             yield frame, int(bool(frame.is_corrupt))
 
 
+def _read_image(path: Path) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR; None for what is no image: rubbish, a folder, a link to nothing, a size nobody can hold."""
+    try:
+        return cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):
+        return None
+
+
 def _image_files(folder: Path) -> list[Path]:
     """Images of a folder in natural order: img_2 before img_10."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    try:
+        files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    except OSError as error:
+        fix = f"the folder of frames cannot be read ({error.strerror}): give this account the right to"
+        raise ClipError("video", "unreadable", fix) from None
     if not files:
         raise ClipError("video", "empty", "the folder holds no images (png, jpg, bmp, tif, webp): fill it")
 

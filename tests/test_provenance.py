@@ -66,7 +66,24 @@ def test_the_file_of_published_lists_may_hold_ids(lint, repository):
     assert [line.partition(":")[0] for line in check(lint, repository)] == ["preprocessing/other.py"]
 
 
-@pytest.mark.parametrize("name", ["planted.npz", "planted.PNG", "deep/er/planted.csv", "planted.pt"])
+@pytest.mark.parametrize("name", [f"{SUBJECT}-PA4-012.txt", f"deep/{SUBJECT}/notes.md"])
+def test_a_subject_id_in_a_name_is_found(lint, repository, name):
+    (repository / name).parent.mkdir(parents=True, exist_ok=True)
+    (repository / name).write_text("innocent")
+    (found,) = check(lint, repository)
+    assert found.startswith(f"{name}:") and "in its name" in found
+
+
+def test_every_kind_of_recording_that_is_read_is_known(lint):
+    from preprocessing import manifest, video
+
+    containers = {"mov", "mp4", "avi", "mkv", "webm", "mpeg", "ts", "asf", "ogg", "flv", "h264", "hevc", "m4v", "mjpeg", "gif",
+                  "mxf", "wav", "mp3", "flac", "aac"}
+    assert video.IMAGE_SUFFIXES | {f".{name}" for name in (*containers, *manifest.FORMATS)} <= lint.MEDIA
+    assert {".bmp", ".xlsx", ".h5", ".hdf5", ".feather", ".arrow", ".zip", ".gz", ".edf", ".json", ".jsonl"} < lint.MEDIA
+
+
+@pytest.mark.parametrize("name", ["planted.npz", "planted.PNG", "deep/er/planted.csv", "planted.pt", "planted.mkv", "a.csv.gz"])
 def test_a_planted_array_above_64_kb_is_found(lint, repository, name):
     (repository / name).parent.mkdir(parents=True, exist_ok=True)
     array(repository / "x.npz", 65 * 1024)

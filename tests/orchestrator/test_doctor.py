@@ -207,6 +207,7 @@ def test_equal_files_are_sought_within_a_budget(tmp_path):
     groups, whole = fingerprint.equal_files(tmp_path.iterdir(), budget=10)
     assert groups == ((tmp_path / "a", tmp_path / "b"),) and not whole
     assert len(fingerprint.equal_files(tmp_path.iterdir())[0]) == 2
+    assert fingerprint.equal_files([tmp_path / ("x" * 300)]) == ((), True)  # a name that no file system takes
 
 
 # ---------------------------------------------------------------- the machine
@@ -242,6 +243,9 @@ def test_face_models_that_are_not_the_right_ones_stop(tmp_path, damage):
     (found,) = machine.faces(config, True)
     assert found.state == STOP and "face_landmark.tflite" in found.text
     assert machine.faces(config, False)[0].state == OK  # nobody needs them without video
+    assert machine.faces(compose("biovid_a", [f"face.weights_dir={tmp_path}", "face.provider=cropped"]), True)[0].state == STOP
+    (found,) = machine.faces(compose("biovid_a", ["signal.length=40.5"]), False)
+    assert (found.what, found.state) == ("Options", STOP) and "length=40.5" in found.text
 
 
 def test_a_codec_that_is_not_there(monkeypatch):

@@ -16,7 +16,9 @@ from skimage import data
 
 from orchestrator import cli, clipstore, cohort, preprocess, storage
 from orchestrator.config import compose
+from preprocessing import runtime
 from preprocessing.clip import decode_image
+from preprocessing.errors import InputError
 from preprocessing.recordings import VideoRef
 from tests.preprocessing import films
 from tests.preprocessing.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid
@@ -243,6 +245,29 @@ def test_every_bad_table_has_its_reason_and_its_neighbours_live(inline, tmp_path
     assert all(np.ptp(x, axis=0).all() for name, x in found.items() if name not in flat)
 
 
+def test_bad_paths_and_bad_numbers_are_rows_too(inline, tmp_path):
+    """A name no file system takes, a table of one row, a value beyond float32, frames among which there is a folder."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    eda = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "fs": 4}])
+    values = [str(np.sin(k / 9)) for k in range(60)]
+    for name, cells in (("good", values), ("one", values[:1]), ("huge", [*values[:9], "1e39", *values[10:]])):
+        (folder / f"{name}.csv").write_text("\n".join(["EDA", *cells]))
+    for name in ("frames", "odd"):
+        films.write_folder(folder / name, films.nodding(18, width=160, height=120))
+    (folder / "odd" / "x.png").mkdir()
+    clips = {"long": ("x" * 300 + ".mp4", "good"), "one": ("frames", "one"), "huge": ("", "huge"), "odd": ("odd", "good"),
+             "good": ("frames", "good")}
+    rows = [{"subject": person, "sample": name, "label": k % 2, "video_path": video, "video_fps": 5, "channels": eda,
+             "signal_path": f"{signal}.csv"}
+            for person in ("anna", "bert") for k, (name, (video, signal)) in enumerate(clips.items())]
+    write_manifest(folder, rows)
+    assert run("manifest", folder, tmp_path / "store") == 0
+    assert {(row["stage"], row["reason"]) for row in quarantine(tmp_path / "store")} == {
+        ("video", "missing"), ("signal", "infinite"), ("video", "bad_frame")}
+    assert len(quarantine(tmp_path / "store")) == 6 and len(shards(tmp_path / "store")) == 4
+
+
 # ---------------------------------------------------------------------------------------------- a declared sha256
 
 
@@ -313,6 +338,43 @@ def test_declared_files_are_hashed_once(declared, tmp_path, monkeypatch):
     assert len(read) == 3 and [job.key for job in again] == [job.key for job in first]
 
 
+# ---------------------------------------------------------------------------------------------- the user's mistakes
+
+
+@pytest.fixture
+def no_workers(monkeypatch):
+    def fails(*arguments):
+        raise AssertionError("a worker would have seen the mistake, as a traceback")
+
+    monkeypatch.setattr(preprocess, "_run", fails)
+
+
+@pytest.mark.parametrize("wrong", ["signal.emg_band=[250,20]", "signal.emg_order=abc", "signal.seconds=-3",
+                                   "keyframe.k_min=16.5", "face.size=abc", "signal.emd_options={trials:0}"])
+def test_a_wrong_option_is_one_sentence_before_any_work(no_workers, signal_tree, tmp_path, capsys, wrong):
+    assert run("biovid_a", signal_tree, tmp_path / "store", wrong) == 2
+    said = capsys.readouterr().err
+    option = wrong.partition("=")[0].partition(".")[2] if "options" not in wrong else "trials"
+    assert option in said and "does not fit" in said and "Traceback" not in said
+
+
+def test_face_models_are_sought_before_any_work(no_workers, tree, signal_tree, tmp_path, capsys, monkeypatch):
+    nowhere = f"face.weights_dir={tmp_path / 'nowhere'}"
+    for more in ((), ("face.provider=cropped",)):
+        assert run("biovid_a", tree, tmp_path / "store", nowhere, *more) == 2
+        assert "is not in" in capsys.readouterr().err
+    monkeypatch.setattr(runtime, "_litert", no_litert)
+    assert run("biovid_a", tree, tmp_path / "store") == 2
+    assert "LiteRT is not there" in capsys.readouterr().err
+    for root, more in ((tree, "face.provider=precomputed"), (signal_tree, nowhere)):  # nobody needs them
+        with pytest.raises(AssertionError, match="a worker"):
+            preprocess.main(words("biovid_a", root, tmp_path / "store", more))
+
+
+def no_litert(path: Path):
+    raise InputError("LiteRT is not there")
+
+
 # ---------------------------------------------------------------------------------------------- what is said, and crashes
 
 
@@ -322,7 +384,8 @@ def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp
     monkeypatch.setattr(preprocess, "_run", lambda config, jobs: (said.append(capsys.readouterr().out), real(config, jobs)))
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
-    assert "7 people, 28 clips to do: at most about" in words_said and "GB" in words_said
+    assert "7 people, 28 clips to do: about" in words_said and "GB" in words_said
+    assert "at most" not in words_said and "138 frames" not in words_said  # no video is among them
     monkeypatch.setattr(preprocess, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2
     assert "Preprocessing needs about" in capsys.readouterr().err and not list(tmp_path.glob("other/clips/*/s*"))
@@ -336,6 +399,8 @@ def test_the_predicted_size_knows_what_is_stored(inline, tree, signal_tree, tmp_
         config = compose("biovid_a", words("biovid_a", root, tmp_path / "store", *words_more)[2:])
         jobs = clipstore.plan_shards(config, cohort.load(config))[:1]
         sizes[name] = preprocess._bytes(config, jobs) / len(jobs[0].clips)
+        said = preprocess.forecast(config, jobs)  # of other videos nothing is known yet: no upper bound is promised
+        assert "at most" not in said and ("if videos have 138 frames" in said) == (name != "signals")
         if name != "all":
             preprocess._run(config, jobs)
             assert sizes[name] / 10 < jobs[0].path.stat().st_size / len(jobs[0].clips) < sizes[name], name

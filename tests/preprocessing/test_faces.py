@@ -14,6 +14,7 @@ from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine, FaceOptions, crop
 from preprocessing.frames import ImageFrame
 from preprocessing.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.precomputed import PrecomputedTracker
 from preprocessing.recordings import VideoRef
 from preprocessing.roi import Roi
 from preprocessing.tracking import FaceTracker
@@ -203,6 +204,14 @@ def test_fewer_frames_than_keyframes(engine, folder):
     assert clip.keyframes.tolist() == list(range(9)) and clip.padded
 
 
+@pytest.mark.parametrize("wrong", [{"size": "abc"}, {"size": 0}, {"size": 224.0}, {"max_lost": "x"}, {"max_lost": 1.5},
+                                   {"score": -0.1}, {"quality": 101}, {"recount": -1}, {"min_frames": 0}, {"zoom": 1.0},
+                                   {"hold_mb": None}, {"image": "gif"}, {"provider": "dlib"}])
+def test_options_are_checked(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FaceOptions(**wrong)
+
+
 # ---------------------------------------------------------------------------------------------- other providers
 
 
@@ -259,6 +268,7 @@ def test_precomputed_files_that_do_not_fit(video, tmp_path):
     assert refused(engine, video.path) == ("face", "no_landmark_file")
     for array, reason in (
         (np.zeros((20, 92, 2)), "landmarks_mismatch"),
+        (np.random.default_rng(0).uniform(50, 200, (60, 92, 2)), "landmarks_mismatch"),
         (np.zeros((48, 5, 2)), "bad_landmark_file"),
         (np.zeros((48, 92, 2)), "bad_landmarks"),  # all points in one place: no distance between the eyes
         (np.full((48, 92, 2), "a"), "bad_landmark_file"),
@@ -267,6 +277,71 @@ def test_precomputed_files_that_do_not_fit(video, tmp_path):
         assert refused(engine, video.path)[1] == reason
     np.save(path, np.array([{"a": 1}] * 48, object), allow_pickle=True)  # pickled: refused, not run
     assert refused(engine, video.path) == ("face", "bad_landmark_file")
+
+
+def test_more_rows_than_frames_are_refused_in_a_folder_and_at_the_end_of_a_window(video, tmp_path):
+    engine = FaceEngine(FaceOptions(provider="precomputed", precomputed_dir=tmp_path))
+    rows = np.random.default_rng(0).uniform(50, 200, (60, 92, 2))
+    films.write_folder(tmp_path / "pictures", films.nodding(20))
+    for path, name, fits in ((tmp_path / "pictures", "pictures", 20), (video.path, "good", 48)):
+        np.save(tmp_path / f"{name}.landmarks.npy", rows)
+        with pytest.raises(ClipError, match="landmarks_mismatch"):
+            engine.process(VideoRef(path, fps=25.0, start_s=0.2))
+        np.save(tmp_path / f"{name}.landmarks.npy", rows[:fits])
+        assert engine.process(VideoRef(path, fps=25.0, start_s=0.2)).n_frames == fits - 5
+        assert engine.process(VideoRef(path, fps=25.0, start_s=0.2, end_s=0.6)).n_frames == 10
+
+
+def test_precomputed_scores_are_held_against_the_gate(clip, video, tmp_path):
+    """A score of the file, and for boxes the mesh's: a box around no face is none."""
+    def tracked(score: float) -> FaceEngine:
+        return FaceEngine(FaceOptions(provider="precomputed", precomputed_dir=tmp_path, score=score, max_lost=1.0))
+
+    rows, path = clip.landmarks.astype(np.float64), tmp_path / "good.landmarks.parquet"
+    scores = [0.2] * 10 + [None] * 2 + [0.9] * 36
+    pq.write_table(pa.table({"landmarks": rows.reshape(48, -1).tolist(), "score": scores}), path)
+    assert tracked(0.5).process(video).n_lost == 12
+    assert tracked(0.1).process(video).n_lost == 2
+    path.unlink()
+    coffee = films.write_video(tmp_path / "coffee.mp4", [data.coffee()[:240, :320]] * 20)
+    np.save(tmp_path / "coffee.boxes.npy", np.tile([100.0, 60.0, 200.0, 160.0], (20, 1)))
+    assert refused(FaceEngine(FaceOptions(provider="precomputed", precomputed_dir=tmp_path)), coffee) == ("face", "no_face")
+
+
+def test_precomputed_landmarks_need_no_model(clip, video, tmp_path):
+    np.save(tmp_path / "good.landmarks.npy", clip.landmarks)
+    engine = FaceEngine(FaceOptions(provider="precomputed", precomputed_dir=tmp_path, weights_dir=tmp_path / "nowhere"))
+    np.testing.assert_array_equal(engine.process(video).landmarks, clip.landmarks)
+    (tmp_path / "good.landmarks.npy").rename(tmp_path / "kept")
+    np.save(tmp_path / "good.boxes.npy", np.tile([60.0, 20.0, 260.0, 220.0], (48, 1)))
+    with pytest.raises(ClipError, match="no_mesh"):
+        engine.process(video)
+
+
+def test_a_damaged_landmark_file_is_one_bad_clip(tmp_path):
+    """Bytes of a good header changed: numpy answers with a dozen types of exception."""
+    video, path = tmp_path / "a.mp4", tmp_path / "a.landmarks.npy"
+    video.touch()
+    with path.open("wb") as stream:
+        np.savez(stream, x=np.zeros((3, 92, 2)))
+    found = []
+    for change in (None, *range(10, 90)):
+        if change is not None:
+            np.save(path, np.zeros((3, 92, 2)))
+            data = bytearray(path.read_bytes())
+            data[change] = ord("(")
+            path.write_bytes(data)
+        try:
+            PrecomputedTracker.beside(video, None, None, no_mesh)
+        except ClipError as error:
+            found.append(error.reason)
+    assert len(found) > 20 and set(found) == {"bad_landmark_file"}
+    with pytest.raises(ClipError, match="no_landmark_file"):
+        PrecomputedTracker.beside(tmp_path / ("x" * 300 + ".mp4"), None, None, no_mesh)
+
+
+def no_mesh():
+    raise AssertionError("nobody asked for the mesh")
 
 
 # ---------------------------------------------------------------------------------------------- crops
@@ -323,11 +398,7 @@ def test_reading_ahead_changes_no_byte(engine, tmp_path, monkeypatch):
     np.testing.assert_array_equal(alone.frames, ahead.frames)
 
 
-def test_options_that_make_no_sense():
-    with pytest.raises(ValueError):
-        FaceOptions(provider="dlib")
-    for wrong in ({"image": "gif"}, {"quality": 0}, {"quality": 101}):
-        with pytest.raises(ValueError, match="image is one of"):
-            FaceOptions(**wrong)  # type: ignore[arg-type]
+def test_a_folder_is_a_path_or_none():
     assert FaceOptions(weights_dir="").weights_dir is None  # type: ignore[arg-type]
     assert FaceOptions(weights_dir="a/b").weights_dir == Path("a/b")  # type: ignore[arg-type]
+    assert FaceOptions(weights_dir="~/a").weights_dir == Path.home() / "a"  # type: ignore[arg-type]

@@ -180,16 +180,18 @@ def test_points_are_92_and_mirror_each_other():
     assert len(RIGHT_EYE) == len(LEFT_EYE)
 
 
-@pytest.mark.parametrize("bad", [{"norm": "l1"}, {"ref": "first"}, {"step": 0.0}, {"t_min": 2.0}, {"k_max": 3}])
+@pytest.mark.parametrize("bad", [{"norm": "l1"}, {"ref": "first"}, {"step": 0.0}, {"t_min": 2.0}, {"k_max": 3},
+                                 {"k_min": 16.5}, {"k_min": 0}, {"k_max": 20.5}, {"t_init": "x"}, {"step": None}])
 def test_options_that_make_no_sense(bad):
     with pytest.raises(ValueError):
         KeyframeOptions(**bad)
 
 
 def test_presets():
-    assert KeyframeOptions.preset("default") == KeyframeOptions()
+    assert KeyframeOptions.preset("default") == KeyframeOptions() == KeyframeOptions(
+        t_init=1.0, step=0.05, k_min=16, t_min=0.05, norm="interocular", ref="last_keyframe", k_max=None)
     paper = KeyframeOptions.preset("paper")
-    assert (paper.t_init, paper.step, paper.t_min, paper.k_min, paper.norm) == (15.0, 4.0, 0.0, 16, "none")
+    assert paper == KeyframeOptions(t_init=15.0, step=4.0, k_min=16, t_min=0.0, norm="none", ref="last_keyframe", k_max=None)
     with pytest.raises(ValueError, match="default or paper"):
         KeyframeOptions.preset("authors")
 

@@ -200,6 +200,19 @@ def test_links(tmp_path):
     assert read_signal(load(root, ROW).recordings[0].signal).channels[0].values == [1.0]
 
 
+def test_links_among_the_frames_of_a_folder(tmp_path):
+    outside, root = tmp_path / "outside.png", tmp_path / "root"
+    (root / "frames").mkdir(parents=True)
+    outside.write_bytes(b"x")
+    (root / "frames" / "1.png").write_bytes(b"x")
+    (root / "frames" / "2.png").symlink_to("1.png")
+    row = ROW | {"video_path": "frames", "video_fps": 5}
+    assert load(root, row).recordings[0].video.kind == "frames"
+    (root / "frames" / "3.png").symlink_to(outside)
+    with pytest.raises(InputError, match="row 1: the link .* leads outside"):
+        load(root, row)
+
+
 def test_the_name_of_the_cohort(tmp_path):
     assert load(tmp_path, ROW).cohort == "manifest"
     assert datasets.load("manifest", tmp_path, cohort="lab").cohort == "lab"

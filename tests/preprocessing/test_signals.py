@@ -68,6 +68,21 @@ def test_resampling_keeps_the_whole_clip_and_its_level():
     assert np.abs(high[10:-10]).max() < 0.01
 
 
+def test_one_sample_is_a_constant():
+    np.testing.assert_array_equal(resample(np.array([1.5]), 48), 1.5)
+    for kind in ("emg", "ecg", "gsr", "other"):
+        np.testing.assert_array_equal(process_signal(one([1.5], kind, 4.0)), 1.5)
+
+
+def test_values_beyond_float32_are_refused():
+    x = np.sin(np.arange(60.0))
+    x[9] = 1e39
+    with pytest.raises(ClipError, match="signal: infinite"):
+        process_signal(Signal((*one(np.sin(np.arange(60.0)), "eda", 4.0).channels, *one(x, "eda", 4.0).channels)))
+    x[9] = 1e30
+    assert np.isfinite(process_signal(one(x, "eda", 4.0))).all()
+
+
 def test_envelope_against_a_loop():
     rng = np.random.default_rng(0)
     x = rng.normal(size=100)
@@ -134,6 +149,36 @@ def test_process_by_kind():
     assert abs(drift.mean()) < 1 and np.ptp(drift) > 1
 
 
+def test_the_defaults_are_those_of_the_specification():
+    assert SignalOptions() == SignalOptions(
+        window_mode="resample", length=400, source="raw", seconds=None, emg_band=(20.0, 250.0), emg_order=4, causal=False,
+        ecg_band=(0.1, 250.0), ecg_order=2, gsr_lowpass=None, gsr_detrend=False, fnirs_band=None, emd=True,
+        emd_options=EMDOptions(lam=1.0, mode="soft", method="emd", noise_seconds=0.5, trials=20), envelope="auto",
+        envelope_seconds=0.1, range_floor=1e-8)
+
+
+def test_raw_channels_with_default_options_against_scipy():
+    """Every step written out: EMG band-passed, denoised and enveloped, ECG band-passed over its mirrored self."""
+    x = burst(np.random.default_rng(6)) + np.linspace(0, 2, 2816)
+    band = sps.sosfiltfilt(sps.butter(4, (20, 250), "bandpass", fs=FS, output="sos"), x)
+    emg = process_signal(one(x, "emg"))[:, 0]
+    np.testing.assert_allclose(emg, resample(rms_envelope(denoise(band, FS), FS), 400), rtol=1e-4, atol=1e-6)
+    without = process_signal(one(x, "emg"), SignalOptions(emd=False))[:, 0]
+    np.testing.assert_allclose(without, resample(rms_envelope(band, FS), 400), rtol=1e-4, atol=1e-6)
+    assert np.abs(emg - without).max() > 0.05 * np.ptp(without)  # denoising is on and does something
+    causal = process_signal(one(x, "emg"), SignalOptions(emd=False, causal=True))[:, 0]
+    sos = sps.butter(4, (20, 250), "bandpass", fs=FS, output="sos")
+    ahead = sps.sosfilt(sos, x, zi=sps.sosfilt_zi(sos) * x[0])[0]
+    np.testing.assert_allclose(causal, resample(rms_envelope(ahead, FS), 400), rtol=1e-4, atol=1e-6)
+    assert np.abs(causal - without).max() > 0.05 * np.ptp(without)
+    sos = sps.butter(2, (0.1, 250), "bandpass", fs=FS, output="sos")
+    ecg = process_signal(one(x, "ecg"))[:, 0]
+    np.testing.assert_allclose(ecg, resample(sps.sosfiltfilt(sos, x, padtype="even", padlen=2815), 400), rtol=1e-4, atol=1e-5)
+    for other in (x, sps.sosfiltfilt(sos, x, padtype="odd", padlen=2815), sps.sosfiltfilt(sos, x),
+                  sps.sosfiltfilt(sps.butter(4, (0.1, 250), "bandpass", fs=FS, output="sos"), x, padtype="even", padlen=2815)):
+        assert np.abs(ecg - resample(other, 400)).max() > 0.01  # the comparison can tell
+
+
 def test_a_providers_filtered_file_is_not_filtered_again():
     emg = burst(np.random.default_rng(5))
     channel = one(emg, "emg").channels
@@ -166,6 +211,21 @@ def test_channels_of_different_rates_share_one_time_axis():
         assert np.abs(out[middle, 0] - out[middle, 1]).max() < 0.1
 
 
+def test_channels_that_last_unequally_long_are_refused():
+    def channels(*seconds: float) -> Signal:
+        return Signal(tuple(ChannelData("x", "other", fs, np.arange(round(s * fs)) / fs)
+                            for s, fs in zip(seconds, (700.0, 4.0), strict=True)))
+
+    for mode, length in (("resample", 100), ("crop", 700)):
+        options = SignalOptions(window_mode=mode, length=length)
+        for pair in ((20.0, 10.0), (9.0, 10.0)):
+            with pytest.raises(ClipError, match="other_durations"):
+                process_signal(channels(*pair), options)
+        assert process_signal(channels(10.0, 9.75), options).shape == (length, 2)
+    assert process_signal(channels(1.6, 1.5)).shape == (400, 2)  # less than one sample of the slower one
+    assert process_signal(channels(20.0, 10.0), SignalOptions(seconds=10.0)).shape == (400, 2)
+
+
 @pytest.mark.parametrize("kind", ["emg", "ecg", "gsr", "other"])
 def test_zero_and_dust_channels_give_zero(kind):
     dust = np.random.default_rng(0).normal(0, 1e-22, 2816)
@@ -181,7 +241,13 @@ def test_options_are_checked():
     assert SignalOptions(emd_options={"lam": 2.0}).emd_options == EMDOptions(lam=2.0)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         SignalOptions(emd_options={"x": 1})  # type: ignore[arg-type]
-    for wrong in ({"mode": "x"}, {"method": "x"}, {"lam": -1.0}, {"lam": "much"}):
+    for wrong in ({"emg_band": (250.0, 20.0)}, {"emg_band": (20.0,)}, {"ecg_band": (0.0, 20.0)}, {"fnirs_band": "x"},
+                  {"emg_order": "abc"}, {"ecg_order": 0}, {"length": 40.5}, {"length": True}, {"seconds": -3},
+                  {"gsr_lowpass": -1}, {"envelope_seconds": "x"}, {"emd": "no"}, {"range_floor": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            SignalOptions(**wrong)
+    SignalOptions(emg_band=(20.0, None), ecg_band=(None, 100), fnirs_band=None, seconds=4, gsr_lowpass=5)
+    for wrong in ({"mode": "x"}, {"method": "x"}, {"lam": -1.0}, {"lam": "much"}, {"trials": 0}, {"noise_seconds": 0}):
         with pytest.raises(ValueError):
             EMDOptions(**wrong)
 

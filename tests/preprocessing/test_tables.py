@@ -3,6 +3,8 @@
 import io
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as papq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -75,8 +77,6 @@ def test_fuzzed_arrays_and_parquet(tmp_path, data) -> None:
     elif form == "npz":
         np.savez(stream, gsr=np.arange(6.0))
     else:
-        import pyarrow as pa
-        import pyarrow.parquet as papq
         papq.write_table(pa.table({"gsr": np.arange(6.0)}), stream)
     raw = bytearray(stream.getvalue())
     for _ in range(data.draw(st.integers(0, 4))):
@@ -89,6 +89,39 @@ def test_fuzzed_arrays_and_parquet(tmp_path, data) -> None:
         read_signal(SignalRef(path, form, (Channel("gsr", column, "gsr", 4.0),)))
     except ClipError as error:
         assert error.stage == "signal"
+
+
+def test_no_cell_and_no_name_is_repeated(tmp_path):
+    """What is said goes into the store and the report; ids may stand in cells and in the names of columns."""
+    text, arrays, parquet = (tmp_path / f"x.{end}" for end in ("csv", "npz", "parquet"))
+    rows = "".join(f"anna_meier,{i}\n" for i in range(3))
+
+    def said(call, *arguments) -> str:
+        with pytest.raises(ClipError) as caught:
+            call(*arguments)
+        assert not any(word in str(caught.value) for word in ("anna", "meier", "bert", "7_LOW"))
+        return caught.value.fix
+
+    text.write_text(f"bert_id,7_LOW\n{rows}")
+    assert "(row 1, column 1)" in said(tables.read_columns, text, ["bert_id"])
+    text.write_text(f"bert_id,7_LOW\n{rows}\nanna_meier,n/v\n")
+    assert "(row 4, column 2)" in said(tables.read_columns, text, ["7_LOW"])
+    text.write_text(f"bert_id,7_LOW\n{rows}anna_meier\n")
+    assert "(row 4)" in said(tables.read_columns, text, ["7_LOW"])
+    assert "(row 4)" in said(tables.read_text_column, text, "bert_id")
+    assert "number 2 is there 0 times" in said(tables.read_columns, text, ["7_LOW", "7_LOW_2"])
+    assert "0 times among the file's 2" in said(tables.read_text_column, text, "7_LOW_2")
+    np.savez(arrays, anna_meier=np.zeros(3), bert=np.zeros(3))
+    assert "2 arrays" in said(tables.read_array, arrays, "7_LOW")
+    np.savez(arrays, anna_meier=np.array(["anna"]))
+    said(tables.read_array, arrays)
+    np.savez(arrays, x=np.zeros(3, [("anna", "f8"), ("bert", "f8")]))
+    said(tables.read_array, arrays)
+    arrays.write_bytes(b"anna_meier")
+    said(tables.read_array, arrays)
+    papq.write_table(pa.table({"anna_meier": ["bert"] * 3, "bert": [1.0] * 3}), parquet)
+    said(tables.read_parquet, parquet, ["7_LOW"])
+    said(tables.read_parquet, parquet, ["anna_meier"])
 
 
 def test_text_column(tmp_path):

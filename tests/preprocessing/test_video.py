@@ -125,6 +125,49 @@ def test_unreadable_image_in_a_folder(tmp_path):
     assert reason(tmp_path / "pictures") == "bad_frame"
 
 
+def test_a_folder_or_a_link_to_nothing_among_the_frames(tmp_path):
+    for name in ("pictures1", "pictures2"):
+        films.write_folder(tmp_path / name, films.nodding(3))
+    (tmp_path / "pictures1" / "x.png").mkdir()
+    (tmp_path / "pictures2" / "x.png").symlink_to("nothing.png")
+    assert reason(tmp_path / "pictures1") == reason(tmp_path / "pictures2") == "bad_frame"
+
+
+def test_an_image_whose_header_promises_too_many_pixels(tmp_path):
+    films.write_folder(tmp_path / "pictures", films.nodding(3))
+    data = bytearray(cv2.imencode(".bmp", films.face(64, 48))[1].tobytes())
+    data[18:26] = (2**24).to_bytes(4, "little") * 2  # width and height
+    (tmp_path / "pictures" / "frame3.bmp").write_bytes(data)
+    assert reason(tmp_path / "pictures") == "bad_frame"
+
+
+def test_a_codec_nobody_knows(folder):
+    path = films.write_video(folder / "odd.avi", films.nodding(10), codec="mpeg4")
+    data = path.read_bytes()
+    assert b"FMP4" in data
+    path.write_bytes(data.replace(b"FMP4", b"ZZZZ"))
+    assert reason(path) == "unknown_codec"
+
+
+def test_what_may_not_be_read(clip, tmp_path, monkeypatch):
+    """As for an account without the right; the tests may run under one that has every right."""
+    films.write_folder(tmp_path / "pictures", films.nodding(2))
+
+    def refuses(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(av, "open", refuses)
+    monkeypatch.setattr(Path, "open", refuses)
+    monkeypatch.setattr(Path, "iterdir", refuses)
+    assert reason(clip) == reason(tmp_path / "pictures") == "unreadable"
+
+
+def test_a_name_that_no_file_system_takes(folder):
+    with pytest.raises(ClipError) as caught:
+        Video(VideoRef(folder / ("x" * 300 + ".mp4")))
+    assert caught.value.reason == "missing"
+
+
 # ---------------------------------------------------------------------------------------------- times and windows
 
 
