@@ -50,7 +50,7 @@ def tested(config: Config) -> Config:
 
 @dataclass(frozen=True)
 class Joined(Cohort):
-    """Two cohorts as one; parts: each as it was loaded."""
+    """Two cohorts as one; parts: each as it was loaded. synthetic: whether everybody is."""
 
     parts: tuple[Cohort, ...] = ()
 
@@ -79,8 +79,10 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
     if second.key_fingerprint != key:
         key = f"{key}+{second.key_fingerprint}"
     notes = (*first.notes, f"Trained on {first.dataset}, tested on {second.dataset}.", *second.notes)
+    if first.synthetic != second.synthetic:
+        notes = (f"The people of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
     return Joined(first.dataset, first.name, first.class_names, people, clips, key, first.partial or second.partial, notes,
-                  first.synthetic or second.synthetic, (first, second))
+                  first.synthetic and second.synthetic, (first, second))
 
 
 def _labels(config: Config) -> dict[int, int]:

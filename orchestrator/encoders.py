@@ -21,7 +21,7 @@ SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/cr
            "models/training_state.py", "models/interop.py", "orchestrator/mae_loop.py", "orchestrator/mae_stages.py",
            "orchestrator/mae_state.py", "orchestrator/mae_curves.py", "orchestrator/mae_data.py", "orchestrator/encoders.py",
            "orchestrator/foreign.py", "orchestrator/pretrain.py", "models/positions.py", "preprocessing/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/moments.py")
+           "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip.py")
 # Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
 NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 

@@ -19,6 +19,7 @@ from orchestrator.mae_curves import Curve, write_curves
 from orchestrator.mae_data import epoch_batches, prefetch, steps
 from orchestrator.mae_stages import Job, Rank, Stage, stages
 from orchestrator.mae_state import Checkpoints, Every
+from orchestrator.storage import disk_is_full, full_disk
 
 Report = Callable[[dict], None]
 
@@ -35,7 +36,12 @@ def train_job(job: Job, rank: Rank, report: Report) -> None:
         if rank.rank == 0:
             options = job.video if stage.kind == "video" else job.signal
             assert options is not None
-            checkpoint.save(job.out / stage.kind, stage.mae, options, job.lineage)
+            try:
+                checkpoint.save(job.out / stage.kind, stage.mae, options, job.lineage)
+            except Exception as error:
+                if disk_is_full(error):
+                    raise full_disk(job.out) from error
+                raise
     if rank.rank == 0:
         write_curves(job.out, job.name, curves)
 
@@ -153,7 +159,8 @@ def _too_large(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> st
     else:
         return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory even with one clip at once: use a "
                 "smaller encoder, or a GPU with more memory.")
-    parts = -(-len(loaded[0]) // fits)
+    share = len(loaded[0])
+    parts = next(n for n in range(-(-share // fits), share + 1) if share % n == 0)
     return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory with {wanted} clips at once; {fits} fit: "
             f"pretrain.{stage.kind}.accumulate={parts} keeps the batch of {stage.batch} in smaller parts, "
             f"pretrain.{stage.kind}.batch={fits * stage.rank.world} makes it smaller.")

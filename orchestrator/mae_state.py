@@ -4,7 +4,6 @@ They lie in the encoder's own `.partial` folder, which carries the encoder's key
 other code never meet them. A checkpoint is <stage>-<steps done>.safetensors and, written last, .json.
 """
 
-import errno
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from models import training_state
 from orchestrator.errors import UserError
+from orchestrator.storage import disk_is_full
 
 KEPT = 2  # the last one, and the one before it
 OWNER = "owner"
@@ -59,8 +59,8 @@ class Checkpoints:
             raise RuntimeError("another command trains this encoder now")
         try:
             training_state.save(self._path(steps_done), tensors, facts)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if not disk_is_full(error):
                 raise
             raise UserError(f"The disk of {self.folder} is full: free some space and run the same command again; it goes on "
                             f"{self.last_good()}.") from error

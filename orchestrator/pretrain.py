@@ -215,6 +215,9 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
 
     gpus = session.gpus()
     workers = config.pretrain.workers or gpus or min(2, session.cpus(config))
+    if workers > (room := gpus or session.cpus(config)):  # Train would wait for them for ever
+        raise UserError(f"pretrain.workers={workers} are more than the {room} {'GPUs' if gpus else 'cores'} there are: use "
+                        f"pretrain.workers={room}, or leave it out.")
     with TemporaryDirectory(prefix=".train.", suffix=".tmp", dir=config.store_dir / "encoders") as scratch:
         rows, verdict, stopped = Path(scratch) / "rows.jsonl", Path(scratch) / "verdict", threading.Event()
         _reserve(verdict).write_bytes(bytes(1 << 16))

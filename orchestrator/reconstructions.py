@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
+from orchestrator.crossdata import Joined
 from orchestrator.encoders import EncoderPlan
 from orchestrator.storage import write_bytes
 from preprocessing.biovid_lists import SHOWN_IN_PAPER
@@ -27,6 +28,9 @@ PEOPLE, FRAMES = 3, 4
 
 def may_show(people: Cohort) -> list[int]:
     """Subject indices whose faces may be drawn: of real people those whom the paper itself prints, nobody else."""
+    if isinstance(people, Joined):  # each by its own rule, whoever else is there
+        first, second = people.parts
+        return [*may_show(first), *(len(first.people) + s for s in may_show(second))]
     if people.synthetic:
         return [person.index for person in people.people]
     if people.name != "biovid":

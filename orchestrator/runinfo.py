@@ -26,7 +26,8 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
            "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
            "orchestrator/lineage.py", "orchestrator/models_needed.py", "orchestrator/chosen.py",
-           "orchestrator/rows.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py")
+           "orchestrator/rows.py", "preprocessing/moments.py", "preprocessing/keyframes.py", "preprocessing/shard.py",
+           "preprocessing/clip.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep", "train_from"}
 PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
@@ -157,8 +158,8 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], entries: list[dict],
-          failed: dict[str, str], wall_s: float, command: str) -> dict:
-    """The `run` that summary and report are written from, beside the ledger entries."""
+          failed: dict[str, str], wall_s: float, command: str, chosen: Sequence[Lineage] = ()) -> dict:
+    """The `run` that summary and report are written from, beside the ledger entries. chosen: of settings a sweep chose."""
     commit, dirty = git_state()
     quarantine = [row for row in clips.quarantine() if row["label"] in config.task.classes]
     names = [people.class_names[c] for c in config.task.classes]
@@ -169,7 +170,8 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "encoder": "+".join(sorted({e.plan.name for e in encoders if e.plan.video})) or None,
         "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
         "split": config.split.name, "protocol": config.protocol.name, "leaky": plan.leaky,
-        "unproven": bool(config.model.options().get("weights")) or not all(e.lineage.is_proven() for e in encoders),
+        "unproven": bool(config.model.options().get("weights")) or not all(
+            lineage.is_proven() for lineage in (*(e.lineage for e in encoders), *chosen)),
         "partial": people.partial,
         "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
         "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds

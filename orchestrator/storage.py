@@ -4,6 +4,7 @@ Every write goes to a temporary name in the same folder, is flushed to disk, the
 never meets half a file, whatever was killed and when.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -55,6 +56,19 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """No space or no quota, however the library that wrote says so: np.save gives no number, safetensors a text."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    text = str(error)
+    return ("requested and" in text and "written" in text) or f"os error {errno.ENOSPC}" in text
+
+
+def full_disk(path: Path) -> UserError:
+    return UserError(f"The disk is full while writing {path}: free some space and run the same command again; finished work is "
+                     "kept.")
+
+
 @contextmanager
 def atomic_path(path: Path):
     """Yield a temporary path beside `path`; on success it is synced and renamed, on failure removed."""
@@ -67,10 +81,9 @@ def atomic_path(path: Path):
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno == 28:  # ENOSPC
-            raise UserError(f"The disk is full while writing {path}: free some space and run the same command "
-                            "again; finished work is kept.") from error
+    except Exception as error:
+        if disk_is_full(error):
+            raise full_disk(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -172,6 +185,10 @@ def in_new_folder(path: Path, fill: Callable[[Path], None]) -> None:
         fill(temporary)
         os.replace(temporary, path)
         _sync_folder(path.parent)
+    except Exception as error:
+        if disk_is_full(error):
+            raise full_disk(path) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

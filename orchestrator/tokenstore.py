@@ -21,7 +21,7 @@ from orchestrator.lineage import Lineage
 from orchestrator.storage import HashCache, key_of, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/token_pool.py", "preprocessing/keyframes.py",
-           "preprocessing/shard.py", "orchestrator/embed.py", "orchestrator/tokenstore.py",
+           "preprocessing/shard.py", "preprocessing/clip.py", "orchestrator/embed.py", "orchestrator/tokenstore.py",
            "orchestrator/mae_stages.py", "models/positions.py")
 
 

@@ -5,12 +5,15 @@ Workers append one JSON line a step and an epoch to a file; the command follows 
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator import progress
 from orchestrator.costs import duration
 from orchestrator.gauges import TrainingGauges
+
+LINE_EVERY_S = 30.0
 
 
 class Watch:
@@ -21,7 +24,8 @@ class Watch:
         self.gauges: TrainingGauges | None = None
         self.writers: dict[tuple[str, str], object] = {}
         self.done: dict[tuple[str, str], int] = {}
-        self.note = ""
+        self.note = self.line = ""
+        self.next_line = 0.0
 
     def __call__(self, row: dict) -> None:
         place = row["encoder"], row["stage"]
@@ -34,14 +38,16 @@ class Watch:
             self._step(place, row)
 
     def _step(self, place: tuple[str, str], row: dict) -> None:
-        shown = {"lr": row["lr"], "clips_per_s": row["clips_per_s"], **row["terms"]}
+        shown = {**{name: row[name] for name in ("lr", "clips_per_s", "epoch", "eta_s")}, **row["terms"]}
         writer = self.writers[place]
         for name, value in shown.items():
             writer.add_scalar(name, value, row["step"])  # type: ignore[attr-defined]
         self.gauges = self.gauges or TrainingGauges()
-        self.gauges.step(*place, {**shown, "epoch": row["epoch"], "eta_s": row["eta_s"]})
-        self.note = (f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}: loss "
-                     f"{row['terms']['reconstruction']:.4g}, {row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left")
+        self.gauges.step(*place, shown)
+        head = f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}"
+        speed = f"{row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left"
+        self.note = f"{head}: loss {row['terms']['reconstruction']:.4g}, {speed}"
+        self.line = f"{head}: lr {row['lr']:.3g}, " + ", ".join(f"{n} {v:.4g}" for n, v in row["terms"].items()) + f"; {speed}"
         self.tick(0, self.note)
 
     def _epochs(self, place: tuple[str, str], done: int) -> None:
@@ -50,6 +56,9 @@ class Watch:
         self.done[place] = max(done, self.done.get(place, 0))
         if new:
             self.tick(new, self.note)
+            if self.line and time.monotonic() >= self.next_line:  # what a log keeps, and a terminal above its bar
+                progress.say("pretrain", self.line)
+                self.next_line = time.monotonic() + LINE_EVERY_S
 
     def _open(self, place: tuple[str, str], step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -125,12 +125,12 @@ def test_mistakes(tmp_path):
         chosen.parts(run, ("encoder=vit_tiny",), make_plan(run, people.people), people)
 
 
-def sweep_file(road, path, halves):
+def sweep_file(road, path, halves, proven=True):
     """A sweep as if each half (a list of people's indices) had chosen its own mask ratio."""
     people = road.cohort()
     rows = [{"name": f"vit_micro-mask-{r}", "encoder": "vit_micro", "mask_ratio": r} for r in (0.9, 0.5)]
-    found = [{"points": rows, "chosen": rows[i]["name"], "lineage": Lineage(
-        "the setting chosen by a sweep", frozenset(people.keys(half))).to_json()} for i, half in enumerate(halves)]
+    seen = [Lineage("the setting chosen by a sweep", frozenset(people.keys(half)), proven=proven) for half in halves]
+    found = [{"points": rows, "chosen": rows[i]["name"], "lineage": lineage.to_json()} for i, lineage in enumerate(seen)]
     write_json(path, seal({"halves": found, "dataset": people.dataset, "task": "bl_pa4", "model": "video",
                            "key_fingerprint": people.key_fingerprint}))
 
@@ -159,6 +159,9 @@ def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):
     fresh = Road(mine.root, mine.store, tmp_path / "fresh", mine.words)
     assert cli.run(loso.main, fresh.argv()) == 2
     assert "chosen by a sweep" in capsys.readouterr().err and not list(fresh.run.glob("ledger/*"))
+    sweep_file(mine, tmp_path / "sweep.json", [[0, 2, 4], [1, 3, 5, 6]], proven=False)
+    assert not found["unproven"] and fresh.main("max_folds=1") == 0
+    assert fresh.summary()["unproven"], "nobody knows whom the setting has seen"
 
 
 def test_sizes_of_halves():

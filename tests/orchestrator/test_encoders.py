@@ -44,6 +44,15 @@ def test_what_changes_an_encoder(planned, word):
     assert {p.key for p in planned()}.isdisjoint(p.key for p in planned(word))
 
 
+@pytest.mark.parametrize(("gpus", "said"), [(0, "3 are more than the 2 cores there are: use pretrain.workers=2"),
+                                            (1, "3 are more than the 1 GPUs there are: use pretrain.workers=1")])
+def test_more_workers_than_the_machine_has_are_refused_not_waited_for(road, monkeypatch, gpus, said):
+    for name, value in {"start": None, "quiet": None, "cpus": 2, "gpus": gpus}.items():
+        monkeypatch.setattr(pretrain.session, name, lambda *words, value=value: value)
+    with pytest.raises(UserError, match=f"pretrain.workers={said}"):
+        pretrain._fit(road.config("pretrain.workers=3"), [], lambda row: None)
+
+
 @pytest.mark.parametrize("word", ["train.lr=0.1", "task=bl_pa4", "embed.pool=none", "pretrain.workers=2", "protocol.seeds=2",
                                   "pretrain.save_steps=1", "pretrain.save_epochs=null", "pretrain.cache_mb=1",
                                   "model.dcan.dim=32"])

@@ -274,6 +274,50 @@ def test_a_full_disk_is_one_sentence_with_the_way_on(shards, tmp_path, monkeypat
     assert "\n" not in str(told.value)
 
 
+def test_final_weights_on_a_full_disk_are_one_sentence_too(signals, tmp_path, monkeypatch):
+    from orchestrator import mae_loop
+
+    def full(*words):
+        raise ValueError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(mae_loop.checkpoint, "save", full)
+    with pytest.raises(UserError, match="The disk is full while writing"):
+        train_job(job(tmp_path / "a", signal=SIGNAL, signals=signals), Rank(), lambda row: None)
+
+
+@pytest.mark.parametrize("kind", ["video", "signal"])
+def test_what_a_clip_meets_is_its_own_and_of_epoch_and_step(shards, signals, tmp_path, monkeypatch, kind):
+    """View and mask: the same whichever rank holds the clip and whatever is beside it; others in another step or epoch."""
+    monkeypatch.setattr(Rank, "wrap", lambda self, module: module)
+    stage = {"video": mae_stages.VideoStage, "signal": mae_stages.SignalStage}[kind]
+    work = job(tmp_path, shards, VIDEO, SIGNAL, signals)
+    one, two = stage(work, Rank(0, 1)), stage(work, Rank(1, 2))
+    whole, part = one.load(1, 1, np.array([0, 3, 2, 5])), two.load(1, 1, np.array([3, 5]))
+    assert all(np.array_equal(np.asarray(a)[[1, 3]], np.asarray(b)) for a, b in zip(whole, part, strict=True))
+    for epoch, step in ((1, 2), (2, 1)):
+        other = one.load(epoch, step, np.array([0, 3, 2, 5]))
+        assert not all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(whole, other, strict=True))
+
+
+def test_the_schedule_the_clipping_and_the_precision_reach_every_step(shards, tmp_path, monkeypatch):
+    from orchestrator import mae_loop
+
+    seen, real = [], mae_loop.mae_training.step
+
+    def step(objective, optimisers, parts, clip, precision):
+        rates = {group["lr"] for optimiser in optimisers.values() for group in optimiser.param_groups}
+        seen.append((rates, clip, precision))
+        return real(objective, optimisers, parts, clip, None)
+
+    monkeypatch.setattr(mae_loop.mae_training, "step", step)
+    monkeypatch.setattr(Rank, "autocast", lambda self, wanted: torch.bfloat16)
+    rows = []
+    train_job(job(tmp_path, shards, VIDEO, of_video={"clip": 0.5, "epochs": 4}), Rank(), rows.append)
+    told = [row["lr"] for row in rows if row["kind"] == "step"]
+    assert [rates for rates, _, _ in seen] == [{rate} for rate in told] and len(set(told)) > 1
+    assert {(clip, precision) for _, clip, precision in seen} == {(0.5, torch.bfloat16)}
+
+
 def test_a_loss_that_is_no_number_stops_with_step_clips_and_checkpoint(tmp_path, signals):
     bad = np.load(signals)
     bad[4, 3, 1] = np.nan

@@ -13,6 +13,7 @@ from models.masks import mask_from_seeds
 from models.video_mae import VideoMAE
 from orchestrator import reconstructions
 from orchestrator.config import compose
+from orchestrator.crossdata import join
 from orchestrator.mae_data import GroupClips
 from orchestrator.mae_loop import train_job
 from orchestrator.mae_stages import Job, Rank, as_video
@@ -27,6 +28,16 @@ def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):
     shown = next(clip.recording.subject for clip in real.clips if clip.subject == 2)
     monkeypatch.setattr(reconstructions, "SHOWN_IN_PAPER", (shown,))
     assert reconstructions.may_show(real) == [2] and reconstructions.may_show(replace(real, name="ai4pain")) == []
+
+
+def test_beside_synthetic_people_real_ones_are_no_less_real(road):
+    people = road.cohort()
+    real = replace(people, synthetic=False, name="biovid")
+    config = road.config("split=cross_dataset", "split.test=synthetic")
+    for first, second, shown in ((real, people, range(7, 14)), (people, real, range(7)), (people, people, range(14))):
+        joined = join(config, first, second)
+        assert reconstructions.may_show(joined) == list(shown) and joined.synthetic == (len(shown) == 14)
+        assert any("are synthetic" in note for note in joined.notes) == (len(shown) == 7)
 
 
 def test_every_encoder_leaves_its_picture(road):
@@ -51,7 +62,6 @@ def test_tubelets_go_back_where_they_were(norm_target):
     assert not np.array_equal(painted, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
 
 
-@pytest.mark.slow
 def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(tmp_path):
     """Twelve people teach a tiny video MAE with its critic; of four others it hides three quarters."""
     config = compose("synthetic", [f"store={tmp_path}", "synthetic.subjects=16", "synthetic.clips_per_level=1",

@@ -45,6 +45,18 @@ def test_a_reader_never_meets_half_a_file(tmp_path, monkeypatch):
     assert seen == [(False, 10)] and path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_full_disk_is_known_by_whatever_wrote(tmp_path):
+    full = [OSError(28, "x"), OSError(122, "quota"), OSError("4000000 requested and 522176 written"),
+            ValueError('Error while serializing: I/O error: No space left on device (os error 28)')]
+    assert all(map(storage.disk_is_full, full))
+    assert not any(map(storage.disk_is_full, [OSError(13, "x"), ValueError("requested"), OSError("os error 2")]))
+    with pytest.raises(UserError, match="disk is full"):
+        storage.in_new_folder(tmp_path / "x", lambda folder: (_ for _ in ()).throw(full[2]))
+    with pytest.raises(UserError, match="disk is full"), storage.atomic_path(tmp_path / "y"):
+        raise full[2]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_full_disk_is_the_users_to_mend(tmp_path):
     with pytest.raises(UserError, match="disk is full"), storage.atomic_path(tmp_path / "x"):
         raise OSError(28, "No space left on device")

@@ -42,10 +42,13 @@ def test_a_worker_that_starts_again_counts_no_epoch_twice(tmp_path, gauges, caps
         if n % 4 == 0:
             watch({"kind": "epoch", **PLACE, "epoch": n // 4, "lr": 0.1, "loss": 0.5})
     watch.close()
-    assert sum(ticks) == 3 and "goes on after step 4" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert sum(ticks) == 3 and "goes on after step 4" in said
+    line = "lr 0.1, reconstruction 9, grad_norm_generator 2; 8 clips/s, 1.5 min left"
+    assert said.count(line) == 1 == said.count("grad_norm_generator"), "lines of epochs are 30 s apart"
     assert notes[-2] == "video MAE of encoder 1, epoch 3 of 3: loss 0.5, 8 clips/s, 1.5 min left"
     assert gauges["encoder 1", "video MAE", "eta_s"] == 90.0 and gauges["encoder 1", "video MAE", "reconstruction"] == 0.5
     found = EventAccumulator(str(tmp_path / "abcd" / "video-MAE")).Reload()
-    assert {"lr", "clips_per_s", "reconstruction", "grad_norm_generator"} <= set(found.Tags()["scalars"])
+    assert {"lr", "clips_per_s", "epoch", "eta_s", "reconstruction", "grad_norm_generator"} <= set(found.Tags()["scalars"])
     curve = [(event.step, event.value) for event in found.Scalars("reconstruction")]
     assert curve == [(n, 9.0 if n < 5 else 0.5) for n in range(1, 13)]
