@@ -231,6 +231,7 @@ def _channels(clip: Clip) -> tuple[str, ...]:
 
 
 def _usual_channels(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The channels most of a person's clips have: one clip without its signal file must not stop the others."""
+    """The channels most of a person's clips have: those without their signal file, however many, must not stop the others."""
     counts = Counter(map(_channels, clips))
-    return min(counts, key=lambda names: (-counts[names], not names, names), default=())
+    del counts[()]
+    return min(counts, key=lambda names: (-counts[names], names), default=())

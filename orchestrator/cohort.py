@@ -105,6 +105,9 @@ def preview(config: Config) -> Cohort:
 
 def _check(config: Config, dataset: DataSet) -> bool:
     """Whether the cohort is a part of the published one. Raises UserError before anything is written."""
+    if config.dataset == "manifest" and dataset.cohort in PUBLIC_COHORTS:
+        raise UserError(f"The manifest calls its data set {dataset.cohort}, as the built-in one is called: give it another "
+                        "name.")
     lacking = _check_complete(dataset, config)
     _check_tasks(dataset, config)
     return lacking
@@ -203,7 +206,8 @@ def _check_complete(dataset: DataSet, config: Config) -> bool:
         return False
     found = {"subjects": len(dataset.subjects), "clips": len(dataset.recordings)}
     if not config.data.allow_partial:
-        raise UserError(f"{dataset.root} is incomplete: found {found}, expected {dict(dataset.expected)}; complete the "
+        said = "".join(f" ({note.rstrip('.')})" for note in dataset.notes if "have not one file" in note)
+        raise UserError(f"{dataset.root} is incomplete: found {found}{said}, expected {dict(dataset.expected)}; complete the "
                         "copy, or accept it with data.allow_partial=true (stamped on every result).")
     return True
 

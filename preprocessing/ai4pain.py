@@ -49,13 +49,17 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                 raise InputError(f"{root}: a subject is in both {split_of[subject]} and {split} (sid {subject}); "
                                  "remove it from one.")
             segments: dict[str, tuple[int, int]] = {}
+            pains: list[str] | None = None
             if subject in tables_of:
                 try:
-                    segments, fs = read_segments(tables_of[subject], seconds)
+                    segments, pains, fs = read_segments(tables_of[subject], seconds)
                     rates.append(fs)
                 except ClipError as error:
                     notes.append(f"One fNIRS file of {split} is left out ({error.reason}): {error.fix}")
-            clips = pair(videos.get(subject, {}))
+            clips, alone = pair(videos.get(subject, {}), pains)
+            if alone:
+                notes.append(f"{alone} pain videos of one person of {split} are left out, as nothing says which markers they "
+                             "belong to: restore the missing videos, or the fNIRS file.")
             for key in sorted({*segments, *clips}):
                 label = LETTER_LABEL[key[0]]
                 signal = video = None
@@ -68,6 +72,7 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                     video = VideoRef(clips[key], start_s=0.0, end_s=seconds)
                 recordings.append(Recording(subject, f"{subject}_{key}", label, CLASS_NAMES[label], video, signal,
                                             split=split))
+    check_distinct(split_of, "subject", root)
     if not recordings:
         raise InputError(f"{root} holds no AI4Pain clip; it should look like\n{LAYOUT}")
     if rates:
@@ -134,17 +139,27 @@ def find_videos(root: Path, split: Path) -> dict[str, dict[tuple[str, int], Path
     return videos
 
 
-def pair(videos: dict[tuple[str, int], Path]) -> dict[str, Path]:
-    """Videos by marker ("H3"): high and low pain share one running number 0..23, so the rank within a level counts."""
-    ranks: dict[str, Path] = {}
-    for letter in ("H", "L"):
-        numbers = sorted(number for kind, number in videos if kind == letter)
-        ranks |= {f"{letter}{rank}": videos[letter, number] for rank, number in enumerate(numbers, start=1)}
-    return ranks | {f"{kind}{number}": path for (kind, number), path in videos.items() if kind in "BR"}
+def pair(videos: dict[tuple[str, int], Path], pains: list[str] | None) -> tuple[dict[str, Path], int]:
+    """(videos by marker ("H3"), how many pain videos found none).
+
+    High and low pain share one running number 0, 1, ...: the place of their marker among `pains`, the pain markers in the
+    order of the recording. So a video that is missing moves no other. Where its place is of the other level, nothing is known
+    of any. Without a recording the rank within a level counts, if the numbers have no gap.
+    """
+    found = {f"{kind}{number}": path for (kind, number), path in videos.items() if kind in "BR"}
+    numbers = {number: kind for kind, number in videos if kind in "HL"}
+    count = sum(kind in "HL" for kind, _ in videos)
+    if pains is None:
+        pains = [f"{kind}{[numbers[m] for m in range(number)].count(kind) + 1}" for number, kind in sorted(numbers.items())] \
+            if sorted(numbers) == list(range(count)) else []
+    if len(numbers) != count or any(n >= len(pains) or pains[n][0] != kind for n, kind in numbers.items()):
+        return found, count
+    return found | {pains[number]: videos[kind, number] for number, kind in numbers.items()}, 0
 
 
-def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]], float]:
-    """({marker: rows [start, stop) of its first `seconds`}, rate in Hz). Stimulus markers (S) are dropped.
+def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]], list[str], float]:
+    """({marker: rows [start, stop) of its first `seconds`}, pain markers in order, rate in Hz). Stimulus markers (S) are
+    dropped.
 
     Row 0 is a wild outlier and never inside a segment; a segment that ends before its `seconds` are over is left out,
     as it would run into the next. ClipError where markers are absent, unknown or repeated.
@@ -171,4 +186,4 @@ def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]
             continue
         if end - start >= width:
             segments[name] = (start, start + width)
-    return segments, fs
+    return segments, [name for name in names if name[0] in "HL"], fs

@@ -93,7 +93,10 @@ def load_part(
     synthetic, cohort, expected = read_synthetic(root, base)
     if synthetic is None:
         expected = expected_counts(part, subjects)
-    found = {"subjects": len(people), "clips": len(recordings)}
+    there = {r.subject for r in recordings if r.signal is not None or r.video is not None}
+    if absent := len(people) - len(there):
+        notes.append(f"{absent} of {len(people)} people have not one file.")
+    found = {"subjects": len(there), "clips": len(recordings)}
     return DataSet(
         name=f"biovid_{part}",
         cohort=cohort or "biovid",
@@ -275,6 +278,8 @@ def read_synthetic(root: Path, base: Path) -> tuple[dict | None, str | None, dic
         stamp = json.loads(path.read_text(encoding="utf-8"))
         counts = stamp.get("expected", stamp)
         expected = {key: int(counts[key]) for key in ("subjects", "clips")}
+        if "cohort" in stamp:
+            check_name(stamp["cohort"], str(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error!r}); write the synthetic tree again.") from None
     return stamp, stamp.get("cohort"), expected

@@ -85,6 +85,12 @@ def test_a_key_file_that_is_not_there(loaded, tmp_path):
         loaded(data_set(), f"store.key={tmp_path / 'no.key'}")
 
 
+@pytest.mark.parametrize("name", ["watch", "synthetic"])
+def test_a_manifest_cannot_take_a_built_in_sets_name_and_with_it_the_public_key(loaded, name):
+    with pytest.raises(UserError, match=f"calls its data set {name}, as the built-in one is called"):
+        cohort._check(compose("manifest", []), data_set(cohort=name))
+
+
 def test_an_incomplete_cohort_writes_nothing_and_can_be_accepted(loaded, tmp_path):
     few = data_set(expected={"subjects": 87, "clips": 8700}, complete=False)
     with pytest.raises(UserError, match=r"incomplete: found .*'clips': 12.* expected .*8700.*data.allow_partial=true"):

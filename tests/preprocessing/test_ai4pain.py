@@ -56,6 +56,36 @@ def test_segments_start_at_their_own_marker(tmp_path):
     assert names["1_B1"] == "1_Baseline" and names["1_R2"] == "1_Rest_2"
 
 
+def test_a_missing_video_moves_no_other(tmp_path):
+    write_ai4pain(tmp_path, ("1",), ())
+    videos = tmp_path / "Train" / "video" / "1"
+
+    def named():
+        data = datasets.load("ai4pain", tmp_path)
+        return {r.sample: r.video and r.video.path.stem for r in data.recordings}, " ".join(data.notes)
+
+    (videos / "1_Pain_HIGH_1.mp4").unlink()
+    names, _ = named()
+    assert names["1_H1"] is None and names["1_H2"] == "1_Pain_HIGH_3" and names["1_L2"] == "1_Pain_LOW_2"
+    fnirs = tmp_path / "Train" / "fnirs" / "1.csv"
+    kept = fnirs.read_bytes()
+    fnirs.unlink()
+    names, notes = named()  # nothing says whose rank is whose
+    assert set(names) == {"1_B1", "1_R1", "1_R2"} and "3 pain videos of one person of train are left out" in notes
+    (videos / "1_Pain_HIGH_1.mp4").touch()
+    names, notes = named()
+    assert names["1_H1"] == "1_Pain_HIGH_1" and names["1_L2"] == "1_Pain_LOW_2" and "left out" not in notes
+    fnirs.write_bytes(kept.replace(b"L1\n", b"X1\n").replace(b"H1\n", b"L1\n").replace(b"X1\n", b"H1\n"))
+    names, notes = named()  # the recording has them in another order than the videos
+    assert names["1_H1"] is None and names["1_B1"] == "1_Baseline" and "4 pain videos" in notes
+
+
+def test_one_person_under_two_spellings_in_two_splits(tmp_path):
+    write_ai4pain(tmp_path, ("p1",), ("P1",))
+    with pytest.raises(InputError, match="differ only by case"):
+        datasets.load("ai4pain", tmp_path)
+
+
 def test_row_0_is_never_read_and_blanks_around_markers_do_not_matter(tmp_path):
     write_ai4pain(tmp_path, ("1",), ())
     path = tmp_path / "Train" / "fnirs" / "1.csv"

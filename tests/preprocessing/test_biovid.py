@@ -148,7 +148,8 @@ def test_a_synthetic_tree_brings_its_own_counts(tmp_path):
     assert datasets.load("biovid_a", tmp_path).complete
     (tmp_path / "SYNTHETIC.json").write_text(json.dumps({"subjects": 2, "clips": 11}))
     assert not datasets.load("biovid_a", tmp_path).complete
-    for text in ("{", "[]", "{}", '{"subjects": "x", "clips": 1}', "[" * 100000):
+    for text in ("{", "[]", "{}", '{"subjects": "x", "clips": 1}', "[" * 100000,
+                 '{"subjects": 2, "clips": 10, "cohort": 5}', '{"subjects": 2, "clips": 10, "cohort": ".."}'):
         (tmp_path / "SYNTHETIC.json").write_text(text)
         with pytest.raises(InputError, match="SYNTHETIC.json"):
             datasets.load("biovid_a", tmp_path)
@@ -247,6 +248,7 @@ def test_full_size_counts_are_complete(tmp_path):
         subject = f"{i:06d}_{'mw'[i % 2]}_{i % 50 + 20:02d}"
         folder = tmp_path / "video" / subject
         folder.mkdir(parents=True)
+        (folder / f"{subject}-{CLASSES[0]}-001.mp4").touch()
         for c, cls in enumerate(CLASSES):
             for k in range(20):
                 lines.append(f"{i}\t{subject}\t{c}\t{cls}\t{k}\t{subject}-{cls}-{20 * c + k + 1:03d}")
@@ -254,3 +256,6 @@ def test_full_size_counts_are_complete(tmp_path):
     (tmp_path / "starting_point" / "samples.csv").write_text("\n".join(lines))
     data = datasets.load("biovid_a", tmp_path)
     assert data.complete and np.bincount([r.label for r in data.recordings]).tolist() == [1740] * 5
+    next((tmp_path / "video").rglob("*.mp4")).unlink()  # somebody of whom the list alone is left
+    data = datasets.load("biovid_a", tmp_path)
+    assert not data.complete and "1 of 87 people have not one file." in data.notes
