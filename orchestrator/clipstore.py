@@ -197,8 +197,12 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
 
     def rows():
         for clip in job.clips:
+            lacks = clip.recording.lacks
+            quarantine.extend(_row(clip, job, stage, reason, fix) for stage, (reason, fix) in sorted(lacks.items()))
+            if lacks and clip.recording.signal is None and (clip.recording.video is None or not options.video):
+                continue
             try:
-                if _channels(clip) != usual:
+                if _channels(clip) not in ((), usual):
                     raise ClipError("signal", "other_channels", f"The clip has the signal channels {_channels(clip)}, the "
                                     f"person's other clips {usual}: restore its signal file or give all clips the same.")
                 if clip.sample in job.other_content:
@@ -206,8 +210,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                                     "The file's sha256 is not the one its row gives: restore the file or correct the row.")
                 prepared = prepare_clip(clip.recording, engine, options)
             except ClipError as error:
-                quarantine.append({"sample": clip.sample, "subject": job.pseudonym, "label": clip.label,
-                                   "stage": error.stage, "reason": error.reason, "fix": error.fix})
+                quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
                 continue
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
@@ -223,6 +226,10 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
         "quality": dict(quality)}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
+
+
+def _row(clip: Clip, job: ShardJob, stage: str, reason: str, fix: str) -> dict:
+    return {"sample": clip.sample, "subject": job.pseudonym, "label": clip.label, "stage": stage, "reason": reason, "fix": fix}
 
 
 def _channels(clip: Clip) -> tuple[str, ...]:

@@ -30,8 +30,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     channels: tuple[str, ...] = ()
     for person in people.people:
         shard = clips.signals(person.index)
-        keep = np.array([int(label) in classes and (not seen or count > 0)
-                         for label, count in zip(shard.label, shard.n_crops, strict=True)], bool)
+        keep = shard.usable(classes, seen, "signals" in wanted)
         counts_per_person.append(int(keep.sum()))
         if not keep.any():
             continue

@@ -160,7 +160,7 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     for plan in plans:
         assert plan.group is not None
         parts = [clips.signals(s) for s in plan.group.subjects]
-        films, signals = (sum(int((p.n_crops > 0).sum()) for p in parts), sum(len(p.signals) for p in parts))
+        films, signals = (sum(int((p.n_crops > 0).sum()) for p in parts), sum(int(p.has_signal.sum()) for p in parts))
         work, disk = costs.training(config, plan.video if plan.trains[0] else None, plan.signal, films, signals, speed)
         seconds, size = seconds + work, size + disk
     progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
@@ -180,7 +180,7 @@ def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
     assert plan.group is not None
     parts = [clips.signals(subject) for subject in plan.group.subjects]
     for what, wanted, there in (("video", plan.trains[0], any(part.n_crops.any() for part in parts)),
-                                ("signal", plan.trains[1], any(part.signals.size for part in parts))):
+                                ("signal", plan.trains[1], any(part.has_signal.any() for part in parts))):
         if wanted and not there:
             raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "
                             f"table {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
@@ -192,12 +192,13 @@ def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path
     subjects = plan.group.subjects
     moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
     scaler = fit_scaler(moments, sorted(moments), kind=plan.scale)
-    parts = {s: part for s in subjects if (part := clips.signals(s)).signals.size}
+    parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}
     path = out / "signals.npy"
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.concatenate([scaler.apply(part.signals, moments[s]) for s, part in parts.items()]),
+        np.save(handle, np.concatenate([scaler.apply(part.signals[part.has_signal], moments[s]) for s, part in parts.items()]),
                 allow_pickle=False)
-    return path, [sample for part in parts.values() for sample in part.samples], scaler
+    names = [sample for part in parts.values() for sample, has in zip(part.samples, part.has_signal, strict=True) if has]
+    return path, names, scaler
 
 
 def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:

@@ -18,6 +18,7 @@ from orchestrator.config import Config
 from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
 from orchestrator.lineage import Lineage
+from orchestrator.models_needed import needs
 from orchestrator.storage import HashCache, key_of, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/token_pool.py", "preprocessing/keyframes.py",
@@ -67,6 +68,7 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
     """
     sources = sources_sha256(*SOURCES)
     jobs = []
+    heard = "signals" in needs(config)  # the clips that folds will ask for, no others
     options = config.embed.model_dump(exclude={"views"})  # how many others there are changes nothing in a view
     suffix = INT8 if config.embed.dtype == "int8" else ".npy"
     for encoder in encoders:
@@ -80,9 +82,8 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
             folder = config.store_dir / "tokens" / common
             for person in people.people:
                 signals = clips.signals(person.index)
-                wanted = [(s, int(i)) for s, i, label, count in zip(signals.samples, signals.sample_index, signals.label,
-                                                                    signals.n_crops, strict=True)
-                          if int(label) in config.task.classes and count]
+                usable = signals.usable(config.task.classes, True, heard)
+                wanted = [(s, int(i)) for s, i, used in zip(signals.samples, signals.sample_index, usable, strict=True) if used]
                 # the index stands for the person in the draw of starts
                 key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
                 jobs.append(TokenJob(encoder.plan.index, person.index, folder / f"{person.pseudonym}-{key}{suffix}", key,

@@ -6,6 +6,7 @@ otherwise give the class away by length alone.
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from preprocessing import tables
@@ -49,12 +50,15 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                 raise InputError(f"{root}: a subject is in both {split_of[subject]} and {split} (sid {subject}); "
                                  "remove it from one.")
             segments: dict[str, tuple[int, int]] = {}
+            silent = ("missing_file", "The person's fNIRS file is not there: restore it.")
             pains: list[str] | None = None
             if subject in tables_of:
                 try:
                     segments, pains, fs = read_segments(tables_of[subject], seconds)
                     rates.append(fs)
+                    silent = ("short_window", "The fNIRS segment is absent or shorter than a clip: repair the markers.")
                 except ClipError as error:
+                    silent = (error.reason, error.fix)
                     notes.append(f"One fNIRS file of {split} is left out ({error.reason}): {error.fix}")
             clips, alone = pair(videos.get(subject, {}), pains)
             if alone:
@@ -70,8 +74,11 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                     signal = SignalRef(tables_of[subject], "ai4pain", channels, sep=",", start_row=start, end_row=stop)
                 if key in clips:
                     video = VideoRef(clips[key], start_s=0.0, end_s=seconds)
+                lacks = {} if signal else {"signal": silent}
+                if video is None:
+                    lacks["video"] = ("missing_file", "The clip's video is not there: restore it.")
                 recordings.append(Recording(subject, f"{subject}_{key}", label, CLASS_NAMES[label], video, signal,
-                                            split=split))
+                                            split=split, lacks=lacks))
     check_distinct(split_of, "subject", root)
     if not recordings:
         raise InputError(f"{root} holds no AI4Pain clip; it should look like\n{LAYOUT}")
@@ -81,6 +88,8 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
         lacking = sum(getattr(r, attribute) is None for r in recordings)
         if lacking:
             notes.append(f"{lacking} of {len(recordings)} clips have no {attribute}.")
+    there = [stage for stage in ("video", "signal") if any(getattr(r, stage) for r in recordings)]
+    recordings = [replace(r, lacks={stage: why for stage, why in r.lacks.items() if stage in there}) for r in recordings]
     recordings.sort(key=lambda r: (r.subject, r.sample))
     found = {"subjects": len(split_of), "clips": len(recordings)}
     return DataSet("ai4pain", "ai4pain", root, CLASS_NAMES, tuple(Subject(s) for s in sorted(split_of)),

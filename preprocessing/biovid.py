@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,8 @@ def load_part(
         lacking = sum(getattr(r, attribute) is None for r in recordings)
         if lacking:
             notes.append(f"{lacking} of {len(recordings)} clips have no {what}.")
+    there = [stage for stage in ("video", "signal") if any(getattr(r, stage) for r in recordings)]
+    recordings = [replace(r, lacks=lacking_files(r, there)) for r in recordings]
     synthetic, cohort, expected = read_synthetic(root, base)
     if synthetic is None:
         expected = expected_counts(part, subjects)
@@ -109,6 +112,12 @@ def load_part(
         notes=tuple(notes),
         synthetic=synthetic is not None,
     )
+
+
+def lacking_files(recording: Recording, there: Collection[str]) -> dict[str, tuple[str, str]]:
+    """stage -> (reason, fix) of the files that the list promises. there: the modalities that the copy has at all."""
+    fix = "The list names the clip, and its {} file is not there: restore it."
+    return {stage: ("missing_file", fix.format(stage)) for stage in there if getattr(recording, stage) is None}
 
 
 def part_folder(root: Path, part: str) -> Path:

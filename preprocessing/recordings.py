@@ -46,7 +46,10 @@ class SignalRef:
 
 @dataclass(frozen=True)
 class Recording:
-    """One labelled clip of one person. `subject` and `sample` are raw names: never write them outside <store>/private."""
+    """One labelled clip of one person. `subject` and `sample` are raw names: never write them outside <store>/private.
+
+    lacks: stage ("video", "signal") -> (reason, fix) of a file that should be there; a clip may also be of one modality by right.
+    """
 
     subject: str
     sample: str
@@ -56,6 +59,7 @@ class Recording:
     signal: SignalRef | None = None
     session: str | None = None
     split: str | None = None
+    lacks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -77,7 +77,8 @@ def _record(row: Row) -> dict:
 
 @dataclass(frozen=True)
 class ShardSignals:
-    """A shard without its pictures: n clips in the order of sample_index. signals (n, L, C) float32.
+    """A shard without its pictures: n clips in the order of sample_index. signals (n, L, C) float32, zero where has_signal (n,)
+    is false.
 
     n_crops: face crops that are stored, which are the keyframes or all frames.
     """
@@ -91,18 +92,27 @@ class ShardSignals:
     n_crops: np.ndarray
     n_keyframes: np.ndarray
     duration_s: np.ndarray
+    has_signal: np.ndarray
+
+    def usable(self, classes: Sequence[int], seen: bool, heard: bool) -> np.ndarray:
+        """(n,) bool: clips of these labels that have a face crop, where they must be seen, and signals, where heard."""
+        of_class = np.isin(self.label, np.asarray(classes, dtype=self.label.dtype))
+        return of_class & ((self.n_crops > 0) | (not seen)) & (self.has_signal | (not heard))
 
 
 def read_signals(path: Path) -> ShardSignals:
     table = pq.read_table(path, columns=["sample", "sample_index", "label", "signal", "channels", "n_frames",
                                          "frame_index", "keyframes", "duration_s"]).sort_by("sample_index")
-    channels = tuple(table["channels"][0].as_py()) if len(table) else ()
+    channels = next((tuple(found) for value in table["channels"] if (found := value.as_py())), ())
     signals = [np.frombuffer(value.as_buffer(), "<f4").reshape(-1, max(1, len(channels))) for value in table["signal"]]
+    has_signal = np.array([x.size > 0 for x in signals], bool)
+    length = max((len(x) for x in signals), default=0)
+    signals = [x if x.size else np.zeros((length, max(1, len(channels))), np.float32) for x in signals]
     return ShardSignals(
         tuple(table["sample"].to_pylist()), table["sample_index"].to_numpy(), table["label"].to_numpy(),
         np.stack(signals) if signals else np.zeros((0, 0, len(channels)), np.float32), channels,
         table["n_frames"].to_numpy(), _lengths(table["frame_index"]), _lengths(table["keyframes"]),
-        table["duration_s"].to_numpy())
+        table["duration_s"].to_numpy(), has_signal)
 
 
 def _lengths(lists: pa.ChunkedArray) -> np.ndarray:

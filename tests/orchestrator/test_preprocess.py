@@ -20,6 +20,7 @@ from preprocessing import runtime
 from preprocessing.clip import decode_image
 from preprocessing.errors import InputError
 from preprocessing.recordings import VideoRef
+from preprocessing.shard import read_signals
 from tests.preprocessing import films
 from tests.preprocessing.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, hashes
@@ -86,6 +87,48 @@ def several_rates(root: Path) -> Path:
                          "start_s": 5 * k, "end_s": 5 * k + 5, "video_path": "", "video_fps": ""})
         rows[-1] |= {"start_s": 0, "end_s": 5, "video_path": f"{person}-frames", "video_fps": 3.6}
     return write_manifest(root, rows)
+
+
+def test_a_row_of_pictures_alone_stands_beside_rows_with_signals(inline, engines, tmp_path):
+    """However many there are of either: nobody's clip is lost, and only models that listen leave some out."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    films.write_folder(root / "frames", films.nodding(18, width=160, height=120))
+    rng, rows, ecg = np.random.default_rng(0), [], '[{"name": "ecg", "column": "ecg", "kind": "ecg", "fs": 100}]'
+    for k in range(4):
+        np.savetxt(root / f"{k}.csv", rng.normal(size=(400, 1)), header="ecg", comments="", delimiter=",")
+        rows.append({"subject": "anna", "sample": str(k), "label": k % 2, "signal_path": f"{k}.csv", "channels": ecg,
+                     "video_path": "", "video_fps": ""})
+    for row in rows[1:]:
+        row |= {"signal_path": "", "channels": "", "video_path": "frames", "video_fps": 3.6}
+    assert run("manifest", write_manifest(root, rows), tmp_path / "store") == 0 and quarantine(tmp_path / "store") == []
+    found = read_signals(next((tmp_path / "store").glob("clips/*/s*.parquet")))
+    assert found.has_signal.tolist() == [True, False, False, False] and found.signals.shape == (4, LENGTH, 1)
+    assert found.channels == ("ecg",) and found.signals[0].any() and not found.signals[1:].any()
+    assert found.usable([0, 1], False, True).tolist() == found.has_signal.tolist()
+    assert found.usable([0, 1], True, False).tolist() == (~found.has_signal).tolist()
+    assert not found.usable([0, 1], True, True).any()
+    assert found.usable([1], False, False).tolist() == [False, True, False, True]
+
+
+def test_a_promised_file_that_is_not_there_is_a_row_and_the_clip_keeps_what_it_has(inline, tmp_path, capsys):
+    root = write_biovid(tmp_path / "PartA", subjects=1, video=False)
+    victim = sorted((root / "biosignals_raw").rglob("*.csv"))[1]
+    victim.unlink()
+    assert run("biovid_a", root, tmp_path / "store", PARTIAL) == 0
+    (row,) = quarantine(tmp_path / "store")
+    assert (row["stage"], row["reason"]) == ("signal", "missing_file") and len(shards(tmp_path / "store")) == 4
+    assert run("biovid_a", root, tmp_path / "store", PARTIAL, "strict=true") == 2
+
+
+def test_one_damaged_fnirs_file_costs_its_person_the_signals_and_is_told(inline, engines, tmp_path):
+    root = write_ai4pain(tmp_path / "tree", ("1", "2"), ())
+    for path in sorted((root / "Train" / "video").rglob("*.mp4")):
+        films.write_video(path, films.nodding(50, width=160, height=120), fps=5)
+    (root / "Train" / "fnirs" / "1.csv").write_text("nothing\n")
+    assert run("ai4pain", root, tmp_path / "store", PARTIAL) == 0
+    rows = quarantine(tmp_path / "store")
+    assert len(rows) == 7 and {row["stage"] for row in rows} == {"signal"} and len({row["subject"] for row in rows}) == 1
 
 
 LAYOUTS = {  # name -> (data set, writes a tree, further words, clips, channels)
