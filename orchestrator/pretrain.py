@@ -233,6 +233,8 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
                 # the storage folder is new each time: what a run goes on from are our checkpoints, under the encoder's key
                 run_config=RunConfig(name="mae", storage_path=scratch, failure_config=FailureConfig(max_failures=RESTARTS)))
             trainer.fit()
+        except SystemExit as stop:  # Train's own answer to Ctrl-C
+            raise KeyboardInterrupt from stop
         except Exception:
             if not verdict.exists():
                 raise

@@ -174,11 +174,22 @@ def _callback(tick, gauges: FoldGauges):
     from ray.tune import Callback
 
     class Done(Callback):
+        """Tune pickles whatever it is given: a bar on a terminal holds locks, and nothing of this is needed elsewhere."""
+
+        def __init__(self, tick, gauges: FoldGauges):
+            self.tick, self.gauges = tick, gauges
+
+        def __getstate__(self) -> dict:
+            return {}
+
+        def __deepcopy__(self, memo):
+            return self
+
         def on_trial_result(self, iteration, trials, trial, result, **info):
             failed = result.get("user_error") or result.get("impossible")
             if not failed and not result.get("done") and "accuracy" in result:
                 accuracy = result["accuracy"] if result["accuracy"] >= 0 else None
-                gauges.fold(accuracy)
-                tick(1, trial.config["name"])
+                self.gauges.fold(accuracy)
+                self.tick(1, trial.config["name"])
 
-    return Done()
+    return Done(tick, gauges)

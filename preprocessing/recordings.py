@@ -48,7 +48,8 @@ class SignalRef:
 class Recording:
     """One labelled clip of one person. `subject` and `sample` are raw names: never write them outside <store>/private.
 
-    lacks: stage ("video", "signal") -> (reason, fix) of a file that should be there; a clip may also be of one modality by right.
+    lacks: stage ("video", "signal") -> (reason, fix) of a file that should be there; a clip may also be of one modality by
+    right.
     """
 
     subject: str

@@ -93,7 +93,7 @@ def test_a_clip_is_judged_by_itself(data, model):
 def test_a_scaler_that_met_the_test_person_stops_the_fold(data, monkeypatch):
     """The guard asks what was fitted, whatever the plan said."""
     real = foldfit._scaler
-    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects: real(data, [*subjects, 2]))
+    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects, how: real(data, [*subjects, 2], how))
     for model in ("ridge", "signal"):
         with pytest.raises(LineageError, match="made/p2 has been seen by the scaler"):
             fit_fold(fold(2), data, recipe(model), encoder())
@@ -193,8 +193,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOLES = {
     "guard": ("orchestrator/foldfit.py", "guard(data.keys(fold.test), [*extra", "_ = (data.keys(fold.test), [*extra"),
     "fitted": ("orchestrator/foldfit.py", "guard(data.keys(fold.test), [Lin", "_ = (data.keys(fold.test), [Lin"),
-    "scaler": ("orchestrator/foldfit.py", "_network(data, recipe, encoder, seed), _scaler(data, everybody)",
-               "_network(data, recipe, encoder, seed), _scaler(data, range(7))"),
+    "scaler": ("orchestrator/foldfit.py", "_network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)",
+               "_network(data, recipe, encoder, seed), _scaler(data, range(7), recipe)"),
     "rows": ("orchestrator/foldfit.py", "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),
 }
 

@@ -113,6 +113,24 @@ def test_a_fold_that_failed_every_time_is_named_with_its_reason(monkeypatch, wor
     assert "fold_timeout_s=7" in failed[name].reason
 
 
+def test_what_shows_progress_stays_here_when_tune_pickles_what_it_was_given():
+    """On a terminal the bar holds locks."""
+    import copy
+    import threading
+
+    from ray import cloudpickle
+
+    seen = []
+    bar = types.SimpleNamespace(lock=threading.RLock(), seen=seen)
+    done = schedule._callback(lambda n, note: bar.seen.append(note), types.SimpleNamespace(fold=bar.seen.append, lock=bar.lock))
+    assert len(cloudpickle.dumps(done)) < 5000
+    trial = types.SimpleNamespace(config={"name": "fold-000"})
+    for callback in (done, copy.deepcopy(done)):
+        callback.on_trial_result(1, [], trial, {"accuracy": 0.5})
+    callback.on_trial_result(1, [], trial, {"accuracy": -1.0, "impossible": "no clip"})
+    assert seen == [0.5, "fold-000"] * 2
+
+
 def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_path):
     """A reused worker that dies between two trials: Tune ends the next one without a result, and without a second try."""
     first, second, third = work.folds
