@@ -7,6 +7,8 @@ where the run has the part it is about.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from orchestrator.models_needed import ESTIMATORS
+
 
 class Choice(NamedTuple):
     what: str
@@ -29,7 +31,7 @@ def choices(run: Mapping[str, Any]) -> list[Choice]:
 
 def _protocol(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[Choice]:
     leaky, fixed = run["leaky"], config.get("protocol", {}).get("val") == "fixed_epochs"
-    epoch = "best accuracy on the held-out person" if leaky else (
+    epoch = "there are none to choose" if run["model"] in ESTIMATORS else "best accuracy on the held-out person" if leaky else (
         "a fixed number of epochs" if fixed else f"{config.get('train', {}).get('monitor', 'val_loss')} of inner "
                                                  "validation people")
     return [Choice("choosing the epoch", "text: best validation loss; code: best accuracy on the held-out person",

@@ -173,16 +173,18 @@ def lineage_words(report: Report) -> list[str]:
     many = "one person" if tested == [1] else people(tested[0]) if len(tested) == 1 else \
         f"{tested[0]} to {tested[-1]} people"
     clean = not any(used_in_training(fold) for fold in folds)
-    stop = "nobody had to decide when to stop"
-    if any(used_in_training(fold) & set(fold["val_subjects"]) for fold in folds):
+    stop, epochs = "nobody had to decide when to stop", any(fold["epochs"] for fold in folds)
+    if not epochs and not clean:
+        stop = "it has no epochs to choose, so that of the leaks only the scale over everybody is left"
+    elif any(used_in_training(fold) & set(fold["val_subjects"]) for fold in folds):
         stop = "the test person itself decided when to stop"
     elif any(fold["val_subjects"] for fold in folds):
-        stop = f"{sizes('val_subjects')} more decided when to stop" if any(fold["epochs"] for fold in folds) else \
+        stop = f"{sizes('val_subjects')} more decided when to stop" if epochs else \
             f"it has no epochs to choose, so the {sizes('val_subjects')} inner validation people trained it too"
     said = [f"Each fold tests {many}. Its classifier was trained on {sizes('train_subjects')} people; {stop}.",
             "In no fold is the test person among its training or validation people." if clean else
-            "The test person IS among the people who trained or decided when to stop, in some or all folds."]
-    if report.run.get("refit") and not report.run["leaky"]:
+            "The test person IS among the people who trained, or chose the epoch or the scale, in some or all folds."]
+    if report.run.get("refit") and not report.run["leaky"] and epochs:
         said.insert(1, "Then it was trained again on all of these together, for the number of epochs found.")
     if clean and all(fold.get("test_openings") == 1 for fold in folds):
         said.append("The test clips of every fold were opened once, after everything had been decided.")

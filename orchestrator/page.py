@@ -46,7 +46,7 @@ SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("People", of.people_section), ("Classes", of.confusion_section), ("Certainty", of.calibration_section),
     ("Seeds", of.seeds_section), ("Lost clips", of.losses_section), ("Who has seen whom", of.lineage_section),
     ("Canaries", of.audit_section),
-    ("Published numbers", of.published_section), ("Paper and default", of.choices_section),
+    ("Beside other numbers", of.published_section), ("Paper and default", of.choices_section),
     ("Pretraining", of.curves_section), ("Folds", of.folds_section), ("How it was made", of.made_section))
 
 

@@ -26,7 +26,8 @@ def people_section(report: Report) -> str:
         return ""
     summary = report.summary
     body = plots.people_plot(report.people, summary["accuracy_mean"], interval(report.values)[0], summary["chance"])
-    body += note("Each dot is a person whom the model had not seen, named by a pseudonym. The thin line is what that "
+    seen = "a test person" if summary["leaky"] else "a person whom the model had not seen"
+    body += note(f"Each dot is {seen}, named by a pseudonym. The thin line is what that "
                  "person's number of clips alone leaves open (Wilson, 95 %). Sorting makes any cloud look like a "
                  "trend.")
     return section("people", "Person by person", body)
@@ -126,8 +127,8 @@ def losses_section(report: Report) -> str:
                      + (note(f"and {more} more people") if more > 0 else "") + "</div>")
     return section("lost", "What was lost",
                    f'<div class="two">{"".join(parts)}</div>'
-                   + note("A lost clip is one that could not be used, for example because no face was found in it. A "
-                          "face lost at the highest pain level is not lost at random: heads turn and grimace. That is "
+                   + note("A lost clip is one that could not be used, for example because a file is damaged or no face was "
+                          "found. A face lost at the highest pain level is not lost at random: heads turn and grimace. That is "
                           "why the accuracy is also given with lost clips counted as wrong."))
 
 

@@ -96,10 +96,10 @@ def load_part(
     synthetic, cohort, expected = read_synthetic(root, base)
     if synthetic is None:
         expected = expected_counts(part, subjects)
-    there = {r.subject for r in recordings if r.signal is not None or r.video is not None}
-    if absent := len(people) - len(there):
+    present = {r.subject for r in recordings if r.signal is not None or r.video is not None}
+    if absent := len(people) - len(present):
         notes.append(f"{absent} of {len(people)} people have not one file.")
-    found = {"subjects": len(there), "clips": len(recordings)}
+    found = {"subjects": len(present), "clips": len(recordings)}
     return DataSet(
         name=f"biovid_{part}",
         cohort=cohort or "biovid",

@@ -202,6 +202,9 @@ def test_a_test_person_who_was_used_is_not_hidden():
     assert "In no fold" not in " ".join(lineage_words(made)) and "opened once" not in " ".join(lineage_words(made))
     folds[2]["val_subjects"] = [folds[2]["subject"]]
     assert "the test person itself decided when to stop" in lineage_words(made)[0]
+    leaky = [fold | {"epochs": 0, "val_subjects": [fold["subject"]]} for fold in folds]
+    without = " ".join(lineage_words(Report({**run, "refit": True}, leaky, build_summary(run, leaky))))
+    assert "no epochs to choose, so that of the leaks only the scale" in without and "number of epochs found" not in without
     matrix, rows, people = plots.roles_matrix(folds)
     names = list(plots.ROLES)
     assert names[matrix[0, people.index(folds[0]["subject"])]] == "test person also used"
@@ -249,8 +252,9 @@ def test_what_ran_is_read_from_the_configuration():
     assert {row.what: row.ran for row in choices(made_run(config=own)[0])}["signal encoder"].startswith("2 heads, width 32")
     leaky = {row.what: row.ran for row in choices(made_run(config=config, leaky=True, model="random_forest")[0])}
     assert set(leaky) == {"choosing the epoch", "scaling of signals", "who pretrains"}
-    assert leaky["choosing the epoch"] == "best accuracy on the held-out person" and leaky["scaling of signals"] == (
-        "everybody")
+    assert leaky["choosing the epoch"] == "there are none to choose" and leaky["scaling of signals"] == "everybody"
+    network = {row.what: row.ran for row in choices(made_run(config=config, leaky=True)[0])}
+    assert network["choosing the epoch"] == "best accuracy on the held-out person"
     assert choices(made_run()[0]) == []
 
 
