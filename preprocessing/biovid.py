@@ -126,7 +126,11 @@ def part_folder(root: Path, part: str) -> Path:
     for _ in range(2):  # PartA/PartA, as two unpackings leave it
         level = folders(base)
         for candidates in (level, [inner for d in level for inner in folders(d)]):
-            found = {m[1].lower(): d for d in candidates if (m := PART.fullmatch(d.name))}
+            found: dict[str, Path] = {}
+            for d in candidates:
+                if (m := PART.fullmatch(d.name)) and (other := found.setdefault(m[1].lower(), d)) != d:
+                    raise InputError(f"{root} holds part {m[1].upper()} twice, as {other} and {d}: put them together, or point "
+                                     "data.root at one.")
             if found:
                 break
         if part in found:

@@ -139,6 +139,14 @@ def test_raw_ids_stand_in_one_file_only():
     assert {p.name for p in files if pattern.search(p.read_text(errors="replace"))} == {"biovid_lists.py"}
 
 
+def test_a_part_that_is_there_twice_is_refused(tmp_path):
+    write_biovid(tmp_path / "PartA", video=False)
+    write_biovid(tmp_path / "partA")
+    with pytest.raises(InputError, match="holds part A twice, as .*PartA and .*partA"):
+        datasets.load("biovid_a", tmp_path)
+    assert datasets.load("biovid_a", tmp_path / "partA").recordings
+
+
 def test_a_synthetic_tree_brings_its_own_counts(tmp_path):
     write_biovid(tmp_path)
     (tmp_path / "SYNTHETIC.json").write_text(json.dumps({"subjects": 2, "clips": 10, "seed": 0}))
