@@ -115,6 +115,27 @@ def test_size_and_time_are_told_and_a_small_disk_is_refused(road, inline, tmp_pa
     assert inline["embed"] == [] and not list(mine.store.glob("tokens/*/*"))
 
 
+def test_what_a_worker_has_to_say_comes_back_as_words(road, monkeypatch):
+    """Ray Data would wrap what is raised, and try again: no memory on the GPU, or no room on the disk."""
+    from types import SimpleNamespace
+
+    from orchestrator.storage import atomic_path
+
+    def no_memory(*words):
+        raise torch.OutOfMemoryError("made up")
+
+    def no_room(*words):
+        with atomic_path(road.store / "x"):
+            raise OSError("4000000 requested and 522176 written")
+
+    worker = embed.EmbedWorker({}, road.config("embed.batch=8"))
+    worker.loaded = (0, None)
+    for write, said in ((no_memory, "use embed.batch=4"), (no_room, "The disk is full while writing")):
+        monkeypatch.setattr(embed, "write_tokens", write)
+        answer = worker({"item": SimpleNamespace(encoder=0)})
+        assert answer["clips"] == 0 and said in answer["mistake"] and "\n" not in answer["mistake"]
+
+
 def test_equal_weights_under_another_architecture_are_other_tokens(planned):
     """Heads stand in no tensor's shape: random weights of 2 and of 4 heads are equal, what they encode is not."""
     from dataclasses import replace
