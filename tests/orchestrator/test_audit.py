@@ -46,7 +46,7 @@ def test_the_folds_are_those_of_a_run_without_it(made, inline, tmp_path):
 
 
 def test_a_scaler_that_has_seen_everybody_fails_the_audit(made, inline, monkeypatch, capsys):
-    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects: replace(
+    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects, how: replace(
         fit_scaler(data.moments, list(data.moments)), subjects=tuple(sorted(subjects))))  # and says otherwise
     assert cli.run(loso.main, made.argv("max_folds=3")) == 1
     assert verdicts(made)["noisy_test"] == FAILED and "defect of dualpain" in capsys.readouterr().out

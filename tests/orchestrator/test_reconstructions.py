@@ -62,6 +62,7 @@ def test_tubelets_go_back_where_they_were(norm_target):
     assert not np.array_equal(painted, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
 
 
+@pytest.mark.slow
 def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(tmp_path):
     """Twelve people teach a tiny video MAE with its critic; of four others it hides three quarters."""
     config = compose("synthetic", [f"store={tmp_path}", "synthetic.subjects=16", "synthetic.clips_per_level=1",
