@@ -30,12 +30,9 @@ def choices(run: Mapping[str, Any]) -> list[Choice]:
 
 
 def _protocol(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[Choice]:
-    leaky, fixed = run["leaky"], config.get("protocol", {}).get("val") == "fixed_epochs"
-    epoch = "there are none to choose" if run["model"] in ESTIMATORS else "best accuracy on the held-out person" if leaky else (
-        "a fixed number of epochs" if fixed else f"{config.get('train', {}).get('monitor', 'val_loss')} of inner "
-                                                 "validation people")
+    leaky = run["leaky"]
     return [Choice("choosing the epoch", "text: best validation loss; code: best accuracy on the held-out person",
-                   "best loss on inner validation people", epoch),
+                   "best loss on inner validation people", _epoch(run, config)),
             Choice("scaling of signals", "z-score over the entire data set",
                    "mean and spread of the fold's training people", _scale(config.get("scale", "train_z"), leaky)),
             Choice("who pretrains", "20 % of the people, then tested on all of them",
@@ -44,6 +41,16 @@ def _protocol(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[Choice]
                    "one encoder for all" if leaky else
                    "one encoder; its people are not tested" if run["protocol"] == "exclude_pretrain" else
                    "two groups, two encoders")]
+
+
+def _epoch(run: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    if run["model"] in ESTIMATORS:
+        return "there are none to choose"
+    if run["leaky"]:
+        return "best accuracy on the held-out person"
+    if config.get("protocol", {}).get("val") == "fixed_epochs":
+        return "a fixed number of epochs"
+    return f"{config.get('train', {}).get('monitor', 'val_loss')} of inner validation people"
 
 
 def _scale(kind: str, leaky: bool) -> str:

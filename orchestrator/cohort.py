@@ -83,6 +83,10 @@ class Cohort:
     def has_video(self) -> bool:
         return any(clip.recording.video for clip in self.clips)
 
+    @property
+    def has_signals(self) -> bool:
+        return any(clip.recording.signal for clip in self.clips)
+
 
 def load(config: Config) -> Cohort:
     """Load the data set, check that it is whole, give everybody a pseudonym. Writes the synthetic cohort if need be.
@@ -204,10 +208,9 @@ def _generate(config: Config, root: Path) -> None:
 def _check_complete(dataset: DataSet, config: Config) -> bool:
     if dataset.complete:
         return False
-    found = {"subjects": len(dataset.subjects), "clips": len(dataset.recordings)}
+    found = dataset.found or {"subjects": len(dataset.subjects), "clips": len(dataset.recordings)}
     if not config.data.allow_partial:
-        said = "".join(f" ({note.rstrip('.')})" for note in dataset.notes if "have not one file" in note)
-        raise UserError(f"{dataset.root} is incomplete: found {found}{said}, expected {dict(dataset.expected)}; complete the "
+        raise UserError(f"{dataset.root} is incomplete: found {dict(found)}, expected {dict(dataset.expected)}; complete the "
                         "copy, or accept it with data.allow_partial=true (stamped on every result).")
     return True
 

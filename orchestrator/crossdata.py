@@ -5,7 +5,7 @@ channels that both have are kept, so that whatever works on a cohort works on th
 data sets has two indices and one identity (cohort and pseudonym), by which the plan and the guard go.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import CROSS, Cohort
 from orchestrator.config import Config, choices, compose, nearest
 from orchestrator.errors import UserError
-from orchestrator.models_needed import SIGNALS, needs
+from orchestrator.models_needed import SIGNALS, check_modalities, needs
 from orchestrator.storage import hash_all
 from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
@@ -58,24 +58,10 @@ class Joined(Cohort):
 def load(config: Config, preview: bool = False) -> Cohort:
     """The cohort of this run: the data set's own, or both joined. preview: nothing is written (see cohort.preview)."""
     read = cohort.preview if preview else cohort.load
-    return _readable(config, _load(config, read), preview)
-
-
-def _readable(config: Config, people: Cohort, preview: bool) -> Cohort:
-    """Before any stage begins: a model that reads what the data set has none of. A preview says what it costs all the same."""
-    wanted, heard = needs(config), any(clip.recording.signal for clip in people.clips)
-    if preview or not people.clips:
-        return people
-    if wanted & {"tokens", "video"} and not people.has_video:
-        raise UserError(f"model={config.model.name} reads video, which {people.dataset} does not have: use model=signal or "
-                        "model=signal_small.")
-    if "signals" in wanted and not heard:
-        raise UserError(f"model={config.model.name} reads signals, which {people.dataset} does not have: use model=video.")
+    people = join(config, read(config), read(tested(config))) if is_cross(config) else read(config)
+    if not preview:  # which says what a run costs all the same
+        check_modalities(config, people.dataset, people.has_video, people.has_signals)
     return people
-
-
-def _load(config: Config, read: Callable[[Config], Cohort]) -> Cohort:
-    return join(config, read(config), read(tested(config))) if is_cross(config) else read(config)
 
 
 def ensure_clips(config: Config, people: Cohort) -> ClipStore:

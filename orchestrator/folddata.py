@@ -14,7 +14,7 @@ from orchestrator.errors import UserError
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.framestore import Frames, ShardClips
 from orchestrator.lineage import Lineage
-from orchestrator.models_needed import needs
+from orchestrator.models_needed import check_modalities, needs
 from orchestrator.tokenstore import TokenJob, Tokens, stored_lineage, token_shape
 
 
@@ -43,17 +43,14 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         parts["numbers"].append(np.stack([shard.duration_s, shard.n_frames, shard.n_keyframes], 1)[keep])
         shapes.setdefault((shard.signals.shape[1:], shard.channels), person.index)
         channels = channels or shard.channels
-    if {"tokens", "video"} & wanted and not people.has_video:
-        raise UserError(f"model={config.model.name} reads video, which {people.dataset} does not have: use "
-                        "model=signal or model=signal_small.")
+    check_modalities(config, people.dataset, people.has_video, True)
     if not parts["samples"]:
         raise UserError(f"No clip of task={config.task.name} is usable: see the quarantine table in {clips.folder}.")
     if len(shapes) > 1 and "signals" in wanted:
         raise UserError(f"People differ in their signals ({', '.join(str(s) for s in shapes)}): give everybody the same "
                         "channels, or use model=video.")
     signals = np.concatenate(parts["signals"]) if len(shapes) == 1 else np.zeros((0, 0, 0), np.float32)
-    if "signals" in wanted and not signals.size:
-        raise UserError(f"model={config.model.name} reads signals, which {people.dataset} does not have: use model=video.")
+    check_modalities(config, people.dataset, True, bool(signals.size))
     subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
     check_twins(signals, subject, people)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
@@ -86,16 +83,18 @@ def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort) -> Non
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:
     found = {}
-    for encoder in encoders:
-        own = [job for job in jobs if job.encoder == encoder.plan.index]
+    for index, own in _by_encoder(encoders, jobs).items():
         assert [len(job.samples) for job in own] == counts, "token files and clips differ"
-        found[encoder.plan.index] = Tokens([job.path for job in own], counts)
+        found[index] = Tokens([job.path for job in own], counts)
     return found
 
 
 def _lineages(encoders: Sequence[Encoder], jobs: Sequence[TokenJob]) -> dict[int, Lineage]:
-    own = {encoder.plan.index: [job for job in jobs if job.encoder == encoder.plan.index] for encoder in encoders}
-    return {index: stored_lineage(theirs) for index, theirs in own.items() if theirs}
+    return {index: stored_lineage(own) for index, own in _by_encoder(encoders, jobs).items() if own}
+
+
+def _by_encoder(encoders: Sequence[Encoder], jobs: Sequence[TokenJob]) -> dict[int, list[TokenJob]]:
+    return {encoder.plan.index: [job for job in jobs if job.encoder == encoder.plan.index] for encoder in encoders}
 
 
 def _lost(planned: Mapping[int, Counter], subject: np.ndarray, labels: np.ndarray) -> dict[int, dict[int, int]]:

@@ -19,7 +19,7 @@ from orchestrator.mae_curves import Curve, write_curves
 from orchestrator.mae_data import epoch_batches, prefetch, steps
 from orchestrator.mae_stages import Job, Rank, Stage, stages
 from orchestrator.mae_state import Checkpoints, Every
-from orchestrator.storage import disk_is_full, full_disk
+from orchestrator.storage import telling_full_disk
 
 Report = Callable[[dict], None]
 
@@ -36,12 +36,8 @@ def train_job(job: Job, rank: Rank, report: Report) -> None:
         if rank.rank == 0:
             options = job.video if stage.kind == "video" else job.signal
             assert options is not None
-            try:
+            with telling_full_disk(job.out):
                 checkpoint.save(job.out / stage.kind, stage.mae, options, job.lineage)
-            except Exception as error:
-                if disk_is_full(error):
-                    raise full_disk(job.out) from error
-                raise
     if rank.rank == 0:
         write_curves(job.out, job.name, curves)
 

@@ -1,6 +1,7 @@
 """What the chosen model reads: tokens of the frozen video encoder, signals, or whole clips of pixels."""
 
 from orchestrator.config import Config
+from orchestrator.errors import UserError
 
 TOKENS, SIGNALS, VIDEO = frozenset({"tokens"}), frozenset({"signals"}), frozenset({"video"})
 NEEDS = {
@@ -14,3 +15,12 @@ ESTIMATORS = ("random_forest", "svm", "ridge", "one_number")
 
 def needs(config: Config) -> frozenset[str]:
     return NEEDS[config.model.name]
+
+
+def check_modalities(config: Config, dataset: str, video: bool, signals: bool) -> None:
+    """Raises UserError for a model that reads what the data set has none of. video, signals: whether it has."""
+    wanted, model = needs(config), config.model.name
+    if wanted & (TOKENS | VIDEO) and not video:
+        raise UserError(f"model={model} reads video, which {dataset} does not have: use model=signal or model=signal_small.")
+    if wanted & SIGNALS and not signals:
+        raise UserError(f"model={model} reads signals, which {dataset} does not have: use model=video.")

@@ -64,9 +64,16 @@ def disk_is_full(error: BaseException) -> bool:
     return ("requested and" in text and "written" in text) or f"os error {errno.ENOSPC}" in text
 
 
-def full_disk(path: Path) -> UserError:
-    return UserError(f"The disk is full while writing {path}: free some space and run the same command again; finished work is "
-                     "kept.")
+@contextmanager
+def telling_full_disk(path: Path):
+    """UserError for a disk that fills up while `path` is written; everything else as it is."""
+    try:
+        yield
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        raise UserError(f"The disk is full while writing {path}: free some space and run the same command again; finished "
+                        "work is kept.") from error
 
 
 @contextmanager
@@ -76,15 +83,12 @@ def atomic_path(path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
-        yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except Exception as error:
-        if disk_is_full(error):
-            raise full_disk(path) from error
-        raise
+        with telling_full_disk(path):
+            yield temporary
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -182,13 +186,10 @@ def in_new_folder(path: Path, fill: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
-        fill(temporary)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except Exception as error:
-        if disk_is_full(error):
-            raise full_disk(path) from error
-        raise
+        with telling_full_disk(path):
+            fill(temporary)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

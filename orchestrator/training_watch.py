@@ -24,7 +24,8 @@ class Watch:
         self.gauges: TrainingGauges | None = None
         self.writers: dict[tuple[str, str], object] = {}
         self.done: dict[tuple[str, str], int] = {}
-        self.note = self.line = ""
+        self.note = ""
+        self.last: dict | None = None
         self.next_line = 0.0
 
     def __call__(self, row: dict) -> None:
@@ -44,10 +45,8 @@ class Watch:
             writer.add_scalar(name, value, row["step"])  # type: ignore[attr-defined]
         self.gauges = self.gauges or TrainingGauges()
         self.gauges.step(*place, shown)
-        head = f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}"
-        speed = f"{row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left"
-        self.note = f"{head}: loss {row['terms']['reconstruction']:.4g}, {speed}"
-        self.line = f"{head}: lr {row['lr']:.3g}, " + ", ".join(f"{n} {v:.4g}" for n, v in row["terms"].items()) + f"; {speed}"
+        self.last = row
+        self.note = _told(row, f"loss {row['terms']['reconstruction']:.4g}, ")
         self.tick(0, self.note)
 
     def _epochs(self, place: tuple[str, str], done: int) -> None:
@@ -56,8 +55,10 @@ class Watch:
         self.done[place] = max(done, self.done.get(place, 0))
         if new:
             self.tick(new, self.note)
-            if self.line and time.monotonic() >= self.next_line:  # what a log keeps, and a terminal above its bar
-                progress.say("pretrain", self.line)
+            if self.last and time.monotonic() >= self.next_line:  # what a log keeps, and a terminal above its bar
+                terms = {"lr": self.last["lr"], **self.last["terms"]}
+                values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+                progress.say("pretrain", _told(self.last, f"{values}; "))
                 self.next_line = time.monotonic() + LINE_EVERY_S
 
     def _open(self, place: tuple[str, str], step: int) -> None:
@@ -72,6 +73,11 @@ class Watch:
     def close(self) -> None:
         for writer in self.writers.values():
             writer.close()  # type: ignore[attr-defined]
+
+
+def _told(row: dict, values: str) -> str:
+    return (f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}: {values}"
+            f"{row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left")
 
 
 def follow(lines: Path, on_row: Callable[[dict], None], stopped: threading.Event) -> None:

@@ -5,6 +5,7 @@ otherwise give the class away by length alone.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -93,7 +94,7 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
     recordings.sort(key=lambda r: (r.subject, r.sample))
     found = {"subjects": len(split_of), "clips": len(recordings)}
     return DataSet("ai4pain", "ai4pain", root, CLASS_NAMES, tuple(Subject(s) for s in sorted(split_of)),
-                   tuple(recordings), dict(EXPECTED), found == EXPECTED, tuple(notes))
+                   tuple(recordings), dict(EXPECTED), found, found == EXPECTED, tuple(notes))
 
 
 def split_folders(root: Path) -> Iterator[tuple[str, Path]]:
@@ -159,8 +160,12 @@ def pair(videos: dict[tuple[str, int], Path], pains: list[str] | None) -> tuple[
     numbers = {number: kind for kind, number in videos if kind in "HL"}
     count = sum(kind in "HL" for kind, _ in videos)
     if pains is None:
-        pains = [f"{kind}{[numbers[m] for m in range(number)].count(kind) + 1}" for number, kind in sorted(numbers.items())] \
-            if sorted(numbers) == list(range(count)) else []
+        ranks: Counter[str] = Counter()
+        pains = []
+        for number, kind in sorted(numbers.items()):
+            ranks[kind] += 1
+            if number == len(pains):  # behind a gap nothing is known
+                pains.append(f"{kind}{ranks[kind]}")
     if len(numbers) != count or any(n >= len(pains) or pains[n][0] != kind for n, kind in numbers.items()):
         return found, count
     return found | {pains[number]: videos[kind, number] for number, kind in numbers.items()}, 0

@@ -108,6 +108,7 @@ def load_part(
         subjects=tuple(make_subject(raw_id) for raw_id in people),
         recordings=tuple(recordings),
         expected=expected,
+        found=found,
         complete=all(found[key] == value for key, value in expected.items()),
         notes=tuple(notes),
         synthetic=synthetic is not None,

@@ -76,6 +76,7 @@ class DataSet:
     """A loaded data set. `subjects` sorted by raw id, `recordings` by (subject, sample); no two share both names.
 
     expected: published counts to compare with ({"subjects": .., "clips": ..}), empty where none exist.
+    found: what was counted, where it is not the number of subjects and recordings.
     complete: whether the counts match; notes: what was dropped and why, one sentence each.
     """
 
@@ -86,6 +87,7 @@ class DataSet:
     subjects: tuple[Subject, ...]
     recordings: tuple[Recording, ...]
     expected: Mapping[str, int] = field(default_factory=dict)
+    found: Mapping[str, int] = field(default_factory=dict)
     complete: bool = True
     notes: tuple[str, ...] = ()
     synthetic: bool = False

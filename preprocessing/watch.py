@@ -47,7 +47,7 @@ def load(root: Path | None = None) -> DataSet:
     people = sorted({r.subject for r in recordings})
     found = {"subjects": len(people), "clips": len(recordings)}
     return DataSet("watch", "watch", path.parent, CLASS_NAMES, tuple(Subject(p) for p in people), tuple(recordings),
-                   dict(EXPECTED), found == EXPECTED)
+                   dict(EXPECTED), found, found == EXPECTED)
 
 
 def find_file(root: Path | None) -> Path:
