@@ -189,7 +189,7 @@ def current(job: ShardJob, cache: HashCache | None = None) -> bool:
 
 
 def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -> dict:
-    """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}."""
+    """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}: at most one row a clip."""
     quarantine: list[dict] = []
     by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     quality: Counter = Counter()
@@ -197,9 +197,9 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
 
     def rows():
         for clip in job.clips:
-            lacks = clip.recording.lacks
-            quarantine.extend(_row(clip, job, stage, reason, fix) for stage, (reason, fix) in sorted(lacks.items()))
-            if lacks and clip.recording.signal is None and (clip.recording.video is None or not options.video):
+            lacking = [_row(clip, job, stage, *why) for stage, why in sorted(clip.recording.lacks.items())][:1]
+            if lacking and clip.recording.signal is None and clip.recording.video is None:
+                quarantine.extend(lacking)
                 continue
             try:
                 if _channels(clip) not in ((), usual):
@@ -212,6 +212,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
             except ClipError as error:
                 quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
                 continue
+            quarantine.extend(lacking)  # it is there all the same, with what it has
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
             quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,

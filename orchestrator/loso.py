@@ -63,7 +63,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         encoders = [encoder for p in parts for encoder in p.encoders]
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
-                             [lineage for p in parts for lineage in p.part.lineages])
+                             frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
         notes = [*run["notes"], *chosen.notes([p.part for p in parts])]
         return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
 

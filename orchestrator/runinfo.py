@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -158,10 +158,13 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], entries: list[dict],
-          failed: dict[str, str], wall_s: float, command: str, chosen: Sequence[Lineage] = ()) -> dict:
-    """The `run` that summary and report are written from, beside the ledger entries. chosen: of settings a sweep chose."""
+          failed: dict[str, str], wall_s: float, command: str, used: Collection[str], chosen: Sequence[Lineage] = ()) -> dict:
+    """The `run` that summary and report are written from, beside the ledger entries.
+
+    used: samples that the model can read: not lost to it, whatever else of them is. chosen: of settings a sweep chose.
+    """
     commit, dirty = git_state()
-    quarantine = [row for row in clips.quarantine() if row["label"] in config.task.classes]
+    quarantine = [row for row in clips.quarantine() if row["label"] in config.task.classes and row["sample"] not in used]
     names = [people.class_names[c] for c in config.task.classes]
     counts = people.label_counts(config.task.classes)
     encoder_parameters = sum(_video_parameters(e) for e in encoders[:1])

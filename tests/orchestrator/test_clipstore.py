@@ -221,6 +221,25 @@ def test_a_video_that_is_none_is_quarantined_and_its_neighbours_live(road, inlin
     assert [len(store.signals(s).samples) for s in range(1, PEOPLE)] == [2 * CLIPS_PER_LEVEL] * (PEOPLE - 1)
 
 
+def test_a_clip_without_its_video_is_lost_to_no_model_that_only_listens(road, inline, tmp_path):
+    """A row in the table all the same: the copy lacks what its list promises."""
+    mine = road.copy(tmp_path, run=False)
+    tree = tmp_path / "tree"
+    shutil.copytree(road.root, tree)
+    first = sorted((tree / "video").iterdir())[0]
+    gone, twice = sorted(first.iterdir())[:2]
+    gone.unlink()
+    twice.unlink()
+    (tree / "biosignals_raw" / first.name / f"{twice.stem}_bio.csv").unlink()
+    mine = Road(tree, mine.store, tmp_path / "run", [*mine.words, "model=ridge", "max_folds=2"])
+    assert mine.main() == 0
+    assert sorted((row["stage"], row["reason"]) for row in read_quarantine(mine)) == [("signal", "missing_file"),
+                                                                                    ("video", "missing_file")]
+    assert [fold["n_quarantined"] for fold in mine.summary()["folds"]] == [1, 0]
+    facts = read_json(mine.run / "facts.json")
+    assert sum(facts["quarantine"]["by_class"].values()) == 1 == len(facts["quarantine"]["rows"])
+
+
 def test_a_person_of_whom_nothing_is_left(mine, inline):
     for file in signal_files(mine, 1):
         file.write_bytes(b"")
