@@ -81,6 +81,8 @@ def read_run(path: Path | str) -> Result:
     summary, table_path = read_json(path / "summary.json"), path / "predictions.parquet"
     if not path.is_dir():
         raise UserError(f"There is no folder {path}: give the run.dir of a finished run.")
+    if (path / "clean").is_dir() and (path / "as_paper").is_dir():
+        raise UserError(f"{path} holds two runs: name {path / 'clean'} or {path / 'as_paper'}.")
     if not isinstance(summary, dict) or not table_path.exists():
         raise UserError(f"{path} is not a finished run (it needs a readable summary.json and predictions.parquet): "
                         "run the same command again to finish it.")

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         console.print(table("The data and the plan", wrong))
         findings += wrong
     else:
-        findings.append(Finding("Data", STOP, problem))
+        findings.append(Finding.stop("Data", problem))
     return verdict(console, findings)
 
 
@@ -72,13 +72,13 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     try:
         plans = [folds.make_plan(with_protocol(config, name), people.people) for name in names]
     except UserError as error:
-        return [], [Finding("Plan", STOP, str(error).rstrip("."))]
+        return [], [Finding.stop("Plan", error)]
     return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
 
 
 def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     """What is wrong with the data, each with its fix."""
-    found = [Finding("Cohort", STOP, problem.rstrip("."))] if problem else []
+    found = [Finding.stop("Cohort", problem)] if problem else []
     for what, names, there, other in (("video", TOKENS | VIDEO, data.with_video, "signal"),
                                       ("signals", SIGNALS, data.with_signal, "video")):
         if names & needs(config) and not there:

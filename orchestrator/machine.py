@@ -32,6 +32,11 @@ class Finding:
     text: str
     fix: str = ""
 
+    @classmethod
+    def stop(cls, what: str, error: Exception | str) -> "Finding":
+        """A mistake's own sentence, without the full stop that `sentence` sets."""
+        return cls(what, STOP, str(error).rstrip("."))
+
     def sentence(self) -> str:
         return f"{self.what}: {self.text}; {self.fix}." if self.fix else f"{self.what}: {self.text}."
 
@@ -178,7 +183,7 @@ def faces(config: Config, video: bool) -> list[Finding]:
     try:
         options = ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video).face
     except InputError as error:
-        return [Finding("Options", STOP, str(error).rstrip("."))]
+        return [Finding.stop("Options", error)]
     if not video or options.provider == "precomputed":
         why = "face.provider=precomputed, of which boxes alone need one" if video else "no video"
         return [Finding("Face models", OK, f"not needed: {why}")]
@@ -188,7 +193,7 @@ def faces(config: Config, video: bool) -> list[Finding]:
         for path in paths:
             load_model(path, provider)
     except (InputError, ValueError, RuntimeError) as error:
-        return [Finding("Face models", STOP, str(error).rstrip("."))]
+        return [Finding.stop("Face models", error)]
     return [Finding("Face models", OK, f"{len(paths)} files with the right hashes, loaded by {provider}")]
 
 

@@ -274,6 +274,12 @@ def test_raw_names_open_to_others(tmp_path):
     assert machine.store(compose("watch", [f"store={tmp_path}"])).state == OK
 
 
+def test_a_mistakes_sentence_ends_once(tmp_path, capsys):
+    assert cli.run(doctor.main, ["--dataset", "manifest", f"data.root={tmp_path / 'nowhere'}", "model=ridge"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: Data: ") and said.endswith("data.root=DIR.\n")
+
+
 def test_too_little_memory_and_too_many_workers(monkeypatch):
     config = compose("watch", ["resources.cpus=64"])
     monkeypatch.setattr(machine, "usable_cores", lambda: 2)
