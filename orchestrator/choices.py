@@ -37,7 +37,7 @@ def _protocol(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[Choice]
                    "mean and spread of the fold's training people", _scale(config.get("scale", "train_z"), leaky)),
             Choice("who pretrains", "20 % of the people, then tested on all of them",
                    "two groups, two encoders; each serves people it has not seen",
-                   "nobody" if config.get("pretrain", {}).get("name") == "none" else
+                   "nobody" if config.get("pretrain", {}).get("name") == "none" or not run.get("lineage") else
                    "one encoder for all" if leaky else
                    "one encoder; its people are not tested" if run["protocol"] == "exclude_pretrain" else
                    "two groups, two encoders")]

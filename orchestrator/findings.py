@@ -91,6 +91,10 @@ def warnings(report: Report) -> list[str]:
     if summary["n_folds"] < summary["n_planned"]:
         said.append(f"The mean stands on {summary['n_folds']} of {summary['n_planned']} planned folds; "
                     f"{summary['n_failed']} failed.")
+    if not_asked := run.get("n_not_asked"):  # a mean over the folds that somebody picked is another number
+        asked = run["n_planned"] // len(run["seeds"])
+        said.append(f"max_folds: only {asked} of the {asked + not_asked} test folds were asked for; the others' people are in "
+                    "no mean.")
     if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
         said.append(f"In {count(len(overlapping), 'fold')} the test person is also a training or validation person.")
     if failed := [row["name"] for row in run.get("audit") or [] if row["verdict"] == "FAILED"]:

@@ -12,6 +12,7 @@ key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry the
     clips         {person: {class: clips there were, lost ones included}}
     curves        [{encoder, stage, epoch, loss}] of pretraining
     lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
+    n_not_asked   test folds of the split that max_folds left out
     notes         [sentence] on the data set; plan (text); config (nested); command (text); refit (bool)
     beside        [summary] of the other protocol
     optimism      comparison.Pair as a mapping: the leaky run minus the clean one, paired by person

@@ -41,7 +41,9 @@ def run_dir(config: Config) -> Path:
     if config.run.dir:
         return Path(config.run.dir).expanduser().resolve()
     name = f"{config.dataset}-{config.task.name}-{config.model.name}-{config.protocol.name}"
-    return Path("runs").resolve() / f"{name}-{key_of(_content(config), 8)}"
+    # another root is another run, before anything of it is read: report and doctor go by the name alone
+    roots = [str(Path(root).expanduser().resolve()) for root in (config.data.root, config.split.root) if root]
+    return Path("runs").resolve() / f"{name}-{key_of([_content(config), roots], 8)}"
 
 
 def in_folder(config: Config, folder: Path) -> Config:
@@ -187,18 +189,11 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
-        "notes": [*people.notes, *_left_out(plan), *_settings(config)],
+        "notes": [*people.notes, *_settings(config)], "n_not_asked": plan.n_not_asked,
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
-
-
-def _left_out(plan: Plan) -> list[str]:
-    """A mean over the folds that somebody picked is another number."""
-    asked = len({fold.index for fold in plan.folds})
-    return [f"max_folds: only {asked} of the {asked + plan.n_not_asked} test folds were asked for; the others' people are in "
-            "no mean."] if plan.n_not_asked else []
 
 
 def _settings(config: Config) -> list[str]:

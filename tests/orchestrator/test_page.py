@@ -277,6 +277,20 @@ def test_published_numbers_stand_only_beside_their_own_question():
     assert "86.73" not in Tags(build_page(*made_run())).text
 
 
+def test_folds_that_somebody_picked_are_told_first_thing():
+    run, folds = made_run(n_people=8, seeds=(0, 1))
+    assert "max_folds: only 8 of the 20 test folds were asked for" in Tags(build_page(run | {"n_not_asked": 12}, folds)).text
+    assert "max_folds" not in Tags(build_page(run | {"n_not_asked": 0}, folds)).text
+
+
+def test_where_no_encoder_was_needed_nobody_pretrained():
+    def who(**more):
+        config = {"pretrain": {"name": "mae"}}
+        return {row.what: row.ran for row in choices(made_run(config=config, **more)[0])}["who pretrains"]
+
+    assert who(lineage=[]) == "nobody" and who(lineage=[{"artefact": "encoder 1"}]) == "two groups, two encoders"
+
+
 def test_a_transductive_scale_is_declared():
     assert "Transductive" in Tags(build_page(*made_run(config={"scale": "subject_z"}))).text
     assert "Transductive" not in Tags(build_page(*made_run(config={"scale": "train_z"}))).text

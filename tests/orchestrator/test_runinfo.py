@@ -73,6 +73,9 @@ def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):
         [], ["max_folds=2", "resources.cpus=1"], ["model=ridge"], ["protocol=as_paper"], ["train.lr=0.1"])]
     assert names[0] == names[1] and len(set(names)) == 4
     assert names[0].startswith("watch-exercise-signal_small-clean-")
+    roots = [runinfo.run_dir(compose("manifest", ["model=ridge", *words])).name for words in (
+        ["data.root=one"], [f"data.root={tmp_path / 'one'}"], ["data.root=two"], [])]
+    assert roots[0] == roots[1] and len(set(roots)) == 3 and not any("one" in name for name in roots)
     assert runinfo.run_dir(compose("watch", ["run.dir=here"])) == tmp_path.resolve() / "here"
 
 
