@@ -5,7 +5,7 @@ STORE ?= store
 RUN ?= runs/demo
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test test-all lint bench
+.PHONY: install demo test test-all tests-apart tests-together lint bench
 
 install:
 	@$(PYTHON) .ci/environment.py
@@ -19,11 +19,20 @@ lint: install
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/provenance.py
 
+# Two halves side by side: tests that share one Ray and one road, and those that need none or start their own.
+APART := tests/faults tests/models tests/preprocessing
+
 test: lint
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(MAKE) --no-print-directory -j2 tests-apart tests-together ONLY='-m "not slow"'
 
 test-all: lint
-	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory -j2 tests-apart tests-together
+
+tests-apart:
+	@$(BIN)/python -m pytest $(APART) $(ONLY)
+
+tests-together:
+	@$(BIN)/python -m pytest $(APART:%=--ignore=%) $(ONLY)
 
 bench: install
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
