@@ -110,7 +110,8 @@ def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | N
     else:
         ax.set_xticks([])
         ax.set_xlabel(f"{len(people)} people, sorted")
-    ax.set(xlim=(-0.7, len(people) - 0.3), ylim=(min(0.0 if lo.min() < 0.25 else 0.2, lo.min()), 1.02))
+    least = min(lo.min(), 1.0 if chance is None else chance)
+    ax.set(xlim=(-0.7, len(people) - 0.3), ylim=(min(0.0 if least < 0.25 else 0.2, least), 1.02))
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
     ax.legend(loc="lower right", fontsize=8, ncols=4, bbox_to_anchor=(1, 1.0))
     return _svg(figure, "people", "accuracy of each test person, sorted")
