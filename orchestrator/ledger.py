@@ -1,6 +1,6 @@
 """One atomic file a fold: complete or absent. The only thing results are computed from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,11 +65,16 @@ def run_folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def claim(ledger: Ledger) -> None:
-    """Refuse a run folder that holds another run: its lineage.json, or any finished fold. Raises UserError."""
+def claim(ledger: Ledger, content: Mapping[str, str] | None = None) -> None:
+    """Refuse a run folder that holds another run: its lineage.json, or any finished fold. Raises UserError.
+
+    content: what this run is made of, as in that lineage.json, so that the refusal says what differs.
+    """
     lineage = read_json(ledger.run_dir / "lineage.json")
     theirs = isinstance(lineage, dict) and lineage.get("content_key") != ledger.content_key
     entries = (ledger.files.read(name) for name in ledger.files.names())
     if theirs or any(entry is not None and entry.get("content_key") != ledger.content_key for entry in entries):
-        raise UserError(f"{ledger.run_dir} holds another run (its data, configuration, split or code differ): choose another "
-                        "run.dir (and run.ledger, where that is given), or remove that folder.")
+        there = lineage.get("content") if isinstance(lineage, dict) else None
+        differ = [name for name, value in (content or {}).items() if isinstance(there, dict) and there.get(name) != value]
+        raise UserError(f"{ledger.run_dir} holds another run (differing: {', '.join(differ) or 'data, configuration or code'}"
+                        "): choose another run.dir (and run.ledger, where that is given), or remove that folder.")

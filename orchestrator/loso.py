@@ -47,11 +47,11 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
     with run_folder(folder):
         clips = crossdata.ensure_clips(config, people)
         parts = [prepare(part, plan, people, clips) for part in chosen.parts(config, overrides, plan, people)]
-        key = parts[0].key if len(parts) == 1 else key_of([part.key for part in parts], 32)
-        ledger = open_ledger(config, folder, key)
-        claim(ledger)
+        content = runinfo.together([part.content for part in parts])
+        ledger = open_ledger(config, folder, key_of(content, 32))
+        claim(ledger, content)
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
-        runinfo.write_start(folder, config, runinfo.lineage_record(key, people, served, config.protocol.name, plan.leaky))
+        runinfo.write_start(folder, config, runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky))
         ledger.sweep()
         from orchestrator.schedule import run_missing
 

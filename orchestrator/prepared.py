@@ -14,13 +14,13 @@ from orchestrator.models_needed import ESTIMATORS
 
 @dataclass(frozen=True)
 class Prepared:
-    """key: what these folds would be content-addressed by if they were the whole run."""
+    """content: what these folds are made of, as in runinfo.content."""
 
     part: Part
     encoders: list[Encoder]
     data: FoldData
     recipe: FoldRecipe
-    key: str
+    content: dict[str, str]
 
 
 def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepared:
@@ -31,5 +31,5 @@ def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepare
     data = folddata.build(config, people, clips, encoders, tokens)
     check_classes(part.folds, data.counts(), data.class_names, config.model.name in ESTIMATORS)
     recipe = folddata.recipe(config, plan.refit, plan.leaky)
-    key = runinfo.content_key(config, people, clips, encoders, tokens, recipe, part.lineages)
-    return Prepared(part, encoders, data, recipe, key)
+    return Prepared(part, encoders, data, recipe,
+                    runinfo.content(config, people, clips, encoders, tokens, recipe, part.lineages))

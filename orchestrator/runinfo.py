@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -82,20 +82,29 @@ def _without_folders(face: dict) -> dict:
     return {name: value for name, value in face.items() if name not in FACE_FOLDERS}
 
 
-def content_key(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], tokens: Sequence[TokenJob],
-                recipe: FoldRecipe, lineages: Sequence[Lineage] = ()) -> str:
-    """Data, configuration, split, lineage (lineages: of whatever chose the configuration) and the sources that compute:
-    another key is another run."""
-    return key_of({
-        "config": _content(config), "recipe": asdict(recipe), "sources": sources_sha256(*SOURCES),
-        "key": people.key_fingerprint,
-        "people": [[p.pseudonym, p.cohort, p.sex, p.age, sorted(p.held_out)] for p in people.people],
-        "shards": [clips.sha256(p.index) for p in people.people],
+def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], tokens: Sequence[TokenJob],
+            recipe: FoldRecipe, lineages: Sequence[Lineage] = ()) -> dict[str, str]:
+    """Everything a run is made of, by the word a refusal calls it, each known by its hash: another hash is another run.
+
+    lineages: of whatever chose the configuration.
+    """
+    made_of = {
+        "configuration": [_content(config), asdict(recipe)], "code": sources_sha256(*SOURCES),
+        "people": [people.key_fingerprint,
+                   [[p.pseudonym, p.cohort, p.sex, p.age, sorted(p.held_out)] for p in people.people]],
+        "recordings": [clips.sha256(p.index) for p in people.people],
         "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens],
-        "chosen_by": [lineage.sha256() for lineage in lineages]}, 32)
+        "chosen settings": [lineage.sha256() for lineage in lineages]}
+    return {name: key_of(value, 32) for name, value in made_of.items()}
 
 
-def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]],
+def together(contents: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The content of a run whose folds do not all share a configuration."""
+    return {name: key_of([one[name] for one in contents], 32) for name in contents[0]}
+
+
+def lineage_record(content: Mapping[str, str], people: Cohort,
+                   served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]],
                    protocol: str, leaky: bool) -> dict:
     """served: folds with the encoders and the choices of settings that serve them; encoders are numbered through."""
     encoders: list[dict] = []
@@ -108,8 +117,9 @@ def lineage_record(key: str, people: Cohort, served: Sequence[tuple[Sequence[Fol
                    "test": people.keys(f.test), "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)}
                   for f in own]
         chosen += [lineage.to_json() for lineage in lineages]
-    return {"content_key": key, "cohort": people.name, "protocol": protocol, "leaky": leaky, "encoders": encoders,
-            "chosen_by": chosen, "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
+    return {"content_key": key_of(content, 32), "content": dict(content), "cohort": people.name, "protocol": protocol,
+            "leaky": leaky, "encoders": encoders, "chosen_by": chosen,
+            "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
 
 
 def write_start(folder: Path, config: Config, record: dict) -> None:

@@ -133,7 +133,7 @@ def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path
         tokens = embed.ensure(config, people, clips, encoders)
         data = folddata.build(config, people, clips, encoders, tokens)
         recipe = folddata.recipe(config, False, plan.leaky)
-        key = runinfo.content_key(config, people, clips, encoders, tokens, recipe)
+        key = key_of(runinfo.content(config, people, clips, encoders, tokens, recipe), 32)
         shared = next(iter(points.values())).data if points else data
         points[name] = open_point(name, config, folder, key, data, shared, recipe, encoders)
     return points

@@ -63,6 +63,15 @@ def test_a_run_folder_is_claimed_once(ledger):
         claim(Ledger(run, "another"))
 
 
+@pytest.mark.parametrize(("there", "said"), [
+    ({"code": "1", "recordings": "1", "tokens": "2"}, r"\(differing: recordings, tokens\)"),
+    (None, "data, configuration or code"), ([], "data, configuration or code")])
+def test_a_refusal_says_what_differs(ledger, there, said):
+    storage.write_json(ledger.run_dir / "lineage.json", {"content_key": "another", "content": there})
+    with pytest.raises(UserError, match=said):
+        claim(ledger, {"code": "1", "recordings": "2", "tokens": "3"})
+
+
 def test_without_its_lineage_the_folds_themselves_tell(ledger):
     run = ledger.run_dir
     ledger.write(FOLDS[0], {"fold": 0})

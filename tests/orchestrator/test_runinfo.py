@@ -5,6 +5,7 @@ import pytest
 from orchestrator import runinfo
 from orchestrator.config import compose
 from orchestrator.folddata import recipe
+from orchestrator.storage import key_of, read_json
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +22,31 @@ def parts(road):
     return config, people, clips, found, tokenstore.plan_tokens(config, people, clips, found)
 
 
-def key(parts, config=None, **more):
+def content(parts, config=None, **more):
     found, people, clips, encoders, tokens = parts
     config = config or found
-    return runinfo.content_key(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, True, False))
+    return runinfo.content(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, True, False))
+
+
+def key(parts, config=None, **more):
+    return key_of(runinfo.together([content(parts, config, **more)]), 32)
 
 
 def test_the_key_is_the_one_the_run_has(road, parts):
-    from orchestrator.storage import read_json
+    lineage = read_json(road.run / "lineage.json")
+    assert key(parts) == lineage["content_key"] and runinfo.together([content(parts)]) == lineage["content"]
 
-    assert key(parts) == read_json(road.run / "lineage.json")["content_key"]
+
+def test_what_differs_between_two_runs_has_a_name(road, parts, monkeypatch):
+    def differing(other):
+        return [name for name, value in content(parts).items() if other[name] != value]
+
+    assert differing(content(parts, road.config("train.lr=0.002"))) == ["configuration"]
+    assert differing(content(parts, tokens=parts[4][1:])) == ["tokens"]
+    monkeypatch.setattr(parts[2], "sha256", lambda subject: "0" * 64, raising=False)
+    others = content(parts)
+    monkeypatch.undo()
+    assert differing(others) == ["recordings"]
 
 
 @pytest.mark.parametrize("word", ["max_folds=2", "strict=true", "protocol.seeds=3", "resources.cpus=1", "run.dir=/x",
