@@ -29,7 +29,7 @@ test-all: lint
 	@$(MAKE) --no-print-directory -j2 tests-apart tests-together
 
 tests-apart:
-	@$(BIN)/python -m pytest $(APART) $(ONLY)
+	@$(BIN)/python -m pytest -o cache_dir=.pytest_cache/apart $(APART) $(ONLY)
 
 tests-together:
 	@$(BIN)/python -m pytest $(APART:%=--ignore=%) $(ONLY)

@@ -249,13 +249,23 @@ def _check_override(override: str, keys: list[str]) -> str:
         return f"{key}={value}"
     parent = key.rpartition(".")[0]
     open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
-    if key in TEXT and value != "null" and not value.startswith(("'", '"')):
-        value = "'" + value.replace("'", "\\'") + "'"  # a path may hold what Hydra's grammar gives a meaning
+    if key in TEXT and value != "null":
+        _check_path(key, value.strip("'\""))
+        if not value.startswith(("'", '"')):
+            value = "'" + value.replace("'", "\\'") + "'"  # a path may hold what Hydra's grammar gives a meaning
     if key in keys:
         return f"{key}={value}"
     if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
         return f"++{key}={value}"  # options classes check these names themselves
     raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
+
+
+def _check_path(key: str, value: str) -> None:
+    """UserError for somebody's home who is not there, or a link that leads to itself."""
+    try:
+        Path(value).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{key}={value} leads nowhere ({error}): give a path that can be followed.") from error
 
 
 def compose(dataset: str, overrides: list[str]) -> Config:

@@ -41,9 +41,11 @@ def run_dir(config: Config) -> Path:
     if config.run.dir:
         return Path(config.run.dir).expanduser().resolve()
     name = f"{config.dataset}-{config.task.name}-{config.model.name}-{config.protocol.name}"
-    # another root is another run, before anything of it is read: report and doctor go by the name alone
-    roots = [str(Path(root).expanduser().resolve()) for root in (config.data.root, config.split.root) if root]
-    return Path("runs").resolve() / f"{name}-{key_of([_content(config), roots], 8)}"
+    # another place to read from is another run, before anything of it is read: report and doctor go by the name alone
+    read = (config.data.root, config.split.root, config.sweep.read, config.pretrain.checkpoint,
+            *(config.face.get(folder) for folder in FACE_FOLDERS))
+    places = [str(Path(place).expanduser().resolve()) if place else None for place in read]
+    return Path("runs").resolve() / f"{name}-{key_of([_content(config), places, config.pretrain.checkpoint_saw], 8)}"
 
 
 def in_folder(config: Config, folder: Path) -> Config:
@@ -90,9 +92,9 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
     """
     made_of = {
         "configuration": [_content(config), asdict(recipe)], "code": sources_sha256(*SOURCES),
-        "people": [people.key_fingerprint,
-                   [[p.pseudonym, p.cohort, p.sex, p.age, sorted(p.held_out)] for p in people.people]],
-        "recordings": [clips.sha256(p.index) for p in people.people],
+        "people": [people.key_fingerprint, [[p.pseudonym, p.cohort, sorted(p.held_out)] for p in people.people]],
+        # sex and age only beside what nobody can guess: the hash is published
+        "clips": [[clips.sha256(p.index), p.sex, p.age] for p in people.people],
         "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens],
         "chosen settings": [lineage.sha256() for lineage in lineages]}
     return {name: key_of(value, 32) for name, value in made_of.items()}
@@ -100,7 +102,7 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
 
 def together(contents: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The content of a run whose folds do not all share a configuration."""
-    return {name: key_of([one[name] for one in contents], 32) for name in contents[0]}
+    return {name: key_of(list(dict.fromkeys(one[name] for one in contents)), 32) for name in contents[0]}
 
 
 def lineage_record(content: Mapping[str, str], people: Cohort,

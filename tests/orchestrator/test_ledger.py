@@ -64,12 +64,12 @@ def test_a_run_folder_is_claimed_once(ledger):
 
 
 @pytest.mark.parametrize(("there", "said"), [
-    ({"code": "1", "recordings": "1", "tokens": "2"}, r"\(differing: recordings, tokens\)"),
+    ({"code": "1", "clips": "1", "tokens": "2"}, r"\(differing: clips, tokens\)"),
     (None, "data, configuration or code"), ([], "data, configuration or code")])
 def test_a_refusal_says_what_differs(ledger, there, said):
     storage.write_json(ledger.run_dir / "lineage.json", {"content_key": "another", "content": there})
     with pytest.raises(UserError, match=said):
-        claim(ledger, {"code": "1", "recordings": "2", "tokens": "3"})
+        claim(ledger, {"code": "1", "clips": "2", "tokens": "3"})
 
 
 def test_without_its_lineage_the_folds_themselves_tell(ledger):

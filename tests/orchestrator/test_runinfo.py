@@ -46,7 +46,7 @@ def test_what_differs_between_two_runs_has_a_name(road, parts, monkeypatch):
     monkeypatch.setattr(parts[2], "sha256", lambda subject: "0" * 64, raising=False)
     others = content(parts)
     monkeypatch.undo()
-    assert differing(others) == ["recordings"]
+    assert differing(others) == ["clips"]
 
 
 @pytest.mark.parametrize("word", ["max_folds=2", "strict=true", "protocol.seeds=3", "resources.cpus=1", "run.dir=/x",
@@ -83,6 +83,13 @@ def test_every_source_that_computes_a_fold_is_in_the_key():
     assert {"models", "orchestrator/foldfit.py", "orchestrator/folds.py", "preprocessing/moments.py"} <= set(runinfo.SOURCES)
 
 
+def test_folds_of_several_configurations_differ_in_what_they_do_not_share(road, parts):
+    one, other = content(parts), content(parts, road.config("train.lr=0.002"))
+    alone, both = runinfo.together([one]), runinfo.together([one, other])
+    assert [name for name in alone if alone[name] != both[name]] == ["configuration"]
+    assert both != runinfo.together([other, one]), "which configuration serves which folds is content"
+
+
 def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     names = [runinfo.run_dir(compose("watch", words)).name for words in (
@@ -92,6 +99,8 @@ def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):
     roots = [runinfo.run_dir(compose("manifest", ["model=ridge", *words])).name for words in (
         ["data.root=one"], [f"data.root={tmp_path / 'one'}"], ["data.root=two"], [])]
     assert roots[0] == roots[1] and len(set(roots)) == 3 and not any("one" in name for name in roots)
+    for word in ("sweep.read=one", "pretrain.checkpoint=one", "face.precomputed_dir=one"):
+        assert runinfo.run_dir(compose("manifest", ["model=ridge", word])).name not in roots
     assert runinfo.run_dir(compose("watch", ["run.dir=here"])) == tmp_path.resolve() / "here"
 
 
