@@ -123,10 +123,16 @@ def _state(pid: int) -> tuple[str, str]:
 
 
 def kill_driver(process: subprocess.Popen) -> set[Started]:
-    """SIGKILL of the driver alone. Returns what it had started, for `all_gone`."""
+    """SIGKILL of the driver alone. Returns what it had started, for `all_gone`.
+
+    Comes back when its trials have ended too: a fold that one of them still finishes counts as finished.
+    """
     started = started_by(process)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    end = time.monotonic() + PATIENCE * 40
+    while any(one.alive() for one in started if "ImplicitFunc" in one.command) and time.monotonic() < end:
+        time.sleep(0.02)
     return started
 
 
