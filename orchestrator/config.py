@@ -17,8 +17,8 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
-TEXT = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
-        "pretrain.checkpoint", "pretrain.checkpoint_saw"}
+PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
+         "pretrain.checkpoint", "pretrain.checkpoint_saw", "face.weights_dir", "face.precomputed_dir", "face.precomputed_root"}
 
 
 class Node(BaseModel):
@@ -249,7 +249,7 @@ def _check_override(override: str, keys: list[str]) -> str:
         return f"{key}={value}"
     parent = key.rpartition(".")[0]
     open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
-    if key in TEXT and value != "null":
+    if key in PATHS and value != "null":
         _check_path(key, value.strip("'\""))
         if not value.startswith(("'", '"')):
             value = "'" + value.replace("'", "\\'") + "'"  # a path may hold what Hydra's grammar gives a meaning

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
-from orchestrator.config import Config, with_protocol
+from orchestrator.config import PATHS, SHORT, Config, with_protocol
 from orchestrator.encoders import NOT_RECIPE, Encoder
 from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Fold, Plan
@@ -30,9 +30,6 @@ SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orc
            "preprocessing/clip.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "resources", "sweep", "train_from"}
-PATHS = {"data.root", "split.root", "model.weights", "store", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
-         "pretrain.checkpoint", "pretrain.checkpoint_saw", "face.weights_dir", "face.precomputed_dir",
-         "face.precomputed_root"}
 FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -152,7 +149,7 @@ def without_paths(command: str) -> str:
     words = []
     for word in shlex.split(command):
         name, separator, _ = word.partition("=")
-        words.append(f"{name}=..." if separator and name in PATHS else word)
+        words.append(f"{name}=..." if separator and SHORT.get(name, name) in PATHS else word)
     return " ".join(words)
 
 

@@ -70,7 +70,8 @@ def test_a_misspelt_option_is_found_however_it_is_written(word, capsys):
     assert "did you mean" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["data.root", "store", "run.dir", "sweep.read", "pretrain.checkpoint"])
+@pytest.mark.parametrize("name", ["data.root", "store", "run.dir", "sweep.read", "pretrain.checkpoint",
+                                  "face.precomputed_dir"])
 def test_a_path_that_leads_nowhere_is_one_sentence(name, capsys):
     assert cli.run(lambda argv: cli.parse("loso", "", argv), ["--dataset", "manifest", f"{name}=~nobody-of-this-name/x"]) == 2
     assert "~nobody-of-this-name/x leads nowhere" in capsys.readouterr().err
