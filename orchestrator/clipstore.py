@@ -21,6 +21,7 @@ from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine
 from preprocessing.moments import Moments, merge_all
+from preprocessing.notes import gathered
 from preprocessing.paths import is_folder
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
 from preprocessing.signals import source_files
@@ -69,6 +70,14 @@ class ClipStore:
     def quarantine(self) -> list[dict]:
         return [row for subject in sorted(self.sides) for row in self.sides[subject]["quarantine"]]
 
+    def notes(self) -> list[str]:
+        """What preprocessing has to say of the stored clips, most frequent first: "N of M clips: sentence"."""
+        said: Counter = Counter()
+        for side in self.sides.values():
+            said.update(side["notes"])
+        total = sum(side["quality"].get("clips", 0) for side in self.sides.values())
+        return [f"{n} of {total} clips: {text}" for text, n in sorted(said.items(), key=lambda pair: (-pair[1], pair[0]))]
+
     def moments(self, subject: int, labels: Sequence[int]) -> Moments | None:
         """The person's signal moments over clips of `labels`, merged in the order of `labels`; None without any."""
         stored = self.sides[subject]["moments"]
@@ -77,7 +86,7 @@ class ClipStore:
 
 
 def clip_options(config: Config, video: bool) -> ClipOptions:
-    return ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video)
+    return ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video, config.data.limits())
 
 
 def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
@@ -108,7 +117,7 @@ def options_key(options: ClipOptions) -> dict:
     """
     value = asdict(options)
     if not options.video:
-        return {"signal": value["signal"], "video": False}
+        return {"signal": value["signal"], "video": False, "limits": value["limits"]}
     for name in ("weights_dir", "precomputed_dir", "precomputed_root"):
         value["face"][name] = value["face"][name] is not None
     del value["face"]["hold_mb"]
@@ -193,6 +202,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     quarantine: list[dict] = []
     by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     quality: Counter = Counter()
+    notes: Counter = Counter()
     usual = _usual_channels(job.clips)
 
     def rows():
@@ -208,10 +218,12 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 if clip.sample in job.other_content:
                     raise ClipError("video" if clip.recording.video else "signal", "other_content",
                                     "The file's sha256 is not the one its row gives: restore the file or correct the row.")
-                prepared = prepare_clip(clip.recording, engine, options)
+                with gathered() as said:
+                    prepared = prepare_clip(clip.recording, engine, options)
             except ClipError as error:
                 quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
                 continue
+            notes.update(said)
             quarantine.extend(lacking)  # it is there all the same, with what it has
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
@@ -225,7 +237,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                for label in sorted(by_label)}
     write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
-        "quality": dict(quality)}))
+        "quality": dict(quality), "notes": dict(notes)}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orchestrator.errors import UserError
+from preprocessing.limits import Limits
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
@@ -106,6 +107,13 @@ class Data(Node):
     allow_partial: bool = False
     source: Literal["raw", "filtered"] = "raw"
     subjects: str = "all"
+    max_pixels: int = Field(default=Limits.max_pixels, ge=1)
+    max_channels: int = Field(default=Limits.max_channels, ge=1)
+    max_rows: int = Field(default=Limits.max_rows, ge=1)
+
+    def limits(self) -> dict[str, int]:
+        """Sizes beyond which an input is not opened: preprocessing.limits.Limits."""
+        return {"max_pixels": self.max_pixels, "max_channels": self.max_channels, "max_rows": self.max_rows}
 
     @field_validator("subjects", mode="before")
     @classmethod

@@ -153,6 +153,8 @@ def _report_quality(store: ClipStore) -> None:
     said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
     if said:
         progress.say("preprocess", "in the store: " + "; ".join(said))
+    for text in store.notes():
+        progress.say("preprocess", text)
 
 
 def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None:

@@ -198,7 +198,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
-        "notes": [*people.notes, *_settings(config)], "n_not_asked": plan.n_not_asked,
+        "notes": [*people.notes, *clips.notes(), *_settings(config)], "n_not_asked": plan.n_not_asked,
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],

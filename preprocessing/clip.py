@@ -13,6 +13,7 @@ import numpy as np
 from preprocessing.errors import ClipError, InputError
 from preprocessing.faces import FaceEngine, FaceOptions
 from preprocessing.keyframes import KeyframeOptions
+from preprocessing.limits import Limits
 from preprocessing.recordings import Recording
 from preprocessing.signals import SignalOptions, process_signal, read_signal
 
@@ -33,16 +34,18 @@ class ClipOptions:
     signal: SignalOptions = field(default_factory=SignalOptions)
     frames: str = "keyframes"
     video: bool = True
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def from_config(cls, face: Mapping[str, Any], keyframe: Mapping[str, Any], signal: Mapping[str, Any],
-                    frames: str, video: bool) -> "ClipOptions":
+                    frames: str, video: bool, limits: Mapping[str, Any] | None = None) -> "ClipOptions":
         """Raises InputError for a name or value that does not exist."""
         if frames not in FRAMES:
             raise InputError(f"frames={frames} does not exist: use frames=keyframes or frames=all.")
         rest = {name: value for name, value in keyframe.items() if name != "preset"}
         return cls(_options(FaceOptions(), "face", face), _options(_preset(keyframe), "keyframe", rest),
-                   _options(SignalOptions(), "signal", signal), frames, video)
+                   _options(SignalOptions(), "signal", signal), frames, video,
+                   _options(Limits(), "data", limits or {}))
 
 
 def _preset(keyframe: Mapping[str, Any]) -> KeyframeOptions:
