@@ -4,6 +4,7 @@
 
     python benchmarks/preprocess.py --repeats 1 --clips 1 --people 1 --videos 4      # to try it: a minute and a half
     python benchmarks/preprocess.py --only-processes                                 # the two rows of two processes
+    python benchmarks/preprocess.py --only-one-process --repeats 1                   # half a minute: two commits in turn
 
 Every row does the same clips: 1388 x 1038, H.264, 138 frames, a real face that sways (scikit-image's astronaut,
 public domain) under sensor noise, written on the spot; and below them the synthetic cohort, with signals. The rows
@@ -442,7 +443,7 @@ def everything(arguments: argparse.Namespace, folder: Path, films: list[Path], p
     limit, config, no_ray = "decoding to RGB", settings(folder), why_no_ray()
     cv2.setNumThreads(1)
     engine = FaceEngine()
-    two = rows_of_two(arguments, folder, films, pool)
+    two = {} if arguments.only_one_process else rows_of_two(arguments, folder, films, pool)
     rows = {
         limit: cpu(lambda: decode_to_rgb(films)),
         "landmarks and keyframe crops in memory": cpu(lambda: in_memory(engine, recordings, "keyframes")),
@@ -460,6 +461,8 @@ def everything(arguments: argparse.Namespace, folder: Path, films: list[Path], p
         },
         arguments.repeats,
     )
+    if arguments.only_one_process:
+        return [*table(speed, limit), "", *table(small, limit)]
     seconds, share = emd_share(cohort, engine)
     images = {f"{WIDTH} x {HEIGHT}, noisy": image_costs(engine, recordings[:1]),
               "the synthetic cohort": image_costs(engine, cohort[:5])}  # fmt: skip
@@ -498,6 +501,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="how often the rows of two processes do every clip")
     parser.add_argument("--person", type=int, default=10, help="clips of a person, the job of the rows of two processes")
     parser.add_argument("--only-processes", action="store_true", help="only the pool and Ray Data's actors")
+    parser.add_argument("--only-one-process", action="store_true", help="only the rows that one process does, without Ray")
     parser.add_argument("--people", type=int, default=2, help="people of the synthetic cohort, 5 clips each")
     parser.add_argument("--out", type=Path, help="write the table there; default: print it")
     arguments = parser.parse_args()
