@@ -6,16 +6,19 @@ have no stamps: there the pictures are counted at the rate that the stream names
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import av
+import numpy as np
 
 BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg"}
 BY_PACKET = {"avi"}
 BY_INDEX = {"mov", "matroska"}  # an index of the pictures that are whole by themselves, with their presentation times
 _WRAP = 1 << 33  # MPEG's time stamps start again from 0 after 26.5 hours
 _WRAPS = {"mpegts", "mpeg"}
+_SPARSE = "mpeg"  # program streams stamp one picture of many, and where several share a packet that may be its neighbour
+_SPARSE_SLACK = 4.0  # pictures that such a stamp may be off
+_FASTEST = 1000.0  # pictures a second: what claims more names the ticks of a clock
 _COARSE_S = 2e-4  # stamps that are rounded to more than this are put back on the grid of the rate
 
 
@@ -35,8 +38,10 @@ class Clock:
         self._last_stamp = 0
         self._last_s = -math.inf
         self._dts: list[int] = []
-        grid = float(stream.guessed_rate or stream.average_rate or 0)
-        self._grid = grid if self.base > _COARSE_S and kind not in BY_PACKET else 0.0
+        self._anchor = (0, 0.0)  # number and time of a picture
+        grid = named_rate(stream) or float(stream.guessed_rate or 0)
+        coarse = _COARSE_S < self.base < 0.25 / (grid or math.inf)
+        self._grid = grid if coarse or kind == _SPARSE else 0.0
 
     def saw(self, packet: av.Packet) -> None:
         """Every packet is shown to the clock before it is decoded."""
@@ -77,13 +82,22 @@ class Clock:
 
     def _stamped(self, frame: av.VideoFrame) -> float:
         stamp = self._by_packet(frame) if self._kind in BY_PACKET else frame.pts
-        if stamp is None:  # MPEG need not stamp every picture
-            return self._last_s + 1 / self.rate if self.n and self.rate else 0.0
+        if stamp is None:
+            return self._next()
         self._last_stamp = stamp = self._unwrapped(stamp)
         if self._origin is None:
             before = self.n / self.rate if self.rate else 0.0
             self._origin = stamp - round(before / self.base)
-        return self.seconds(stamp)
+        time_s = self.seconds(stamp)
+        if self._kind == _SPARSE and self.n and self._grid and abs(time_s - self._next()) < _SPARSE_SLACK / self._grid:
+            return self._next()
+        self._anchor = self.n, time_s
+        return time_s
+
+    def _next(self) -> float:
+        """Counted from the last picture whose stamp was believed."""
+        rate = self._grid or self.rate
+        return self._anchor[1] + (self.n - self._anchor[0]) / rate if rate else 0.0
 
     def _unwrapped(self, stamp: int) -> int:
         if self._kind not in _WRAPS or self._origin is None:
@@ -97,7 +111,13 @@ class Clock:
         return self._dts[self.n] if self.n < len(self._dts) else None
 
 
-def varies(times: Sequence[float], usual_s: float, base: float) -> bool:
+def named_rate(stream: Any) -> float:
+    """Pictures a second that the bit stream itself names; 0.0 where it does not. MPEG-4's is one of ticks."""
+    codec = stream.codec_context
+    rate = stream.guessed_rate if codec.codec.canonical_name == "mpeg4" else codec.framerate
+    return float(rate or 0) if float(rate or 0) <= _FASTEST else 0.0
+
+
+def varies(times: np.ndarray, usual_s: float, base: float) -> bool:
     """Whether some pictures are shown longer or shorter than the usual one, beyond what rounding does."""
-    slack = 0.1 * usual_s + 2 * base
-    return any(abs(b - a - usual_s) > slack for a, b in zip(times, times[1:], strict=False))
+    return bool((np.abs(np.diff(times) - usual_s) > 0.1 * usual_s + 2 * base).any())

@@ -48,7 +48,7 @@ def deinterlaced(shown: Iterable[Shown]) -> Iterator[Shown]:
 
 def _graph(frame: av.VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
-    graph.nb_threads = 1
+    graph.threads = 1
     time_base = frame.time_base or Fraction(1, 1000)
     nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=time_base),
              graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")]

@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .access import AccessPoints
-from .clock import BARE, BY_INDEX, Clock, varies
+from .clock import BARE, BY_INDEX, Clock, named_rate, varies
 from .errors import ClipError
 from .frames import DecodedFrame, Frame, ImageFrame
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -27,7 +27,7 @@ from .notes import note
 from .paths import is_file, is_folder
 from .pictures import Squared, deinterlaced, upright
 from .recordings import VideoRef
-from .wholeness import is_whole
+from .wholeness import TELLING, is_whole
 
 TRUNCATED_BELOW = 0.9  # of the duration that the header promises
 SHORTFALL = 0.05  # a window may lack this share at the video's end, as in signals.py; more would tell clips apart by length
@@ -142,7 +142,7 @@ class Video:
         self._refuse_large(codec.width, codec.height)
         self._kind = self._container.format.name.split(",")[0]
         if not self.fps:
-            self.fps = float((codec.framerate if self._kind in BARE else self._stream.average_rate) or 0)
+            self.fps = named_rate(self._stream) if self._kind in BARE else float(self._stream.average_rate or 0)
 
     def _decoder_options(self) -> dict[str, str]:
         """What a decoder allocates before it has refused; it counts in whole blocks, so it may have a few pixels more."""
@@ -285,9 +285,10 @@ class Video:
             raise ClipError("video", "no_frame_rate", fix)
         if n > 1 and self.fps + (self._kind not in BARE):
             usual = 1 / max(float(np.median(np.diff(times))), 1e-9)
-            if not self.fps or abs(usual / self.fps - 1) > 0.01:
+            varied = varies(times, 1 / usual, clock.base)
+            if varied or not self.fps or abs(usual / self.fps - 1) > 0.01:
                 self.fps = (n - 1) / (last - float(times[0]))  # the rate varies, or the header is wrong
-            if varies(times.tolist(), 1 / usual, clock.base):
+            if varied:
                 note("the frame rate varies: every frame was taken at the time that the file gives it")
         if n_bad > CORRUPT_ABOVE * (n + n_bad):
             self._refuse_cut(last, end_s, clock)
@@ -309,12 +310,11 @@ class Video:
         shown = last + 1 / self.fps
         held = max(shown, clock.end_s)
         promised = self._promised()
-        if self._kind == "matroska":
-            whole = is_whole(self.ref.path)
-            total = (self._container.duration or 0) / 1e6
-            promised = promised if whole else max(promised, total)
-            if whole:
+        if self._kind in TELLING:
+            if is_whole(self.ref.path, self._kind):
                 held = max(held, promised)
+            else:
+                promised = max(promised, (self._container.duration or 0) / 1e6)
         if held < TRUNCATED_BELOW * min(promised, end_s):
             fix = f"the video ends after {last:.1f} s of {min(promised, end_s):.1f} s: copy it again from its source"
             raise ClipError("video", "truncated", fix)

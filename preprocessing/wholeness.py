@@ -1,19 +1,25 @@
-"""Whether a Matroska or WebM file is as long as it says: only that tells a film that was cut off from one whose last frame
-is held, or whose sound goes on."""
+"""Whether a file is as long as it says: only that tells a film that was cut off from one whose last frame is held, or
+whose sound goes on, in containers that do not keep every frame's duration."""
 
+import os
 from pathlib import Path
 
+TELLING = {"matroska", "flv"}
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 
 
-def is_whole(path: Path) -> bool:
-    """False where bytes of the file's one segment are missing, or where its length cannot be read."""
+def is_whole(path: Path, kind: str) -> bool:
+    """False where bytes are missing at the end, or where that cannot be read. kind: one of TELLING."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(4096)
+        return _matroska(path) if kind == "matroska" else _flv(path)
     except OSError:
         return False
+
+
+def _matroska(path: Path) -> bool:
+    """The one segment's length lies within the file."""
+    with path.open("rb") as file:
+        head = file.read(4096)
     if head[:4] != _EBML:
         return False
     at, length = _number(head, 4)
@@ -21,7 +27,18 @@ def is_whole(path: Path) -> bool:
     if head[at : at + 4] != _SEGMENT:
         return False
     at, length = _number(head, at + 4)
-    return at + length <= size
+    return at + length <= path.stat().st_size
+
+
+def _flv(path: Path) -> bool:
+    """The file ends with a piece's length, and the piece that long before says the same."""
+    with path.open("rb") as file:
+        end = file.seek(-4, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "big")
+        if not 11 <= length <= end:
+            return False
+        file.seek(end - length)
+        return int.from_bytes(file.read(4)[1:], "big") + 11 == length
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
