@@ -19,14 +19,16 @@ from preprocessing.video import Video
 
 N = 100
 X264 = {"preset": "veryfast", "qp": "26", "threads": "1"}
+PYRAMID = "b-adapt=0:bframes=3:b-pyramid=2:keyint=20"
+X265 = "log-level=0:keyint=20:pools=none:frame-threads=1"
 STREAMS = {  # name -> encoder, its options, containers
     "h264": ("libx264", X264 | {"bf": "0", "g": "20"}, "mp4 mov mkv ts mpg avi flv h264"),
-    "b_frames": ("libx264", X264 | {"x264-params": "b-adapt=0:bframes=3:b-pyramid=2:keyint=20"}, "mp4 mov mkv ts mpg avi flv h264"),
+    "b_frames": ("libx264", X264 | {"x264-params": PYRAMID}, "mp4 mov mkv ts mpg avi flv h264"),
     "intra_refresh": ("libx264", X264 | {"x264-params": "intra-refresh=1:keyint=20"}, "mp4 mkv ts avi flv h264"),
     "open_gop": ("libx264", X264 | {"x264-params": "open-gop=1:b-adapt=0:bframes=2:keyint=20"}, "mp4 mkv ts mpg avi h264"),
     "mpeg4": ("mpeg4", {"bf": "2", "g": "12", "q": "3"}, "mp4 mkv ts avi"),
     "mpeg2": ("mpeg2video", {"bf": "2", "g": "12", "b": "2M"}, "mkv ts mpg avi"),
-    "hevc": ("libx265", {"preset": "ultrafast", "x265-params": "log-level=0:keyint=20:pools=none:frame-threads=1"}, "mp4 mkv ts hevc"),
+    "hevc": ("libx265", {"preset": "ultrafast", "x265-params": X265}, "mp4 mkv ts hevc"),
     "mjpeg": ("mjpeg", {}, "mp4 mkv avi"),
 }
 RATES = [Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(24)]
@@ -88,8 +90,6 @@ def test_every_container_gives_the_same_frames(window):
     name, rate, suffix, offset, first, last, early = window
     path = contained(name, rate, suffix, offset)
     start, end = max(0.0, (first - early) / float(rate)), (last - early) / float(rate)
-    if suffix == "avi" and name == "h264":
-        assert path.exists()
     with Video(VideoRef(path, start_s=start, end_s=end)) as video:
         got = [(films.number_of(image := frame.rgb()), frame.index, image.copy()) for frame in video]
     assert [number for number, _, _ in got] == list(range(first, last))
