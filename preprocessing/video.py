@@ -291,6 +291,8 @@ class Video:
             if varied:
                 note("the frame rate varies: every frame was taken at the time that the file gives it")
         if n_bad > CORRUPT_ABOVE * (n + n_bad):
+            if not n and self._refuses_size():
+                raise too_large(self.limits)
             self._refuse_cut(last, end_s, clock)
             fix = f"{n_bad} of {n + n_bad} pieces of the video are damaged: copy it again from its source"
             raise ClipError("video", "corrupt", fix)
@@ -301,6 +303,19 @@ class Video:
             raise ClipError("video", "time_runs_back", fix)
         if n_bad:
             note("some pieces of the film are damaged: they were left out or shown as far as they decode")
+
+    def _refuses_size(self) -> bool:
+        """Whether it was the size that the decoder refused: some only say so in words."""
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture() as said, av.open(f"file:{self.ref.path}", options=dict(_OPEN) | self._decoder_options()):
+                pass
+        except (av.FFmpegError, OSError, ValueError):
+            pass
+        finally:
+            av.logging.set_level(level)
+        return any("max pixel count" in text for _, _, text in said)
 
     def _refuse_cut(self, last: float, end_s: float, clock: Clock) -> None:
         """A last frame may be held, and the sound may go on after it: neither is a file that was cut off."""
