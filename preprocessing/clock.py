@@ -50,7 +50,11 @@ class Clock:
             return
         if packet.size:
             self._dts.append(stamp)
-        if self._origin is not None:
+
+    def decoded(self, packet: av.Packet) -> None:
+        """The packet was whole: what it holds is shown until its end."""
+        stamp = packet.dts if self._kind in BY_PACKET else packet.pts
+        if not self._counts and stamp is not None and self._origin is not None:
             self.end_s = max(self.end_s, (self._unwrapped(stamp) + (packet.duration or 0) - self._origin) * self.base)
 
     def time_of(self, frame: av.VideoFrame) -> float:

@@ -234,11 +234,13 @@ class Video:
         self._container.seek(clock.stamp_at(start_s), stream=self._stream, backward=True)
         packets = self._container.demux(self._stream)
         packet = next(packets, None)
-        if packet is None or not access.may_begin(packet) or not first[1] < clock.seconds(packet.pts) <= start_s + TIME_SLACK_S:
+        begin = None if packet is None else packet.pts
+        if packet is None or begin is None or not access.may_begin(packet):
+            return None
+        if not first[1] < clock.seconds(begin) <= start_s + TIME_SLACK_S:
             return None
         clock.sought = True
         pieces = self._pieces(clock, chain([packet], packets))
-        begin = packet.pts
         for frame, bad in pieces:
             if bad or frame is None or frame.pts is None:
                 return None
@@ -273,6 +275,7 @@ class Video:
             except av.FFmpegError:
                 yield None, 1
                 continue
+            clock.decoded(packet)
             for frame in decoded:
                 yield frame, int(bool(frame.is_corrupt))
 
