@@ -153,6 +153,8 @@ def describe(config: Config, data: Fingerprint) -> list[Table]:
     facts.add_row("channels", escape(", ".join(data.channels) or "none"))
     for note in data.notes:
         facts.add_row("dropped", escape(note))
+    for note in data.video.notes:
+        facts.add_row("opened videos", escape(note))
     classes = Table(title="Clips per class and person", title_justify="left", pad_edge=False)
     for name in ("class", "clips", "fewest", "most", "in the task"):
         classes.add_column(name, justify="left" if name in ("class", "in the task") else "right")

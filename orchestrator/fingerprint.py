@@ -13,6 +13,8 @@ from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.storage import file_sha256
 from preprocessing.errors import ClipError
+from preprocessing.limits import Limits
+from preprocessing.notes import gathered
 from preprocessing.paths import is_file
 from preprocessing.recordings import Recording, SignalRef, VideoRef
 
@@ -41,6 +43,7 @@ class Sample:
     rates: tuple[float, ...] = ()
     shapes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def take(config: Config, people: Cohort) -> Fingerprint:
         sexes=dict(Counter(p.sex or "unknown" for p in people.people)), ages=(min(ages), max(ages)) if ages else None,
         lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
         with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
-        video=sample_videos(spread(videos, SAMPLED_VIDEOS, set(missing))),
+        video=sample_videos(spread(videos, SAMPLED_VIDEOS, set(missing)), Limits(**config.data.limits())),
         signal=sample_signals(spread(signals, SAMPLED_SIGNALS, set(missing))),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
         hashed_all=hashed_all, notes=people.notes)
@@ -184,14 +187,20 @@ def spread(refs: Sequence, n: int, without: set[Path]) -> list:
     return [there[round(i * (len(there) - 1) / (n - 1))] for i in range(n)]
 
 
-def sample_videos(refs: Sequence[VideoRef]) -> Sample:
+def sample_videos(refs: Sequence[VideoRef], limits: Limits | None = None) -> Sample:
     """Decode these clips (at most MOST_FRAMES frames each): size, rate and length as they really are."""
+    with gathered() as notes:
+        found = _decoded(refs, limits)
+    return replace(found, notes=tuple(notes))
+
+
+def _decoded(refs: Sequence[VideoRef], limits: Limits | None) -> Sample:
     from preprocessing.video import Video
 
     seconds, rates, shapes, problems = [], [], [], []
     for ref in refs:
         try:
-            with Video(ref) as video:
+            with Video(ref, limits=limits) as video:
                 first = last = 0.0
                 n = 0
                 for frame in video:

@@ -106,7 +106,7 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
         return PreparedClip((), none, none, np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
                             channels, duration)
     assert engine is not None, "a recording with video needs a face engine"
-    face = engine.process(video, options.keyframe, frames=options.frames)
+    face = engine.process(video, options.keyframe, options.frames, options.limits)
     images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
     duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
     return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,

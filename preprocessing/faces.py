@@ -19,6 +19,7 @@ from .errors import ClipError
 from .facemesh import FACE_MESH, FaceMesh
 from .frames import Bounds, Frame, Pixels
 from .keyframes import KeyframeOptions, select_keyframes
+from .limits import Limits
 from .precomputed import PrecomputedTracker
 from .recordings import VideoRef
 from .resample import halvings
@@ -132,13 +133,15 @@ class FaceEngine:
         return load_model(weight_file(name, self.options.weights_dir), runtime)
 
     def process(
-        self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes"
+        self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes",
+        limits: Limits | None = None,
     ) -> FaceClip:
         """Crops of the keyframes, or with frames="all" of every frame from the first with a face on (where the face is
         lost later, the last place is cropped). Raises ClipError with stage "video", "face" or "keyframes"."""
         if frames not in ("keyframes", "all"):
             raise ValueError(f"frames is 'keyframes' or 'all', not {frames!r}")
-        track = self._track(ref, every_crop=frames == "all")
+        limits = limits or Limits()
+        track = self._track(ref, frames == "all", limits)
         n_frames, n_lost = len(track.points), sum(points is None for points in track.points)
         self._refuse(n_frames, n_lost, track.brightest)
         landmarks = track.landmarks()
@@ -151,7 +154,7 @@ class FaceEngine:
             index = np.array(sorted(track.crops), np.int32)
             crops = track.crops
         else:
-            crops = self._crops(ref, track, set(index.tolist()))
+            crops = self._crops(ref, track, set(index.tolist()), limits)
         return FaceClip(
             frames=np.stack([crops[i] for i in index.tolist()]),
             frame_index=index,
@@ -167,13 +170,13 @@ class FaceEngine:
             distance=chosen.distance,
         )
 
-    def _track(self, ref: VideoRef, every_crop: bool) -> "_Track":
+    def _track(self, ref: VideoRef, every_crop: bool, limits: Limits) -> "_Track":
         options = self.options
         cropped = options.provider == "cropped" or ref.kind == "cropped"
         tracker = self._tracker(ref, cropped)
         track = _Track()
         room = 0 if every_crop else int(options.hold_mb * 1e6)
-        with self._open(ref) as video:
+        with self._open(ref, limits) as video:
             square: Roi | None = None
             for n, frame in enumerate(_ahead(video, tracker)):
                 points, score = tracker.step(frame)
@@ -194,8 +197,8 @@ class FaceEngine:
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
         return track
 
-    def _open(self, ref: VideoRef) -> Video:
-        return Video(ref, may_seek=self.options.provider != "precomputed")
+    def _open(self, ref: VideoRef, limits: Limits) -> Video:
+        return Video(ref, self.options.provider != "precomputed", limits)
 
     def _follow(self, track: "_Track", old: Roi | None, points: np.ndarray) -> Roi:
         whole_face = 1.0 if len(points) == points_of.N_MESH else _FACE_OVER_92_POINTS
@@ -210,11 +213,11 @@ class FaceEngine:
                                              options.score)
         return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, cropped, options.recount)
 
-    def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int]) -> dict[int, np.ndarray]:
+    def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int], limits: Limits) -> dict[int, np.ndarray]:
         """Crops of the frames `wanted`, from the parts that were held, or else from a second decoding."""
         if wanted <= track.parts.keys():
             return {n: self._crop(track.parts[n], track.squares[n]) for n in wanted}
-        with self._open(ref) as video:
+        with self._open(ref, limits) as video:
             return {n: self._crop(frame, track.squares[n]) for n, frame in enumerate(video) if n in wanted}
 
     def _crop(self, frame: Frame, square: Roi | None) -> np.ndarray:

@@ -53,7 +53,7 @@ class Pixels:
 
 
 class Frame:
-    """`index` counts from the file's first frame, or from a window's where the reader could seek."""
+    """`index` counts from the file's first frame, or from its window's where the reader may seek."""
 
     def __init__(self, index: int, time_s: float, size: tuple[int, int]):
         self.index, self.time_s = index, time_s
@@ -147,23 +147,26 @@ class DecodedFrame(Frame):
         turns: int,
         reformatter: VideoReformatter,
         part_of: tuple[int, int, int, int] | None = None,
+        mirrored: bool = False,
     ):
-        """turns: quarter turns to the left that make it upright. part_of: (left, top) and size (H, W) of the whole."""
+        """turns: quarter turns to the left that make it upright, after it was mirrored left to right where `mirrored`.
+        part_of: (left, top) and size (H, W) of the whole."""
         size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
         self._left, self._top, *whole = part_of or (0, 0, *size)
         super().__init__(index, time_s, (whole[0], whole[1]))
-        self._frame, self._turns, self._reformatter = frame, turns, reformatter
+        self._frame, self._turns, self._mirrored, self._reformatter = frame, turns, mirrored, reformatter
         self._rgba: np.ndarray | None = None
         self._last: tuple[Pixels, int] | None = None  # and its halvings: the crop mostly lies within the mesh's region
         steps = _SUBSAMPLING.get(frame.format.name)
         odd = self.width % 2 or self.height % 2  # the converter then takes another path, with other roundings
-        self._steps = None if odd or turns else steps
+        self._steps = None if odd or turns or mirrored else steps
 
     def rgba(self) -> np.ndarray:
         assert (self._left, self._top) == (0, 0), "a part has no whole frame"
         if self._rgba is None:
             pixels = _convert(self._frame, self._reformatter)
-            self._rgba = np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns else pixels
+            pixels = pixels[:, ::-1] if self._mirrored else pixels
+            self._rgba = np.ascontiguousarray(np.rot90(pixels, self._turns)) if self._turns or self._mirrored else pixels
         return self._rgba
 
     def pixels(self, bounds: Bounds, halvings: int = 0) -> Pixels:

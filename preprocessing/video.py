@@ -1,13 +1,14 @@
 """Decoding: the upright frames of a VideoRef, one after the other, with their times.
 
-A video file is decoded once, on one thread, and always closed. Times are seconds from the file's first frame and come
-from its time stamps (a variable frame rate is therefore right); `VideoRef.fps` is used where a file or a folder of
-images has none. Coordinates everywhere are pixels of the upright frame: x right, y down.
+A video file is decoded once, on one thread, and always closed. Times are seconds from the first frame that the file shows
+and come from its time stamps (a variable frame rate is therefore right); see clock.py for files that lack them. A window is
+sought only where it can be shown that the same frames come out (access.py), and read from the file's beginning elsewhere.
+Coordinates everywhere are pixels of the upright frame of square pixels: x right, y down.
 """
 
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -15,12 +16,19 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from .access import AccessPoints
+from .clock import BARE, BY_INDEX, Clock, named_rate, varies
 from .errors import ClipError
 from .frames import DecodedFrame, Frame, ImageFrame
+from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from .images import image_files, read_image, too_large
+from .limits import Limits
+from .notes import note
 from .paths import is_file, is_folder
+from .pictures import Squared, deinterlaced, upright
 from .recordings import VideoRef
+from .wholeness import TELLING, is_whole
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 TRUNCATED_BELOW = 0.9  # of the duration that the header promises
 SHORTFALL = 0.05  # a window may lack this share at the video's end, as in signals.py; more would tell clips apart by length
 CORRUPT_ABOVE = 0.1  # share of packets or frames that do not decode cleanly
@@ -33,25 +41,33 @@ _OPEN = {
     "format_whitelist": "mov,mp4,avi,matroska,webm,mpeg,mpegts,mpegvideo,asf,ogg,flv,h264,hevc,m4v,mjpeg,gif,mxf,wtv,"
     "wav,mp3,flac,aac",  # audio formats, so that a sound file is told apart from rubbish
 }
+_PROMISING = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # containers whose header tells how long the film is
 _MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"))  # mp4/mov, avi, mkv/webm
+
+
+Piece = tuple[av.VideoFrame | None, int]  # a frame, and 1 if it is damaged; or None for a packet that does not decode
 
 
 class Video:
     """The frames of `ref` within its window; a context manager, iterated once.
 
+    may_seek: their `index` counts from the window's first frame, and else from the file's. No picture beyond
+    limits.max_pixels is decoded.
+
     `fps` is 0.0 where it is unknown (a folder of images without VideoRef.fps). After the iteration it is the measured
     mean rate wherever that differs from the header's. Raises ClipError(stage="video").
     """
 
-    def __init__(self, ref: VideoRef, may_seek: bool = True):
-        self.ref, self.may_seek = ref, may_seek
+    def __init__(self, ref: VideoRef, may_seek: bool = True, limits: Limits | None = None):
+        self.ref, self.may_seek, self.limits = ref, may_seek, limits or Limits()
         self.fps = ref.fps if ref.fps and ref.fps > 0 and math.isfinite(ref.fps) else 0.0
         self._container: av.container.InputContainer | None = None
         self._images: list[Path] = []
         self._went_beyond = False  # there is a frame after the window
+        self._shown_until = 0.0  # the last frame, by the file's own word
         self.n_frames: int | None = None  # of the whole file, once it was read from its first frame to its last
         if is_folder(ref.path):
-            self._images = _image_files(ref.path)
+            self._images = image_files(ref.path)
             self.n_frames = len(self._images)
         else:
             self._open_file()
@@ -68,7 +84,7 @@ class Video:
         last_s = 0.0
         for frame in self._decode() if self._container is not None else self._read_images():
             if size is not None and (frame.height, frame.width) != size:
-                raise ClipError("video", "mixed_sizes", "the frames differ in size: export them with one resolution")
+                raise _mixed_sizes()
             size = (frame.height, frame.width)
             last_s = frame.time_s
             yield frame
@@ -84,7 +100,7 @@ class Video:
         if self.ref.end_s is None or not self.fps or self._went_beyond:
             return
         wanted = self.ref.end_s - (self.ref.start_s or 0.0)
-        lacking = self.ref.end_s - (last_s + 1 / self.fps)
+        lacking = self.ref.end_s - max(last_s + 1 / self.fps, self._shown_until)
         if lacking > SHORTFALL * wanted + TIME_SLACK_S:
             fix = f"the video ends {lacking:.1f} s before its window of {wanted:.1f} s does: correct it or drop the clip"
             raise ClipError("video", "short_window", fix)
@@ -98,7 +114,7 @@ class Video:
         if path.stat().st_size == 0:
             raise ClipError("video", "empty", "the video file has no bytes: copy it again from its source")
         try:
-            self._container = av.open(f"file:{path}", options=dict(_OPEN))
+            self._container = av.open(f"file:{path}", options=dict(_OPEN) | self._decoder_options())
         except (av.FFmpegError, OSError, ValueError):
             try:
                 with path.open("rb") as file:
@@ -120,69 +136,219 @@ class Video:
         if self._stream.codec_context is None:
             self._container.close()
             raise ClipError("video", "unknown_codec", "no decoder for the video's codec: export it again as H.264")
-        self._stream.codec_context.thread_count = 1
+        codec = self._stream.codec_context
+        codec.thread_count = 1
+        codec.options = self._decoder_options()
+        self._refuse_large(codec.width, codec.height)
+        self._kind = self._container.format.name.split(",")[0]
         if not self.fps:
-            self.fps = float(self._stream.average_rate or 0)
+            self.fps = named_rate(self._stream) if self._kind in BARE else float(self._stream.average_rate or 0)
+
+    def _decoder_options(self) -> dict[str, str]:
+        """What a decoder allocates before it has refused; it counts in whole blocks, so it may have a few pixels more."""
+        most = self.limits.max_pixels
+        return {"max_pixels": str(most + 252 * math.isqrt(most) + 4000)}
+
+    def _refuse_large(self, width: int, height: int) -> None:
+        if width * height > self.limits.max_pixels:
+            if self._container is not None:
+                self._container.close()
+            raise too_large(self.limits, width * height)
 
     def _decode(self) -> Iterator[Frame]:
-        assert self._container is not None
-        stream, reformatter = self._stream, VideoReformatter()
         start_s = self.ref.start_s or 0.0
         end_s = math.inf if self.ref.end_s is None else self.ref.end_s
-        base = float(stream.time_base or 0)
-        origin = (stream.start_time or 0) * base
-        sought = False
-        if self.may_seek and start_s > SEEK_FROM_S and base:
-            try:
-                sought = True
-                self._container.seek(int((origin + start_s) / base), stream=stream, backward=True)
-            except av.FFmpegError:
-                pass  # no index in this file: decode from its start
-        turns: int | None = None
+        if self._kind in BARE and not self.fps:
+            if self.ref.start_s is not None or self.ref.end_s is not None:
+                fix = "a window in seconds of a bare stream needs its frame rate: give video_fps in the manifest"
+                raise ClipError("video", "no_frame_rate", fix)
+            note("the film is a bare stream without a frame rate: its pictures were numbered, not timed")
+        clock = self._clock()
+        pieces = self._sought(clock, start_s) if self.may_seek and start_s > SEEK_FROM_S else None
+        sought = pieces is not None
+        if pieces is None:
+            clock = self._clock()
+            pieces = self._pieces(clock)
+        reformatter, squared = VideoReformatter(), Squared(self._stream)
         times: list[float] = []
-        n_bad = 0
-        for frame, bad in _frames(self._container, stream):
-            n_bad += bad
-            if frame is None:
-                continue
-            turns = round(frame.rotation / 90) % 4 if turns is None else turns
-            time_s = -1.0 if frame.time is None else frame.time - origin
-            if frame.time is None or (self.ref.fps and times and time_s <= times[-1]):
-                time_s = len(times) / self.fps if self.fps else 0.0
+        turns, mirrored, index, self._n_bad = 0, False, 0, 0
+        for frame, time_s in deinterlaced(self._timed(pieces, clock)):
+            if not times:
+                turns, mirrored = upright(frame)
+                self._refuse_large(squared.width(frame.width), frame.height)
             times.append(time_s)
             if time_s >= end_s - TIME_SLACK_S:
                 self._went_beyond = True
                 break
             if time_s >= start_s - TIME_SLACK_S:
-                yield DecodedFrame(len(times) - 1, time_s, frame, turns, reformatter)
+                number = index if self.may_seek else len(times) - 1
+                index += 1
+                yield DecodedFrame(number, time_s, squared(frame), turns, reformatter, mirrored=mirrored)
         if not (sought or self._went_beyond):
             self.n_frames = len(times)
-        self._judge(np.array(times), n_bad, end_s)
+        self._judge(np.array(times), end_s, clock)
 
-    def _judge(self, times: np.ndarray, n_bad: int, end_s: float) -> None:
+    def _clock(self) -> Clock:
+        return Clock(self._kind, self._stream, self.fps, bool(self.ref.fps and self.ref.fps > 0))
+
+    def _timed(self, pieces: Iterable[Piece], clock: Clock) -> Iterator[tuple[av.VideoFrame, float]]:
+        size: tuple[int, int] | None = None
+        for frame, bad in pieces:
+            self._n_bad += bad
+            if frame is None:
+                continue
+            if size != (frame.width, frame.height):
+                self._refuse_large(frame.width, frame.height)
+                if size is not None:
+                    raise _mixed_sizes()
+                size = (frame.width, frame.height)
+            yield frame, clock.time_of(frame)
+
+    def _sought(self, clock: Clock, start_s: float) -> Iterator[Piece] | None:
+        """The pieces from a point before start_s on, if it can be shown that decoding may begin there; else None, and the
+        file is open at its beginning."""
+        pieces = None
+        if self._kind in BY_INDEX and self._stream.time_base:
+            try:
+                pieces = self._jumped(clock, start_s)
+            except av.FFmpegError:
+                pass
+        if pieces is None:
+            assert self._container is not None
+            self._container.close()
+            self._open_file()
+        return pieces
+
+    def _jumped(self, clock: Clock, start_s: float) -> Iterator[Piece] | None:
+        assert self._container is not None
+        first: list[float] = []
+        for frame, bad in self._pieces(clock):  # the clock's zero, and whether it runs
+            if bad or frame is None or frame.pts is None or frame.interlaced_frame:
+                return None
+            first.append(clock.time_of(frame))
+            if len(first) == 2:
+                break
+        if len(first) < 2 or not first[0] < first[1] < start_s:
+            return None
+        access = AccessPoints(self._stream)
+        self._container.seek(clock.stamp_at(start_s), stream=self._stream, backward=True)
+        packets = self._container.demux(self._stream)
+        packet = next(packets, None)
+        begin = None if packet is None else packet.pts
+        if packet is None or begin is None or not access.may_begin(packet):
+            return None
+        if not first[1] < clock.seconds(begin) <= start_s + TIME_SLACK_S:
+            return None
+        clock.sought = True
+        pieces = self._pieces(clock, chain([packet], packets))
+        for frame, bad in pieces:
+            if bad or frame is None or frame.pts is None:
+                return None
+            if frame.pts < begin:  # shown before it, and made from pictures before it
+                continue
+            if frame.interlaced_frame or not access.did_begin(begin, frame):
+                return None
+            return chain([(frame, 0)], pieces)
+        return None
+
+    def _pieces(self, clock: Clock, packets: Iterator[av.Packet] | None = None) -> Iterator[Piece]:
+        """Ends quietly where the file does."""
+        assert self._container is not None
+        codec = self._stream.codec_context
+        packets = self._container.demux(self._stream) if packets is None else packets
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:
+                yield None, 1
+                return
+            clock.saw(packet)
+            try:
+                decoded = packet.decode()
+            except av.ArgumentError:
+                if not codec.width:  # what a decoder leaves when it refuses a size
+                    raise too_large(self.limits) from None
+                yield None, 1
+                continue
+            except av.FFmpegError:
+                yield None, 1
+                continue
+            clock.decoded(packet)
+            for frame in decoded:
+                yield frame, int(bool(frame.is_corrupt))
+
+    def _judge(self, times: np.ndarray, end_s: float, clock: Clock) -> None:
         """What only shows after decoding: no rate, damage, a file that ends before its header says."""
-        n = len(times)
+        n, n_bad = len(times), self._n_bad
         last = float(times[-1]) if n else 0.0
         if n > 1 and not last > times[0]:
-            if not (self.ref.fps and self.ref.fps > 0):
-                fix = "the file has no frame rate (0 fps): give fps in the manifest, or export it again"
-                raise ClipError("video", "no_frame_rate", fix)
-            last = float(times[0]) + (n - 1) / self.fps
-        elif n > 1:
+            fix = "the file has no frame rate (0 fps): give fps in the manifest, or export it again"
+            raise ClipError("video", "no_frame_rate", fix)
+        if n > 1 and self.fps + (self._kind not in BARE):
             usual = 1 / max(float(np.median(np.diff(times))), 1e-9)
-            if not self.fps or abs(usual / self.fps - 1) > 0.01:
+            varied = varies(times, 1 / usual, clock.base)
+            if varied or not self.fps or abs(usual / self.fps - 1) > 0.01:
                 self.fps = (n - 1) / (last - float(times[0]))  # the rate varies, or the header is wrong
-        until = min(self._promised(), end_s)
-        if n and self.fps and last + 1 / self.fps < TRUNCATED_BELOW * until:
-            fix = f"the video ends after {last:.1f} s of {until:.1f} s: copy it again from its source"
-            raise ClipError("video", "truncated", fix)
+            if varied:
+                note("the frame rate varies: every frame was taken at the time that the file gives it")
         if n_bad > CORRUPT_ABOVE * (n + n_bad):
+            if not n and self._refuses_size():
+                raise too_large(self.limits)
+            self._refuse_cut(last, end_s, clock)
             fix = f"{n_bad} of {n + n_bad} pieces of the video are damaged: copy it again from its source"
             raise ClipError("video", "corrupt", fix)
+        if n and self.fps:
+            self._refuse_cut(last, end_s, clock)
+        if clock.ran_back:
+            fix = "the time stamps run back, so no place in it is certain: export it again, or give video_fps"
+            raise ClipError("video", "time_runs_back", fix)
+        if n_bad:
+            note("some pieces of the film are damaged: they were left out or shown as far as they decode")
+
+    def _refuses_size(self) -> bool:
+        """Whether it was the size that the decoder refused: some only say so in words."""
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.ERROR)
+        try:
+            with av.logging.Capture() as said, av.open(f"file:{self.ref.path}", options=dict(_OPEN) | self._decoder_options()):
+                pass
+        except (av.FFmpegError, OSError, ValueError):
+            pass
+        finally:
+            av.logging.set_level(level)
+        return any("max pixel count" in text for _, _, text in said)
+
+    def _refuse_cut(self, last: float, end_s: float, clock: Clock) -> None:
+        """A last frame may be held, and the sound may go on after it: neither is a file that was cut off."""
+        assert self._container is not None
+        if not self.fps:
+            return
+        shown = last + 1 / self.fps
+        held = max(shown, clock.end_s)
+        promised = self._promised()
+        if self._kind in TELLING:
+            if is_whole(self.ref.path, self._kind):
+                held = max(held, promised)
+            else:
+                promised = max(promised, (self._container.duration or 0) / 1e6)
+        if held < TRUNCATED_BELOW * min(promised, end_s):
+            fix = f"the video ends after {last:.1f} s of {min(promised, end_s):.1f} s: copy it again from its source"
+            raise ClipError("video", "truncated", fix)
+        if self._went_beyond:
+            return
+        self._shown_until = held
+        if held > shown + 1.5 / self.fps:
+            note("the last frame is held longer than the others: it was taken once")
+        if self._kind in BY_INDEX and held < TRUNCATED_BELOW * min((self._container.duration or 0) / 1e6, end_s):
+            note("the pictures end before the sound does")
 
     def _promised(self) -> float:
-        """Seconds that the header says the pictures last; 0 where it does not."""
+        """Seconds that the header says the pictures last; 0 where it does not, or where that is a guess by the bytes."""
         assert self._container is not None
+        if self._kind not in _PROMISING:
+            return 0.0
         if self._stream.duration and self._stream.time_base:
             return float(self._stream.duration * self._stream.time_base)
         if self._container.duration and len(self._container.streams) == 1:
@@ -197,6 +363,7 @@ class Video:
             fix = "a window in seconds of a folder of images needs their frame rate: give fps in the manifest"
             raise ClipError("video", "no_frame_rate", fix)
         end_s = math.inf if self.ref.end_s is None else self.ref.end_s
+        first: int | None = None
         for index, path in enumerate(self._images):
             time_s = index / self.fps if self.fps else float(index)
             if time_s >= end_s - TIME_SLACK_S:
@@ -204,52 +371,12 @@ class Video:
                 break
             if time_s < (self.ref.start_s or 0.0) - TIME_SLACK_S:
                 continue
-            image = _read_image(path)
-            if image is None:
-                raise ClipError("video", "bad_frame", f"image {index + 1} of the folder is unreadable: replace it")
-            yield ImageFrame(index, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGBA))
+            if first is None and self.may_seek:
+                first = index
+            image = read_image(path, index, self.limits)
+            number = index if first is None else index - first
+            yield ImageFrame(number, time_s, cv2.cvtColor(image, cv2.COLOR_BGR2RGBA))
 
 
-def _frames(container, stream) -> Iterator[tuple[av.VideoFrame | None, int]]:
-    """(frame, 1 if damaged) and (None, 1) for a packet that does not decode; ends quietly where the file does."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError:
-            yield None, 1
-            return
-        try:
-            decoded = packet.decode()
-        except av.FFmpegError:
-            yield None, 1
-            continue
-        for frame in decoded:
-            yield frame, int(bool(frame.is_corrupt))
-
-
-def _read_image(path: Path) -> np.ndarray | None:
-    """(H, W, 3) uint8 BGR; None for what is no image: rubbish, a folder, a link to nothing, a size nobody can hold."""
-    try:
-        return cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):
-        return None
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """Images of a folder in natural order: img_2 before img_10."""
-    try:
-        files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    except OSError as error:
-        fix = f"the folder of frames cannot be read ({error.strerror}): give this account the right to"
-        raise ClipError("video", "unreadable", fix) from None
-    if not files:
-        raise ClipError("video", "empty", "the folder holds no images (png, jpg, bmp, tif, webp): fill it")
-
-    def natural(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-        parts = re.split(r"(\d+)", path.name)
-        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
-
-    return sorted(files, key=natural)
+def _mixed_sizes() -> ClipError:
+    return ClipError("video", "mixed_sizes", "the frames differ in size: export them with one resolution")

@@ -42,7 +42,7 @@ def two_faces() -> np.ndarray:
 def write_video(
     path: Path,
     frames: Iterable[np.ndarray],
-    fps: int = 25,
+    fps: int | Fraction = 25,
     codec: str = "libx264",
     times: Iterable[int] | None = None,
     rotation: int = 0,
@@ -98,4 +98,48 @@ def stop_clock(source: Path, target: Path) -> Path:
                 packet.pts = packet.dts = 0
                 packet.stream = stream
                 new.mux(packet)
+    return target
+
+
+CELL, BITS = 16, 8  # a frame's number is painted in its top left corner
+
+
+def numbered(n: int, width: int = 160, height: int = 96) -> list[np.ndarray]:
+    """n RGB frames of a pattern that moves, each with its number."""
+    ramp = np.tile(np.linspace(40, 200, width).astype(np.uint8)[None, :, None], (height, 1, 3))
+    frames = [np.roll(ramp, 3 * i, 1) for i in range(n)]
+    for i, frame in enumerate(frames):
+        for bit in range(BITS):
+            frame[:CELL, bit * CELL : (bit + 1) * CELL] = 255 if i >> bit & 1 else 0
+    return frames
+
+
+def number_of(image: np.ndarray) -> int:
+    half = CELL // 2
+    return sum((int(image[half, bit * CELL + half].mean()) > 128) << bit for bit in range(BITS))
+
+
+def remux(source: Path, target: Path, offset_s: float = 0.0, hold_s: float = 0.0, sound_s: float = 0.0,
+          muxer: dict[str, str] | None = None, rename: str | None = None) -> Path:
+    """The same bit stream in another container, its first frame at offset_s; the last frame is shown for hold_s more, and
+    there are sound_s of silence where given."""
+    with av.open(str(source)) as old, av.open(str(target), "w", format=rename, options=muxer or {}) as new:
+        stream: Any = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux(video=0) if packet.size]
+        base = packets[0].time_base
+        shift = round(offset_s / base) - min(packet.pts for packet in packets)
+        for packet in packets:
+            packet.pts += shift
+            packet.dts += shift
+        last = max(packets, key=lambda packet: packet.pts)
+        last.duration += round(hold_s / base)
+        sound: Any = new.add_stream("aac", rate=16000, layout="mono") if sound_s else None
+        for packet in packets:
+            packet.stream = stream
+            new.mux(packet)
+        if sound is not None:
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, int(16000 * sound_s)), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            new.mux(sound.encode(frame))
+            new.mux(sound.encode(None))
     return target

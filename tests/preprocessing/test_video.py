@@ -138,7 +138,7 @@ def test_an_image_whose_header_promises_too_many_pixels(tmp_path):
     data = bytearray(cv2.imencode(".bmp", films.face(64, 48))[1].tobytes())
     data[18:26] = (2**24).to_bytes(4, "little") * 2  # width and height
     (tmp_path / "pictures" / "frame3.bmp").write_bytes(data)
-    assert reason(tmp_path / "pictures") == "bad_frame"
+    assert reason(tmp_path / "pictures") == "too_large"
 
 
 def test_a_codec_nobody_knows(folder):

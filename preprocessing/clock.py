@@ -1,0 +1,127 @@
+"""When each picture of a film is shown: seconds since the first one that is, in the order of presentation.
+
+Most containers stamp the pictures with the time of their presentation. AVI stamps packets, which lie in the order of
+decoding, at a fixed rate: there the n-th picture has the n-th packet's time. Bare streams (raw H.264, H.265, MPEG video)
+have no stamps: there the pictures are counted at the rate that the stream names, from its beginning.
+"""
+
+import math
+from typing import Any
+
+import av
+import numpy as np
+
+BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg"}
+BY_PACKET = {"avi"}
+BY_INDEX = {"mov", "matroska"}  # an index of the pictures that are whole by themselves, with their presentation times
+_WRAP = 1 << 33  # MPEG's time stamps start again from 0 after 26.5 hours
+_WRAPS = {"mpegts", "mpeg"}
+_SPARSE = "mpeg"  # program streams stamp one picture of many, and where several share a packet that may be its neighbour
+_SPARSE_SLACK = 4.0  # pictures that such a stamp may be off
+_FASTEST = 1000.0  # pictures a second: what claims more names the ticks of a clock
+_COARSE_S = 2e-4  # stamps that are rounded to more than this are put back on the grid of the rate
+
+
+class Clock:
+    """One per decoding. `rate`: pictures a second where they are counted, 0.0 where nothing says it; `given`: it was
+    given by hand, and wins over stamps that stand still. `end_s`: until when the packets seen so far are shown."""
+
+    def __init__(self, kind: str, stream: Any, rate: float, given: bool):
+        self.rate, self.given, self.n = rate, given, 0
+        self.base = float(stream.time_base or 0)
+        self.sought = False
+        self.ran_back = False  # a stamp lay before the one of the picture before
+        self.end_s = 0.0
+        self._stream, self._kind = stream, kind
+        self._counts = kind in BARE or not self.base
+        self._origin: float | None = None
+        self._last_stamp = 0
+        self._last_s = -math.inf
+        self._dts: list[int] = []
+        self._anchor = (0, 0.0)  # number and time of a picture
+        grid = named_rate(stream) or float(stream.guessed_rate or 0)
+        coarse = _COARSE_S < self.base < 0.25 / (grid or math.inf)
+        self._grid = grid if coarse or kind == _SPARSE else 0.0
+
+    def saw(self, packet: av.Packet) -> None:
+        """Every packet is shown to the clock before it is decoded."""
+        stamp = packet.dts if self._kind in BY_PACKET else packet.pts
+        if self._counts or stamp is None:
+            return
+        if packet.size:
+            self._dts.append(stamp)
+
+    def decoded(self, packet: av.Packet) -> None:
+        """The packet was whole: what it holds is shown until its end."""
+        stamp = packet.dts if self._kind in BY_PACKET else packet.pts
+        if not self._counts and stamp is not None and self._origin is not None:
+            self.end_s = max(self.end_s, (self._unwrapped(stamp) + (packet.duration or 0) - self._origin) * self.base)
+
+    def time_of(self, frame: av.VideoFrame) -> float:
+        """Seconds of the next picture; every picture is asked for once, in the decoder's order."""
+        time_s = self._counted() if self._counts else self._stamped(frame)
+        if time_s <= self._last_s:
+            if self.given and not self.sought:  # by hand, because these stamps are useless
+                self._counts = True
+                time_s = self._counted()
+            elif time_s < self._last_s or self.sought:
+                self.ran_back = True
+        self.n, self._last_s = self.n + 1, time_s
+        return time_s
+
+    def stamp_at(self, time_s: float) -> int:
+        """The stream's own stamp of a time, once a picture was seen."""
+        return (self._origin or 0) + math.ceil(time_s / self.base)
+
+    def seconds(self, stamp: int) -> float:
+        """The time of a stamp, once a picture was seen."""
+        time_s = (self._unwrapped(stamp) - (self._origin or 0)) * self.base
+        if self._grid:
+            on_grid = round(time_s * self._grid) / self._grid
+            time_s = on_grid if abs(on_grid - time_s) <= self.base else time_s
+        return time_s
+
+    def _counted(self) -> float:
+        return self.n / self.rate if self.rate else float(self.n)
+
+    def _stamped(self, frame: av.VideoFrame) -> float:
+        stamp = self._by_packet(frame) if self._kind in BY_PACKET else frame.pts
+        if stamp is None:
+            return self._next()
+        self._last_stamp = stamp = self._unwrapped(stamp)
+        if self._origin is None:
+            before = self.n / self.rate if self.rate else 0.0
+            self._origin = stamp - round(before / self.base)
+        time_s = self.seconds(stamp)
+        if self._kind == _SPARSE and self.n and self._grid and abs(time_s - self._next()) < _SPARSE_SLACK / self._grid:
+            return self._next()
+        self._anchor = self.n, time_s
+        return time_s
+
+    def _next(self) -> float:
+        """Counted from the last picture whose stamp was believed."""
+        rate = self._grid or self.rate
+        return self._anchor[1] + (self.n - self._anchor[0]) / rate if rate else 0.0
+
+    def _unwrapped(self, stamp: int) -> int:
+        if self._kind not in _WRAPS or self._origin is None:
+            return stamp
+        return stamp + _WRAP * round((self._last_stamp - stamp) / _WRAP)
+
+    def _by_packet(self, frame: av.VideoFrame) -> int | None:
+        """A decoder that puts pictures in order gives them later than their packets, but as many."""
+        if not self._stream.codec_context.has_b_frames and frame.dts is not None:
+            return frame.dts
+        return self._dts[self.n] if self.n < len(self._dts) else None
+
+
+def named_rate(stream: Any) -> float:
+    """Pictures a second that the bit stream itself names; 0.0 where it does not. MPEG-4's is one of ticks."""
+    codec = stream.codec_context
+    rate = stream.guessed_rate if codec.codec.canonical_name == "mpeg4" else codec.framerate
+    return float(rate or 0) if float(rate or 0) <= _FASTEST else 0.0
+
+
+def varies(times: np.ndarray, usual_s: float, base: float) -> bool:
+    """Whether some pictures are shown longer or shorter than the usual one, beyond what rounding does."""
+    return bool((np.abs(np.diff(times) - usual_s) > 0.1 * usual_s + 2 * base).any())
