@@ -3,17 +3,20 @@
 Nothing here is learnt from data: normalisation is `moments.Scaler`'s, fitted on a fold's training subjects only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from preprocessing import tables, watch
+from preprocessing import gaps, tables, watch
 from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.emd import EMDOptions, denoise
 from preprocessing.errors import ClipError
-from preprocessing.filters import butterworth, resample, rms_envelope
+from preprocessing.filters import butterworth, half_window, resample, rms_envelope, unfit
+from preprocessing.moments import DUST
+from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
 
 SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
@@ -46,7 +49,8 @@ class SignalOptions:
     source: "raw" | "filtered": the provider has filtered already, EMG and ECG are taken as they are.
     envelope: "auto" = RMS envelope of EMG before decimation in "resample", waveform otherwise | "rms" | "none".
     causal: `sosfilt` instead of zero-phase filtering of EMG.
-    range_floor: a channel whose range within the clip is below is numerical dust: constant (0 if its level is too).
+    range_floor: a channel that moves less within the clip than this share of its own largest magnitude is numerical dust:
+        constant. A share, so that volts and microvolts give the same; beside it stands `moments.DUST` alone.
     seconds: cut every clip to its first `seconds` before anything else; None = whole clip.
     """
 
@@ -247,28 +251,54 @@ def check_durations(signal: Signal, options: SignalOptions) -> None:
 
 
 def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:
-    """x (n,) of one kind: filtered, denoised, enveloped at its own rate."""
-    if np.ptp(x) < options.range_floor:
+    """x (n,) of one kind: filtered, denoised, enveloped at its own rate. What was not recorded is bridged before a filter; of
+    an EMG it is 0 in the result."""
+    size, moves = float(np.abs(x).max()), float(np.ptp(x))
+    if moves < max(options.range_floor * size, DUST):
+        if len(x) > 1:
+            note(f"{kind}: a channel does not move within the clip and is taken as constant.")
         level = float(np.median(x))
-        return np.full(len(x), level if abs(level) >= options.range_floor else 0.0)
+        return np.full(len(x), level if size >= DUST else 0.0)
     raw = options.source == "raw"
+    gap = gaps.find(x, kind, fs) if raw else None
+    if gap is not None:
+        gaps.check(gap, kind)
+        x = gaps.bridge(x, gap)
+    if gaps.stuck(x, kind):
+        note(f"{kind}: the values rest at an end of their range again and again, as a saturated amplifier's do.")
     if kind == "emg":
         if raw and options.emg_band:
-            x = butterworth(x, *options.emg_band, options.emg_order, fs, options.causal)
+            x = butterworth(x, *options.emg_band, options.emg_order, fs, options.causal, name=kind)
+        if gap is not None:
+            x = np.where(gap, 0.0, x)
         if raw and options.emd:
-            x = denoise(x, fs, options.emd_options)
+            x = denoise(x, fs, options.emd_options, gap, options.envelope_seconds)
         if options.envelope == "rms" or (options.envelope == "auto" and options.window_mode == "resample"):
+            if half_window(fs, options.envelope_seconds) > options.envelope_seconds * fs / 2 + 0.5:
+                note(f"{kind}: the envelope's window of {options.envelope_seconds:g} s is less than three samples: three taken.")
             x = rms_envelope(x, fs, options.envelope_seconds)
+            if gap is not None:
+                x = np.where(gap, 0.0, x)
     elif kind == "ecg" and raw and options.ecg_band:
-        x = butterworth(x, *options.ecg_band, options.ecg_order, fs, pad="even")
+        x = butterworth(x, *options.ecg_band, options.ecg_order, fs, pad="even", name=kind)
     elif kind in ("gsr", "eda"):
         if options.gsr_lowpass is not None:
-            x = butterworth(x, None, options.gsr_lowpass, 4, fs)
+            x = butterworth(x, None, options.gsr_lowpass, 4, fs, name=kind)
         if options.gsr_detrend:
             x = x - np.linspace(x[0], x[-1], len(x))
     elif kind == "fnirs" and options.fnirs_band:
-        x = butterworth(x, *options.fnirs_band, 2, fs, pad="even")
+        x = butterworth(x, *options.fnirs_band, 2, fs, pad="even", name=kind)
     return x
+
+
+def unfit_filters(channels: Sequence[Channel], filtered: bool, options: SignalOptions) -> list[str]:
+    """What of the filters asked for cannot act at the rates of these channels, as the worker will say it."""
+    raw = options.source == "raw" and not filtered
+    low = (None, options.gsr_lowpass) if options.gsr_lowpass is not None else None
+    bands = {"emg": options.emg_band if raw else None, "ecg": options.ecg_band if raw else None,
+             "fnirs": options.fnirs_band, "gsr": low, "eda": low}
+    said = [f"{c.kind}: {problem}." for c in channels if (band := bands.get(c.kind)) and (problem := unfit(*band, c.fs))]
+    return list(dict.fromkeys(said))
 
 
 def crop(x: np.ndarray, length: int, name: str) -> np.ndarray:
