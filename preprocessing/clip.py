@@ -94,7 +94,7 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
     channels: tuple[str, ...] = ()
     signal, duration = np.zeros((0, 0), np.float32), 0.0
     if recording.signal is not None:
-        raw = read_signal(recording.signal)
+        raw = read_signal(recording.signal, options.limits)
         signal = process_signal(raw, options.signal)
         channels = tuple(channel.name for channel in raw.channels)
         duration = max(len(channel.values) / channel.fs for channel in raw.channels)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing import gaps, tables, watch
+from preprocessing import gaps, tables, units, watch
 from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.emd import EMDOptions, denoise
 from preprocessing.errors import ClipError
 from preprocessing.filters import butterworth, half_window, resample, rms_envelope, unfit
+from preprocessing.limits import Limits
 from preprocessing.moments import DUST
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
@@ -97,11 +98,14 @@ class SignalOptions:
 WATCH = SignalOptions(window_mode="full", length=200, emg_band=None, ecg_band=None, emd=False, envelope="none")
 
 
-def read_signal(ref: SignalRef) -> Signal:
-    """The channels of a clip as recorded. ClipError("signal", ...): missing_file, missing_column, not_a_number,
-    nan, infinite, short_file and the like, each with what to do.
+def read_signal(ref: SignalRef, limits: Limits = Limits()) -> Signal:
+    """The channels of a clip as recorded, in the unit of their kind. ClipError("signal", ...): missing_file, missing_column,
+    not_a_number, nan, infinite, short_file, too_large and the like, each with what to do.
     """
-    columns = read_values(ref)
+    if len(ref.channels) > limits.max_channels:
+        raise ClipError("signal", "too_large", f"The clip has {len(ref.channels)} channels and data.max_channels is "
+                                               f"{limits.max_channels}: name fewer, or raise data.max_channels.")
+    columns = read_values(ref, limits)
     channels = []
     for channel, values in zip(ref.channels, columns, strict=True):
         values = cut_window(values, channel, ref)
@@ -109,7 +113,7 @@ def read_signal(ref: SignalRef) -> Signal:
             raise ClipError("signal", "nan", f"Channel {channel.name} has empty or NaN cells; repair the file.")
         if not np.isfinite(values).all():
             raise ClipError("signal", "infinite", f"Channel {channel.name} has infinite values; repair the file.")
-        channels.append(ChannelData(channel.name, channel.kind, channel.fs, values))
+        channels.append(ChannelData(channel.name, channel.kind, channel.fs, units.convert(values, channel.unit, channel.kind)))
     return Signal(tuple(channels), filtered=ref.format == "biovid_filtered")
 
 
@@ -120,22 +124,25 @@ def source_files(ref: SignalRef) -> tuple[Path, ...]:
     return (ref.path,)
 
 
-def read_values(ref: SignalRef) -> list[np.ndarray]:
+def read_values(ref: SignalRef, limits: Limits = Limits()) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 a channel."""
+    if ref.format != "watch":
+        for path in source_files(ref):
+            tables.check_size(path, ref.format, limits)
     if ref.format == "watch":
         recording = watch.read_recordings(ref.path)[int(ref.item or 0)]
         return [recording[:, int(channel.column)] for channel in ref.channels]
     if ref.format == "ai4pain_2025":
         return [read_trial(ref.path, str(channel.column)) for channel in ref.channels]
     if ref.format in ("biovid", "biovid_filtered"):  # one small file a clip: nothing to keep
-        table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal)
+        table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal, ref.encoding)
         return [table[str(c.column)] for c in ref.channels]
     try:
         stat = ref.path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):
         raise ClipError("signal", "missing_file", "The signal file is absent; restore it.") from None
-    columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item)
+    columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item, ref.encoding)
     if len({channel.fs for channel in ref.channels}) > 1:
         return [trim(values) for values in columns]  # slower channels end earlier in the same table
     return columns
@@ -156,10 +163,11 @@ def _read_file(
     sep: str | None,
     decimal: str,
     item: str | int | None,
+    encoding: str,
 ) -> list[np.ndarray]:
     names = [str(channel.column) for channel in channels]
     if format in ("csv", "tsv", "ai4pain"):
-        table = tables.read_columns(path, names, sep or ("\t" if format == "tsv" else None), decimal)
+        table = tables.read_columns(path, names, sep or ("\t" if format == "tsv" else None), decimal, encoding)
         return [table[name] for name in names]
     if format == "parquet":
         table = tables.read_parquet(path, names)
@@ -181,6 +189,11 @@ def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, .
         if name not in arrays:
             arrays[name] = tables.read_array(path, name)
         array = arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name]
+        rows, width = array.shape
+        # Wider than long, and the channels do not account for its width: time runs along the other axis.
+        if rows < width and (rows <= len(channels) < width or 2 * len(channels) < width):
+            raise ClipError("signal", "swapped_axes", f"The array has {rows} rows and {width} columns, and rows are samples: "
+                                                      "it looks like channels x samples; save it transposed.")
         if not 0 <= position < array.shape[1]:
             fix = f"Channel {channel.name}: the array has {array.shape[1]} columns; correct its position."
             raise ClipError("signal", "missing_column", fix)
