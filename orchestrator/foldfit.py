@@ -120,7 +120,7 @@ def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncode
     """
     with every_time(), gathered() as said:
         entry = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
-    entry["warnings"] += [text.rstrip(".") for text in said if text.rstrip(".") not in entry["warnings"]]
+    entry["warnings"] += [text.rstrip(". ") for text in said]
     return entry
 
 

@@ -124,6 +124,23 @@ def source_files(ref: SignalRef) -> tuple[Path, ...]:
     return (ref.path,)
 
 
+def seconds_of(ref: SignalRef) -> float | None:
+    """How long the clip lasts, from its window and the rows that a header or the lines of its file give; None where only
+    reading tells. Of channels of several rates the fastest."""
+    fs = max(channel.fs for channel in ref.channels)
+    if ref.start_row is not None and ref.end_row is not None:
+        return (ref.end_row - ref.start_row) / fs
+    if ref.end_s is not None:
+        return ref.end_s - (ref.start_s or 0.0)
+    if ref.format in ("watch", "ai4pain_2025"):
+        return None
+    rows = tables.count_rows(ref.path, ref.format)
+    if rows is None:
+        return None
+    start = ref.start_row / fs if ref.start_row else ref.start_s or 0.0
+    return max(0.0, rows / fs - start)
+
+
 def read_values(ref: SignalRef, limits: Limits = Limits()) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 a channel."""
     if ref.format != "watch":
