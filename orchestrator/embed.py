@@ -99,7 +99,8 @@ class EmbedWorker:
             return {"clips": 0, "mistake": str(error), "said": ""}
         except torch.OutOfMemoryError:
             return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
-                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be.", "said": ""}
+                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be.",
+                    "said": ""}
         return {"clips": len(job.samples), "mistake": "", "said": "\n".join(said)}
 
 

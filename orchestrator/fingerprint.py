@@ -246,7 +246,7 @@ def sample_videos(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[floa
     return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))
 
 
-def sample_signals(refs: Sequence[SignalRef], options: SignalOptions = SignalOptions(), limits: Limits = Limits()) -> Sample:
+def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits) -> Sample:
     """Read these clips and take them through all steps but the slow denoising."""
     seconds, rates, problems = [], [], []
     for ref in refs:

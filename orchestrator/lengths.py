@@ -77,6 +77,6 @@ def check_rates(clips: Sequence[Clip], options: SignalOptions) -> None:
     rates = sorted({max(c.fs for c in clip.recording.signal.channels) for clip in clips if clip.recording.signal})
     if rates and rates[-1] > (1 + SAME_RATE) * rates[0]:
         shown = ", ".join(f"{rate:g}" for rate in (rates if len(rates) < 6 else [*rates[:4], rates[-1]]))
-        raise UserError(f"signal.window_mode={options.window_mode} counts steps, and the clips were recorded at different rates "
+        raise UserError(f"signal.window_mode={options.window_mode} counts steps, and the clips have different rates "
                         f"({shown} Hz), so that a step would not last as long for everybody: use signal.window_mode=resample, "
                         "or bring the files to one rate.")

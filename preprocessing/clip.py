@@ -122,8 +122,8 @@ def check_film(n_frames: int, fps: float, seconds: float, fs: float) -> None:
         return
     film = n_frames / fps
     if abs(film - seconds) > SHORTFALL * max(film, seconds) + 2 / fps + 1 / fs:
-        raise ClipError("signal", "other_durations", f"The film lasts {film:.2f} s and its signals {seconds:.2f} s: restore the "
-                                                     "file that is broken off, correct fs, or give a window that both have.")
+        raise ClipError("signal", "other_durations", f"The film lasts {film:.2f} s, its signals {seconds:.2f} s: copy the file "
+                                                     "again that is broken off, correct fs, or give a window that both have.")
 
 
 def encode_image(rgb: np.ndarray, image: str = "png", quality: int = 95) -> bytes:

@@ -31,7 +31,7 @@ def runs(same: np.ndarray, least: int) -> np.ndarray:
 
 
 def find(x: np.ndarray, kind: str, fs: float) -> np.ndarray | None:
-    """(n,) bool of what was not recorded of x (n,), None where all of it was. A channel that never moves has no gap: it is flat."""
+    """(n,) bool of what was not recorded of x (n,), None where all of it was. A channel that never moves has none."""
     same = x[1:] == x[:-1]
     if len(x) < 3 or not same.any() or same.all():
         return None

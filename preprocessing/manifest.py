@@ -305,9 +305,9 @@ def check_units(channels: tuple[Channel, ...], seen: dict[str, tuple[str, int]],
         unit = units.conversion(channel.unit, channel.kind).target
         first, other = seen.setdefault(channel.name, (unit, row))
         if unit != first:
-            raise InputError(f"{where}: the unit of channel {channel.name!r} is {channel.unit or 'not given'!r}, which cannot be "
-                             f"put beside that of row {other} ({first or 'none, or arbitrary'}); give every row a unit of one "
-                             "measure, or none.")
+            given = repr(channel.unit) if channel.unit else "not given"
+            raise InputError(f"{where}: the unit of channel {channel.name!r} is {given}, which cannot be put beside that of row "
+                             f"{other} ({first or 'none, or arbitrary'}); give every row a unit of one measure, or none.")
 
 
 def unit_notes(recordings: list[Recording]) -> list[str]:

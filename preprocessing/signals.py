@@ -20,6 +20,7 @@ from preprocessing.moments import DUST
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
 
+LIMITS = Limits()
 SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
 
 
@@ -98,7 +99,7 @@ class SignalOptions:
 WATCH = SignalOptions(window_mode="full", length=200, emg_band=None, ecg_band=None, emd=False, envelope="none")
 
 
-def read_signal(ref: SignalRef, limits: Limits = Limits()) -> Signal:
+def read_signal(ref: SignalRef, limits: Limits = LIMITS) -> Signal:
     """The channels of a clip as recorded, in the unit of their kind. ClipError("signal", ...): missing_file, missing_column,
     not_a_number, nan, infinite, short_file, too_large and the like, each with what to do.
     """
@@ -141,7 +142,7 @@ def seconds_of(ref: SignalRef) -> float | None:
     return max(0.0, rows / fs - start)
 
 
-def read_values(ref: SignalRef, limits: Limits = Limits()) -> list[np.ndarray]:
+def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 a channel."""
     if ref.format != "watch":
         for path in source_files(ref):
@@ -305,7 +306,7 @@ def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np
             x = denoise(x, fs, options.emd_options, gap, options.envelope_seconds)
         if options.envelope == "rms" or (options.envelope == "auto" and options.window_mode == "resample"):
             if half_window(fs, options.envelope_seconds) > options.envelope_seconds * fs / 2 + 0.5:
-                note(f"{kind}: the envelope's window of {options.envelope_seconds:g} s is less than three samples: three taken.")
+                note(f"{kind}: the envelope's window of {options.envelope_seconds:g} s is under three samples: three taken.")
             x = rms_envelope(x, fs, options.envelope_seconds)
             if gap is not None:
                 x = np.where(gap, 0.0, x)

@@ -61,9 +61,9 @@ def read_columns(
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         if "conversion error" in str(error):
-            raise bad("not_a_number", f"A cell that should be a number is text{place(error)}: repair the file, take out lines of "
-                                      "units or comments, or set decimal (now {decimal}) and sep.".replace(
-                                          "{decimal}", {".": "a point", ",": "a comma"}.get(decimal, decimal))) from None
+            raise bad("not_a_number", f"A cell that should be a number is text{place(error)}: repair the file, take out lines "
+                                      "of units or comments, or set sep and decimal (which is "
+                                      f"{'a comma' if decimal == ',' else 'a point'} now).") from None
         raise bad("not_a_table", f"The table is broken off or uneven{place(error)}: copy it again, or set sep and "
                                  "decimal.") from None
     check_lines(table.num_rows, body)
@@ -74,8 +74,8 @@ def check_lines(rows: int, body: bytes) -> None:
     """ClipError where a line of `body` became no row: readers skip empty lines, and every later sample would move."""
     lines = body.rstrip(b"\r\n").count(b"\n") + 1
     if rows != lines:
-        raise bad("blank_line", f"The table has {lines} lines below its header and {rows} rows: take out the empty lines between "
-                                "them, or fill what is missing.")
+        raise bad("blank_line", f"The table has {lines} lines below its header and {rows} rows: take out the empty lines "
+                                "between them, or fill what is missing.")
 
 
 def decoded(data: bytes, encoding: str = "utf-8") -> bytes:
@@ -173,7 +173,7 @@ def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
         raise bad("not_an_array", f"The array must be numeric with 1 or 2 axes, not {array.dtype.name} with {array.ndim}.")
     if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > EXACT:
-        raise bad("not_exact", "The array holds whole numbers beyond 2^53, which are no samples of a signal; correct the column.")
+        raise bad("not_exact", "The array holds whole numbers beyond 2^53, which are no samples; correct the column.")
     return array.astype(np.float64)
 
 
@@ -202,9 +202,9 @@ def check_size(path: Path, format: str, limits: Limits) -> None:
         return
     for found, most, what in ((rows, limits.max_rows, "rows"), (width, limits.max_channels, "channels")):
         if found > most and not (what == "channels" and rows < width):  # then time runs along the other axis, which is told
-            raise bad("too_large", f"The signal file has {'at least ' if format not in ('npy', 'npz', 'parquet') else ''}{found} "
-                                   f"{'rows' if what == 'rows' else 'columns'} and data.max_{what} is {most}: cut it into parts, "
-                                   f"or raise data.max_{what}.")
+            least = "" if format in ("npy", "npz", "parquet") else "at least "
+            raise bad("too_large", f"The signal file has {least}{found} {what} and data.max_{what} is {most}: cut it, or "
+                                   f"raise data.max_{what}.")
 
 
 def count_rows(path: Path, format: str) -> int | None:

@@ -402,8 +402,8 @@ def test_a_window_that_leaves_no_clip_stops(tmp_path, capsys):
     """Windows in Unix time; columns that no file has; files that are damaged: twelve of them, and nothing beside."""
     channels = '"[{""name"": ""eda"", ""kind"": ""eda"", ""unit"": ""uS""}]"'
     values = "\n".join(["eda", *(str(i % 7) for i in range(64))])
-    for what, window, text in (("short_file", "1645000000,1645000004", values), ("missing_column", ",", values.replace("eda", "x")),
-                               ("not_a_number", ",", values + "\ntext")):
+    for what, window, text in (("short_file", "1645000000,1645000004", values),
+                               ("missing_column", ",", values.replace("eda", "x")), ("not_a_number", ",", values + "\ntext")):
         rows = ["subject,sample,label,signal_path,channels,fs,start_s,end_s"]
         for i in range(32):
             (tmp_path / f"{i}.csv").write_text(text)

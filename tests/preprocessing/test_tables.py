@@ -169,7 +169,8 @@ def test_nothing_is_dropped_or_guessed_in_silence(tmp_path, name):
 
 
 @pytest.mark.parametrize(("data", "options"), [
-    (b"x;y\n1;2\n3;4\n\n\n", {}), (b"\xef\xbb\xbfx;y\n1;2\n3;4", {}), (b"x;y;\n1;2;\n3;4;\n", {}), (b"\"x\";y\n\"1\";2\n\"3\";4\n", {}),
+    (b"x;y\n1;2\n3;4\n\n\n", {}), (b"\xef\xbb\xbfx;y\n1;2\n3;4", {}), (b"x;y;\n1;2;\n3;4;\n", {}),
+    (b"\"x\";y\n\"1\";2\n\"3\";4\n", {}),
     ("x;y\n1;2\n3;4\n".encode("utf-16"), {"encoding": "utf-16"}), ("x;µ\n1;2\n3;4\n".encode("cp1252"), {"encoding": "cp1252"}),
     (b"x;y [a,b]\n1;2\n3;4\n", {}), (b"y|x\n5|1\n6|3\n", {}), (b"x y\n1 2\n3 4\n", {"sep": " "}),
     (b"x;y\n1,0;2,5\n3,0;1,5\n", {"decimal": ","})])
@@ -196,7 +197,8 @@ def test_limits_are_checked_before_anything_is_read(tmp_path, form, monkeypatch)
 
     path = tmp_path / f"x.{form}"
     x = np.arange(1000.0)
-    {"npy": lambda: np.save(path, x), "npz": lambda: np.savez(path, x=x), "csv": lambda: np.savetxt(path, x, header="x", comments=""),
+    {"npy": lambda: np.save(path, x), "npz": lambda: np.savez(path, x=x),
+     "csv": lambda: np.savetxt(path, x, header="x", comments=""),
      "parquet": lambda: papq.write_table(pa.table({"x": x}), path)}[form]()
     ref = SignalRef(path, form, (Channel("x", 0 if form == "npy" else "x", "other", 10.0),))
     assert len(read_signal(ref, Limits(max_rows=1000)).channels[0].values) == 1000

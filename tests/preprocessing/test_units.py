@@ -62,7 +62,7 @@ def test_a_conversion_is_noted_and_nothing_else_is():
 
 def test_biovids_own_units_change_no_bit_and_load_nothing():
     assert all(convert(VALUES, channel.unit, channel.kind) is VALUES for channel in CHANNELS)
-    code = "import sys; from preprocessing import signals, units; units.conversion('uS', 'gsr'); sys.exit('pint' in sys.modules)"
+    code = "import sys; from preprocessing import units; units.conversion('uS', 'gsr'); sys.exit('pint' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
 
 
