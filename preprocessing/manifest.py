@@ -306,8 +306,8 @@ def check_units(channels: tuple[Channel, ...], seen: dict[str, tuple[str, int]],
         first, other = seen.setdefault(channel.name, (unit, row))
         if unit != first:
             given = repr(channel.unit) if channel.unit else "not given"
-            raise InputError(f"{where}: the unit of channel {channel.name!r} is {given}, which cannot be put beside that of row "
-                             f"{other} ({first or 'none, or arbitrary'}); give every row a unit of one measure, or none.")
+            raise InputError(f"{where}: the unit of channel {channel.name!r} is {given}, which does not fit that of row "
+                             f"{other} ({first or 'none, or arbitrary'}); give all rows a unit of one measure, or none.")
 
 
 def unit_notes(recordings: list[Recording]) -> list[str]:
