@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import preprocessing
+from orchestrator import lengths
 from orchestrator.cohort import Clip, Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, seal, sources_sha256, write_json
@@ -34,7 +35,7 @@ def sources() -> str:
     """Hash of the code that turns a recording into a clip."""
     folder = Path(preprocessing.__file__).parent
     names = sorted(p.name for p in folder.glob("*.py") if not p.stem.startswith(NOT_SOURCES))
-    return sources_sha256("orchestrator/clipstore.py", *(f"preprocessing/{name}" for name in names))
+    return sources_sha256("orchestrator/clipstore.py", "orchestrator/lengths.py", *(f"preprocessing/{name}" for name in names))
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ShardJob:
     """What one worker needs to make one person's shard.
 
     hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
+    odd_length: samples whose signal is much shorter or longer than the cohort's (orchestrator.lengths).
     """
 
     subject: int
@@ -51,6 +53,7 @@ class ShardJob:
     clips: tuple[Clip, ...]
     hashes: dict[str, tuple[str, ...]]
     other_content: frozenset[str] = frozenset()
+    odd_length: frozenset[str] = frozenset()
 
 
 class ClipStore:
@@ -92,6 +95,8 @@ def clip_options(config: Config, video: bool) -> ClipOptions:
 def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
     """Every person's shard with its key; reads (or remembers) the hash of every source file."""
     options = clip_options(config, cohort.has_video)
+    lengths.check_rates(cohort.clips, options.signal)
+    odd_ones = lengths.measure(cohort.clips, options.signal).odd
     common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": cohort.has_video,
                      "options": options_key(options), "key": cohort.key_fingerprint})
     folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"
@@ -101,11 +106,13 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
         clips = tuple(sorted(cohort.of(person.index), key=lambda clip: clip.sample))
         hashes = {clip.sample: _source_hashes(clip, cache, options) for clip in clips}
         other = frozenset(clip.sample for clip in clips if _is_other_content(clip, cache))
+        odd = frozenset(clip.sample for clip in clips if (clip.subject, clip.sample) in odd_ones)
         # not the person's index: somebody who joins or leaves moves the others' and changes no byte of theirs
         key = key_of([common, person.pseudonym,
-                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other] for c in clips]])
+                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd]
+                       for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
-        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other))
+        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd))
     cache.save()
     return jobs
 
@@ -218,6 +225,10 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 if clip.sample in job.other_content:
                     raise ClipError("video" if clip.recording.video else "signal", "other_content",
                                     "The file's sha256 is not the one its row gives: restore the file or correct the row.")
+                if clip.sample in job.odd_length:
+                    raise ClipError("signal", "odd_length", "The clip's signals last about half as long as those of the other "
+                                    "clips or less, or about twice as long or more: correct fs, or give all clips one window "
+                                    "(start_s, end_s, or signal.seconds).")
                 with gathered() as said:
                     prepared = prepare_clip(clip.recording, engine, options)
             except ClipError as error:

@@ -101,9 +101,20 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     if data.lacking_a_class:
         found.append(Finding("Classes", WARN, f"{data.lacking_a_class} people have no clip of some class of the task",
                              "nothing to do: their folds carry a warning"))
-    for what, sample in (("Videos", data.video), ("Signals", data.signal)):
+    if data.uneven_rates:
+        found.append(Finding.stop("Rates", data.uneven_rates))
+    if text := data.lengths.sentence():
+        fix = "correct fs, or give them all one window; a run quarantines them" if data.lengths.odd else ""
+        found.append(Finding("Lengths", WARN, text, fix))
+    found += [Finding("Filters", WARN, text.rstrip("."), "a run goes on without; bands are in signal.*") for text in data.unfit]
+    for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
         if sample.problems:
             reason, n = Counter(sample.problems).most_common(1)[0]
+            if len(sample.problems) == sample.opened and names & needs(config):
+                text = f"none of the {sample.opened} {what.lower()} that were opened can be used, {n} because of "
+                text += reason.rstrip(".")
+                found.append(Finding("Data", STOP, text, "mend them, or correct the manifest"))
+                continue
             found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
                                  f"{n} alike; a run quarantines such clips, strict=true refuses them"))
     return found or [Finding("Data", OK, "nothing wrong was found")]

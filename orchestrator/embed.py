@@ -5,6 +5,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from orchestrator.mae_data import prefetch
 from orchestrator.storage import HashCache, atomic_path, file_sha256, need_space, seal, sweep_temporaries, write_json
 from orchestrator.storelock import writing
 from orchestrator.tokenstore import CENTRE, TokenJob, current, plan_tokens, quantise, token_bytes
+from preprocessing.notes import gathered
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,13 +93,15 @@ class EmbedWorker:
         if self.loaded[0] != job.encoder:
             self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
         try:
-            write_tokens(job, self.loaded[1], self.config, self.device)
+            with gathered() as said:
+                write_tokens(job, self.loaded[1], self.config, self.device)
         except UserError as error:  # as a value: Ray Data would wrap what is raised, and try again
-            return {"clips": 0, "mistake": str(error)}
+            return {"clips": 0, "mistake": str(error), "said": ""}
         except torch.OutOfMemoryError:
             return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
-                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be."}
-        return {"clips": len(job.samples), "mistake": ""}
+                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be.",
+                    "said": ""}
+        return {"clips": len(job.samples), "mistake": "", "said": "\n".join(said)}
 
 
 def write_tokens(job: TokenJob, model, config: Config, device) -> None:
@@ -148,11 +152,15 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
         compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
         num_gpus=1 if gpus else None,
         fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
+    heard: Counter = Counter()  # warnings of the workers
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
             if row["mistake"]:
                 raise UserError(row["mistake"])
             tick(int(row["clips"]))
+            heard.update(row["said"].splitlines())
+    for text, n in sorted(heard.items()):
+        progress.say("embed", f"{n} of {len(jobs)} people: {text}")
 
 
 if __name__ == "__main__":

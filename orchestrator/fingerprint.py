@@ -5,20 +5,25 @@ Computed from the loader's references and from a few opened recordings; nothing 
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.clipstore import clip_options
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
+from orchestrator.errors import UserError
+from orchestrator.lengths import Lengths, check_rates, measure
 from orchestrator.storage import file_sha256
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
 from preprocessing.notes import gathered
 from preprocessing.paths import is_file
 from preprocessing.recordings import Recording, SignalRef, VideoRef
+from preprocessing.signals import SignalOptions, process_signal, read_signal, seconds_of, unfit_filters
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
+MORE = 5  # times as many are opened, where none of these can be used, until one can
 MOST_FRAMES = 400  # of one sampled video; a clip is shorter
 HASH_BUDGET = 300_000_000  # bytes read in search of equal files
 
@@ -69,6 +74,9 @@ class Fingerprint:
     hashed_all: bool
     notes: tuple[str, ...]
     planned: bool = False
+    lengths: Lengths = field(default_factory=Lengths)
+    uneven_rates: str = ""  # what would stop a run that crops by steps
+    unfit: tuple[str, ...] = ()  # what filters cannot do at these rates
 
     @property
     def task_clips(self) -> int:
@@ -94,15 +102,28 @@ def take(config: Config, people: Cohort) -> Fingerprint:
     layouts = Counter(tuple(f"{c.name} ({c.kind}, {c.fs:g} Hz)" for c in ref.channels) for ref in signals)
     channels = layouts.most_common(1)[0][0] if layouts else ()
     ages = [p.age for p in people.people if p.age is not None]
+    options = clip_options(config, False)
+    beside = {r.video: (seconds, max(c.fs for c in r.signal.channels)) for r in recordings
+              if r.video and r.signal and (seconds := seconds_of(r.signal))}
+    kept = [clip for clip in people.clips if clip.recording.signal]
+    try:
+        uneven = ""
+        check_rates(kept, options.signal)
+    except UserError as error:
+        uneven = str(error)
+    unfit = {text: None for ref in signals
+             for text in unfit_filters(ref.channels, ref.format == "biovid_filtered", options.signal)}
     return Fingerprint(
         people=len(people.people), clips=len(recordings), classes=class_counts(config, people),
         sexes=dict(Counter(p.sex or "unknown" for p in people.people)), ages=(min(ages), max(ages)) if ages else None,
         lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
         with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
-        video=sample_videos(spread(videos, SAMPLED_VIDEOS, set(missing)), Limits(**config.data.limits())),
-        signal=sample_signals(spread(signals, SAMPLED_SIGNALS, set(missing))),
+        video=_until_one(lambda refs: sample_videos(refs, beside, options.limits), videos, SAMPLED_VIDEOS, set(missing)),
+        signal=_until_one(lambda refs: sample_signals(refs, options.signal, options.limits), signals, SAMPLED_SIGNALS,
+                          set(missing)),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
-        hashed_all=hashed_all, notes=people.notes)
+        hashed_all=hashed_all, notes=people.notes, lengths=measure(kept, options.signal), uneven_rates=uneven,
+        unfit=tuple(unfit))
 
 
 def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
@@ -187,14 +208,30 @@ def spread(refs: Sequence, n: int, without: set[Path]) -> list:
     return [there[round(i * (len(there) - 1) / (n - 1))] for i in range(n)]
 
 
-def sample_videos(refs: Sequence[VideoRef], limits: Limits | None = None) -> Sample:
-    """Decode these clips (at most MOST_FRAMES frames each): size, rate and length as they really are."""
+def _until_one(sample: Callable[[Sequence], Sample], refs: Sequence, n: int, without: set[Path]) -> Sample:
+    """The sample of `n` references; of up to MORE times as many where not one of them can be used."""
+    chosen = spread(refs, n, without)
+    found = sample(chosen)
+    for ref in spread([ref for ref in refs if ref not in chosen], MORE * n, without):
+        if len(found.problems) < found.opened:
+            break
+        more = sample([ref])
+        found = replace(more, opened=found.opened + 1, problems=found.problems + more.problems)
+    return found
+
+
+def sample_videos(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, float]] = {},
+                  limits: Limits | None = None) -> Sample:
+    """Decode these clips (at most MOST_FRAMES frames each): size, rate and length as they really are.
+
+    beside: seconds and rate of the signals of the same clip, with which the film is compared."""
     with gathered() as notes:
-        found = _decoded(refs, limits)
+        found = _decoded(refs, beside, limits)
     return replace(found, notes=tuple(notes))
 
 
-def _decoded(refs: Sequence[VideoRef], limits: Limits | None) -> Sample:
+def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, float]], limits: Limits | None) -> Sample:
+    from preprocessing.clip import check_film
     from preprocessing.video import Video
 
     seconds, rates, shapes, problems = [], [], [], []
@@ -211,18 +248,20 @@ def _decoded(refs: Sequence[VideoRef], limits: Limits | None) -> Sample:
                 if video.fps and n < MOST_FRAMES:
                     seconds.append(last - first + 1 / video.fps)
                     rates.append(video.fps)
+                    check_film(n, video.fps, *beside.get(ref, (0.0, 1.0)))
         except ClipError as error:
             problems.append(f"{error.reason}: {error.fix}")
     return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))
 
 
-def sample_signals(refs: Sequence[SignalRef]) -> Sample:
-    from preprocessing.signals import read_signal
-
+def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits) -> Sample:
+    """Read these clips and take them through all steps but the slow denoising."""
     seconds, rates, problems = [], [], []
     for ref in refs:
         try:
-            channels = read_signal(ref).channels
+            with gathered():  # told by the run, which counts it
+                process_signal(signal := read_signal(ref, limits), replace(options, emd=False))
+            channels = signal.channels
         except ClipError as error:
             problems.append(f"{error.reason}: {error.fix}")
             continue

@@ -7,9 +7,11 @@ n clips of the task, L samples, C channels, K classes.
 """
 
 import resource
+import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,6 +24,7 @@ from orchestrator.models_needed import ESTIMATORS
 from orchestrator.rows import RowsOnly
 from orchestrator.storage import hash_all
 from preprocessing.moments import Moments, Scaler, fit_scaler
+from preprocessing.notes import gathered
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,29 @@ def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncode
 
     score_training: with "train_accuracy", on the rows it was fitted on, which the audit asks for.
     """
+    with every_time(), gathered() as said:
+        entry = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
+    entry["warnings"] += [text.rstrip(". ") for text in said]
+    return entry
+
+
+@contextmanager
+def every_time() -> Iterator[None]:
+    """Torch says some warnings once a process: within, at every fold, or a resumed run would differ from an undisturbed one."""
+    torch = sys.modules.get("torch")  # an estimator's fold does not import it
+    if torch is None:
+        yield
+        return
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        yield
+    finally:
+        torch.set_warn_always(before)
+
+
+def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
+              extra_lineage: Sequence[Lineage], score_training: bool) -> dict:
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, recipe.leaky)
     if not recipe.leaky:

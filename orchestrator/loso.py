@@ -6,6 +6,7 @@ for every fold and seed that the ledger lacks, then writes the table and the rep
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from orchestrator import audit, chosen, cli, crossdata, folddata, folds, progress, report, runinfo, session
@@ -61,6 +62,8 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         rows = audit.run(config, plan, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder) \
             if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
+        for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
+            progress.say("folds", f"{n} of {len(entries)} folds: {text}")
         encoders = [encoder for p in parts for encoder in p.encoders]
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])

@@ -29,6 +29,7 @@ from orchestrator.models_needed import needs
 from orchestrator.storage import atomic_path, in_new_folder, need_space, seal, sweep_temporaries, write_json, write_text
 from orchestrator.storelock import writing
 from preprocessing.moments import Scaler, fit_scaler
+from preprocessing.notes import gathered
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from orchestrator.mae_stages import Job
@@ -243,6 +244,9 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
             watcher.join()
         if verdict.exists():
             raise UserError(verdict.read_text())
+        for file in sorted(Path(scratch).glob("said-*.json")):
+            for text in json.loads(file.read_text()):
+                progress.say("pretrain", f"{file.stem.removeprefix('said-')}: {text}")
     return workers
 
 
@@ -268,7 +272,10 @@ def _worker(settings: dict) -> None:
 
     try:
         for job in settings["jobs"]:
-            train_job(Job(**job), rank, report)
+            with gathered() as said:
+                train_job(Job(**job), rank, report)
+            if said and rank.rank == 0:
+                write_json(verdict.with_name(f"said-{job['name']}.json"), said)
     except (UserError, ModelError) as error:
         _reserve(verdict).unlink(missing_ok=True)  # where the disk is full, this is the room for the words
         write_text(verdict, str(error))

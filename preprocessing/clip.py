@@ -15,7 +15,7 @@ from preprocessing.faces import FaceEngine, FaceOptions
 from preprocessing.keyframes import KeyframeOptions
 from preprocessing.limits import Limits
 from preprocessing.recordings import Recording
-from preprocessing.signals import SignalOptions, process_signal, read_signal
+from preprocessing.signals import SHORTFALL, SignalOptions, process_signal, read_signal
 
 FRAMES = ("keyframes", "all")
 # Lossless whatever these say. Huffman codes of averaged neighbours take half the time of OpenCV's choice to write and
@@ -92,12 +92,13 @@ class PreparedClip:
 def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipOptions) -> PreparedClip:
     """Raises ClipError with stage, reason and fix; any other exception is a defect."""
     channels: tuple[str, ...] = ()
-    signal, duration = np.zeros((0, 0), np.float32), 0.0
+    signal, duration, slowest = np.zeros((0, 0), np.float32), 0.0, 1.0
     if recording.signal is not None:
-        raw = read_signal(recording.signal)
+        raw = read_signal(recording.signal, options.limits)
         signal = process_signal(raw, options.signal)
         channels = tuple(channel.name for channel in raw.channels)
         duration = max(len(channel.values) / channel.fs for channel in raw.channels)
+        slowest = min(channel.fs for channel in raw.channels)
     video = recording.video if options.video else None
     if video is None and recording.signal is None:
         raise ClipError("video", "no_modality", "The clip has neither a video nor a signal file: complete the copy.")
@@ -107,10 +108,22 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
                             channels, duration)
     assert engine is not None, "a recording with video needs a face engine"
     face = engine.process(video, options.keyframe, options.frames, options.limits)
+    check_film(face.n_frames, face.fps, duration, slowest)
     images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
     duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
     return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,
                         face.n_lost, face.max_faces, signal, channels, duration)
+
+
+def check_film(n_frames: int, fps: float, seconds: float, fs: float) -> None:
+    """ClipError where the film and the signals of one clip last unequally long, by more than SHORTFALL beside two frames and
+    one sample: both would be stretched to one length, and no moment of one would be that of the other. seconds 0: no signal."""
+    if not fps or not seconds:
+        return
+    film = n_frames / fps
+    if abs(film - seconds) > SHORTFALL * max(film, seconds) + 2 / fps + 1 / fs:
+        raise ClipError("signal", "other_durations", f"The film lasts {film:.2f} s, its signals {seconds:.2f} s: copy the file "
+                                                     "again that is broken off, correct fs, or give a window that both have.")
 
 
 def encode_image(rgb: np.ndarray, image: str = "png", quality: int = 95) -> bytes:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from PyEMD import CEEMDAN
+from scipy.ndimage import minimum_filter1d
 
 from preprocessing.checks import check_number
+from preprocessing.filters import half_window
 from preprocessing.splines import QuickEMD
 
 
@@ -58,8 +60,18 @@ def quietest(x: np.ndarray, width: int) -> slice:
     return slice(start, start + width)
 
 
-def denoise(x: np.ndarray, fs: float, options: EMDOptions = EMDOptions()) -> np.ndarray:
-    """x (n,) band-passed EMG at fs Hz, denoised; the residue is kept. Scaling x scales the result."""
+def denoise(x: np.ndarray, fs: float, options: EMDOptions = EMDOptions(), gap: np.ndarray | None = None,
+            seconds: float = 0.1) -> np.ndarray:
+    """x (n,) band-passed EMG at fs Hz, denoised; the residue is kept. Scaling x scales the result.
+
+    gap (n,) bool: what was not recorded. It is 0 in the result, and neither decomposed nor taken for the clip's noise: the
+    rest is denoised as if it were one recording. No window of `seconds` comes out louder than it went in (`no_louder`).
+    """
+    if gap is not None:
+        out = np.zeros(len(x))
+        if (~gap).any():
+            out[~gap] = denoise(x[~gap], fs, options, None, seconds)
+        return no_louder(out, np.where(gap, 0.0, x), fs, seconds)
     imfs, residue, scale = decompose(x, options)
     if not len(imfs):
         return x
@@ -72,4 +84,26 @@ def denoise(x: np.ndarray, fs: float, options: EMDOptions = EMDOptions()) -> np.
         kept = np.sign(imfs) * np.maximum(np.abs(imfs) - threshold, 0.0)
     else:
         kept = np.where(np.abs(imfs) > threshold, imfs, 0.0)
-    return scale * (kept.sum(axis=0) + residue)
+    return no_louder(scale * (kept.sum(axis=0) + residue), x, fs, seconds)
+
+
+def no_louder(y: np.ndarray, x: np.ndarray, fs: float, seconds: float = 0.1) -> np.ndarray:
+    """y (n,) turned down where a window of `seconds` (shorter at the edges) holds more energy than the same window of x.
+
+    IMFs make sense only as a sum: they swing against each other, above all beside a silence, and cut down one by one they
+    no longer cancel. A sample is turned down by the worst of the windows it is in, so that none is louder than before.
+    """
+    half = half_window(fs, seconds)
+    after, before = _energy(y, half), _energy(x, half)
+    louder = after > before * (1 + 1e-9)
+    if not louder.any():
+        return y
+    share = np.ones(len(y))
+    share[louder] = np.sqrt(before[louder] / after[louder])
+    return y * minimum_filter1d(share, 2 * half + 1, mode="nearest")
+
+
+def _energy(x: np.ndarray, half: int) -> np.ndarray:
+    """Sum of squares of x (n,) over the window of 2 half + 1 samples around each, window by window: a running sum would leave
+    the rounding of a burst in the silence after it."""
+    return np.convolve(np.pad(x**2, half), np.ones(2 * half + 1), "valid")

@@ -1,28 +1,44 @@
 """Butterworth filters, envelope and resampling of one channel (spec section 2). n samples, rate fs in Hz."""
 
 import math
-import warnings
 from functools import lru_cache
 
 import numpy as np
 from scipy import signal as sps
 
+from preprocessing.notes import note
+
 NYQUIST_SHARE = 0.98  # an upper corner nearer to fs/2 than this is no filter any more
 
 
-@lru_cache(maxsize=64)
-def design(low: float | None, high: float | None, order: int, fs: float) -> np.ndarray | None:
+def unfit(low: float | None, high: float | None, fs: float) -> str:
+    """What of a band cannot act at this rate, as one clause; "" where all of it can. An unfit filter is left out."""
+    limit = NYQUIST_SHARE * fs / 2
+    if low is not None and low >= limit:
+        return f"not filtered: the band from {low:g} Hz lies at or above the Nyquist limit, half the rate"
+    if high is not None and high >= limit:
+        left = "not filtered" if low is None else "high-pass alone"
+        return f"{left}: the upper corner of {high:g} Hz lies at or above the Nyquist limit, half the rate"
+    return ""
+
+
+def design(low: float | None, high: float | None, order: int, fs: float, name: str = "a channel") -> np.ndarray | None:
     """Second-order sections (S,6) of a Butterworth filter, or None where no corner lies below Nyquist.
 
     low None = low-pass, high None = high-pass. As in scipy, a band-pass of order N has N poles at each corner.
-    An upper corner >= 0.98 fs/2 is left out with a warning, a lower one there switches the filter off.
+    An upper corner >= 0.98 fs/2 is left out, a lower one there switches the filter off: noted under `name`, at every use.
     """
+    if problem := unfit(low, high, fs):
+        note(f"{name}: {problem}.")
+    return _sections(low, high, order, fs)
+
+
+@lru_cache(maxsize=64)  # says nothing: it would be heard once a process
+def _sections(low: float | None, high: float | None, order: int, fs: float) -> np.ndarray | None:
     limit = NYQUIST_SHARE * fs / 2
     if high is not None and high >= limit:
-        warnings.warn(f"{high:g} Hz is at the Nyquist limit of {fs:g} Hz: high-pass alone", stacklevel=2)
         high = None
     if low is not None and low >= limit:
-        warnings.warn(f"{low:g} Hz is at the Nyquist limit of {fs:g} Hz: not filtered", stacklevel=2)
         return None
     if low is not None and high is not None:
         return sps.butter(order, (low, high), "bandpass", fs=fs, output="sos")
@@ -32,29 +48,36 @@ def design(low: float | None, high: float | None, order: int, fs: float) -> np.n
 
 
 def butterworth(
-    x: np.ndarray, low: float | None, high: float | None, order: int, fs: float, causal: bool = False, pad: str = "odd"
+    x: np.ndarray, low: float | None, high: float | None, order: int, fs: float, causal: bool = False, pad: str = "odd",
+    name: str = "a channel",
 ) -> np.ndarray:
     """x (n,) filtered: zero-phase (`sosfiltfilt`, magnitude applied twice) or causal.
 
     pad "odd" with scipy's length for bands that fit the clip; "even" over the whole clip for ECG, whose 0.1 Hz
-    corner is slower than a 5.5 s clip.
+    corner is slower than a 5.5 s clip. What cannot act is noted under `name`, the channel's kind.
     """
-    sos = design(low, high, order, fs)
+    sos = design(low, high, order, fs, name)
     if sos is None:
         return x
     if causal:
         # Start in the steady state of the first value, or the step from zero rings through the clip.
         return sps.sosfilt(sos, x, zi=sps.sosfilt_zi(sos) * x[0])[0]
     if len(x) < 3:
+        note(f"{name}: not filtered: the clip has fewer than three samples.")
         return x
     if pad == "even":
         return sps.sosfiltfilt(sos, x, padtype="even", padlen=len(x) - 1)
     return sps.sosfiltfilt(sos, x, padlen=min(3 * (2 * len(sos) + 1), len(x) - 1))
 
 
+def half_window(fs: float, seconds: float) -> int:
+    """Samples on either side of the middle one of a moving window."""
+    return max(1, round(seconds * fs / 2))
+
+
 def rms_envelope(x: np.ndarray, fs: float, seconds: float = 0.1) -> np.ndarray:
     """Centred moving root mean square of x (n,), window at least 3 samples, shorter at the edges."""
-    half = max(1, round(seconds * fs / 2))
+    half = half_window(fs, seconds)
     total = np.concatenate(([0.0], np.cumsum(x**2)))
     index = np.arange(len(x))
     start, stop = np.maximum(index - half, 0), np.minimum(index + half + 1, len(x))

@@ -13,13 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as papq
 
+from preprocessing import units
 from preprocessing.errors import InputError
 from preprocessing.paths import check_distinct, check_link, check_name, check_text, inside, is_file, is_folder
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 
 REQUIRED = ("subject", "sample", "label")
 OPTIONAL = ("dataset", "label_name", "session", "split", "start_s", "end_s", "video_path", "video_fps", "signal_path",
-            "signal_format", "sep", "decimal", "channels", "fs", "sex", "age", "exclude_reason", "sha256")
+            "signal_format", "sep", "decimal", "encoding", "channels", "fs", "sex", "age", "exclude_reason", "sha256")
 FORMATS = ("csv", "tsv", "npy", "npz", "parquet")
 KINDS = ("gsr", "ecg", "emg", "fnirs", "imu", "bvp", "eda", "resp", "spo2", "other")
 FILES = ("manifest.csv", "manifest.parquet")
@@ -57,6 +58,7 @@ def load(root: Path, cohort: str = "manifest") -> DataSet:
         lacking = sum(getattr(r, modality) is None for r in recordings)
         if 0 < lacking < len(recordings):
             notes.append(f"{lacking} of {len(recordings)} samples have no {modality}.")
+    notes += unit_notes(recordings)
     return DataSet("manifest", check_name(cohorts[0], str(path)), folder, class_names(recordings, path),
                    make_subjects(kept, path), tuple(recordings), notes=tuple(notes))
 
@@ -213,8 +215,14 @@ def make_signal(row: Row, folder: Path, where: str, start: float | None, end: fl
         raise InputError(f"{where}: sep {sep!r} is no separator; write one of , ; | tab space.")
     if decimal not in (".", ",") or decimal == sep:
         raise InputError(f"{where}: decimal {decimal!r} must be . or , and differ from sep; correct it.")
+    encoding = row.get("encoding", "utf-8").lower()
+    try:
+        "".encode(encoding), b"".decode(encoding)
+    except (LookupError, ValueError):
+        raise InputError(f"{where}: encoding {encoding[:40]!r} is not known; write for instance utf-8, utf-16, latin-1 or "
+                         "cp1252.") from None
     channels = parse_channels(row.get("channels"), number(row, "fs", where, least=0.0), form, where)
-    return SignalRef(path, form, channels, sep, decimal, start, end)
+    return SignalRef(path, form, channels, sep, decimal, start, end, encoding=encoding)
 
 
 def parse_channels(text: str | None, fs: float | None, form: str, where: str) -> tuple[Channel, ...]:
@@ -242,6 +250,7 @@ def parse_channels(text: str | None, fs: float | None, form: str, where: str) ->
             raise InputError(f"{where}: channel {name!r}: kind must be one of {', '.join(KINDS)}, unit a text.")
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e6:
             raise InputError(f"{where}: channel {name!r} needs its rate in Hz; give it fs or fill the column fs.")
+        units.check(unit, kind, f"{where}: channel {name!r}")
         channels.append(Channel(name.strip(), column, kind, float(rate), unit))
     names = [channel.name for channel in channels]
     if len(set(names)) != len(names):
@@ -270,6 +279,7 @@ def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> N
     split_of: dict[str, str | None] = {}
     samples: dict[str, list[str]] = {}
     layout: tuple[tuple[str, str], ...] | None = None
+    target: dict[str, tuple[str, int]] = {}
     for row, recording in zip(numbers, recordings, strict=True):
         where = f"{path} row {row}"
         other = first.setdefault((recording.subject, recording.sample), row)
@@ -283,8 +293,31 @@ def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> N
             layout = own if layout is None else layout
             if own != layout:
                 raise InputError(f"{where}: its channels differ from the rows above; name the same channels in order.")
+            check_units(recording.signal.channels, target, row, where)
     for names in samples.values():
         check_distinct(names, "sample", path)
+
+
+def check_units(channels: tuple[Channel, ...], seen: dict[str, tuple[str, int]], row: int, where: str) -> None:
+    """InputError where a channel has another unit than in an earlier row (one that cannot be converted), or one of the two has
+    none. seen: channel -> (unit that its values are brought to, row), filled here."""
+    for channel in channels:
+        unit = units.conversion(channel.unit, channel.kind).target
+        first, other = seen.setdefault(channel.name, (unit, row))
+        if unit != first:
+            given = repr(channel.unit) if channel.unit else "not given"
+            raise InputError(f"{where}: the unit of channel {channel.name!r} is {given}, which does not fit that of row "
+                             f"{other} ({first or 'none, or arbitrary'}); give all rows a unit of one measure, or none.")
+
+
+def unit_notes(recordings: list[Recording]) -> list[str]:
+    """One sentence on the channels whose numbers are taken as they are."""
+    channels = {c.name: c for r in recordings if r.signal for c in r.signal.channels}
+    without = [name for name, c in channels.items() if not units.conversion(c.unit, c.kind).target]
+    if not without:
+        return []
+    return [f"{len(without)} of {len(channels)} signal channels have no unit, or an arbitrary one: their numbers are taken as "
+            "they are, from every person."]
 
 
 def class_names(recordings: list[Recording], path: Path) -> tuple[str, ...]:

@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 KINDS = ("train_z", "train_minmax", "clip_minmax", "subject_z")
-FLOOR = 1e-8  # a channel with a smaller spread carries numerical dust (BioVid's gated EMG: 1e-22), not a signal
+# A spread below this share of the level, or of the training people's spread, is rounding and no signal. A share, so that
+# volts and microvolts give the same.
+FLOOR = 1e-8
+# The square of anything smaller is 0 in float32, in which signals are stored and models compute: such a spread (BioVid's
+# gated EMG: 1e-22) is dust in any unit.
+DUST = float(np.sqrt(np.finfo(np.float32).tiny))
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +126,8 @@ class Scaler:
     """train_z: z-score, clip to +-clip, divide by clip (Eq. 5 with bounds +-clip). train_minmax: Eq. 5 with the extrema.
 
     subjects: the indices it was fitted on, ascending. mean, std (C,) float64; of train_minmax the middle and half the width
-    of the range. A channel whose std is below `floor` is carried as 0 everywhere. Of the other two kinds:
+    of the range. A channel whose std is below `floor` times its level |mean| (or below DUST) is carried as 0 everywhere; a
+    person's own std, of subject_z, also below `floor` times that of the training people. Of the other two kinds:
     clip_minmax: every clip by its own range, as the released code does; std is what a range must not be negligible against.
     subject_z: as train_z by the moments of the clip's own person. It sees all of a test person's clips (transductive).
     """
@@ -145,8 +151,9 @@ class Scaler:
         if self.kind == "subject_z":
             if own is None:
                 raise ValueError("subject_z needs the moments of the person whose clips these are")
-            return replace(self, kind="train_z", mean=own.mean, std=own.std).apply(x)
-        alive = self.std >= self.floor
+            moved = own.std >= self.floor * self.std  # else dust beside what the others' signals do
+            return replace(self, kind="train_z", mean=own.mean, std=np.where(moved, own.std, 0.0)).apply(x)
+        alive = self.std >= np.maximum(self.floor * np.abs(self.mean), DUST)
         gain = np.where(alive, 1.0 / np.where(alive, self.std * self.clip, 1.0), 0.0)
         return np.clip((x.astype(np.float64) - self.mean) * gain, -1.0, 1.0).astype(np.float32)
 
@@ -198,11 +205,14 @@ def fit_scaler(
 def clip_minmax(x: np.ndarray, train_std: np.ndarray | None = None, floor: float = FLOOR) -> np.ndarray:
     """Eq. 5 per clip and channel, as the released code does: x (n,L,C) or (L,C) -> float32 in [-1,1].
 
-    0 where the clip's range is below max(floor, 1e-6 train_std): without that floor numerical dust becomes +-1.
+    0 where the clip's range is below `floor` times its largest magnitude, 1e-6 train_std, or DUST: without that numerical
+    dust becomes +-1.
     """
     x = x.astype(np.float64)
     low, high = x.min(axis=-2, keepdims=True), x.max(axis=-2, keepdims=True)
-    least = floor if train_std is None else np.maximum(floor, 1e-6 * train_std)
+    least = np.maximum(floor * np.maximum(np.abs(low), np.abs(high)), DUST)
+    if train_std is not None:
+        least = np.maximum(least, 1e-6 * train_std)
     alive = high - low >= least
     scaled = 2 * (x - low) / np.where(alive, high - low, 1.0) - 1
     return np.where(alive, np.clip(scaled, -1.0, 1.0), 0.0).astype(np.float32)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Channel:
-    """One signal channel. `column` is a name (tables) or an integer position (arrays); fs in Hz."""
+    """One signal channel. `column` is a name (tables) or an integer position (arrays); fs in Hz; unit: see units.py."""
 
     name: str
     column: str | int
@@ -42,6 +42,7 @@ class SignalRef:
     start_row: int | None = None
     end_row: int | None = None
     item: str | int | None = None  # which array, trial column or recording inside the file
+    encoding: str = "utf-8"  # of a text table
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,24 @@
 Nothing here is learnt from data: normalisation is `moments.Scaler`'s, fitted on a fold's training subjects only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from preprocessing import tables, watch
+from preprocessing import gaps, tables, units, watch
 from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.emd import EMDOptions, denoise
 from preprocessing.errors import ClipError
-from preprocessing.filters import butterworth, resample, rms_envelope
+from preprocessing.filters import butterworth, half_window, resample, rms_envelope, unfit
+from preprocessing.limits import Limits
+from preprocessing.moments import DUST
+from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
 
+LIMITS = Limits()
 SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
 
 
@@ -46,7 +51,8 @@ class SignalOptions:
     source: "raw" | "filtered": the provider has filtered already, EMG and ECG are taken as they are.
     envelope: "auto" = RMS envelope of EMG before decimation in "resample", waveform otherwise | "rms" | "none".
     causal: `sosfilt` instead of zero-phase filtering of EMG.
-    range_floor: a channel whose range within the clip is below is numerical dust: constant (0 if its level is too).
+    range_floor: a channel that moves less within the clip than this share of its own largest magnitude is numerical dust:
+        constant. A share, so that volts and microvolts give the same; beside it stands `moments.DUST` alone.
     seconds: cut every clip to its first `seconds` before anything else; None = whole clip.
     """
 
@@ -93,11 +99,14 @@ class SignalOptions:
 WATCH = SignalOptions(window_mode="full", length=200, emg_band=None, ecg_band=None, emd=False, envelope="none")
 
 
-def read_signal(ref: SignalRef) -> Signal:
-    """The channels of a clip as recorded. ClipError("signal", ...): missing_file, missing_column, not_a_number,
-    nan, infinite, short_file and the like, each with what to do.
+def read_signal(ref: SignalRef, limits: Limits = LIMITS) -> Signal:
+    """The channels of a clip as recorded, in the unit of their kind. ClipError("signal", ...): missing_file, missing_column,
+    not_a_number, nan, infinite, short_file, too_large and the like, each with what to do.
     """
-    columns = read_values(ref)
+    if len(ref.channels) > limits.max_channels:
+        raise ClipError("signal", "too_large", f"The clip has {len(ref.channels)} channels and data.max_channels is "
+                                               f"{limits.max_channels}: name fewer, or raise data.max_channels.")
+    columns = read_values(ref, limits)
     channels = []
     for channel, values in zip(ref.channels, columns, strict=True):
         values = cut_window(values, channel, ref)
@@ -105,7 +114,7 @@ def read_signal(ref: SignalRef) -> Signal:
             raise ClipError("signal", "nan", f"Channel {channel.name} has empty or NaN cells; repair the file.")
         if not np.isfinite(values).all():
             raise ClipError("signal", "infinite", f"Channel {channel.name} has infinite values; repair the file.")
-        channels.append(ChannelData(channel.name, channel.kind, channel.fs, values))
+        channels.append(ChannelData(channel.name, channel.kind, channel.fs, units.convert(values, channel.unit, channel.kind)))
     return Signal(tuple(channels), filtered=ref.format == "biovid_filtered")
 
 
@@ -116,22 +125,42 @@ def source_files(ref: SignalRef) -> tuple[Path, ...]:
     return (ref.path,)
 
 
-def read_values(ref: SignalRef) -> list[np.ndarray]:
+def seconds_of(ref: SignalRef) -> float | None:
+    """How long the clip lasts, from its window and the rows that a header or the lines of its file give; None where only
+    reading tells. Of channels of several rates the fastest."""
+    fs = max(channel.fs for channel in ref.channels)
+    if ref.start_row is not None and ref.end_row is not None:
+        return (ref.end_row - ref.start_row) / fs
+    if ref.end_s is not None:
+        return ref.end_s - (ref.start_s or 0.0)
+    if ref.format in ("watch", "ai4pain_2025"):
+        return None
+    rows = tables.count_rows(ref.path, ref.format)
+    if rows is None:
+        return None
+    start = ref.start_row / fs if ref.start_row else ref.start_s or 0.0
+    return max(0.0, rows / fs - start)
+
+
+def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 a channel."""
+    if ref.format != "watch":
+        for path in source_files(ref):
+            tables.check_size(path, ref.format, limits)
     if ref.format == "watch":
         recording = watch.read_recordings(ref.path)[int(ref.item or 0)]
         return [recording[:, int(channel.column)] for channel in ref.channels]
     if ref.format == "ai4pain_2025":
         return [read_trial(ref.path, str(channel.column)) for channel in ref.channels]
     if ref.format in ("biovid", "biovid_filtered"):  # one small file a clip: nothing to keep
-        table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal)
+        table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal, ref.encoding)
         return [table[str(c.column)] for c in ref.channels]
     try:
         stat = ref.path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):
         raise ClipError("signal", "missing_file", "The signal file is absent; restore it.") from None
-    columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item)
+    columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item, ref.encoding)
     if len({channel.fs for channel in ref.channels}) > 1:
         return [trim(values) for values in columns]  # slower channels end earlier in the same table
     return columns
@@ -152,10 +181,11 @@ def _read_file(
     sep: str | None,
     decimal: str,
     item: str | int | None,
+    encoding: str,
 ) -> list[np.ndarray]:
     names = [str(channel.column) for channel in channels]
     if format in ("csv", "tsv", "ai4pain"):
-        table = tables.read_columns(path, names, sep or ("\t" if format == "tsv" else None), decimal)
+        table = tables.read_columns(path, names, sep or ("\t" if format == "tsv" else None), decimal, encoding)
         return [table[name] for name in names]
     if format == "parquet":
         table = tables.read_parquet(path, names)
@@ -177,6 +207,11 @@ def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, .
         if name not in arrays:
             arrays[name] = tables.read_array(path, name)
         array = arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name]
+        rows, width = array.shape
+        # Wider than long, and the channels do not account for its width: time runs along the other axis.
+        if rows < width and (rows <= len(channels) < width or 2 * len(channels) < width):
+            raise ClipError("signal", "swapped_axes", f"The array has {rows} rows and {width} columns, and rows are samples: "
+                                                      "it looks like channels x samples; save it transposed.")
         if not 0 <= position < array.shape[1]:
             fix = f"Channel {channel.name}: the array has {array.shape[1]} columns; correct its position."
             raise ClipError("signal", "missing_column", fix)
@@ -247,28 +282,54 @@ def check_durations(signal: Signal, options: SignalOptions) -> None:
 
 
 def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:
-    """x (n,) of one kind: filtered, denoised, enveloped at its own rate."""
-    if np.ptp(x) < options.range_floor:
+    """x (n,) of one kind: filtered, denoised, enveloped at its own rate. What was not recorded is bridged before a filter; of
+    an EMG it is 0 in the result."""
+    size, moves = float(np.abs(x).max()), float(np.ptp(x))
+    if moves < max(options.range_floor * size, DUST):
+        if len(x) > 1:
+            note(f"{kind}: a channel does not move within the clip and is taken as constant.")
         level = float(np.median(x))
-        return np.full(len(x), level if abs(level) >= options.range_floor else 0.0)
+        return np.full(len(x), level if size >= DUST else 0.0)
     raw = options.source == "raw"
+    gap = gaps.find(x, kind, fs) if raw else None
+    if gap is not None:
+        gaps.check(gap, kind)
+        x = gaps.bridge(x, gap)
+    if gaps.stuck(x, kind):
+        note(f"{kind}: the values rest at an end of their range again and again, as a saturated amplifier's do.")
     if kind == "emg":
         if raw and options.emg_band:
-            x = butterworth(x, *options.emg_band, options.emg_order, fs, options.causal)
+            x = butterworth(x, *options.emg_band, options.emg_order, fs, options.causal, name=kind)
+        if gap is not None:
+            x = np.where(gap, 0.0, x)
         if raw and options.emd:
-            x = denoise(x, fs, options.emd_options)
+            x = denoise(x, fs, options.emd_options, gap, options.envelope_seconds)
         if options.envelope == "rms" or (options.envelope == "auto" and options.window_mode == "resample"):
+            if half_window(fs, options.envelope_seconds) > options.envelope_seconds * fs / 2 + 0.5:
+                note(f"{kind}: the envelope's window of {options.envelope_seconds:g} s is under three samples: three taken.")
             x = rms_envelope(x, fs, options.envelope_seconds)
+            if gap is not None:
+                x = np.where(gap, 0.0, x)
     elif kind == "ecg" and raw and options.ecg_band:
-        x = butterworth(x, *options.ecg_band, options.ecg_order, fs, pad="even")
+        x = butterworth(x, *options.ecg_band, options.ecg_order, fs, pad="even", name=kind)
     elif kind in ("gsr", "eda"):
         if options.gsr_lowpass is not None:
-            x = butterworth(x, None, options.gsr_lowpass, 4, fs)
+            x = butterworth(x, None, options.gsr_lowpass, 4, fs, name=kind)
         if options.gsr_detrend:
             x = x - np.linspace(x[0], x[-1], len(x))
     elif kind == "fnirs" and options.fnirs_band:
-        x = butterworth(x, *options.fnirs_band, 2, fs, pad="even")
+        x = butterworth(x, *options.fnirs_band, 2, fs, pad="even", name=kind)
     return x
+
+
+def unfit_filters(channels: Sequence[Channel], filtered: bool, options: SignalOptions) -> list[str]:
+    """What of the filters asked for cannot act at the rates of these channels, as the worker will say it."""
+    raw = options.source == "raw" and not filtered
+    low = (None, options.gsr_lowpass) if options.gsr_lowpass is not None else None
+    bands = {"emg": options.emg_band if raw else None, "ecg": options.ecg_band if raw else None,
+             "fnirs": options.fnirs_band, "gsr": low, "eda": low}
+    said = [f"{c.kind}: {problem}." for c in channels if (band := bands.get(c.kind)) and (problem := unfit(*band, c.fs))]
+    return list(dict.fromkeys(said))
 
 
 def crop(x: np.ndarray, length: int, name: str) -> np.ndarray:

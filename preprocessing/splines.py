@@ -64,6 +64,8 @@ class QuickEMD(EMD):
         power = float(np.dot(change, change))
         if power / (imf_old.max() - imf_old.min()) < self.svar_thr:
             return True
-        if float(((change / imf_new) ** 2).sum()) < self.std_thr:
+        with np.errstate(all="ignore"):  # a sample of exactly 0 makes it infinite: the test is not passed
+            spread = float(((change / imf_new) ** 2).sum())
+        if spread < self.std_thr:
             return True
         return power / float(np.dot(imf_old, imf_old)) < self.energy_ratio_thr

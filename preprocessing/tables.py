@@ -7,8 +7,10 @@ which may be raw ids (AI4Pain 2025 names its columns by trial).
 import csv
 import io
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +18,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
 from preprocessing.errors import ClipError
+from preprocessing.limits import Limits
 from preprocessing.paths import is_file
 
+EXACT = 2**53  # whole numbers up to here are floats
 SEPARATORS = ("\t", ";", ",", "|")
 
 
@@ -26,17 +30,18 @@ def bad(reason: str, fix: str) -> ClipError:
 
 
 def read_columns(
-    path: Path, columns: Sequence[str], sep: str | None = None, decimal: str = "."
+    path: Path, columns: Sequence[str], sep: str | None = None, decimal: str = ".", encoding: str = "utf-8"
 ) -> dict[str, np.ndarray]:
     """Named columns of a text table as float64 (rows,), blanks in header and cells stripped, empty cells NaN.
 
-    sep None: the separator that occurs most often in the header. Only the named columns must be numeric, in any
-    order. ClipError: missing_file, empty_file, missing_column, duplicate_column, not_a_number, not_a_table.
+    sep None: the separator that occurs in the header; of several the one that fits the first row too, else it must be given.
+    Only the named columns must be numeric, in any order. ClipError: missing_file, empty_file, missing_column,
+    duplicate_column, not_a_number, not_a_table, blank_line, other_encoding, unknown_separator.
     """
-    data = read_bytes(path)
+    data = decoded(read_bytes(path), encoding)
     head, _, body = data.partition(b"\n")
-    sep, header = split_header(head, sep)
-    check_columns(header, columns)
+    sep, header = split_header(head, sep, body)
+    check_header(header, columns, head)
     if not body.strip():
         raise bad("empty_file", "The table has a header but no rows; copy the file again.")
     # Positions as names: a header may repeat names in columns that nobody asks for.
@@ -56,10 +61,49 @@ def read_columns(
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         if "conversion error" in str(error):
-            fix = f"A cell that should be a number is text{place(error)}; repair the file."
-            raise bad("not_a_number", fix) from None
-        raise bad("not_a_table", f"The table is broken off or uneven{place(error)}; copy it again.") from None
+            raise bad("not_a_number", f"A cell that should be a number is text{place(error)}: repair the file, take out lines "
+                                      "of units or comments, or set sep and decimal (which is "
+                                      f"{'a comma' if decimal == ',' else 'a point'} now).") from None
+        raise bad("not_a_table", f"The table is broken off or uneven{place(error)}: copy it again, or set sep and "
+                                 "decimal.") from None
+    check_lines(table.num_rows, body)
     return {name: _to_numpy(table[position]) for name, position in index.items()}
+
+
+def check_lines(rows: int, body: bytes) -> None:
+    """ClipError where a line of `body` became no row: readers skip empty lines, and every later sample would move."""
+    lines = body.rstrip(b"\r\n").count(b"\n") + 1
+    if rows != lines:
+        raise bad("blank_line", f"The table has {lines} lines below its header and {rows} rows: take out the empty lines "
+                                "between them, or fill what is missing.")
+
+
+def decoded(data: bytes, encoding: str = "utf-8") -> bytes:
+    """The text in UTF-8. ClipError other_encoding where it is not what was said."""
+    if encoding in ("utf-8", "utf8", "ascii"):
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise bad("other_encoding", "The table is UTF-16 text: set encoding to utf-16, or save it as UTF-8.")
+        return data
+    try:
+        return data.decode(encoding).encode("utf-8")
+    except (UnicodeError, LookupError, ValueError):
+        raise bad("other_encoding", f"The table is no {encoding} text: correct encoding, or save it as UTF-8.") from None
+
+
+def check_header(header: Sequence[str], columns: Sequence[str], head: bytes) -> None:
+    """`check_columns`, with what may have kept a column from being found."""
+    try:
+        check_columns(header, columns)
+    except ClipError as error:
+        if error.reason != "missing_column":
+            raise
+        try:
+            head.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise bad("missing_column", error.fix + " The first line is no UTF-8 text: set encoding (latin-1, for "
+                                                    "instance).") from None
+        raise bad("missing_column", error.fix + " The first line must be the header, without comments above it: set sep or "
+                                                "encoding if it is.") from None
 
 
 def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
@@ -67,7 +111,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
     data = read_bytes(path)
     head, _, body = data.partition(b"\n")
     sep, header = split_header(head, sep)
-    check_columns(header, (column,))
+    check_header(header, (column,), head)
     position = str(header.index(column))
     try:
         table = pacsv.read_csv(
@@ -80,6 +124,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         raise bad("not_a_table", f"The table is broken off or uneven{place(error)}; copy it again.") from None
+    check_lines(table.num_rows, body)
     return [(value or "").strip() for value in table[position].to_pylist()]
 
 
@@ -89,11 +134,17 @@ def read_header(path: Path, sep: str | None = None) -> list[str]:
         return split_header(stream.readline(1 << 20).rstrip(b"\n"), sep)[1]
 
 
-def split_header(head: bytes, sep: str | None) -> tuple[str, list[str]]:
-    """(separator, names) of a header line."""
+def split_header(head: bytes, sep: str | None, body: bytes = b"") -> tuple[str, list[str]]:
+    """(separator, names) of a header line. body: what follows it, which tells separators from what stands in names."""
     text = head.decode("utf-8-sig", errors="replace").rstrip("\r")
     if sep is None:
         sep = max(SEPARATORS, key=text.count)
+        if body and sum(mark in text for mark in SEPARATORS) > 1:
+            first = body[: body.find(b"\n")] if b"\n" in body else body
+            fit = [mark for mark in SEPARATORS if mark in text and text.count(mark) == first.count(mark.encode())]
+            if len(fit) != 1 and not (sep in fit and '"' in text):
+                raise bad("unknown_separator", "The first line holds several marks that may separate its columns: set sep.")
+            sep = fit[0] if len(fit) == 1 else sep
     try:
         names = next(csv.reader(io.StringIO(text), delimiter=sep), [])
     except (csv.Error, TypeError):
@@ -121,7 +172,76 @@ def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
             raise bad("not_an_array", "The file is damaged or holds Python objects; export it as plain numbers.") from None
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
         raise bad("not_an_array", f"The array must be numeric with 1 or 2 axes, not {array.dtype.name} with {array.ndim}.")
+    if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > EXACT:
+        raise bad("not_exact", "The array holds whole numbers beyond 2^53, which are no samples; correct the column.")
     return array.astype(np.float64)
+
+
+def check_size(path: Path, format: str, limits: Limits) -> None:
+    """ClipError too_large for a file of more rows (or an array of more columns) than the limits allow: from the header of an
+    array or a Parquet file, from the size and the first row of a text table. What cannot be told is left to the reader."""
+    rows, width = 0, 0
+    try:
+        if format == "npy":
+            with open(path, "rb") as stream:
+                shape = _npy_shape(stream)
+        elif format == "npz":
+            with zipfile.ZipFile(path) as archive:
+                shapes = []
+                for member in archive.namelist():
+                    with archive.open(member) as stream:
+                        shapes.append(_npy_shape(stream))
+            shape = max(shapes, key=lambda s: s[0] if s else 0, default=())
+            width = max((s[1] for s in shapes if len(s) > 1), default=0)
+        elif format == "parquet":
+            shape = (papq.read_metadata(path).num_rows,)
+        else:
+            shape = (_least_rows(path, limits.max_rows),)
+        rows, width = shape[0] if shape else 0, max(width, shape[1] if len(shape) > 1 else 0)
+    except Exception:  # damaged, absent: the reader says so
+        return
+    for found, most, what in ((rows, limits.max_rows, "rows"), (width, limits.max_channels, "channels")):
+        if found > most and not (what == "channels" and rows < width):  # then time runs along the other axis, which is told
+            least = "" if format in ("npy", "npz", "parquet") else "at least "
+            raise bad("too_large", f"The signal file has {least}{found} {what} and data.max_{what} is {most}: cut it, or "
+                                   f"raise data.max_{what}.")
+
+
+def count_rows(path: Path, format: str) -> int | None:
+    """Rows of a signal file, from its header or by its lines; None where they cannot be told (several arrays, damage)."""
+    try:
+        if format == "npy":
+            with open(path, "rb") as stream:
+                return _npy_shape(stream)[0]
+        if format == "npz":
+            with zipfile.ZipFile(path) as archive:
+                if len(archive.namelist()) != 1:
+                    return None
+                with archive.open(archive.namelist()[0]) as stream:
+                    return _npy_shape(stream)[0]
+        if format == "parquet":
+            return papq.read_metadata(path).num_rows
+        return max(0, read_bytes(path).rstrip(b"\r\n").count(b"\n"))
+    except Exception:  # the reader says what is wrong
+        return None
+
+
+def _npy_shape(stream: IO[bytes]) -> tuple[int, ...]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(stream)[0]
+
+
+def _least_rows(path: Path, most: int) -> int:
+    """Rows below the header of a text table: 0 where its bytes alone say that they are few enough, else the lines, counted
+    without holding them, up to one too many."""
+    if path.stat().st_size < 2 * most:  # a row has a digit and a line end
+        return 0
+    lines = 0
+    with open(path, "rb") as stream:
+        while (block := stream.read(1 << 20)) and lines <= most + 1:
+            lines += block.count(b"\n")
+    return max(0, lines - 1)
 
 
 def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:

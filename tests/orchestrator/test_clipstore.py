@@ -353,3 +353,25 @@ def test_all_frames_are_stored_with_which_of_them_are_keyframes(tmp_path):
     found = read_signals(tmp_path / "s.parquet")
     assert found.n_crops.tolist() == [5] and found.n_keyframes.tolist() == [2] and found.n_frames.tolist() == [5]
     assert pq.read_table(tmp_path / "s.parquet")["keyframes"][0].as_py() == [0, 3]
+
+
+def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
+    """One file of a quarter of its rows: it alone is lost, its person alone is made again."""
+    lines = ["subject,sample,label,signal_path,fs,channels"]
+    channels = '"[{""name"": ""x"", ""column"": 0, ""kind"": ""eda"", ""unit"": ""nS""}]"'
+    for i in range(12):
+        np.save(tmp_path / f"{i}.npy", 4000 + np.sin(np.arange(60.0) + i))
+        lines.append(f"p{i % 3},s{i},{i % 2},{i}.npy,10,{channels}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    config = compose("manifest", [f"data.root={tmp_path}", f"store={tmp_path / 'store'}"])
+    before = clipstore.plan_shards(config, cohort.load(config))
+    np.save(tmp_path / "4.npy", 4000 + np.sin(np.arange(15.0)))
+    jobs = clipstore.plan_shards(config, cohort.load(config))
+    assert sum(a.key != b.key for a, b in zip(before, jobs, strict=True)) == 1
+    options = clipstore.clip_options(config, False)
+    jobs[0].path.parent.mkdir(parents=True)
+    assert sum(clipstore.make_shard(job, options, None)["quarantined"] for job in jobs) == 1
+    store = clipstore.ClipStore(jobs[0].path.parent, jobs)
+    assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
+    assert store.notes() == ["11 of 11 clips: eda: converted from nS to uS."]
+    assert all(3.9 < store.signals(job.subject).signals.min() < 4.1 for job in jobs)

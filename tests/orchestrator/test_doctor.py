@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator import cli, cohort, costs, doctor, fingerprint, folds, machine
@@ -395,3 +396,35 @@ def test_the_speed_is_measured_and_leaves_threads_alone(monkeypatch):
     speed = costs.measured(compose("watch", ["resources.cpus=3"]))
     assert speed.rate > 1e8 and torch.get_num_threads() == before
     assert torch.cuda.is_available() or speed.workers == 3
+
+
+def test_a_window_that_leaves_no_clip_stops(tmp_path, capsys):
+    """Windows in Unix time; columns that no file has; files that are damaged: twelve of them, and nothing beside."""
+    channels = '"[{""name"": ""eda"", ""kind"": ""eda"", ""unit"": ""uS""}]"'
+    values = "\n".join(["eda", *(str(i % 7) for i in range(64))])
+    for what, window, text in (("short_file", "1645000000,1645000004", values),
+                               ("missing_column", ",", values.replace("eda", "x")), ("not_a_number", ",", values + "\ntext")):
+        rows = ["subject,sample,label,signal_path,channels,fs,start_s,end_s"]
+        for i in range(32):
+            (tmp_path / f"{i}.csv").write_text(text)
+            rows.append(f"p{i % 8},{i},{i // 8 % 2},{i}.csv,{channels},16,{window}")
+        (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+        code, _, err = ask(capsys, "manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge",
+                           "pretrain=none", "task.classes=[0,1]")
+        assert code == 2 and "none of the 32 signals that were opened can be used" in err, (what, err)
+
+
+def test_filters_lengths_and_rates_are_looked_at(tmp_path, capsys):
+    channels = '"[{""name"": ""emg"", ""column"": 0, ""kind"": ""emg""}]"'
+    rows = ["subject,sample,label,signal_path,channels,fs"]
+    for i in range(32):
+        np.save(tmp_path / f"{i}.npy", np.random.default_rng(i).normal(size=60 if i != 20 else 9))
+        rows.append(f"p{i % 8},{i},{i // 8 % 2},{i}.npy,{channels},{32 if i % 2 else 16}")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    words = ("manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge", "pretrain=none",
+             "task.classes=[0,1]")
+    code, out, _ = ask(capsys, *words)
+    assert code == 0 and "emg: not filtered: the band from 20 Hz lies at or above the Nyquist limit" in out
+    assert "clips last" in out
+    code, _, err = ask(capsys, *words, "signal.window_mode=crop", "signal.length=50")
+    assert code == 2 and "different rates (16, 32 Hz)" in err

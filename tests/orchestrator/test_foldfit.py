@@ -209,3 +209,25 @@ def test_the_control_reads_the_number_it_is_asked_for():
     assert [p["y_pred"] == p["y_true"] for p in fit_fold(fold(0), told, asked, None)["predictions"]] == [True] * 6
     asked = replace(recipe("one_number"), options={"feature": "clip_length"})
     assert len({p["y_pred"] for p in fit_fold(fold(0), told, asked, None)["predictions"]}) == 1
+
+
+def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatch):
+    """Python's registry and torch would say it in the first fold of a process alone."""
+    import warnings
+
+    import torch
+    from sklearn.exceptions import ConvergenceWarning
+
+    def predict(*arguments):
+        warnings.warn("lbfgs failed, see /home/anna/x.py for more.", ConvergenceWarning, stacklevel=1)
+        torch.ones(2, requires_grad=True).mean().backward()
+        return real(*arguments)
+
+    real = foldfit.predict
+    monkeypatch.setattr(foldfit, "predict", predict)
+    for model in ("ridge", "signal"):
+        for place in (0, 1):
+            entry = fit_fold(fold(place), data, recipe(model), encoder())
+            assert entry["warnings"].count("ConvergenceWarning: lbfgs failed, see ... for more") == 1
+    monkeypatch.setattr(foldfit, "predict", real)
+    assert not fit_fold(fold(0), data, recipe("ridge"), encoder())["warnings"]

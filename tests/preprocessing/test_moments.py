@@ -123,3 +123,18 @@ def test_programmer_errors(people):
         everyone_but({0: parts[0]})
     with pytest.raises(ValueError):
         fit_scaler(parts, [0], kind="subject")
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e-12, 1e-6, 1.0, 1e9])
+def test_the_unit_of_a_channel_decides_nothing(scale):
+    """Volts and microvolts scale to the same numbers, and dust beside a signal stays dust in both."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(4, 50, 2)) + [0.0, 3.0]
+    dust = 1e-12 * rng.normal(size=(4, 50, 2)) + [0.0, 3.0]
+    for kind in KINDS:
+        moments = [{0: Moments.of(k * x), 1: Moments.of(k * dust)} for k in (1.0, scale)]
+        one, other = (fit_scaler(m, [0], kind=kind) for m in moments)
+        np.testing.assert_allclose(other.apply(scale * x, moments[1][0]), one.apply(x, moments[0][0]), atol=1e-6)
+        assert np.abs(one.apply(x, moments[0][0])).max() > 0.1
+        spread = np.ptp(other.apply(scale * dust, moments[1][1]), axis=1)
+        assert spread.max() < 1e-6, kind

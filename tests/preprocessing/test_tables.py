@@ -130,3 +130,95 @@ def test_text_column(tmp_path):
     assert tables.read_text_column(path, "50") == ["", "B1", ""]
     with pytest.raises(ClipError, match="missing_column"):
         tables.read_text_column(path, "51")
+
+
+# ---- nothing is dropped or guessed
+
+SILENT = {
+    "blank line": (b"x;y\n1;2\n\n3;4\n", {}, "blank_line", "empty lines"),
+    "blank line of DOS": (b"x;y\r\n1;2\r\n\r\n3;4\r\n", {}, "blank_line", "empty lines"),
+    "blank first line": (b"x;y\n\n1;2\n", {}, "blank_line", "empty lines"),
+    "blank line in one column": (b"x\n1\n\n3\n", {}, "blank_line", "empty lines"),
+    "decimal comma": (b"x;y\n1,5;2,5\n", {}, "not_a_number", "decimal"),
+    "decimal comma alone": (b"x\n1,5\n2,5\n", {}, "not_a_number", "decimal"),
+    "thousands": (b"x;y\n1.234.567;2\n", {}, "not_a_number", "decimal"),
+    "thousands of commas": (b"x;y\n\"1,234.5\";2\n", {}, "not_a_number", "decimal"),
+    "decimal comma between commas": (b"x,y\n1,5,2,5\n", {}, "not_a_table", "decimal"),
+    "units under the header": (b"x;y\nmV;uS\n1;2\n", {}, "not_a_number", "units"),
+    "header again": (b"x;y\n1;2\nx;y\n3;4\n", {}, "not_a_number", "units or comments"),
+    "comment on top": (b"# made by X\nx;y\n1;2\n", {}, "missing_column", "comments"),
+    "comment within": (b"x;y\n1;2\n# pause;\n3;4\n", {}, "not_a_number", "comments"),
+    "spaces": (b"x y\n1 2\n", {}, "missing_column", "sep"),
+    "column twice": (b"x;x\n1;2\n", {}, "duplicate_column", "once"),
+    "two marks": (b"x;a,b;y\n1;2,3;4\n", {}, "unknown_separator", "sep"),
+    "UTF-16": ("x;y\n1;2\n".encode("utf-16"), {}, "other_encoding", "encoding"),
+    "Latin-1": ("µx;x µ\n1;2\n".encode("latin-1"), {"columns": ["µx"]}, "missing_column", "encoding"),
+    "not what was said": (b"\xff\xfex", {"encoding": "utf-16-be"}, "other_encoding", "encoding"),
+    "trailing mark": (b"x;y\n1;2;\n3;4;\n", {}, "not_a_table", "sep"),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_nothing_is_dropped_or_guessed_in_silence(tmp_path, name):
+    data, options, reason, remedy = SILENT[name]
+    path = tmp_path / "x.csv"
+    path.write_bytes(data)
+    with pytest.raises(ClipError) as caught:
+        tables.read_columns(path, **{"columns": ["x"], **options})
+    assert caught.value.reason == reason and remedy in caught.value.fix
+
+
+@pytest.mark.parametrize(("data", "options"), [
+    (b"x;y\n1;2\n3;4\n\n\n", {}), (b"\xef\xbb\xbfx;y\n1;2\n3;4", {}), (b"x;y;\n1;2;\n3;4;\n", {}),
+    (b"\"x\";y\n\"1\";2\n\"3\";4\n", {}),
+    ("x;y\n1;2\n3;4\n".encode("utf-16"), {"encoding": "utf-16"}), ("x;µ\n1;2\n3;4\n".encode("cp1252"), {"encoding": "cp1252"}),
+    (b"x;y [a,b]\n1;2\n3;4\n", {}), (b"y|x\n5|1\n6|3\n", {}), (b"x y\n1 2\n3 4\n", {"sep": " "}),
+    (b"x;y\n1,0;2,5\n3,0;1,5\n", {"decimal": ","})])
+def test_what_is_unmistakable_is_read(tmp_path, data, options):
+    (tmp_path / "x.csv").write_bytes(data)
+    np.testing.assert_array_equal(tables.read_columns(tmp_path / "x.csv", ["x"], **options)["x"], [1.0, 3.0])
+
+
+def test_whole_numbers_that_no_float_holds(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([2**53 + 1, 5]))
+    with pytest.raises(ClipError, match="not_exact"):
+        tables.read_array(tmp_path / "a.npy")
+    np.save(tmp_path / "b.npy", np.array([2**40, -5]))
+    assert tables.read_array(tmp_path / "b.npy")[0] == 2.0**40
+    papq.write_table(pa.table({"x": pa.array([2**53 + 1]), "t": pa.array([1], pa.timestamp("ms"))}), tmp_path / "c.parquet")
+    for column in ("x", "t"):
+        with pytest.raises(ClipError, match="not_a_table"):
+            tables.read_parquet(tmp_path / "c.parquet", [column])
+
+
+@pytest.mark.parametrize("form", ["npy", "npz", "parquet", "csv"])
+def test_limits_are_checked_before_anything_is_read(tmp_path, form, monkeypatch):
+    from preprocessing.limits import Limits
+
+    path = tmp_path / f"x.{form}"
+    x = np.arange(1000.0)
+    {"npy": lambda: np.save(path, x), "npz": lambda: np.savez(path, x=x),
+     "csv": lambda: np.savetxt(path, x, header="x", comments=""),
+     "parquet": lambda: papq.write_table(pa.table({"x": x}), path)}[form]()
+    ref = SignalRef(path, form, (Channel("x", 0 if form == "npy" else "x", "other", 10.0),))
+    assert len(read_signal(ref, Limits(max_rows=1000)).channels[0].values) == 1000
+    for name in ("read_columns", "read_array", "read_parquet"):
+        monkeypatch.setattr(tables, name, lambda *a, **k: pytest.fail("read"))
+    with pytest.raises(ClipError, match="too_large.*data.max_rows"):
+        read_signal(ref, Limits(max_rows=400))
+    if form == "npy":
+        np.save(path, np.zeros((600, 520)))
+        with pytest.raises(ClipError, match="too_large.*data.max_channels"):
+            read_signal(ref)
+    with pytest.raises(ClipError, match="too_large.*data.max_channels"):
+        read_signal(SignalRef(path, form, ref.channels * 3), Limits(max_channels=2))
+
+
+@pytest.mark.parametrize("shape", [(3, 750), (1, 500), (4, 30), (2, 64)])
+def test_an_array_on_its_side_is_refused(tmp_path, shape):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=shape))
+    channels = tuple(Channel(f"c{i}", i, "other", 10.0) for i in range(min(3, shape[0])))
+    with pytest.raises(ClipError, match="swapped_axes"):
+        read_signal(SignalRef(tmp_path / "x.npy", "npy", channels))
+    np.save(tmp_path / "x.npy", np.zeros((10, 48)))  # ten samples of 48 channels, which are all asked for
+    read_signal(SignalRef(tmp_path / "x.npy", "npy", tuple(Channel(f"c{i}", i, "fnirs", 1.0) for i in range(48))))

@@ -1,0 +1,92 @@
+"""How long clips last and at which rates, before one is prepared; a film beside its signals."""
+
+import numpy as np
+import pytest
+
+from orchestrator.cohort import Clip
+from orchestrator.errors import UserError
+from orchestrator.lengths import check_rates, measure
+from preprocessing.clip import check_film
+from preprocessing.errors import ClipError
+from preprocessing.recordings import Channel, Recording, SignalRef
+from preprocessing.signals import SignalOptions, seconds_of
+
+OPTIONS = SignalOptions()
+
+
+def clips(tmp_path, lengths, fs=10.0, people=2, form="npy", **window) -> list[Clip]:
+    """One file a clip, of so many seconds, dealt out to people in turn."""
+    made = []
+    for i, seconds in enumerate(lengths):
+        path, x = tmp_path / f"{i}.{form}", np.sin(np.arange(round(seconds * 10.0)))
+        np.save(path, x) if form == "npy" else np.savetxt(path, x, header="x", comments="")
+        rate = fs[i] if isinstance(fs, list) else fs
+        ref = SignalRef(path, form, (Channel("x", 0 if form == "npy" else "x", "other", rate),), **window)
+        made.append(Clip(i % people, i, f"s{i}", i % 2, Recording("p", f"s{i}", i % 2, "a", signal=ref)))
+    return made
+
+
+def odd(made: list[Clip], options: SignalOptions = OPTIONS) -> set[str]:
+    return {sample for _, sample in measure(made, options).odd}
+
+
+@pytest.mark.parametrize("form", ["npy", "csv"])
+def test_what_is_far_from_the_usual_length_is_odd(tmp_path, form):
+    whole = [6.0] * 8
+    assert odd(clips(tmp_path, whole, form=form)) == set()
+    assert odd(clips(tmp_path, [*whole, 0.1, 3.0, 12.0, 5.0, 7.5], form=form)) == {"s8", "s9", "s10"}
+    assert "3 of 13 clips last 0.1 to 12 s beside the usual 6 s" in measure(clips(tmp_path, [*whole, 0.1, 3.0, 12.0, 5.0, 7.5]),
+                                                                            OPTIONS).sentence()
+
+
+def test_a_rate_that_is_wrong_for_one_person_is_odd(tmp_path):
+    made = clips(tmp_path, [6.0] * 12, fs=[20.0 if i % 4 == 3 else 10.0 for i in range(12)], people=4)
+    assert odd(made) == {"s3", "s7", "s11"}
+
+
+def test_clips_of_any_length_have_none_that_is_usual(tmp_path):
+    made = clips(tmp_path, [3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 0.2])
+    assert odd(made) == {"s6"} and "0.2 s" in measure(made, OPTIONS).sentence()
+    assert "stretched" in measure(made[:-1], OPTIONS).sentence()
+    assert odd(made, SignalOptions(seconds=3.0)) == {"s6"}
+    assert measure(made[:-1], SignalOptions(seconds=3.0)).sentence() == ""
+
+
+def test_declared_windows_are_the_owners_choice_and_no_label_is_read(tmp_path):
+    declared = clips(tmp_path, [30.0] * 3, start_s=0.0, end_s=30.0)
+    made = [*clips(tmp_path, [6.0] * 8), *declared]
+    assert odd(made) == set()
+    short = clips(tmp_path, [6.0] * 8 + [1.0])
+    flipped = [Clip(c.subject, c.index, c.sample, 1 - c.label, c.recording) for c in reversed(short)]
+    assert odd(short) == odd(flipped) == {"s8"}
+
+
+def test_lengths_are_told_without_reading(tmp_path):
+    (one,) = clips(tmp_path, [6.0])
+    assert seconds_of(one.recording.signal) == 6.0
+    assert seconds_of(clips(tmp_path, [6.0], start_s=2.0)[0].recording.signal) == 4.0
+    assert seconds_of(clips(tmp_path, [6.0], start_row=2, end_row=12)[0].recording.signal) == 1.0
+    (tmp_path / "0.npy").write_bytes(b"no array")
+    assert seconds_of(one.recording.signal) is None and odd([one]) == set()
+
+
+@pytest.mark.parametrize("mode", ["crop", "full"])
+@pytest.mark.parametrize("rates", [[100.0, 200.0], [50.0, 51.5], [4.0, 64.0], [256.0, 250.0]])
+def test_steps_last_as_long_for_everybody(tmp_path, mode, rates):
+    made = clips(tmp_path, [6.0, 6.0], fs=rates)
+    with pytest.raises(UserError, match="rates .* Hz.*signal.window_mode=resample"):
+        check_rates(made, SignalOptions(window_mode=mode))
+    check_rates(made, OPTIONS)
+    check_rates(clips(tmp_path, [6.0, 6.0], fs=[49.9, 50.2]), SignalOptions(window_mode=mode))  # estimated person by person
+
+
+@pytest.mark.parametrize(("n_frames", "fps", "seconds", "fs", "fits"), [
+    (137, 25.0, 5.5, 512.0, True), (138, 25.0, 5.5, 512.0, True), (250, 25.0, 10.0, 50.1, True), (238, 25.0, 10.0, 50.1, True),
+    (75, 25.0, 1.5, 500.0, False), (150, 25.0, 3.0, 250.0, False), (38, 25.0, 3.0, 250.0, False), (75, 25.0, 2.4, 250.0, False),
+    (75, 25.0, 0.004, 250.0, False), (75, 25.0, 3.0, 1.0, True), (0, 25.0, 0.0, 1.0, True), (75, 0.0, 9.0, 1.0, True)])
+def test_a_film_lasts_as_long_as_its_signals(n_frames, fps, seconds, fs, fits):
+    if fits:
+        check_film(n_frames, fps, seconds, fs)
+    else:
+        with pytest.raises(ClipError, match="other_durations: The film lasts"):
+            check_film(n_frames, fps, seconds, fs)
