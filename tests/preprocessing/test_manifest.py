@@ -48,7 +48,8 @@ def test_every_field(tmp_path):
     assert (first.signal.format, first.signal.sep, first.signal.decimal) == ("csv", ";", ",")
     assert first.signal.channels[0].fs == 4.0 and first.signal.channels[0].unit == "uS"
     assert first.attributes == {} and second.attributes == {"sha256": "ab" * 32} and second.video is None
-    assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.")
+    assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.",
+                          "1 rows fill video_fps without a video_path: these cells are not used.")
 
 
 def test_parquet_says_the_same_as_csv(tmp_path):
