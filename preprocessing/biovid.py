@@ -200,10 +200,10 @@ def read_samples(path: Path) -> tuple[list[tuple[str, str, int]], int]:
         lines.pop()
     header = [cell.strip() for cell in lines[0].split("\t")] if lines else []
     absent = [name for name in COLUMNS[1:4] + COLUMNS[5:] if name not in header]
-    if absent and (other := other_separator(text, "\t")):
-        raise InputError(f"{path} is separated by {other}, not by tabs; copy the original file again.")
     if absent:
-        raise InputError(f"{path}: the tab-separated header lacks {', '.join(absent)}; copy the original file again.")
+        other = other_separator(text, "\t")
+        raise InputError(f"{path}: the tab-separated header lacks {', '.join(absent)}"
+                         + (f" (it is separated by {other})" if other else "") + "; copy the original file again.")
     if twice := [name for name in COLUMNS if header.count(name) > 1]:
         raise InputError(f"{path} has the column {twice[0]} twice; copy the original file again.")
     position = {name: header.index(name) for name in header}

@@ -160,8 +160,8 @@ def check_reason(row: Row, where: str) -> None:
     """InputError for an exclude_reason that may as well say that the row is kept."""
     reason = row.get("exclude_reason", "").casefold()
     if reason in MISSING | NO | {"-"}:
-        raise InputError(f"{where}: exclude_reason {row['exclude_reason']!r} is no reason; leave the cell empty to keep the row, "
-                         "or write why it is left out.")
+        raise InputError(f"{where}: exclude_reason {row['exclude_reason']!r} is no reason; leave the cell empty to keep the "
+                         "row, or write why it is left out.")
 
 
 def unused(rows: list[tuple[int, Row]]) -> list[str]:
@@ -202,8 +202,8 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
         check_text(row.get(column, ""), where)
     split = row.get("split")
     if split is not None and split.casefold() not in SPLITS:
-        raise InputError(f"{where}: split {split[:40]!r} is none of {', '.join(SPLITS)}; write one of these, or leave the column "
-                         "out.")
+        raise InputError(f"{where}: split {split[:40]!r} is none of {', '.join(SPLITS)}; write one of these, or leave the "
+                         "column out.")
     attributes: dict[str, Any] = {"sha256": digest} if digest else {}
     if said_distinct(row, where):
         attributes["distinct"] = True
@@ -347,8 +347,8 @@ def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> N
                 raise InputError(f"{where}: its channels differ from the rows above; name the same channels in order.")
     without = [row for row, recording in zip(numbers, recordings, strict=True) if recording.split is None]
     if 0 < len(without) < len(recordings):
-        raise InputError(f"{path} row {without[0]}: the cell 'split' is empty ({len(without)} of {len(recordings)} are); fill it in "
-                         "every row, or leave the column out.")
+        raise InputError(f"{path} row {without[0]}: the cell 'split' is empty ({len(without)} of {len(recordings)} are); fill "
+                         "it in every row, or leave the column out.")
 
 
 def check_names(recordings: list[Recording], path: Path) -> None:
@@ -390,7 +390,8 @@ def make_subjects(rows: list[tuple[int, Row]], path: Path) -> tuple[Subject, ...
         where = f"{path} row {row_number}"
         sex = SEXES.get(row.get("sex", "").casefold())
         if sex is None and "sex" in row:
-            raise InputError(f"{where}: sex {row['sex']!r} must be one of f, female, w, woman, m, male, man, or empty; correct the cell.")
+            raise InputError(f"{where}: sex {row['sex']!r} must be one of {', '.join(SEXES)}, or empty; correct "
+                             "it.")
         age = number(row, "age", where, least=0.0)
         if age is not None and age > 150:
             raise InputError(f"{where}: age {age:g} is no age in years; correct the cell.")

@@ -47,7 +47,8 @@ def check_distinct(names: Iterable[str], what: str, where: str | Path, differ: C
         listed = "; ".join(shown(group[:MOST_SHOWN]) for group in found[:MOST_SHOWN])
         more = f"; and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
         raise InputError(f"{where}: {what} names that differ only by case, Unicode form, blanks, separators, leading zeros or "
-                         f"look-alike characters may be one {what} spelt twice ({listed}{more}); write each in one way{remedy}.")
+                         f"look-alike characters may be one {what} spelt twice ({listed}{more}); write each in one "
+                         f"way{remedy}.")
 
 
 def inside(root: Path, relative: str, where: str) -> Path:

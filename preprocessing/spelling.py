@@ -1,4 +1,4 @@
-"""When two names could be one thing spelt twice: the tools that export recordings write 7, 07, 7.0, S-7 and "S 7" for one person."""
+"""When two names could be one thing spelt twice: tools that export recordings write S7, S07, S-7 and "S 7" for one person."""
 
 import re
 import unicodedata
@@ -21,7 +21,7 @@ def spellings(name: str, signs: bool = False) -> set[tuple]:
     """Forms of `name`: two names that share one could be one thing twice.
 
     Case, Unicode form, blanks, separators, what prints nothing, leading zeros, ".0", accents on Latin letters and letters
-    or digits that look alike make no difference. signs: a + or - in front or behind does (classes, channels; persons have none).
+    or digits that look alike make no difference. signs: a + or - in front or behind does (classes, channels).
     """
     text = alike = name
     if not name.isascii():
