@@ -4,15 +4,21 @@ Told by the files before anything is decoded (the same bytes, in windows that ov
 which another container, coding or unit does not change (preprocessing/prints.py). Constant recordings say nothing.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
 
 from orchestrator.cohort import Clip, Cohort
 from orchestrator.errors import UserError
 from preprocessing.errors import ClipError
-from preprocessing.prints import same_films, same_signals
+from preprocessing.notes import gathered
+from preprocessing.prints import same_films, same_signals, signal_print
 from preprocessing.recordings import SignalRef, VideoRef
 
+FRAMES, LONGEST = 5, 4000  # of a film, and values of a channel, that the doctor compares
 MOST_OPENED = 200  # files that are opened to see whether they say anything
 
 
@@ -26,14 +32,19 @@ def check_files(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> Non
 
     Raises UserError.
     """
-    opened = 0
-    for clip, other, what in _overlaps(people, digests):
-        if opened == MOST_OPENED:
-            return
-        opened += 1
+    found = shared_files(people, digests)
+    if found is not None:
+        clip, other, what = found
+        how = "byte for byte" if _window(clip, what) == _window(other, what) else "in windows of one file that overlap"
+        raise refusal(people, clip.subject, other.subject, how)
+
+
+def shared_files(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> tuple[Clip, Clip, str] | None:
+    """The first two clips of two people that read one content, and which of them ("video" | "signal"); None without any."""
+    for clip, other, what in islice(_overlaps(people, digests), MOST_OPENED):
         if _says_something(clip, what):
-            how = "byte for byte" if _window(clip, what) == _window(other, what) else "in windows of one file that overlap"
-            raise refusal(people, clip.subject, other.subject, how)
+            return clip, other, what
+    return None
 
 
 def _overlaps(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> Iterable[tuple[Clip, Clip, str]]:
@@ -88,6 +99,58 @@ def _says_something(clip: Clip, what: str) -> bool:
             return next(iter(video), None) is not None
     except ClipError:
         return False
+
+
+def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 200) -> tuple[list[tuple[Clip, Clip]], bool]:
+    """(pairs of clips of two people that decode to one recording, whether all were compared), without a store.
+
+    Signals go by their prints; of films the first frames, which must be equal to the last bit.
+    """
+    signals = [clip for clip in people.clips if clip.recording.signal is not None]
+    films = [clip for clip in people.clips if clip.recording.video is not None]
+    pairs: list[tuple[Clip, Clip]] = []
+    if len(signals) <= most_signals:
+        read = [(clip, found) for clip in signals if (found := _signal_of(clip)) is not None]
+        pairs += [(read[i][0], read[j][0]) for i, j in same_signals([found for _, found in read])]
+    if len(films) <= most_films:
+        first: dict[str, Clip] = {}
+        for clip in films:
+            if (digest := _begin_of(clip)) is not None:
+                pairs += [(first[digest], clip)] if digest in first else []
+                first.setdefault(digest, clip)
+    found = [(a, b) for a, b in pairs if people.keys([a.subject]) != people.keys([b.subject])]
+    return found, len(signals) <= most_signals and len(films) <= most_films
+
+
+def _signal_of(clip: Clip) -> list[float] | None:
+    """The print of the raw channels; each of its own length, so that they are brought to one by leaving values out."""
+    from preprocessing.signals import read_signal
+
+    try:
+        with gathered():
+            values = [c.values for c in read_signal(clip.recording.signal).channels]
+    except ClipError:
+        return None
+    if not values or min(map(len, values)) < 2:
+        return None
+    length = min(max(map(len, values)), LONGEST)
+    return signal_print(np.stack([v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values], axis=1))
+
+
+def _begin_of(clip: Clip) -> str | None:
+    from preprocessing.video import Video
+
+    digest, n, varies = hashlib.sha256(), 0, False
+    try:
+        with gathered(), Video(clip.recording.video) as video:
+            for frame in islice(video, FRAMES):
+                picture = frame.rgb()
+                varies = varies or bool((picture != picture[:1, :1]).any())
+                digest.update(np.ascontiguousarray(picture).tobytes())
+                n += 1
+    except ClipError:
+        return None
+    return digest.hexdigest() if n and varies else None
 
 
 def check_prints(people: Cohort, sides: Mapping[int, Mapping]) -> None:
