@@ -98,5 +98,5 @@ def groups(names: Iterable[str], signs: bool = False) -> list[list[str]]:
 
 def shown(group: Iterable[str]) -> str:
     """The names of a group for a terminal; what looks alike is written out."""
-    words = [repr(name) if name.isascii() else f"{name!r} (= {name!a})" for name in group]
+    words = [repr(name) if repr(name) == ascii(name) else f"{name!r} (= {name!a})" for name in group]
     return " and ".join(words)
