@@ -111,6 +111,7 @@ def load(config: Config) -> Cohort:
 
 def preview(config: Config) -> Cohort:
     """The cohort for a plan: nothing is written, no key is made, and the synthetic cohort is only counted."""
+    _check_options(config)
     if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
         return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
