@@ -42,9 +42,12 @@ def film_print(crops: Sequence[bytes]) -> str | None:
     if not crops:
         return None
     chosen = [crops[i] for i in np.linspace(0, len(crops) - 1, CROPS).round().astype(int)]
-    pictures = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE) for data in chosen]
-    if any(picture is None for picture in pictures):
-        return None
+    pictures = []
+    for data in chosen:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if picture is None:
+            return None
+        pictures.append(picture)
     patches = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures])
     return base64.b64encode(patches.tobytes()).decode() if patches.std() > 2 else None
 
