@@ -13,7 +13,7 @@ import numpy as np
 
 DIRECTIONS = 16
 SIGNAL_TOLERANCE = 1e-3  # of a standard deviation; what is not the same recording is about 1 apart, in 16 directions
-FILM_TOLERANCE = 4.0  # grey levels of 255, of the mean over a patch; see tests/preprocessing/test_prints.py
+FILM_TOLERANCE = 2.0  # grey levels of 255, of the mean over a patch; see tests/preprocessing/test_prints.py
 CROPS, SIDE = 3, 12
 
 
