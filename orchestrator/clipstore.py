@@ -24,11 +24,13 @@ from preprocessing.faces import FaceEngine
 from preprocessing.moments import Moments, merge_all
 from preprocessing.notes import gathered
 from preprocessing.paths import is_folder
+from preprocessing.prints import film_print, signal_print
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
 from preprocessing.signals import source_files
 
 # Loaders and the synthetic generator decide which files and windows there are, which the keys hold by content.
-NOT_SOURCES = ("datasets", "biovid", "ai4pain", "manifest", "synthetic", "paths", "errors", "recordings")
+NOT_SOURCES = ("datasets", "biovid", "ai4pain", "manifest", "synthetic", "paths", "errors", "recordings",
+               "listing", "spelling")
 
 
 def sources() -> str:
@@ -98,7 +100,8 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
     common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": cohort.has_video,
-                     "options": options_key(options), "key": cohort.key_fingerprint})
+                     "options": options_key(options), "key": cohort.key_fingerprint,
+                     **({"place": cohort.place} if cohort.place else {})})
     folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"
     cache = HashCache(private_folder(config) / "hashes.json")
     jobs = []
@@ -210,6 +213,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     quality: Counter = Counter()
     notes: Counter = Counter()
+    prints: dict[str, dict] = {}
     usual = _usual_channels(job.clips)
 
     def rows():
@@ -236,6 +240,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 continue
             notes.update(said)
             quarantine.extend(lacking)  # it is there all the same, with what it has
+            prints[clip.sample] = {"signal": signal_print(prepared.signal), "video": film_print(prepared.frames)}
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
             quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,
@@ -248,7 +253,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                for label in sorted(by_label)}
     write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
-        "quality": dict(quality), "notes": dict(notes)}))
+        "quality": dict(quality), "notes": dict(notes), "prints": prints}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
 
 

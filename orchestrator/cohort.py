@@ -7,6 +7,7 @@ rank of the raw name, so that another key gives the same folds.
 import hashlib
 import hmac
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +20,20 @@ from orchestrator.storage import key_of, read_json, write_bytes, write_json
 from orchestrator.storelock import writing
 from preprocessing import biovid_lists
 from preprocessing.recordings import DataSet, Recording
+from preprocessing.spelling import spellings
 
 OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
-TEST_SPLITS = {"validation", "val", "test"}
+OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split
 PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
 PUBLIC_KEY = b"dualpain public cohorts"
+COHORTS = ("biovid", "ai4pain", "ai4pain_2025", "ai4pain_2026", *sorted(PUBLIC_COHORTS))
+BIOVID = ("biovid_a", "biovid_b", "synthetic")  # which alone have subject lists and two folders of signals
 
 
 @dataclass(frozen=True)
 class Person:
-    """held_out: names of the published lists (config.Split.list) that test this person. cohort and pseudonym identify."""
+    """held_out: names of the published lists (config.Split.list) that test this person, and of the part that the data set's
+    own split gives it elsewhere (OWN_TRAIN, OWN_VALIDATION). cohort and pseudonym identify."""
 
     index: int
     pseudonym: str
@@ -60,6 +65,12 @@ class Cohort:
     partial: bool
     notes: tuple[str, ...]
     synthetic: bool
+    place: str = ""  # keeps the stores of data sets apart that share a name: of a manifest where it lies
+
+    @property
+    def store_name(self) -> str:
+        """Of files that would else be another data set's of the same name."""
+        return f"{self.dataset}-{self.place}" if self.place else self.dataset
 
     def of(self, subject: int) -> list[Clip]:
         return [clip for clip in self.clips if clip.subject == subject]
@@ -100,6 +111,7 @@ def load(config: Config) -> Cohort:
 
 def preview(config: Config) -> Cohort:
     """The cohort for a plan: nothing is written, no key is made, and the synthetic cohort is only counted."""
+    _check_options(config)
     if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
         return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
@@ -109,12 +121,22 @@ def preview(config: Config) -> Cohort:
 
 def _check(config: Config, dataset: DataSet) -> bool:
     """Whether the cohort is a part of the published one. Raises UserError before anything is written."""
+    _check_cohort_name(config, dataset)
     if config.dataset == "manifest" and dataset.cohort in PUBLIC_COHORTS:
         raise UserError(f"The manifest calls its data set {dataset.cohort}, as the built-in one is called: give it another "
                         "name.")
     lacking = _check_complete(dataset, config)
     _check_tasks(dataset, config)
     return lacking
+
+
+def _check_cohort_name(config: Config, dataset: DataSet) -> None:
+    """A person is (cohort, raw id): another spelling of a built-in cohort would be the same people under other names."""
+    if config.dataset == "manifest" and dataset.cohort not in COHORTS:
+        for name in COHORTS:
+            if spellings(name) & spellings(dataset.cohort):
+                raise UserError(f"The manifest calls its data set {dataset.cohort!a}, and {name} is a built-in one: write "
+                                f"{name} if these are its people, else give it another name.")
 
 
 def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:
@@ -130,13 +152,42 @@ def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bo
         clips.append(Clip(index_of[recording.subject], rank[recording.subject], sample, recording.label, recording))
         rank[recording.subject] += 1
     return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
-                  hashlib.sha256(key).hexdigest()[:12], lacking, dataset.notes, dataset.synthetic)
+                  hashlib.sha256(key).hexdigest()[:12], lacking, (*dataset.notes, *_unused(config, dataset)),
+                  dataset.synthetic, _place(config, dataset))
+
+
+def _place(config: Config, dataset: DataSet) -> str:
+    """Of a manifest where its table lies; of BioVid that the filtered signals are read."""
+    if dataset.table is not None:
+        return key_of(os.path.realpath(dataset.table), 8)
+    return "filtered" if config.dataset in BIOVID and config.data.source == "filtered" else ""
+
+
+def _unused(config: Config, dataset: DataSet) -> list[str]:
+    """Notes on what the data set brings and this run does not use."""
+    if config.dataset != "manifest":
+        return []
+    notes = []
+    if any(r.session is not None for r in dataset.recordings):
+        notes.append(f"The column session is kept and not used by split={config.split.name}.")
+    own = config.split.name == "fixed" and config.split.list in ("auto", "own")
+    if any(r.split is not None for r in dataset.recordings) and not own:
+        notes.append(f"The column split is kept and not used by split={config.split.name}"
+                     + (f" split.list={config.split.list}" if config.split.name == "fixed" else "") + ".")
+    return notes
 
 
 def _held_out(dataset: DataSet) -> dict[str, set[str]]:
-    """List -> raw ids it tests: the data set's own split (which loaders hold to one side a person), published lists."""
-    tested = {r.subject for r in dataset.recordings if (r.split or "").lower() in TEST_SPLITS}
-    lists = {OWN: tested}
+    """List -> raw ids it tests: the data set's own split (which loaders hold to one side a person), published lists.
+
+    Of the own split the test people are tested; where it has none, as AI4Pain's, those of its validation.
+    """
+    parts: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+    for recording in dataset.recordings:
+        if recording.split is not None:
+            parts[recording.split].add(recording.subject)
+    tested = parts["test"] or parts["validation"]
+    lists = {OWN: tested, OWN_TRAIN: parts["train"], OWN_VALIDATION: parts["validation"] - tested}
     if dataset.name.startswith("biovid"):
         lists["hold_out_26"] = {s.raw_id for s in dataset.subjects if not biovid_lists.keeps("hold_out_61", s.raw_id)}
     return lists
@@ -146,7 +197,7 @@ def write_private_map(config: Config, cohort: Cohort) -> None:
     """Who is behind a pseudonym, for the owner of the data alone: <store>/private/, 0600."""
     names = {cohort.people[c.subject].pseudonym: c.recording.subject for c in cohort.clips}
     samples = {c.sample: [c.recording.subject, c.recording.sample] for c in cohort.clips}
-    path = private_folder(config) / f"{cohort.dataset}-{cohort.key_fingerprint}.json"
+    path = private_folder(config) / f"{cohort.store_name}-{cohort.key_fingerprint}.json"
     value = {"subjects": names, "samples": samples}
     if read_json(path) != value:
         write_json(path, value, mode=0o600)
@@ -174,9 +225,10 @@ def _synthetic_arguments(config: Config) -> dict:
 def _read(config: Config, may_write: bool = True) -> DataSet:
     from preprocessing import datasets
 
+    _check_options(config)
     if config.dataset != "synthetic":
         options = {}
-        if config.dataset.startswith("biovid"):
+        if config.dataset in BIOVID:
             options = {"source": config.data.source, "subjects": config.data.subjects}
         root = Path(config.data.root).expanduser() if config.data.root else None
         return datasets.load(config.dataset, root, **options)
@@ -187,6 +239,22 @@ def _read(config: Config, may_write: bool = True) -> DataSet:
     # From here on the built-in cohort goes the way of any BioVid copy, from the files.
     loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
     return replace(loaded, name="synthetic", cohort="synthetic")
+
+
+def _check_options(config: Config) -> None:
+    """UserError for a word on the data that this data set has no use for."""
+    data, name = config.data, config.dataset
+    if name not in BIOVID and data.source != "raw":
+        raise UserError(f"data.source={data.source} chooses one of BioVid's folders and does nothing for {name}: leave it out.")
+    if name not in BIOVID and data.subjects != "all":
+        raise UserError(f"data.subjects={data.subjects} is a list of BioVid's people and does nothing for {name}: leave it "
+                        "out.")
+    if name == "synthetic" and data.root:
+        raise UserError("data.root does nothing for synthetic, which is written into the store: leave it out, or name the data "
+                        "set that lies there with --dataset.")
+    if name == "synthetic" and (data.source != "raw" or data.subjects != "all"):
+        raise UserError("data.source and data.subjects choose among BioVid's files and people, synthetic has neither: leave "
+                        "them out.")
 
 
 def _generate(config: Config, root: Path) -> None:
@@ -235,11 +303,43 @@ def _key(config: Config, cohort: str) -> bytes:
         if config.store.key:
             raise UserError(f"The pseudonym key {path} does not exist: give an existing file with store.key=FILE, or "
                             "leave store.key out to have one made in the store.")
-        write_bytes(path, os.urandom(32).hex().encode(), mode=0o600)
+        _make_key(path)
     key = path.read_bytes().strip()
     if len(key) < 16:
         raise UserError(f"The pseudonym key {path} is shorter than 16 bytes: give a longer one with store.key=FILE.")
     return key
+
+
+def _make_key(path: Path) -> None:
+    """A new key at `path`, whole or not at all, unless another command was first: then its key stays.
+
+    The link is what only one of two commands can make; whoever comes second reads the first one's.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        write_bytes(temporary, os.urandom(32).hex().encode(), mode=0o600)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links: one command creates it, another waits until it is whole
+            _make_key_here(path, temporary.read_bytes())
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_key_here(path: Path, key: bytes, patience_s: float = 10) -> None:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        end = time.monotonic() + patience_s
+        while path.stat().st_size < len(key) and time.monotonic() < end:
+            time.sleep(0.05)
+        return
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(key)
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
 def _pseudonym(key: bytes, prefix: str, *names: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator import cohort, preprocess
+from orchestrator import cohort, preprocess, twins
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import CROSS, Cohort
 from orchestrator.config import Config, choices, compose, nearest
@@ -19,6 +19,7 @@ from orchestrator.models_needed import SIGNALS, check_modalities, needs
 from orchestrator.storage import hash_all
 from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
+from preprocessing.spelling import groups, shown, spellings
 
 ELSEWHERE = -1  # a label of the second data set that the task does not name
 
@@ -43,8 +44,9 @@ def tested(config: Config) -> Config:
         raise UserError(f"split.classes={split.classes} names {len(split.classes)} classes, task={config.task.name} has "
                         f"{len(config.task.classes)}: give one label of {split.test} for each, in the task's order.")
     task = config.task.model_copy(update={"classes": split.classes or config.task.classes})
-    data = compose(split.test, []).data.model_copy(update={"root": split.root, "allow_partial": config.data.allow_partial,
-                                                                "source": config.data.source})
+    data = compose(split.test, []).data.model_copy(update={
+        "root": split.root, "allow_partial": config.data.allow_partial,
+        "source": config.data.source if {split.test, config.dataset} == {"biovid_a", "biovid_b"} else "raw"})
     return config.model_copy(update={"dataset": split.test, "data": data, "task": task})
 
 
@@ -69,10 +71,14 @@ def ensure_clips(config: Config, people: Cohort) -> ClipStore:
     if not isinstance(people, Joined):
         return preprocess.ensure(config, people)
     configs = (config, tested(config))
-    return JoinedStore(config, [preprocess.ensure(c, part) for c, part in zip(configs, people.parts, strict=True)])
+    store = JoinedStore(config, [preprocess.ensure(c, part) for c, part in zip(configs, people.parts, strict=True)])
+    twins.check_prints(people, store.sides)
+    return store
 
 
 def join(config: Config, first: Cohort, second: Cohort) -> Joined:
+    """Raises UserError for people, cohorts or channels of the two that could be one under two spellings."""
+    _check_spellings(first, second)
     shift, label_of = len(first.people), _labels(config)
     people = tuple(replace(p, cohort=first.name, held_out=p.held_out - {CROSS}) for p in first.people) + tuple(
         replace(p, index=p.index + shift, cohort=second.name, held_out=p.held_out | {CROSS}) for p in second.people)
@@ -86,6 +92,23 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
         notes = (f"The people of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
     return Joined(first.dataset, first.name, first.class_names, people, clips, key, first.partial or second.partial, notes,
                   first.synthetic and second.synthetic, (first, second))
+
+
+def _check_spellings(first: Cohort, second: Cohort) -> None:
+    if first.name != second.name:
+        if spellings(first.name) & spellings(second.name):
+            raise UserError(f"The data sets call their cohorts {first.name!a} and {second.name!a}: write one name if their "
+                            "people are the same, else two that differ.")
+        return
+    declared: dict[str, bool] = {}
+    for clip in (*first.clips, *second.clips):
+        name = clip.recording.subject
+        declared[name] = declared.get(name, True) and bool(clip.recording.attributes.get("distinct"))
+    for group in groups(declared):
+        if not all(declared[name] for name in group):
+            raise UserError(f"{first.dataset} and {second.dataset} are of one cohort, {first.name}, and may spell one person "
+                            f"in two ways ({shown(group)}): write each person in one way, or say yes in the column distinct of "
+                            "every row of them if they differ.")
 
 
 def _labels(config: Config) -> dict[int, int]:
@@ -156,6 +179,8 @@ class JoinedStore(ClipStore):
 def _common(stores: Sequence[ClipStore]) -> tuple[list[int] | None, list[int] | None]:
     """Columns of the channels both have, in the first's order; None where that is every channel as it stands."""
     names = [_channels(store) for store in stores]
+    for group in groups([*names[0], *names[1]], signs=True):
+        raise UserError(f"The data sets spell a signal channel in two ways ({shown(group)}): give it one name in both.")
     common = [name for name in names[0] if name in names[1]]
     if not common:
         theirs = "; ".join(", ".join(own) or "none" for own in names)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator import cli, costs, crossdata, fingerprint, folds, machine, runinfo
-from orchestrator.cohort import Cohort
+from orchestrator import cli, costs, crossdata, fingerprint, folds, machine, runinfo, twins
+from orchestrator.cohort import Clip, Cohort
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.fingerprint import Fingerprint, Sample
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     if people and data:
         for block in describe(config, data):
             console.print(block, "")
-        wrong = judge(config, data, problem)
+        wrong = judge(config, data, problem) + twice(people, data)
         plans, bad = plan(config, people)
         wrong += bad
         if plans:
@@ -118,6 +118,28 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
             found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
                                  f"{n} alike; a run quarantines such clips, strict=true refuses them"))
     return found or [Finding("Data", OK, "nothing wrong was found")]
+
+
+def twice(people: Cohort, data: Fingerprint) -> list[Finding]:
+    """One recording under two people, which a run refuses; the files are named here."""
+    group = {path: f"group {i}" for i, paths in enumerate(data.same_content) for path in paths}
+
+    def digests(clip: Clip) -> tuple[str, str]:
+        video, signal = clip.recording.video, clip.recording.signal
+        files = fingerprint.source_files(signal) if signal else ()
+        return ("" if video is None else group.get(video.path, str(video.path.absolute())),
+                "|".join(group.get(path, str(path.absolute())) for path in files))
+
+    found = twins.shared_files(people, digests)
+    pair, whole = (found[:2], True) if found else (None, True)
+    if pair is None and not data.planned:
+        decoded, whole = twins.shared_decoded(people)
+        pair = decoded[0] if decoded else None
+    if pair is not None:
+        files = [str((clip.recording.signal or clip.recording.video).path) for clip in pair]
+        return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
+                        "whichever is tested, training has seen it: keep one")]
+    return [] if whole else [Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
 
 
 def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:

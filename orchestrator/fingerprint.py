@@ -149,14 +149,14 @@ def class_counts(config: Config, people: Cohort) -> tuple[ClassCount, ...]:
     return tuple(rows)
 
 
-def _source_files(ref: VideoRef | SignalRef) -> tuple[Path, ...]:
-    from preprocessing.signals import source_files
+def source_files(ref: VideoRef | SignalRef) -> tuple[Path, ...]:
+    from preprocessing import signals
 
-    return source_files(ref) if isinstance(ref, SignalRef) else (ref.path,)
+    return signals.source_files(ref) if isinstance(ref, SignalRef) else (ref.path,)
 
 
 def _files(recordings: Iterable[Recording]) -> set[Path]:
-    return {path for r in recordings for ref in (r.video, r.signal) if ref for path in _source_files(ref)}
+    return {path for r in recordings for ref in (r.video, r.signal) if ref for path in source_files(ref)}
 
 
 def _absent(recordings: Iterable[Recording]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -202,7 +202,7 @@ def equal_files(paths: Iterable[Path], budget: int = HASH_BUDGET) -> tuple[tuple
 
 def spread(refs: Sequence, n: int, without: set[Path]) -> list:
     """n references, evenly over the data set, so that several people are met."""
-    there = [ref for ref in refs if not set(_source_files(ref)) & without]
+    there = [ref for ref in refs if not set(source_files(ref)) & without]
     if len(there) <= n:
         return there
     return [there[round(i * (len(there) - 1) / (n - 1))] for i in range(n)]

@@ -1,11 +1,11 @@
 """From the stores to what folds share: one read-only FoldData over the task's clips, in order of (person, clip)."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from orchestrator import twins
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
@@ -16,6 +16,7 @@ from orchestrator.framestore import Frames, ShardClips
 from orchestrator.lineage import Lineage
 from orchestrator.models_needed import check_modalities, needs
 from orchestrator.tokenstore import TokenJob, Tokens, stored_lineage, token_shape
+from preprocessing.prints import same_signals, signal_print
 
 
 def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
@@ -70,15 +71,12 @@ def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort) -> Non
 
     Constant recordings say nothing and may be equal. Raises UserError.
     """
-    found: dict[bytes, int] = {}
-    for clip, person in zip(signals, subject.tolist(), strict=False):  # no rows where the data set has no signals
-        if (clip == clip[:1]).all():
-            continue
-        other = found.setdefault(hashlib.sha256(np.ascontiguousarray(clip).tobytes()).digest(), person)
-        if other != person and people.keys([other]) != people.keys([person]):
-            raise UserError(f"People {people.keys([other])[0]} and {people.keys([person])[0]} have a recording in common, to "
-                            "the last bit: whichever is tested, training has seen it. Remove one (python -m "
-                            "orchestrator.doctor names the files).")
+    rows, prints = [], []
+    for row, clip in enumerate(signals):  # no rows where the data set has no signals
+        if (found := signal_print(clip)) is not None:
+            rows.append(int(subject[row]))
+            prints.append(found)
+    twins.refuse(people, rows, same_signals(prints), "equal after decoding")
 
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:

@@ -83,7 +83,7 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
     refit = (protocol.refit if protocol.refit is not None else n < 20) and protocol.val == "inner" and not leaky
     if protocol.name == "exclude_pretrain" and groups:
         seen = set(groups[0].subjects)
-        cuts = tuple(Cut(left, cut.others) for cut in cuts if (left := tuple(s for s in cut.test if s not in seen)))
+        cuts = tuple(Cut(left, cut.others, cut.val) for cut in cuts if (left := tuple(s for s in cut.test if s not in seen)))
     by_index = {p.index: p for p in people}
     folds = [_fold(number, seed, cut, by_index, groups, config)
              for number, cut in enumerate(cuts[: config.max_folds]) for seed in protocol.seeds]
@@ -124,6 +124,11 @@ def _fold(number: int, seed: int, cut: Cut, people: Mapping[int, Person], groups
     if protocol.name == "as_paper":  # the published way: one encoder, and the held-out people choose the epoch
         return Fold(number, seed, cut.test, cut.others, cut.test, 0 if groups else None)
     group = next((g for g in groups if serves(g, cut) or protocol.name == "exclude_pretrain"), None)
+    if cut.val:  # the data set's own split says who validates
+        if protocol.val_subjects is not None:
+            raise UserError("protocol.val_subjects says how many people are drawn for validation, and the data set's own split "
+                            "names them: leave it out, or use split.list=random.")
+        return Fold(number, seed, cut.test, cut.others, cut.val, group.index if group else None)
     n_val = validation_size(len(cut.others) + 1, protocol.val_subjects) if protocol.val == "inner" else 0
     seen = set(group.subjects) if group else set()
     candidates = [people[s] for s in cut.others if s not in seen]

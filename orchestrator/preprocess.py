@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 
-from orchestrator import cli, cohort, machine, progress, session
+from orchestrator import cli, cohort, machine, progress, session, twins
 from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, options_key, plan_shards
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
@@ -39,6 +39,8 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
     """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk)."""
     cohort.write_private_map(config, people)
     jobs = plan_shards(config, people)
+    hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
+    twins.check_files(people, lambda clip: hashes[clip.sample])
     cache = HashCache(private_folder(config) / "hashes.json")
     if any(not current(job, cache) for job in jobs):
         with writing(config, "preprocess"):
@@ -47,6 +49,7 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
         progress.say("preprocess", f"{len(jobs)} people are there already")
     cache.save()
     store = ClipStore(jobs[0].path.parent, jobs)
+    twins.check_prints(people, store.sides)
     _write_manifest(config, store, people)
     _report_quarantine(config, store, people)
     return store
@@ -167,7 +170,7 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
         pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
                                  for n in names}), temporary)
     _report_quality(store)
-    private = private_folder(config) / f"quarantine-{people.dataset}.json"
+    private = private_folder(config) / f"quarantine-{people.store_name}.json"
     if not rows:
         private.unlink(missing_ok=True)
         return

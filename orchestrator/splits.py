@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.cohort import CROSS, OWN, Person
+from orchestrator.cohort import CROSS, OWN, OWN_TRAIN, OWN_VALIDATION, Person
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 
@@ -17,10 +17,14 @@ BIOVID_B_SHARE = 17 / 86  # the paper's fixed test set of Part B; who the 17 wer
 
 @dataclass(frozen=True)
 class Cut:
-    """test: the people of one fold; others: everybody who may pretrain, train or validate for it. Indices, ascending."""
+    """test: the people of one fold; others: everybody who may pretrain, train or validate for it. Indices, ascending.
+
+    val: whom the data set's own split names for validation, who are in neither; () where they are drawn from the others.
+    """
 
     test: tuple[int, ...]
     others: tuple[int, ...]
+    val: tuple[int, ...] = ()
 
 
 def make_cuts(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
@@ -58,18 +62,34 @@ def _fixed(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """One test set that a list names, or split.repeats seeded random ones; the others train."""
     name: str = config.split.list
     if name == "auto":
-        name = OWN if any(OWN in p.held_out for p in people) else "random"
+        name = OWN if any({OWN, OWN_TRAIN, OWN_VALIDATION} & p.held_out for p in people) else "random"
     if name != "random":
+        _check_not_drawn(config, name)
         test = [p.index for p in people if name in p.held_out]
         if not 0 < len(test) < len(people):
             raise UserError(f"split.list={name} holds out {len(test)} of {len(people)} people here: it needs some to test and "
                             "some to train; use split.list=random, or check data.root and data.subjects.")
-        return _each_block([test], people)
+        val = tuple(p.index for p in people if OWN_VALIDATION in p.held_out) if name == OWN else ()
+        others = tuple(p.index for p in people if p.index not in {*test, *val})
+        if not others:
+            raise UserError(f"split.list={name} tests {len(test)} people and validates on {len(val)}, which leaves nobody to "
+                            "train: give some people the split train, or use split.list=random.")
+        return (Cut(tuple(test), others, val),)
     wanted = config.split.test_subjects
     size = max(1, round(BIOVID_B_SHARE * len(people))) if wanted is None else wanted
     if size >= len(people):
         raise UserError(f"split.test_subjects={size} leaves nobody to train of {len(people)} people: use a smaller number.")
     return _each_block([_shuffled(config.split.seed, people, draw)[:size] for draw in range(config.split.repeats)], people)
+
+
+def _check_not_drawn(config: Config, name: str) -> None:
+    """UserError for words on a random draw where a list says who is tested."""
+    split = config.split
+    for word, given in (("test_subjects", split.test_subjects is not None), ("repeats", split.repeats != 5),
+                        ("seed", split.seed != 0)):
+        if given:
+            raise UserError(f"split.{word} is about a random draw, and split.list={name} names who is tested: leave it out, or "
+                            "use split.list=random.")
 
 
 def _cross_dataset(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:

@@ -42,7 +42,9 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
     split_of: dict[str, str] = {}
     rates = []
     for split, folder in split_folders(root):
-        videos = find_videos(root, folder)
+        videos, unnamed = find_videos(root, folder)
+        if unnamed:
+            notes.append(f"{unnamed} videos of {split} are not named like their folder's person and a clip, and were skipped.")
         tables_of = {path.stem: path for path in files(root, child(folder, "fnirs"), ".csv")}
         check_distinct([*videos, *tables_of], "subject", folder)
         for subject in sorted({*videos, *tables_of}):
@@ -128,9 +130,10 @@ def files(root: Path, folder: Path | None, suffix: str) -> list[Path]:
     return [check_link(root, path, str(root)) for path in found if path.is_file()]
 
 
-def find_videos(root: Path, split: Path) -> dict[str, dict[tuple[str, int], Path]]:
-    """subject -> {(letter of the level, number in its name): path}."""
+def find_videos(root: Path, split: Path) -> tuple[dict[str, dict[tuple[str, int], Path]], int]:
+    """(subject -> {(letter of the level, number in its name): path}, how many videos have another name)."""
     videos: dict[str, dict[tuple[str, int], Path]] = {}
+    unnamed = 0
     folder = child(split, "video")
     for person in sorted(folder.iterdir()) if folder else []:
         if not person.is_dir() or person.name.startswith("."):
@@ -138,6 +141,7 @@ def find_videos(root: Path, split: Path) -> dict[str, dict[tuple[str, int], Path
         for path in files(root, person, ".mp4"):
             match = VIDEO.fullmatch(path.stem)
             if match is None or match["sid"] != person.name:
+                unnamed += 1
                 continue
             if match["base"]:
                 key = ("B", 1)
@@ -146,7 +150,7 @@ def find_videos(root: Path, split: Path) -> dict[str, dict[tuple[str, int], Path
             if key in videos.setdefault(person.name, {}):
                 raise InputError(f"{path}: a second video of the same event; remove one of the two.")
             videos[person.name][key] = path
-    return videos
+    return videos, unnamed
 
 
 def pair(videos: dict[tuple[str, int], Path], pains: list[str] | None) -> tuple[dict[str, Path], int]:

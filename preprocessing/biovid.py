@@ -10,6 +10,7 @@ from typing import Any
 
 from preprocessing import biovid_lists
 from preprocessing.errors import InputError
+from preprocessing.listing import blank_note, other_separator, read_text
 from preprocessing.paths import check_distinct, check_link, check_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 
@@ -175,7 +176,8 @@ def list_samples(base: Path, videos: Path | None, signals: Path | None) -> tuple
     start = find_folder(base, "starting_point")
     table = start / "samples.csv" if start else None
     if table and table.is_file():
-        return sorted(read_samples(check_link(base, table, str(base)))), []
+        listed, blank = read_samples(check_link(base, table, str(base)))
+        return sorted(listed), blank_note("samples.csv", blank)
     rows = {}
     for folder, suffix in ((videos, ".mp4"), (signals, "_bio.csv")):
         for person in folders(folder) if folder else []:
@@ -189,21 +191,28 @@ def list_samples(base: Path, videos: Path | None, signals: Path | None) -> tuple
     return sorted(rows.values()), ["starting_point/samples.csv is absent: the clips were listed from the file names."]
 
 
-def read_samples(path: Path) -> list[tuple[str, str, int]]:
-    """Rows of samples.csv; any contradiction inside a row and any repeated sample is an InputError with its line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text ({error}); copy the original file again.") from None
+def read_samples(path: Path) -> tuple[list[tuple[str, str, int]], int]:
+    """(rows of samples.csv, its blank lines); any contradiction inside a row and any repeated sample is an InputError with
+    its line."""
+    text = read_text(path)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # no other character ends a line
+    if lines[-1] == "":
+        lines.pop()
     header = [cell.strip() for cell in lines[0].split("\t")] if lines else []
     absent = [name for name in COLUMNS[1:4] + COLUMNS[5:] if name not in header]
     if absent:
-        raise InputError(f"{path}: the tab-separated header lacks {', '.join(absent)}; copy the original file again.")
+        other = other_separator(text, "\t")
+        raise InputError(f"{path}: the tab-separated header lacks {', '.join(absent)}"
+                         + (f" (it is separated by {other})" if other else "") + "; copy the original file again.")
+    if twice := [name for name in COLUMNS if header.count(name) > 1]:
+        raise InputError(f"{path} has the column {twice[0]} twice; copy the original file again.")
     position = {name: header.index(name) for name in header}
+    blank = 0
     rows = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
+            blank += 1
             continue
         where, cells = f"{path} line {number}", [cell.strip() for cell in line.split("\t")]
         if len(cells) != len(header):
@@ -221,7 +230,7 @@ def read_samples(path: Path) -> list[tuple[str, str, int]]:
         rows.append((subject, sample, int(class_id)))
     if not rows:
         raise InputError(f"{path} lists no clip; copy the original file again.")
-    return rows
+    return rows, blank
 
 
 def make_recordings(

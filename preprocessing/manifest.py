@@ -15,14 +15,21 @@ import pyarrow.parquet as papq
 
 from preprocessing import units
 from preprocessing.errors import InputError
-from preprocessing.paths import check_distinct, check_link, check_name, check_text, inside, is_file, is_folder
+from preprocessing.listing import blank_note, other_separator, read_text
+from preprocessing.paths import MISSING, check_distinct, check_link, check_name, check_text, inside, is_file, is_folder
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
+from preprocessing.spelling import groups, shown
 
 REQUIRED = ("subject", "sample", "label")
 OPTIONAL = ("dataset", "label_name", "session", "split", "start_s", "end_s", "video_path", "video_fps", "signal_path",
-            "signal_format", "sep", "decimal", "encoding", "channels", "fs", "sex", "age", "exclude_reason", "sha256")
+            "signal_format", "sep", "decimal", "encoding", "channels", "fs", "sex", "age", "exclude_reason", "sha256", "distinct")
 FORMATS = ("csv", "tsv", "npy", "npz", "parquet")
 KINDS = ("gsr", "ecg", "emg", "fnirs", "imu", "bvp", "eda", "resp", "spo2", "other")
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation", "valid": "validation",
+          "validation": "validation", "dev": "validation"}
+YES, NO = {"yes", "true", "1", "y"}, {"no", "false", "0", "n"}
+SEXES = {"f": "f", "female": "f", "w": "f", "woman": "f", "m": "m", "male": "m", "man": "m"}
+ONLY_BESIDE = {"signal_path": ("signal_format", "sep", "decimal", "encoding", "channels", "fs"), "video_path": ("video_fps",)}
 FILES = ("manifest.csv", "manifest.parquet")
 MAX_LABEL = 999
 LAYOUT = """\
@@ -41,7 +48,9 @@ def load(root: Path, cohort: str = "manifest") -> DataSet:
     exist are left to preprocessing.
     """
     path = find_manifest(root)
-    rows = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    rows, blank = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
+    for row_number, row in rows:
+        check_reason(row, f"{path} row {row_number}")
     kept = [(number, row) for number, row in rows if "exclude_reason" not in row]
     if not kept:
         raise InputError(f"{path} lists no sample that is not excluded; fill the table or clear exclude_reason.")
@@ -52,15 +61,15 @@ def load(root: Path, cohort: str = "manifest") -> DataSet:
     if len(cohorts) > 1:
         raise InputError(f"{path} mixes the data sets {', '.join(map(repr, cohorts[:5]))}; one manifest each.")
     recordings.sort(key=lambda r: (r.subject, r.sample))
-    notes = [f"{count} rows were excluded: {reason}." for reason, count in
+    notes = blank_note("the manifest", blank) + [f"{count} rows were excluded: {reason}." for reason, count in
              sorted(Counter(row["exclude_reason"] for _, row in rows if "exclude_reason" in row).items())]
     for modality in ("video", "signal"):
         lacking = sum(getattr(r, modality) is None for r in recordings)
         if 0 < lacking < len(recordings):
             notes.append(f"{lacking} of {len(recordings)} samples have no {modality}.")
-    notes += unit_notes(recordings)
+    notes += [*unit_notes(recordings), *unused(kept)]
     return DataSet("manifest", check_name(cohorts[0], str(path)), folder, class_names(recordings, path),
-                   make_subjects(kept, path), tuple(recordings), notes=tuple(notes))
+                   make_subjects(kept, path), tuple(recordings), notes=tuple(notes), table=path)
 
 
 def find_manifest(root: Path) -> Path:
@@ -76,30 +85,34 @@ def find_manifest(root: Path) -> Path:
     return found[0]
 
 
-def read_csv(path: Path) -> list[tuple[int, Row]]:
-    """(row number, cells) of a comma-separated UTF-8 table; rows count from 1, the header is row 0."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as UTF-8 text ({error}); save the manifest as UTF-8.") from None
+def read_csv(path: Path) -> tuple[list[tuple[int, Row]], int]:
+    """([(row number, cells)], blank lines) of a comma-separated UTF-8 table; rows count from 1, the header is row 0."""
+    text = read_text(path)
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
         raise InputError(f"{path} is no well-formed CSV ({error}); save it again with quotes around commas.") from None
     header = [cell.strip() for cell in lines[0]] if lines else []
+    if len(lines) > 1 and not any(header):
+        raise InputError(f"{path}: the first line is blank; the names of the columns must stand in it.")
+    if (other := other_separator(text, ",")) and not set(REQUIRED) <= set(header):
+        raise InputError(f"{path} is separated by {other}; save the manifest with commas (its signal files may have any sep).")
     check_header(header, path)
     rows: list[tuple[int, Row]] = []
+    blank = 0
     for number, cells in enumerate(lines[1:], start=1):
         if not any(cell.strip() for cell in cells):
+            blank += 1
             continue
         if len(cells) != len(header):
-            raise InputError(f"{path} row {number}: {len(cells)} cells where the header has {len(header)}; repair it.")
+            raise InputError(f"{path} row {number}: {len(cells)} cells where the header has {len(header)}; repair it "
+                             "(a comma inside a cell needs quotes around the cell).")
         pairs = zip(header, cells, strict=True)
         rows.append((number, {key: cell.strip() for key, cell in pairs if cell.strip()}))
-    return rows
+    return rows, blank
 
 
-def read_parquet(path: Path) -> list[tuple[int, Row]]:
+def read_parquet(path: Path) -> tuple[list[tuple[int, Row]], int]:
     """The same rows from a Parquet table: nulls are empty cells, lists and structs become their JSON text."""
     try:
         table = papq.ParquetFile(pa.BufferReader(path.read_bytes())).read(use_threads=False)
@@ -108,11 +121,14 @@ def read_parquet(path: Path) -> list[tuple[int, Row]]:
         raise InputError(f"{path} is no readable Parquet file ({str(error)[:120]!r}); write it again.") from None
     check_header(header, path)
     rows: list[tuple[int, Row]] = []
+    blank = 0
     for number, cells in enumerate(zip(*columns, strict=True), start=1):
         row = {key: text for key, cell in zip(header, cells, strict=True) if (text := cell_text(cell))}
         if row:
             rows.append((number, row))
-    return rows
+        else:
+            blank += 1
+    return rows, blank
 
 
 def cell_text(cell: Any) -> str:
@@ -127,16 +143,43 @@ def cell_text(cell: Any) -> str:
 
 
 def check_header(header: list[str], path: Path) -> None:
-    """InputError for missing, unknown or repeated columns."""
+    """InputError for missing, unknown, nameless or repeated columns."""
     absent = [column for column in REQUIRED if column not in header]
     if absent:
         raise InputError(f"{path} lacks the column {', '.join(absent)}; required are {', '.join(REQUIRED)}.")
+    if "" in header:
+        raise InputError(f"{path} has a column without a name (number {header.index('') + 1}); name it, or remove the comma.")
     unknown = [column for column in header if column not in REQUIRED + OPTIONAL]
     if unknown:
         raise InputError(f"{path} has the unknown column {unknown[0]!r}; allowed are {', '.join(REQUIRED + OPTIONAL)}.")
     twice = [column for column, count in Counter(header).items() if count > 1]
     if twice:
         raise InputError(f"{path} has the column {twice[0]!r} twice; remove one.")
+
+
+def check_reason(row: Row, where: str) -> None:
+    """InputError for an exclude_reason that may as well say that the row is kept."""
+    reason = row.get("exclude_reason", "").casefold()
+    if reason in MISSING | NO | {"-"}:
+        raise InputError(f"{where}: exclude_reason {row['exclude_reason']!r} is no reason; leave the cell empty to keep the "
+                         "row, or write why it is left out.")
+
+
+def unused(rows: list[tuple[int, Row]]) -> list[str]:
+    """Notes on cells that nothing reads: of the file that a row does not name, of text where the file is none."""
+    notes = []
+    for path, columns in ONLY_BESIDE.items():
+        count = sum(path not in row and any(column in row for column in columns) for _, row in rows)
+        if count:
+            notes.append(f"{count} rows fill {', '.join(columns)} without a {path}: these cells are not used.")
+    count = sum(bool({"sep", "decimal"} & row.keys()) and form_of(row) in ("npy", "npz", "parquet") for _, row in rows)
+    if count:
+        notes.append(f"{count} rows give sep or decimal for a signal file that is no text: these cells are not used.")
+    return notes
+
+
+def form_of(row: Row) -> str:
+    return row.get("signal_format", Path(row.get("signal_path", "")).suffix.lower().removeprefix("."))
 
 
 def make_recording(row: Row, folder: Path, where: str) -> Recording:
@@ -158,6 +201,13 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
         raise InputError(f"{where}: sha256 {row['sha256'][:20]!r} is not 64 hexadecimal digits; correct it.")
     for column in ("label_name", "session", "split", "exclude_reason"):
         check_text(row.get(column, ""), where)
+    split = row.get("split")
+    if split is not None and split.casefold() not in SPLITS:
+        raise InputError(f"{where}: split {split[:40]!r} is none of {', '.join(SPLITS)}; write one of these, or leave the "
+                         "column out.")
+    attributes: dict[str, Any] = {"sha256": digest} if digest else {}
+    if said_distinct(row, where):
+        attributes["distinct"] = True
     if "video_path" not in row and "signal_path" not in row:
         raise InputError(f"{where}: neither video_path nor signal_path is filled; fill one or exclude the row.")
     return Recording(
@@ -168,9 +218,17 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
         video=make_video(row, folder, where, start, end),
         signal=make_signal(row, folder, where, start, end),
         session=row.get("session"),
-        split=row.get("split"),
-        attributes={"sha256": digest} if digest else {},
+        split=None if split is None else SPLITS[split.casefold()],
+        attributes=attributes,
     )
+
+
+def said_distinct(row: Row, where: str) -> bool:
+    """Whether the row's names are said to differ from those they could be taken for."""
+    word = row.get("distinct", "no").casefold()
+    if word not in YES | NO:
+        raise InputError(f"{where}: distinct {row['distinct'][:20]!r} is neither yes nor no; correct the cell.")
+    return word in YES
 
 
 def make_video(row: Row, folder: Path, where: str, start: float | None, end: float | None) -> VideoRef | None:
@@ -205,7 +263,7 @@ def make_signal(row: Row, folder: Path, where: str, start: float | None, end: fl
     if "signal_path" not in row:
         return None
     path = inside(folder, row["signal_path"], where)
-    form = row.get("signal_format", path.suffix.lower().removeprefix("."))
+    form = form_of(row)
     if form not in FORMATS:
         raise InputError(f"{where}: signal format {form!r} is none of {', '.join(FORMATS)} (pickles are never read: "
                          "convert them first); set signal_format.")
@@ -221,7 +279,10 @@ def make_signal(row: Row, folder: Path, where: str, start: float | None, end: fl
     except (LookupError, ValueError):
         raise InputError(f"{where}: encoding {encoding[:40]!r} is not known; write for instance utf-8, utf-16, latin-1 or "
                          "cp1252.") from None
-    channels = parse_channels(row.get("channels"), number(row, "fs", where, least=0.0), form, where)
+    rate = number(row, "fs", where, least=0.0)
+    channels = parse_channels(row.get("channels"), rate, form, where)
+    if rate is not None and all(channel.fs != rate for channel in channels):
+        raise InputError(f"{where}: fs={rate:g} and every channel gives another rate of its own; leave the wrong one out.")
     return SignalRef(path, form, channels, sep, decimal, start, end, encoding=encoding)
 
 
@@ -255,6 +316,7 @@ def parse_channels(text: str | None, fs: float | None, form: str, where: str) ->
     names = [channel.name for channel in channels]
     if len(set(names)) != len(names):
         raise InputError(f"{where}: two channels have one name; name every channel once.")
+    check_distinct(names, "channel", where, signs=True)
     return tuple(channels)
 
 
@@ -268,16 +330,16 @@ def number(row: Row, column: str, where: str, least: float | None = None, whole:
         value = math.nan
     if not math.isfinite(value) or (whole and not value.is_integer()) or (least is not None and value < least):
         what = "a whole number" if whole else "a number" if least is None else f"a number of at least {least:g}"
-        raise InputError(f"{where}: {column} {row[column][:40]!r} must be {what}; correct the cell.")
+        point = "write it with a decimal point" if "," in row[column] else "correct the cell"
+        raise InputError(f"{where}: {column} {row[column][:40]!r} must be {what}; {point}.")
     return value
 
 
 def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> None:
     """What must hold between rows: names distinct, one split a subject, the same channels everywhere."""
-    check_distinct({r.subject for r in recordings}, "subject", path)
+    check_names(recordings, path)
     first: dict[tuple[str, str], int] = {}
     split_of: dict[str, str | None] = {}
-    samples: dict[str, list[str]] = {}
     layout: tuple[tuple[str, str], ...] | None = None
     target: dict[str, tuple[str, int]] = {}
     for row, recording in zip(numbers, recordings, strict=True):
@@ -287,15 +349,31 @@ def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> N
             raise InputError(f"{where}: the sample of row {other} is listed again; remove one of the two.")
         if split_of.setdefault(recording.subject, recording.split) != recording.split:
             raise InputError(f"{where}: the subject of this row is in two splits; put all its rows into one.")
-        samples.setdefault(recording.subject, []).append(recording.sample)
         if recording.signal is not None:
             own = tuple((c.name, c.kind) for c in recording.signal.channels)
             layout = own if layout is None else layout
             if own != layout:
                 raise InputError(f"{where}: its channels differ from the rows above; name the same channels in order.")
             check_units(recording.signal.channels, target, row, where)
-    for names in samples.values():
-        check_distinct(names, "sample", path)
+    without = [row for row, recording in zip(numbers, recordings, strict=True) if recording.split is None]
+    if 0 < len(without) < len(recordings):
+        raise InputError(f"{path} row {without[0]}: the cell 'split' is empty ({len(without)} of {len(recordings)} are); fill "
+                         "it in every row, or leave the column out.")
+
+
+def check_names(recordings: list[Recording], path: Path) -> None:
+    """InputError for subjects, samples of one subject, or sessions that could be one under two spellings."""
+    remedy = ", or say yes in the column distinct of every row of them if they differ"
+    once: dict[str, bool] = {}
+    samples: dict[str, dict[str, bool]] = {}
+    for recording in recordings:
+        declared = recording.attributes.get("distinct", False)
+        once[recording.subject] = once.get(recording.subject, True) and declared
+        samples.setdefault(recording.subject, {})[recording.sample] = declared
+    check_distinct(once, "subject", path, {name for name, differs in once.items() if differs}, remedy=remedy)
+    for own in samples.values():
+        check_distinct(own, "sample", path, {name for name, differs in own.items() if differs}, remedy=remedy)
+    check_distinct({r.session for r in recordings if r.session is not None}, "session", path, signs=True)
 
 
 def check_units(channels: tuple[Channel, ...], seen: dict[str, tuple[str, int]], row: int, where: str) -> None:
@@ -331,6 +409,9 @@ def class_names(recordings: list[Recording], path: Path) -> tuple[str, ...]:
         raise InputError(f"{path}: the labels are {sorted(names)[:10]}; number the classes 0, 1, ... without gaps.")
     if len(set(names.values())) != len(names):
         raise InputError(f"{path}: two labels share one label_name; give every class its own.")
+    if alike := groups(names.values(), signs=True):
+        raise InputError(f"{path}: two labels share one label_name in two spellings ({shown(alike[0])}); give every class its "
+                         "own.")
     return tuple(names[label] for label in sorted(names))
 
 
@@ -339,10 +420,10 @@ def make_subjects(rows: list[tuple[int, Row]], path: Path) -> tuple[Subject, ...
     people: dict[str, Subject] = {}
     for row_number, row in rows:
         where = f"{path} row {row_number}"
-        sex = row.get("sex", "").lower()[:1] or None
-        sex = {"w": "f"}.get(sex or "", sex)
-        if sex not in (None, "f", "m"):
-            raise InputError(f"{where}: sex {row['sex']!r} must be f or m, or empty; correct the cell.")
+        sex = SEXES.get(row.get("sex", "").casefold())
+        if sex is None and "sex" in row:
+            raise InputError(f"{where}: sex {row['sex']!r} must be one of {', '.join(SEXES)}, or empty; correct "
+                             "it.")
         age = number(row, "age", where, least=0.0)
         if age is not None and age > 150:
             raise InputError(f"{where}: age {age:g} is no age in years; correct the cell.")

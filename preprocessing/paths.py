@@ -2,17 +2,23 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from preprocessing.errors import InputError
+from preprocessing.spelling import groups, shown
+
+MOST_SHOWN = 10
+MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "nil", "<na>"}  # what tools write where nothing is known
 
 
 def check_name(name: str, where: str) -> str:
-    """`name` unchanged if it can serve as a subject or sample name; InputError for empty, NUL, control or '..'."""
+    """`name` unchanged if it can serve as a subject or sample name; InputError for empty, NUL, control, '..' or NaN."""
     if not name or name != name.strip():
         raise InputError(f"{where}: the name {name!r} is empty or has blanks around it; give it a plain name.")
     check_text(name, where)
+    if name.casefold() in MISSING:
+        raise InputError(f"{where}: the name {name!r} is how a missing value is written; give the row its name.")
     if name in (".", "..") or "/" in name or "\\" in name:
         raise InputError(f"{where}: the name {name!r} reads as a path; use a name without slashes or dots alone.")
     return name
@@ -30,15 +36,19 @@ def fold_name(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def check_distinct(names: Iterable[str], what: str, where: str | Path) -> None:
-    """InputError if two different names differ only by case or Unicode form."""
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(fold_name(name), name)
-        if other != name:
-            raise InputError(
-                f"{where}: the {what} names {other!r} and {name!r} differ only by case or Unicode form; rename one."
-            )
+def check_distinct(names: Iterable[str], what: str, where: str | Path, differ: Collection[str] = (), signs: bool = False,
+                   remedy: str = "") -> None:
+    """InputError with the list if two different names could be one thing spelt twice (see spelling.spellings).
+
+    differ: names whose owner says that they differ; a group of which all are there is none. remedy: what else would help.
+    """
+    found = [group for group in groups(names, signs) if not set(group) <= set(differ)]
+    if found:
+        listed = "; ".join(shown(group[:MOST_SHOWN]) for group in found[:MOST_SHOWN])
+        more = f"; and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+        raise InputError(f"{where}: {what} names that differ only by case, Unicode form, blanks, separators, leading zeros or "
+                         f"look-alike characters may be one {what} spelt twice ({listed}{more}); write each in one "
+                         f"way{remedy}.")
 
 
 def inside(root: Path, relative: str, where: str) -> Path:

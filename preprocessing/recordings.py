@@ -79,6 +79,7 @@ class DataSet:
     expected: published counts to compare with ({"subjects": .., "clips": ..}), empty where none exist.
     found: what was counted, where it is not the number of subjects and recordings.
     complete: whether the counts match; notes: what was dropped and why, one sentence each.
+    table: the file that lists the recordings, where one name stands for many data sets.
     """
 
     name: str
@@ -92,6 +93,7 @@ class DataSet:
     complete: bool = True
     notes: tuple[str, ...] = ()
     synthetic: bool = False
+    table: Path | None = None
 
 
 class Loader(Protocol):

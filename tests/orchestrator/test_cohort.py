@@ -1,13 +1,16 @@
 """People behind pseudonyms, order by rank of the raw name, and a bad root in one sentence before anything is written."""
 
 import json
+import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, cohort, loso
+from orchestrator import cli, clipstore, cohort, loso
 from orchestrator.config import compose
 from orchestrator.errors import UserError
 from preprocessing import datasets
@@ -78,6 +81,82 @@ def test_the_key_is_made_once_and_is_the_owners_alone(loaded, tmp_path):
     key.write_bytes(b"short")
     with pytest.raises(UserError, match="shorter than 16 bytes"):
         loaded(data_set())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_two_first_commands_make_one_key(tmp_path, monkeypatch, links):
+    """Whoever comes second, between the look and the writing, reads the first one's key."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *paths: (_ for _ in ()).throw(PermissionError()))
+    path = tmp_path / "pseudonym.key"
+    barrier = threading.Barrier(8)
+
+    def first():
+        barrier.wait()
+        cohort._make_key(path)
+        return path.read_bytes()
+
+    with ThreadPoolExecutor(8) as pool:
+        keys = {future.result() for future in [pool.submit(first) for _ in range(8)]}
+    assert len(keys) == 1 and len(keys.pop()) == 64 and path.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in tmp_path.iterdir()] == ["pseudonym.key"]
+
+
+def manifest(folder: Path, people=("a", "b"), **more) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [f"{p},{p}-{k},{k},{p}.csv,\"[{{\"\"name\"\": \"\"x\"\"}}]\",4" + "".join(f",{v}" for v in more.values())
+            for p in people for k in (0, 1)]
+    (folder / "manifest.csv").write_text("\n".join([",".join(["subject,sample,label,signal_path,channels,fs", *more]), *rows]))
+    return folder
+
+
+def read_manifest(folder, *words):
+    return cohort.load(compose("manifest", [f"store={folder.parent / 'store'}", f"data.root={folder}", *words]))
+
+
+def test_two_manifests_with_the_same_people_have_stores_of_their_own(tmp_path):
+    a, b = (read_manifest(manifest(tmp_path / name)) for name in "ab")
+    again = read_manifest(tmp_path / "a" / "manifest.csv")
+    assert a.people == b.people and a.store_name == again.store_name != b.store_name
+    config = compose("manifest", [f"store={tmp_path / 'store'}"])
+    folders = [clipstore.plan_shards(config, people)[0].path.parent for people in (a, b, again)]
+    assert folders[0] == folders[2] != folders[1]
+    for people in (a, b, again):
+        cohort.write_private_map(config, people)
+    assert len(list((tmp_path / "store" / "private").glob("manifest-*.json"))) == 2
+
+
+def test_what_a_manifest_brings_and_a_run_does_not_use_is_told(tmp_path):
+    folder = manifest(tmp_path / "a", session="1", split="train")
+    assert read_manifest(folder).notes == ("The column session is kept and not used by split=loso.",
+                                           "The column split is kept and not used by split=loso.")
+    assert read_manifest(folder, "split=fixed").notes == ("The column session is kept and not used by split=fixed.",)
+    assert read_manifest(folder, "split=fixed", "split.list=random").notes[1].endswith("split=fixed split.list=random.")
+
+
+def test_the_parts_of_an_own_split(loaded):
+    def parts(**split_of):
+        data = data_set(people=tuple(split_of))
+        data = replace(data, recordings=tuple(replace(r, split=split_of[r.subject]) for r in data.recordings))
+        return [sorted(p.held_out & {"own", "own_train", "own_validation"}) for p in loaded(data).people]
+
+    assert parts(a="train", m="validation", x="test") == [["own_train"], ["own_validation"], ["own"]]
+    assert parts(a="train", m="validation", x="train") == [["own_train"], ["own"], ["own_train"]]  # AI4Pain's
+
+
+@pytest.mark.parametrize(("name", "word", "said"), [
+    ("manifest", "data.source=filtered", "does nothing for manifest"), ("watch", "data.subjects=67", "does nothing for watch"),
+    ("synthetic", "data.root=/tmp", "data.root does nothing for synthetic"), ("ai4pain", "data.subjects=67", "for ai4pain"),
+    ("synthetic", "data.source=filtered", "synthetic has neither")])
+def test_a_word_that_does_nothing_for_this_data_set(name, word, said):
+    with pytest.raises(UserError, match=said):
+        cohort.preview(compose(name, [word]))
+
+
+@pytest.mark.parametrize("name", ["BioVid", "bio_vid", "ai4pain 2025", "Watch"])
+def test_a_manifest_under_another_spelling_of_a_built_in_cohort(name):
+    with pytest.raises(UserError, match="is a built-in one"):
+        cohort._check(compose("manifest", []), data_set(cohort=name))
 
 
 def test_a_key_file_that_is_not_there(loaded, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cohort import CROSS, OWN, Person
+from orchestrator.cohort import CROSS, OWN, OWN_TRAIN, OWN_VALIDATION, Person
 from orchestrator.config import compose
 from orchestrator.errors import UserError
 from orchestrator.folds import make_plan
@@ -147,3 +147,36 @@ def test_whoever_is_in_both_is_tested_by_folds_that_never_met_them():
         assert not {s - 12 for s in fold.test} & {*fold.train, *fold.val}
     with pytest.raises(UserError, match="protocol=clean"):
         make_plan(config("cross_dataset", "protocol=exclude_pretrain"), cohort)
+
+
+@pytest.mark.parametrize(("n_train", "n_val", "n_test"), [(10, 2, 1), (8, 1, 5), (25, 6, 3)])
+@pytest.mark.parametrize("words", [["pretrain=none"], ["pretrain=none", "protocol.val=fixed_epochs"], [],
+                                   ["protocol=as_paper"]])
+def test_people_of_the_own_validation_validate_and_do_nothing_else(n_train, n_val, n_test, words):
+    cohort = (people(n_train, 0, "a", held_out=[OWN_TRAIN]) + people(n_val, n_train, "b", held_out=[OWN_VALIDATION])
+              + people(n_test, n_train + n_val, "c", held_out=[OWN]))
+    plan = make_plan(config("fixed", *words), cohort)
+    sound(plan, cohort, plan.leaky)
+    (fold,) = plan.folds
+    assert fold.test == tuple(range(n_train + n_val, n_train + n_val + n_test)) and fold.train == tuple(range(n_train))
+    assert fold.val == (fold.test if plan.leaky else tuple(range(n_train, n_train + n_val)))
+
+
+def test_an_own_split_is_never_a_random_draw_without_a_word():
+    everybody_trains = people(12, held_out=[OWN_TRAIN])
+    with pytest.raises(UserError, match="split.list=own holds out 0 of 12 people"):
+        make_plan(config("fixed"), everybody_trains)
+    assert len(make_plan(config("fixed", "split.list=random"), everybody_trains).folds) == 5
+    nobody = people(8, held_out=[OWN]) + people(4, 8, "v", held_out=[OWN_VALIDATION])
+    with pytest.raises(UserError, match="leaves nobody to train"):
+        make_plan(config("fixed", "pretrain=none"), nobody)
+
+
+@pytest.mark.parametrize("word", ["split.test_subjects=3", "split.repeats=2", "split.seed=1"])
+def test_words_on_a_draw_beside_a_list_are_refused(word):
+    cohort = people(12, held_out=[OWN_TRAIN]) + people(4, 12, "v", held_out=[OWN])
+    with pytest.raises(UserError, match=f"{word.partition('=')[0]} is about a random draw"):
+        make_plan(config("fixed", word), cohort)
+    named = cohort + people(2, 16, "w", held_out=[OWN_VALIDATION])
+    with pytest.raises(UserError, match="protocol.val_subjects"):
+        make_plan(config("fixed", "protocol.val_subjects=2"), named)

@@ -48,7 +48,8 @@ def test_every_field(tmp_path):
     assert (first.signal.format, first.signal.sep, first.signal.decimal) == ("csv", ";", ",")
     assert first.signal.channels[0].fs == 4.0 and first.signal.channels[0].unit == "uS"
     assert first.attributes == {} and second.attributes == {"sha256": "ab" * 32} and second.video is None
-    assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.")
+    assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.",
+                          "1 rows fill video_fps without a video_path: these cells are not used.")
 
 
 def test_parquet_says_the_same_as_csv(tmp_path):
@@ -160,6 +161,95 @@ def test_a_bad_table(tmp_path, name):
     rows, message = BAD_TABLES[name]
     with pytest.raises(InputError, match=message):
         load(tmp_path, *rows)
+
+
+SPELT = [("7", "07"), ("7", "7.0"), ("S1", "S01"), ("S_1", "S-1"), ("P 1", "P  1"), ("P1", "P1\u200b"), ("P\u00a01", "P1"),
+         ("Anna", "\u0410nna"), ("７", "7"), ("100", "1e2"), ("Zoe", "Zoë")]
+
+
+@pytest.mark.parametrize(("one", "other"), SPELT)
+@pytest.mark.parametrize("column", ["subject", "sample"])
+def test_one_name_in_two_spellings_is_refused_unless_every_row_says_that_they_differ(tmp_path, column, one, other):
+    rows = [ROW | {column: one}, ROW | {column: other}, ROW | {"subject": "x", "sample": "x", "label": 1}]
+    with pytest.raises(InputError, match=f"may be one {column} spelt twice .*distinct"):
+        load(tmp_path, *rows)
+    with pytest.raises(InputError, match="spelt twice"):
+        load(tmp_path, rows[0] | {"distinct": "yes"}, *rows[1:])
+    with pytest.raises(InputError, match="neither yes nor no"):
+        load(tmp_path, rows[0] | {"distinct": "perhaps"}, *rows[1:])
+    data = load(tmp_path, *(row | {"distinct": "yes"} for row in rows[:2]), rows[2] | {"distinct": "no"})
+    assert {getattr(r, column) for r in data.recordings} == {one, other, "x"}
+
+
+def test_classes_sessions_and_channels_in_two_spellings(tmp_path):
+    second = ROW | {"sample": "b", "label": 1}
+    with pytest.raises(InputError, match="share one label_name in two spellings"):
+        load(tmp_path, ROW | {"label_name": "Pain"}, second | {"label_name": "pain_"})
+    with pytest.raises(InputError, match="may be one session"):
+        load(tmp_path, ROW | {"session": "1"}, second | {"session": "01"})
+    two = json.dumps([{"name": "eda", "column": "EDA"}, {"name": "EDA ", "column": "eda"}])
+    with pytest.raises(InputError, match="may be one channel"):
+        load(tmp_path, ROW | {"channels": two})
+    data = load(tmp_path, ROW | {"label_name": "-1"}, second | {"label_name": "1"})  # a sign makes a class
+    assert data.class_names == ("-1", "1")
+
+
+@pytest.mark.parametrize(("word", "means"), [("training", "train"), ("Train", "train"), ("testing", "test"), ("TEST", "test"),
+                                             ("val", "validation"), ("valid", "validation"), ("dev", "validation")])
+def test_words_of_the_split(tmp_path, word, means):
+    assert load(tmp_path, ROW | {"split": word}).recordings[0].split == means
+
+
+def test_a_split_is_a_known_word_in_every_row(tmp_path):
+    with pytest.raises(InputError, match="row 1: split 'holdout' is none of train, training"):
+        load(tmp_path, ROW | {"split": "holdout"})
+    with pytest.raises(InputError, match=r"row 2: the cell 'split' is empty \(1 of 2 are\)"):
+        load(tmp_path, ROW | {"split": "train"}, ROW | {"subject": "p2"})
+
+
+def test_what_is_accepted_and_does_nothing_is_told(tmp_path):
+    rows = [ROW | {"sep": ";", "signal_path": "p1.npy", "channels": EDA.replace('"EDA"', "0")},
+            ROW | {"subject": "p2", "signal_path": "", "video_path": "v.mp4"}]
+    assert load(tmp_path, *rows).notes[-2:] == (
+        "1 rows fill signal_format, sep, decimal, channels, fs without a signal_path: these cells are not used.",
+        "1 rows give sep or decimal for a signal file that is no text: these cells are not used.")
+    with pytest.raises(InputError, match="every channel gives another rate"):
+        load(tmp_path, ROW | {"channels": EDA.replace("}", ', "fs": 8}')})
+    for word in ("no", "NA", "0", "nan"):
+        with pytest.raises(InputError, match="is no reason"):
+            load(tmp_path, ROW, ROW | {"subject": "p2", "exclude_reason": word})
+    with pytest.raises(InputError, match="sex 'mujer' must be one of"):
+        load(tmp_path, ROW | {"sex": "mujer"})
+
+
+HEADER = "subject,sample,label,signal_path,channels,fs"
+LINE = 'zoë,a,0,p1.csv,"[{""name"": ""EDA""}]",4'
+LISTS = {
+    "utf-16": (f"{HEADER}\n{LINE}\n".encode("utf-16"), "UTF-16"),
+    "utf-16-le without a mark": (f"{HEADER}\n{LINE}\n".encode("utf-16-le"), "UTF-16"),
+    "latin-1": (f"{HEADER}\n{LINE}\n".encode("latin-1"), "line 2 holds a byte .*0xeb.*Latin-1 or Windows-1252"),
+    "semicolons": (f"{HEADER}\n".replace(",", ";").encode(), "separated by semicolons; save the manifest with commas"),
+    "tabs": (f"{HEADER}\n".replace(",", "\t").encode(), "separated by tabs"),
+    "a comma too many": (f"{HEADER},\n{LINE},\n".encode(), "a column without a name .number 7."),
+    "trailing cell": (f"{HEADER}\n{LINE},\n".encode(), "row 1: 7 cells where the header has 6"),
+    "first line blank": (f"\n{HEADER}\n{LINE}\n".encode(), "the first line is blank"),
+    "decimal comma": (f'{HEADER},start_s\n{LINE},"1,5"\n'.encode(), "start_s '1,5' .* with a decimal point"),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_is_not_as_it_should_be_names_the_remedy(tmp_path, name):
+    data, message = LISTS[name]
+    (tmp_path / "manifest.csv").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        datasets.load("manifest", tmp_path)
+
+
+def test_blank_lines_are_counted_and_a_byte_order_mark_is_none(tmp_path):
+    (tmp_path / "manifest.csv").write_bytes(f"{HEADER}\r\n\r\n{LINE}\r\n,,,,,\r\n".encode("utf-8-sig"))
+    data = datasets.load("manifest", tmp_path)
+    assert data.notes == ("2 blank lines of the manifest were skipped.",) and data.subjects[0].raw_id == "zoë"
+    assert data.table == tmp_path / "manifest.csv"
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"subject,sample,label\n\"", b"subject,sample,label\na,b\n",

@@ -1,0 +1,63 @@
+"""Prints: equal after decoding is equal whatever the unit and the coding; what is not the same recording is far away."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from preprocessing.prints import film_print, same_films, same_signals, signal_print
+
+
+def walk(seed, length=200, channels=2):
+    return 5 + np.random.default_rng(seed).normal(size=(length, channels)).cumsum(0) / 10
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 10**6), st.sampled_from([1e-9, 1e-3, 1 / 7, 1e3, 1e6]), st.sampled_from(["float32", "text", "float64"]))
+def test_a_unit_or_a_coding_is_no_other_recording(seed, gain, coding):
+    signal = walk(seed)
+    other = signal * gain
+    if coding == "float32":
+        other = other.astype(np.float32)
+    elif coding == "text":
+        other = np.array([[float(f"{x:.6g}") for x in row] for row in other])
+    prints = [signal_print(signal), signal_print(other), signal_print(walk(seed + 1)), signal_print(signal + 0.5)]
+    assert same_signals(prints) == [(0, 1)]
+
+
+def test_many_recordings_and_the_one_that_is_there_twice():
+    signals = [walk(seed) for seed in range(2000)]
+    signals.append(signals[17] * np.array([1000.0, 0.001]))
+    assert same_signals([signal_print(s) for s in signals]) == [(17, 2000)]
+
+
+def test_what_is_constant_says_nothing():
+    assert signal_print(np.full((50, 2), 3.3)) is None and signal_print(np.zeros((0, 0))) is None
+    assert signal_print(np.array([[np.nan, 1.0], [2.0, 3.0]])) is None
+    one = walk(3)
+    one[:, 1] = 7.0  # one sensor fell off, the other says who it is
+    assert same_signals([signal_print(one), signal_print(one * 2), signal_print(walk(4))]) == [(0, 1)]
+
+
+def picture(seed, shift=0):
+    small = np.random.default_rng(seed).integers(30, 220, (7, 7, 3)).astype(np.uint8)
+    return np.clip(cv2.resize(small, (224, 224), interpolation=cv2.INTER_CUBIC).astype(int) + shift, 0, 255).astype(np.uint8)
+
+
+def coded(images, ending=".png", options=()):
+    return [cv2.imencode(ending, image, list(options))[1].tobytes() for image in images]
+
+
+@pytest.mark.parametrize("how", ["same", "webp", "bright by one", "jpeg 95"])
+def test_another_coding_is_no_other_film(how):
+    film = [picture(seed) for seed in range(5)]
+    other = {"same": coded(film), "webp": coded(film, ".webp", (cv2.IMWRITE_WEBP_QUALITY, 101)),
+             "bright by one": coded([picture(seed, 1) for seed in range(5)]),
+             "jpeg 95": coded(film, ".jpg", (cv2.IMWRITE_JPEG_QUALITY, 95))}[how]
+    stranger = coded([picture(seed) for seed in range(50, 55)])
+    assert same_films([film_print(coded(film)), film_print(stranger), film_print(other)]) == [(0, 2)]
+
+
+def test_no_or_blank_pictures_say_nothing():
+    assert film_print([]) is None and film_print(coded([np.zeros((224, 224, 3), np.uint8)])) is None and same_films([]) == []
