@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -249,14 +250,15 @@ def parse_channels(text: str | None, fs: float | None, form: str, where: str) ->
     return tuple(channels)
 
 
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 def number(row: Row, column: str, where: str, least: float | None = None, whole: bool = False) -> float | None:
-    """The cell as a finite number, None if empty."""
+    """The cell as a finite number in plain digits, None if empty."""
     if column not in row:
         return None
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
+    # not what Python takes beside it: 0_1 is no 1, and neither is a digit of another script
+    value = float(row[column]) if NUMBER.fullmatch(row[column]) else math.nan
     if not math.isfinite(value) or (whole and not value.is_integer()) or (least is not None and value < least):
         what = "a whole number" if whole else "a number" if least is None else f"a number of at least {least:g}"
         raise InputError(f"{where}: {column} {row[column][:40]!r} must be {what}; correct the cell.")

@@ -98,7 +98,8 @@ def test_a_rate_that_is_none_is_refused_before_anything_runs(value, capsys):
     "pretrain.seed=18446744073709551616", "synthetic.seed=4294967296", "split.seed=-1", "task.classes=[0,0]",
     "task.classes=[3]", "task.classes=[a,b]", "task.classes=[-1,1]", "task.classes=[0_1,2]", "task.classes=[0,1.0]",
     "task.name=../../x", "task.name=/tmp/x", "task.name=a..b", "task.name=.", "task.name=a b", "store=", "run.dir=''",
-    "data.root=\"\"", "store= ", "store=/x ", "store.key=/a/${KEY}", "run.dir=/x\r", "model=null", "model=xyz", "model.name=xyz",
+    "data.root=\"\"", "store= ", "store=/x ", "store.key=/a/${KEY}", "run.dir=/x\r", "model=null", "model=xyz",
+    "model.name=xyz",
     "split.name=kfold", "~train.lr=1", "~audit", "model@here=ridge", "max_folds=1.0", "resources.cpus=0", "clip.frames=true"])
 def test_a_word_that_cannot_be_meant_is_refused(word):
     with pytest.raises(UserError) as info:

@@ -22,9 +22,9 @@ def check(dataset: str, *words: str, stage: str = "") -> list[str]:
                                   "pretrain.fraction=0.3", "pretrain.checkpoint=/tmp/x.pt", "keyframe.preset=paper",
                                   "face.size=112", "frames=all", "protocol.val_subjects=2", "model.dcan.dim=8"])
 def test_an_estimator_reads_nothing_of_networks_and_films(model, word):
-    with pytest.raises(UserError, match=rf"^{word.replace('.', '[.]')} has no effect with model={model}.*: leave it out, or use") as e:
+    with pytest.raises(UserError, match=": leave it out, or use model=") as info:
         check("synthetic", f"model={model}", word)
-    assert "\n" not in str(e.value)
+    assert str(info.value).startswith(f"{word} has no effect with model={model}") and "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize(("words", "said"), [
