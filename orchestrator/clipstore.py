@@ -17,6 +17,7 @@ import preprocessing
 from orchestrator import lengths
 from orchestrator.cohort import Clip, Cohort, private_folder
 from orchestrator.config import Config
+from orchestrator.models_needed import reads_video
 from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, seal, sources_sha256, write_json
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
@@ -94,12 +95,17 @@ def clip_options(config: Config, video: bool) -> ClipOptions:
     return ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video, config.data.limits())
 
 
+def has_video(config: Config, cohort: Cohort) -> bool:
+    """Whether stage 1 decodes films: there are some, and the model reads them."""
+    return cohort.has_video and reads_video(config)
+
+
 def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
     """Every person's shard with its key; reads (or remembers) the hash of every source file."""
-    options = clip_options(config, cohort.has_video)
+    options = clip_options(config, has_video(config, cohort))
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
-    common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": cohort.has_video,
+    common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": options.video,
                      "options": options_key(options), "key": cohort.key_fingerprint,
                      **({"place": cohort.place} if cohort.place else {})})
     folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"
@@ -218,9 +224,17 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
 
     def rows():
         for clip in job.clips:
-            lacking = [_row(clip, job, stage, *why) for stage, why in sorted(clip.recording.lacks.items())][:1]
-            if lacking and clip.recording.signal is None and clip.recording.video is None:
+            film = clip.recording.video if options.video else None
+            nothing = clip.recording.signal is None and film is None
+            # a film that no model of this store reads is not missed, unless there is nothing else
+            lacking = [_row(clip, job, stage, *why) for stage, why in sorted(clip.recording.lacks.items())
+                       if options.video or nothing or stage != "video"][:1]
+            if lacking and nothing:
                 quarantine.extend(lacking)
+                continue
+            if nothing and clip.recording.video is not None:
+                quarantine.append(_row(clip, job, "signal", "no_signals", "The clip has a film alone and the model reads "
+                                       "signals: restore its signal file, or use a model that reads video."))
                 continue
             try:
                 if _channels(clip) not in ((), usual):

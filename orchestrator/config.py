@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from orchestrator.errors import UserError
+from orchestrator.schema import check_values, check_word
 from preprocessing.limits import Limits
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
@@ -83,6 +84,11 @@ class Split(Node):
     test: str | None = None
     root: str | None = None
     classes: builtins.list[int] | None = None
+
+
+SPLIT_READERS = {"n": ("lnso",), "k": ("kfold", "cross_dataset"), "seed": ("lnso", "kfold", "fixed", "cross_dataset"),
+                 "list": ("fixed",), "test_subjects": ("fixed",), "repeats": ("fixed",), "test": ("cross_dataset",),
+                 "root": ("cross_dataset",), "classes": ("cross_dataset",)}
 
 
 class Pretrain(Node):
@@ -243,29 +249,52 @@ def _flat(node: Any, prefix: str = "") -> list[str]:
     return keys
 
 
+def key_of_word(word: str) -> str:
+    """The key that an override sets, spelt out: Hydra's + and ++ set like = here."""
+    key = word.partition("=")[0].lstrip("+~")
+    return SHORT.get(key, key)
+
+
 def _check_override(override: str, keys: list[str]) -> str:
     """The override with short names spelt out. Raises UserError for a key or a group choice that does not exist."""
-    key, separator, value = override.partition("=")
+    _, separator, value = override.partition("=")
     if not separator:
         raise UserError(f"'{override}' is not an override: write key=value, for example encoder=vit_tiny.")
-    key = SHORT.get(key.lstrip("+~"), key.lstrip("+~"))
+    key = key_of_word(override)
+    check_word(override, key, key in PATHS)
     if key == "dataset":
         raise UserError(f"Name the data set once, with --dataset {value}, and leave {override} out.")
     if key in GROUPS:
-        if value not in choices(key) and value != "null":
+        if value not in choices(key):
             raise UserError(f"{key}={value} does not exist: did you mean {nearest(value, choices(key))}?")
         return f"{key}={value}"
-    parent = key.rpartition(".")[0]
+    parent, _, leaf = key.rpartition(".")
+    if leaf == "name" and parent in GROUPS and parent != "task":
+        raise UserError(f"{override} is no way to choose: write {parent}=NAME, which brings its own settings; did you mean "
+                        f"{nearest(value, choices(parent))}?")
     open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
     if key in PATHS and value != "null":
-        _check_path(key, value.strip("'\""))
-        if not value.startswith(("'", '"')):
-            value = "'" + value.replace("'", "\\'") + "'"  # a path may hold what Hydra's grammar gives a meaning
+        _check_path(key, _bare(value))
     if key in keys:
         return f"{key}={value}"
     if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
         return f"++{key}={value}"  # options classes check these names themselves
+    if parent == "split" and leaf in SPLIT_READERS:
+        raise UserError(f"{override} has no effect with the split that is chosen: leave it out, or use "
+                        f"{' or '.join(f'split={name}' for name in SPLIT_READERS[leaf])}.")
     raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
+
+
+def _bare(value: str) -> str:
+    """A path without the quotes around it."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def _set(raw: dict[str, Any], key: str, value: str) -> None:
+    *nodes, leaf = key.split(".")
+    for node in nodes:
+        raw = raw[node]
+    raw[leaf] = value
 
 
 def _check_path(key: str, value: str) -> None:
@@ -290,13 +319,17 @@ def compose(dataset: str, overrides: list[str]) -> Config:
         def composed(words: list[str]) -> dict[str, Any]:
             return dict(OmegaConf.to_container(hydra_compose("config", overrides=words), resolve=True))  # type: ignore
 
-        groups = [word for word in overrides if word.partition("=")[0] in GROUPS]
-        for word in groups:
-            _check_override(word, [])
+        groups = [_check_override(word, []) for word in overrides if key_of_word(word) in GROUPS]
         first = f"dataset={dataset}"
+        # a path may hold what Hydra's grammar gives a meaning, so it does not go through it
+        paths = {key_of_word(word): _bare(word.partition("=")[2]) for word in overrides
+                 if key_of_word(word) in PATHS and word.partition("=")[2] != "null"}
         try:
             keys = _flat(composed([first, *groups]))
-            raw = composed([first, *(_check_override(word, keys) for word in overrides)])
+            words = [_check_override(word, keys) for word in overrides]
+            raw = composed([first, *(word for word in words if key_of_word(word) not in paths)])
+            for key, value in paths.items():
+                _set(raw, key, value)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(f"The command line does not fit: {' '.join(str(error).split())}") from error
     return checked(raw)
@@ -304,6 +337,7 @@ def compose(dataset: str, overrides: list[str]) -> Config:
 
 def checked(raw: dict[str, Any]) -> Config:
     raw.pop("experiment", None)
+    check_values(raw)
     try:
         return Config(**raw)
     except ValidationError as error:

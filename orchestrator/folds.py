@@ -14,6 +14,7 @@ from orchestrator.cohort import Person
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.groups import SMALLEST_COHORT, Group, draw, draw_for, draw_given, serves
+from orchestrator.models_needed import chooses_epoch, reads_encoder
 from orchestrator.splits import Cut, make_cuts, trainable
 
 
@@ -69,8 +70,9 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
     protocol, pool = config.protocol, trainable(people)
     if protocol.name == "both":
         raise ValueError("plan clean and as_paper each on its own")
-    pretrained, n = config.pretrain.name == "mae", len(pool)
-    if n < SMALLEST_COHORT and (pretrained or protocol.val == "inner"):
+    pretrained, n = config.pretrain.name == "mae" and reads_encoder(config), len(pool)
+    inner = protocol.val == "inner" and chooses_epoch(config)  # an estimator is fitted on everybody else, once
+    if n < SMALLEST_COHORT and (pretrained or inner):
         raise UserError(f"{n} people are too few for inner validation and pretraining groups (at least "
                         f"{SMALLEST_COHORT}): add people, or use pretrain=none protocol.val=fixed_epochs.")
     if n < 2:
@@ -80,7 +82,7 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
                         "split=cross_dataset: use protocol=clean.")
     leaky, cuts = protocol.name == "as_paper", make_cuts(config, people)
     groups = _groups(config, cuts, pool) if pretrained else ()
-    refit = (protocol.refit if protocol.refit is not None else n < 20) and protocol.val == "inner" and not leaky
+    refit = (protocol.refit if protocol.refit is not None else n < 20) and inner and not leaky
     if protocol.name == "exclude_pretrain" and groups:
         seen = set(groups[0].subjects)
         cuts = tuple(Cut(left, cut.others, cut.val) for cut in cuts if (left := tuple(s for s in cut.test if s not in seen)))
@@ -128,8 +130,11 @@ def _fold(number: int, seed: int, cut: Cut, people: Mapping[int, Person], groups
         if protocol.val_subjects is not None:
             raise UserError("protocol.val_subjects says how many people are drawn for validation, and the data set's own split "
                             "names them: leave it out, or use split.list=random.")
+        if not chooses_epoch(config):  # nothing is chosen on them, so they train
+            return Fold(number, seed, cut.test, tuple(sorted((*cut.others, *cut.val))), (), group.index if group else None)
         return Fold(number, seed, cut.test, cut.others, cut.val, group.index if group else None)
-    n_val = validation_size(len(cut.others) + 1, protocol.val_subjects) if protocol.val == "inner" else 0
+    inner = protocol.val == "inner" and chooses_epoch(config)
+    n_val = validation_size(len(cut.others) + 1, protocol.val_subjects) if inner else 0
     seen = set(group.subjects) if group else set()
     candidates = [people[s] for s in cut.others if s not in seen]
     if len(candidates) < n_val or len(cut.others) - n_val < 1:

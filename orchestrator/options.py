@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from orchestrator.config import GROUPS, Config, nearest
+from orchestrator.config import GROUPS, PATHS, Config, key_of_word, nearest
 from orchestrator.errors import UserError
+from orchestrator.models_needed import ESTIMATORS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO, needs, reads_encoder
+from orchestrator.schema import repeated
+from orchestrator.unread import TOLD, readers, sentence, without_effect
 
 # What mae_loop reads beside the optimiser's recipe.
 PRETRAIN_VIDEO = {"epochs", "batch", "accumulate", "lr", "warmup", "mask", "mask_ratio", "adv_weight", "gp"}
@@ -20,15 +23,14 @@ GIVEN = {"self", "name", "n_classes", "seed", "channels", "n_channels", "length"
          "signal_dim", "token_dim", "token_grid", "video_tokens", "signal_tokens", "scale", "image_size", "frames"}
 
 
-def check(config: Config, overrides: Sequence[str] | None = None) -> None:
-    """Raises UserError (or InputError of preprocessing) for an option that nothing takes, or of another type.
+def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "") -> None:
+    """Raises UserError (or InputError of preprocessing) for an option that nothing takes, of another type or out of bounds,
+    that goes with no other option chosen, or that has no effect here.
 
     overrides: the words of the command line. A node that none of them touches is as it was shipped (and tested), so that
-    what would receive it need not be imported, which takes seconds. None checks every node.
+    what would receive it need not be imported, which takes seconds. None checks every node. Values and bounds have been
+    held against the table (schema.py) when the configuration was composed. stage: whose command line it is.
     """
-    from pydantic import TypeAdapter, ValidationError
-
-    from models.training import ClassifierRecipe
     from preprocessing.clip import ClipOptions
 
     if config.audit and config.protocol.name == "as_paper":
@@ -43,18 +45,149 @@ def check(config: Config, overrides: Sequence[str] | None = None) -> None:
         for name in given:
             if name not in known:
                 raise UserError(f"There is no option '{node}.{name}': did you mean {nearest(name, sorted(known))}?")
+    if overrides is None or any(_touches(word, "train") for word in overrides):
+        _check_types(config)
+    for word in overrides or ():
+        if key_of_word(word) not in TOLD and (reason := _idle(config, key_of_word(word), stage)):
+            raise UserError(sentence(word, reason))
+    ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video=True)
+    _check_masks(config, overrides)
+    if overrides is None or any(map(_sizes, overrides)):
+        _check_sizes(config)
+
+
+def _sizes(word: str) -> bool:
+    """Whether the word sets a size that a model is built by, or a mask; a group's choice is a shipped file."""
+    key = key_of_word(word)
+    return key not in GROUPS and (key.startswith("pretrain.video.mask")
+                                  or key.partition(".")[0] in ("model", "encoder", "smae", "clip", "embed", "signal"))
+
+
+def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[str]:
+    """What is to be said of the words of the command line and stops nothing."""
+    keys, said = [key_of_word(word) for word in overrides], []
+    for key in repeated(keys):
+        last = [word for word in overrides if key_of_word(word) == key][-1]
+        said.append(f"{key} is given more than once: the last counts, {last}")
+    for word, reason in ((word, _idle(config, key_of_word(word), stage)) for word in dict.fromkeys(overrides)
+                         if key_of_word(word) in TOLD):
+        if reason:
+            said.append(f"{word} has no effect with {reason[0]}")
+    video = config.pretrain.video
+    if "pretrain.video.epochs" in keys and "pretrain.video.warmup" not in keys and _trains_video(config) and \
+            video.get("warmup", 0) > video["epochs"]:
+        said.append(f"pretrain.video.warmup={video['warmup']} is longer than the {video['epochs']} epochs: the rate only rises")
+    return said
+
+
+def has_effect(config: Config, word: str, stage: str = "") -> bool:
+    """Whether something in this configuration reads what the word sets."""
+    return _idle(config, key_of_word(word), stage) is None
+
+
+def _idle(config: Config, key: str, stage: str) -> tuple[str, str] | None:
+    reason = without_effect(config, key, stage)
+    if reason is None and key.startswith("model.") and key not in PATHS:
+        leaf = key.split(".")[1]
+        if leaf not in parameters(_kind(config.model.name)):
+            return f"model={config.model.name}", readers(leaf, lambda name: parameters(_kind(name)))
+    return reason
+
+
+def _trains_video(config: Config) -> bool:
+    return config.pretrain.name == "mae" and TOKENS <= needs(config) and not config.pretrain.checkpoint
+
+
+def _check_types(config: Config) -> None:
+    """What the recipe's own types say, of a key that has no row in the table."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from models.training import ClassifierRecipe
+
     try:
         TypeAdapter(ClassifierRecipe).validate_python(dict(config.train))
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise UserError(f"train.{name}={first['input']!r} does not fit: {first['msg']}.") from error
-    ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video=True)
+
+
+def _check_masks(config: Config, overrides: Sequence[str] | None) -> None:
+    """Masks that can be had, and a warm-up within its training."""
+    video, signal, keys = config.pretrain.video, config.pretrain.signal, [key_of_word(word) for word in overrides or ()]
+    if "pretrain.video.warmup" in keys and _trains_video(config) and video["warmup"] > video["epochs"]:
+        raise UserError(f"pretrain.video.warmup={video['warmup']} is longer than pretrain.video.epochs={video['epochs']}: use "
+                        "a smaller one.")
+    ratio, length = signal.get("mask_ratio", 0.3), signal.get("mask_length", 3)
+    if config.pretrain.name == "mae" and not signal.get("bernoulli") and ratio / (1 - ratio) > length:
+        raise UserError(f"pretrain.signal.mask_ratio={ratio} cannot be had in stretches of pretrain.signal.mask_length={length}"
+                        ": raise the length, or lower the ratio.")
+
+
+def _check_sizes(config: Config) -> None:
+    """Builds what the run will build, without its weights: what does not divide or fit is told before anything runs."""
+    import torch
+
+    from models import build
+    from models.errors import ModelError
+
+    if config.model.name in ESTIMATORS:
+        return
+    from orchestrator.encoders import signal_options, video_options
+
+    where, length = "encoder", int(config.signal.get("length", 400))
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            token_dim, grid = None, (1, 1, 1)
+            if TOKENS <= needs(config):
+                mae = build("video_mae", **video_options(config))
+                _check_mask_ratio(config, mae.grid)  # type: ignore[arg-type]
+                token_dim, grid = int(mae.dim), _pooled(config, mae.grid)  # type: ignore[arg-type]
+            if config.model.name in SIGNAL_ENCODERS and reads_encoder(config):
+                where = "smae or model.signal"
+                build("signal_mae", **signal_options(config, 1, length))
+            where = f"model={config.model.name}"
+            given = {name: value for name, value in config.model.options().items() if name != "weights"}
+            if config.model.name in SIGNAL_ENCODERS:
+                given["signal"] = {**config.smae, **(given.get("signal") or {})}
+            signals = SIGNALS <= needs(config)
+            build(config.model.name, n_classes=len(config.task.classes), token_dim=token_dim, token_grid=grid,
+                  n_channels=1 if signals else None, signal_length=length if signals else None,
+                  **({"frames": config.clip.frames, "image_size": config.encoder.image_size} if needs(config) & VIDEO else {}),
+                  **given)
+    except UserError:
+        raise
+    except (ModelError, ValueError, TypeError, ArithmeticError, AssertionError, RuntimeError, LookupError) as error:
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"{where} cannot be built with these options: {text}.") from error
+
+
+def _pooled(config: Config, grid: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The grid of the stored tokens. Raises UserError where it cannot be halved."""
+    t, h, w = grid
+    if config.embed.pool == "2x2" and (h % 2 or w % 2):
+        raise UserError(f"embed.pool=2x2 needs an even number of patches a side, and there are {h}: use embed.pool=none, or "
+                        "another encoder.image_size.")
+    return {"none": grid, "2x2": (t, h // 2, w // 2), "temporal": (t, 1, 1)}[config.embed.pool]
+
+
+def _check_mask_ratio(config: Config, grid: tuple[int, int, int]) -> None:
+    """UserError for a ratio that hides nothing of so few places."""
+    from models.masks import n_masked
+
+    if not _trains_video(config):
+        return
+    t, h, w = grid
+    kind, ratio = config.pretrain.video.get("mask", "tube"), config.pretrain.video["mask_ratio"]
+    places = {"tube": h * w, "random": t * h * w, "frame": t}[kind]
+    if n_masked(places, ratio) < 1:
+        raise UserError(f"pretrain.video.mask_ratio={ratio} hides none of {places} places (mask={kind}): use a larger ratio or "
+                        "more patches.")
 
 
 def _touches(word: str, node: str) -> bool:
     """Whether an override sets something in the node; a group's choice (encoder=vit_tiny) is a shipped file."""
-    key = word.lstrip("+~").partition("=")[0]
+    key = key_of_word(word)
     return key.startswith(f"{node}.") or (key == node and node not in GROUPS)
 
 

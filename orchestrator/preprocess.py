@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from orchestrator import cli, cohort, machine, progress, session, twins
-from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, make_shard, options_key, plan_shards
+from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, has_video, make_shard, options_key, plan_shards
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.errors import UserError
+from orchestrator.models_needed import reads_video
 from orchestrator.storage import HashCache, atomic_path, need_space, sweep_temporaries, write_json
 from orchestrator.storelock import writing
 from preprocessing.shard import SCHEMA_VERSION
@@ -69,7 +70,7 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
 
 def _need_models(config: Config, jobs: list[ShardJob]) -> None:
     """UserError before Ray starts for face models that are not there: in a worker it would be a traceback."""
-    for finding in machine.faces(config, _with_video(jobs) > 0):
+    for finding in machine.faces(config, _with_video(config, jobs) > 0):
         if finding.state == machine.STOP:
             raise UserError(finding.sentence())
 
@@ -77,10 +78,11 @@ def _need_models(config: Config, jobs: list[ShardJob]) -> None:
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
     """A guess, and what it supposes: nothing is opened for it. The doctor opens some videos and measures them."""
     clips = sum(len(job.clips) for job in jobs)
-    seconds = (FRAMES_PER_CLIP * _with_video(jobs) * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
+    seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
     return (f"{len(jobs)} people, {clips} clips to do: about {seconds / 60:.1f} min on "
             f"{session.cpus(config)} cores, {_bytes(config, jobs) / 1e9:.2f} GB"
-            + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)" if _with_video(jobs) else ""))
+            + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
+               if _with_video(config, jobs) else ""))
 
 
 def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:
@@ -90,12 +92,13 @@ def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:
 
 
 def _bytes(config: Config, jobs: list[ShardJob]) -> int:
-    with_video = _with_video(jobs)
+    with_video = _with_video(config, jobs)
     return round(video_clip_bytes(config) * with_video + SIGNAL_BYTES * (sum(len(job.clips) for job in jobs) - with_video))
 
 
-def _with_video(jobs: list[ShardJob]) -> int:
-    return sum(clip.recording.video is not None for job in jobs for clip in job.clips)
+def _with_video(config: Config, jobs: list[ShardJob]) -> int:
+    """Clips whose films are decoded."""
+    return sum(clip.recording.video is not None for job in jobs for clip in job.clips) if reads_video(config) else 0
 
 
 class ShardWorker:
@@ -129,7 +132,7 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
     import ray
 
     session.quiet()
-    video = any(clip.recording.video for job in jobs for clip in job.clips)
+    video = _with_video(config, jobs) > 0
     return ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
         worker,  # type: ignore[arg-type]  # a class, as Ray Data documents
         # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
@@ -141,7 +144,7 @@ def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
     """What is in the store, for readers and for moving it: schema, options, hashes, no time and no path."""
     write_json(store.folder / "manifest.json", {
         "schema": SCHEMA_VERSION, "dataset": people.dataset,
-        "options": options_key(clip_options(config, people.has_video)),
+        "options": options_key(clip_options(config, has_video(config, people))),
         "class_names": list(people.class_names),
         "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
 
@@ -170,7 +173,9 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
         pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
                                  for n in names}), temporary)
     _report_quality(store)
-    private = private_folder(config) / f"quarantine-{people.store_name}.json"
+    # one store with films and one without may stand side by side, and each says which files it left out
+    part = "-signals" if people.has_video and not has_video(config, people) else ""
+    private = private_folder(config) / f"quarantine-{people.store_name}{part}.json"
     if not rows:
         private.unlink(missing_ok=True)
         return

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,8 @@ from preprocessing.spelling import groups, shown
 
 REQUIRED = ("subject", "sample", "label")
 OPTIONAL = ("dataset", "label_name", "session", "split", "start_s", "end_s", "video_path", "video_fps", "signal_path",
-            "signal_format", "sep", "decimal", "encoding", "channels", "fs", "sex", "age", "exclude_reason", "sha256", "distinct")
+            "signal_format", "sep", "decimal", "encoding", "channels", "fs", "sex", "age", "exclude_reason", "sha256",
+            "distinct")
 FORMATS = ("csv", "tsv", "npy", "npz", "parquet")
 KINDS = ("gsr", "ecg", "emg", "fnirs", "imu", "bvp", "eda", "resp", "spo2", "other")
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test", "val": "validation", "valid": "validation",
@@ -320,14 +322,15 @@ def parse_channels(text: str | None, fs: float | None, form: str, where: str) ->
     return tuple(channels)
 
 
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 def number(row: Row, column: str, where: str, least: float | None = None, whole: bool = False) -> float | None:
-    """The cell as a finite number, None if empty."""
+    """The cell as a finite number in plain digits, None if empty."""
     if column not in row:
         return None
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
+    # not what Python takes beside it: 0_1 is no 1, and neither is a digit of another script
+    value = float(row[column]) if NUMBER.fullmatch(row[column]) else math.nan
     if not math.isfinite(value) or (whole and not value.is_integer()) or (least is not None and value < least):
         what = "a whole number" if whole else "a number" if least is None else f"a number of at least {least:g}"
         point = "write it with a decimal point" if "," in row[column] else "correct the cell"

@@ -96,7 +96,7 @@ def inline(monkeypatch, engines) -> dict[str, list]:
     done: dict[str, list] = {"preprocess": [], "pretrain": [], "embed": [], "loso": []}
 
     def run_shards(config, jobs):
-        video = any(clip.recording.video for job in jobs for clip in job.clips)
+        video = preprocess._with_video(config, jobs) > 0
         options = clip_options(config, video)
         for job in jobs:
             make_shard(job, options, engines(options.face) if video else None)

@@ -1,12 +1,14 @@
 """A road of the tests: where it leads, its words, and what was left on it."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator import loso
 from orchestrator.cohort import Cohort, load
-from orchestrator.config import Config, compose
+from orchestrator.config import Config, compose, key_of_word
+from orchestrator.options import has_effect
 from orchestrator.storage import file_sha256, read_json
 
 PEOPLE, CLIPS_PER_LEVEL = 7, 2
@@ -33,8 +35,8 @@ class Road:
     first_folds: dict[str, tuple[str, int]] = field(default_factory=dict)  # the ledger as it was after max_folds=3
 
     def argv(self, *more: str) -> list[str]:
-        return ["--dataset", self.dataset, f"data.root={self.root}", f"store={self.store}", f"run.dir={self.run}",
-                *self.words, *more]
+        words = [f"data.root={self.root}", f"store={self.store}", f"run.dir={self.run}", *self.words]
+        return ["--dataset", self.dataset, *fitting(self.dataset, words, more), *more]
 
     def main(self, *more: str) -> int:
         return loso.main(self.argv(*more))
@@ -57,6 +59,14 @@ class Road:
 
     def summary(self) -> dict:
         return without_times(read_json(self.run / "summary.json"))
+
+
+def fitting(dataset: str, words: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """Those of the words that `more` does not set again and that the model of them all reads: TINY suits every model."""
+    keys = [key_of_word(word) for word in (*words, *more)]
+    words = [word for i, word in enumerate(words) if keys[i] not in keys[i + 1:]]
+    config = compose(dataset, [*words, *more])
+    return [word for word in words if has_effect(config, word)]
 
 
 def without_times(value: dict) -> dict:

@@ -163,17 +163,21 @@ def pretraining(tree: Path, store: Path, model: str = "signal_small") -> list[st
 
     Of their signals, or with model="video" of their faces.
     """
-    return ["orchestrator.pretrain", "--dataset", "biovid_a", f"data.root={tree}", f"model={model}", "pretrain=mae",
-            "protocol=as_paper", "signal.length=32", "signal.emd=false", "resources.cpus=2", "resources.dashboard=false",
-            "pretrain.workers=2", "pretrain.subjects=[0,1,2,3]", "pretrain.signal.epochs=3", "pretrain.signal.batch=4",
-            "pretrain.save_steps=3", "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16", f"store={store}",
-            *(VIDEO if model == "video" else ())]
+    words = ["orchestrator.pretrain", "--dataset", "biovid_a", f"data.root={tree}", f"model={model}", "pretrain=mae",
+             "protocol=as_paper", "signal.length=32", "signal.emd=false", "resources.cpus=2", "resources.dashboard=false",
+             "pretrain.workers=2", "pretrain.subjects=[0,1,2,3]", "pretrain.save_steps=3", f"store={store}"]
+    if model == "video":
+        return [*words, *VIDEO]
+    words += ["pretrain.signal.epochs=3", "pretrain.signal.batch=4"]
+    sizes = ["dim=16", "depth=1", "heads=2", "ff=16"]  # signal_small has its own, which count
+    return words + ([] if model == "signal_small" else [f"smae.{size}" for size in sizes])
 
 
 def embedding(tree: Path, store: Path) -> list[str]:
     """Random weights over many views of few faces, on one core: a file a person and view."""
+    encoder = [word for word in VIDEO[:6] if word != "encoder.depth=1"]
     return ["orchestrator.embed", "--dataset", "biovid_a", f"data.root={tree}", "model=video", "pretrain=none",
-            "embed.views=16", "signal.length=32", "signal.emd=false", *LEAN, *VIDEO[:6], "encoder.depth=12", f"store={store}"]
+            "embed.views=16", "signal.length=32", "signal.emd=false", *LEAN, *encoder, "encoder.depth=12", f"store={store}"]
 
 
 def tokens(store: Path) -> list[Path]:

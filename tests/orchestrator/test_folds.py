@@ -70,6 +70,27 @@ def test_the_offer_is_good(unpretrained, n):
     assert all(f.val == () and len(f.train) == n - 1 and f.group is None for f in plan.folds)
 
 
+@pytest.mark.parametrize("model", ["ridge", "svm", "random_forest", "one_number"])
+@pytest.mark.parametrize("n", [2, 3, 5, 7, 23])
+def test_an_estimator_asks_for_nobody_to_choose_by_and_for_no_encoder(model, n):
+    for words in ([], ["protocol.val=fixed_epochs"], ["pretrain=none"], ["protocol.refit=true"]):
+        plan = make_plan(compose("synthetic", [f"model={model}", *words]), people(n))
+        assert plan.groups == () and plan.n_val == 0 and not plan.refit and len(plan.folds) == n
+        assert all(f.val == () and len(f.train) == n - 1 and f.group is None for f in plan.folds)
+    text = plan.text()
+    assert "no pretraining" in text and f"{n - 1} train, 0 inner validation, 1 test" in text and "refit" not in text
+
+
+@pytest.mark.parametrize("model", ["lstm", "resnet3d", "convtran"])
+def test_a_network_without_an_encoder_is_not_pretrained_and_still_chooses_its_epoch(model):
+    config = compose("synthetic", [f"model={model}"])
+    plan = make_plan(config, people(9))
+    assert plan.groups == () and plan.n_val == 2 and "no pretraining" in plan.text()
+    with pytest.raises(UserError, match="too few"):
+        make_plan(config, people(6))
+    assert len(make_plan(varied(config, val="fixed_epochs"), people(6)).folds) == 6
+
+
 def test_one_person_cannot_be_left_out(unpretrained):
     with pytest.raises(UserError, match="at least 2"):
         make_plan(unpretrained, people(1))

@@ -391,3 +391,14 @@ def test_fuzzed_parquet_manifests(tmp_path, data):
         datasets.load("manifest", tmp_path)
     except InputError as error:
         assert str(tmp_path) in str(error)
+
+
+@pytest.mark.parametrize("cell", ["0_1", "1_000", "١", "１", "0x1", "nan", "inf", "1e999", "True", "1 0", "--1", "²"])
+def test_a_number_is_written_in_plain_digits(cell):
+    with pytest.raises(InputError, match="must be a whole number"):
+        manifest.number({"label": cell}, "label", "here", whole=True)
+
+
+def test_what_plain_digits_say():
+    assert [manifest.number({"fs": cell}, "fs", "here") for cell in ("1", "+1", "007", "1e0", "2.5", ".5", "5.")] == [
+        1, 1, 7, 1, 2.5, 0.5, 5]

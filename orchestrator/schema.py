@@ -1,0 +1,309 @@
+"""The options a user can write: what each takes, in one table; and what a word of the command line may hold.
+
+The rows are looked up by key; `model.signal` has those of `smae`. What stands in no row is held against the signature of the
+class that receives it (options.py), or checked by the options class of preprocessing (face, keyframe, signal).
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import UserError
+
+LARGEST_SEED = 2**32 - 1  # what scikit-learn and every generator here take
+MOST_SEEDS = 1000
+MOST_EPOCHS = 100_000
+
+
+@dataclass(frozen=True)
+class Option:
+    """kind: whole | number | flag | word | text | vectors. words: all that is allowed, or beside numbers (gamma="scale").
+
+    least, most: bounds that are allowed themselves; above, below: bounds that are not. many: a list of so many of them.
+    once: no value of the list twice.
+    """
+
+    key: str
+    kind: str
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    null: bool = False
+    words: tuple[str, ...] = ()
+    many: tuple[int, int] | None = None
+    once: bool = False
+
+    def check(self, value: Any) -> None:
+        """UserError for a value that is not of this kind, or out of bounds."""
+        if value is None and self.null:
+            return
+        if self.kind == "vectors":
+            right = isinstance(value, list | tuple) and all(isinstance(v, list | tuple) and len(v) == 3
+                                                            and all(_number(x, True) and x >= 0 for x in v) for v in value)
+        elif self.many is not None:
+            right = (isinstance(value, list | tuple) and self.many[0] <= len(value) <= self.many[1]
+                     and all(map(self._one, value)) and not (self.once and len(set(value)) < len(value)))
+        else:
+            right = self._one(value)
+        if not right:
+            raise UserError(f"{self.key}={_shown(value)} does not fit: it wants {self.wanted()}.")
+
+    def _one(self, value: Any) -> bool:
+        if self.kind == "flag":
+            return isinstance(value, bool)
+        if self.kind == "text":
+            return isinstance(value, str) and bool(value.strip())
+        if isinstance(value, str):
+            return value in self.words
+        if self.kind == "word" or not _number(value, self.kind == "whole"):
+            return False
+        return ((self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+                and (self.above is None or value > self.above) and (self.below is None or value < self.below))
+
+    def wanted(self) -> str:
+        limits = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
+        bounds = [f"{name} {bound:,.10g}" for name, bound in limits if bound is not None]
+        what = {"whole": "a whole number", "number": "a number", "flag": "true or false", "text": "a name",
+                "word": "one of " + ", ".join(self.words), "vectors": "lists of three channel numbers"}[self.kind]
+        what += " " + " and ".join(bounds) if bounds else ""
+        if self.words and self.kind != "word":
+            what += " or one of " + ", ".join(self.words)
+        if self.many is not None:
+            low, high = self.many
+            what = f"a list of {low if low == high else f'{low} to {high}'} values, each {what}"
+            what += ", each once" if self.once else ""
+        return what + (", or null" if self.null else "")
+
+
+def _number(value: Any, whole: bool) -> bool:
+    return (isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+            and (isinstance(value, int) or math.isfinite(value)))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _whole(key: str, least: int = 1, most: int = 1_000_000, **more: Any) -> Option:
+    return Option(key, "whole", least=least, most=most, **more)
+
+
+def _share(key: str, **more: Any) -> Option:
+    """A probability that leaves something: dropout, smoothing."""
+    return Option(key, "number", least=0, below=1, **more)
+
+
+def _rate(key: str, **more: Any) -> Option:
+    """A learning rate."""
+    return Option(key, "number", above=0, most=1000, **more)
+
+
+def _number_from(key: str, least: float = 0, most: float = 1e6, **more: Any) -> Option:
+    return Option(key, "number", least=least, most=most, **more)
+
+
+def _flag(key: str, **more: Any) -> Option:
+    return Option(key, "flag", **more)
+
+
+def _word(key: str, *words: str, **more: Any) -> Option:
+    return Option(key, "word", words=words, **more)
+
+
+def _seed(key: str) -> Option:
+    return Option(key, "whole", least=0, most=LARGEST_SEED)
+
+
+def _signal_mae(node: str) -> list[Option]:
+    return [_whole(f"{node}.dim", most=65536), _whole(f"{node}.depth", most=1000), _whole(f"{node}.heads", most=4096),
+            _whole(f"{node}.ff"), _word(f"{node}.norm", "batch", "layer"), _word(f"{node}.pos", "fixed", "learnt", "none"),
+            _word(f"{node}.decoder", "transformer", "linear"), _whole(f"{node}.decoder_depth", most=1000),
+            _whole(f"{node}.max_tokens", most=65536), _whole(f"{node}.conv_layers", most=100), _whole(f"{node}.conv_kernel"),
+            _share(f"{node}.dropout")]
+
+
+OPTIONS: tuple[Option, ...] = (
+    # the run
+    Option("task.name", "text"), Option("task.classes", "whole", least=0, most=1_000_000, many=(2, 1000), once=True),
+    _word("frames", "keyframes", "all"), _flag("strict"), _flag("audit"), _whole("max_folds", null=True),
+    _word("scale", "train_z", "train_minmax", "clip_minmax", "subject_z"),
+    _whole("protocol.val_subjects", null=True), _word("protocol.val", "inner", "fixed_epochs"),
+    _flag("protocol.refit", null=True),
+    _whole("split.n", 2), _whole("split.k", 2), _seed("split.seed"), _whole("split.test_subjects", null=True),
+    _whole("split.repeats", most=10_000), _word("split.list", "auto", "own", "random", "hold_out_26"),
+    Option("split.classes", "whole", least=0, most=1_000_000, many=(2, 1000), once=True, null=True),
+    _flag("data.allow_partial"), _word("data.source", "raw", "filtered"), Option("data.subjects", "text"),
+    *(_whole(f"data.max_{name}", most=2**62) for name in ("pixels", "channels", "rows")),
+    _whole("synthetic.subjects", most=10_000), _whole("synthetic.clips_per_level", most=20),
+    _number_from("synthetic.effect", most=100), _seed("synthetic.seed"),
+    Option("synthetic.levels", "text", many=(1, 5), once=True, null=True), _whole("synthetic.size", 64, 4096, many=(2, 2)),
+    _whole("resources.cpus", most=4096, null=True), Option("resources.fold_timeout_s", "number", above=0, most=1e9),
+    _whole("resources.folds_per_gpu", most=1000, null=True), _flag("resources.dashboard"),
+    # the encoders
+    _whole("clip.frames", 2, 10_000), _whole("clip.rate"),
+    _word("embed.pool", "none", "2x2", "temporal"), _whole("embed.batch", most=65536), _whole("embed.views", most=16),
+    _word("embed.dtype", "float16", "int8"),
+    _word("encoder.scale", "micro", "tiny", "small", "base", "large"),
+    _whole("encoder.image_size", 8, 4096), _whole("encoder.tubelet", most=1000), _whole("encoder.patch", most=224),
+    _whole("encoder.depth", most=1000, null=True), _whole("encoder.dim", most=65536, null=True),
+    _whole("encoder.heads", most=4096, null=True), _whole("encoder.decoder_depth", most=1000, null=True),
+    _whole("encoder.decoder_dim", most=65536, null=True), _whole("encoder.decoder_heads", most=4096, null=True),
+    _flag("encoder.norm_target"), *_signal_mae("smae"), *_signal_mae("model.signal"),
+    # pretraining
+    Option("pretrain.fraction", "number", above=0, below=0.5, null=True),
+    Option("pretrain.subjects", "whole", least=0, most=1_000_000, many=(1, 1_000_000), once=True, null=True),
+    Option("pretrain.checkpoint_saw", "text"), _seed("pretrain.seed"), _whole("pretrain.workers", most=4096, null=True),
+    _word("pretrain.precision", "auto", "float32", "bf16"), _whole("pretrain.save_epochs", most=MOST_EPOCHS, null=True),
+    _whole("pretrain.save_steps", most=10**9, null=True),
+    Option("pretrain.save_seconds", "number", above=0, most=1e9, null=True),
+    _whole("pretrain.cache_mb", 0, 2**31),
+    *(option for node in ("pretrain.video", "pretrain.signal") for option in (
+        _whole(f"{node}.epochs", most=MOST_EPOCHS), _whole(f"{node}.batch"), _whole(f"{node}.accumulate", most=65536),
+        _rate(f"{node}.lr"), Option(f"{node}.clip", "number", above=0, most=1e9, null=True),
+        Option(f"{node}.mask_ratio", "number", above=0, below=1))),
+    _whole("pretrain.video.warmup", 0, MOST_EPOCHS), _number_from("pretrain.video.min_lr", most=1000),
+    _number_from("pretrain.video.weight_decay", most=1000), _word("pretrain.video.mask", "tube", "random", "frame"),
+    _number_from("pretrain.video.adv_weight"), _number_from("pretrain.video.gp"),
+    Option("pretrain.video.eps", "number", above=0, most=1), _share("pretrain.video.betas", many=(2, 2)),
+    _flag("pretrain.signal.split"), _word("pretrain.signal.loss_on", "masked", "all"),
+    _number_from("pretrain.signal.mask_length", 1), _flag("pretrain.signal.concurrent"),
+    _flag("pretrain.signal.bernoulli"), _flag("pretrain.signal.harden"),
+    # training
+    _word("train.optimizer", "radam", "adam", "adamw"), _rate("train.lr"), _rate("train.lr_signal", null=True),
+    _whole("train.batch_size", 2), _whole("train.max_epochs", most=MOST_EPOCHS), _whole("train.patience", most=MOST_EPOCHS),
+    _word("train.monitor", "val_loss", "val_accuracy"), Option("train.grad_clip", "number", above=0, most=1e9, null=True),
+    Option("train.lr_decay", "number", above=0, most=1), _word("train.lr_schedule", "constant", "cosine"),
+    _flag("train.plateau"), _number_from("train.weight_decay", most=1000), _share("train.label_smoothing"),
+    _number_from("train.signal_stretch", most=10), _number_from("train.signal_shift"),
+    Option("train.signal_mirror", "number", least=-1, most=1, many=(0, 1000)),
+    _number_from("train.signal_rotate", most=360), Option("train.signal_vectors", "vectors"),
+    _number_from("train.signal_scale", most=10), _number_from("train.signal_mix", most=10),
+    _number_from("train.signal_noise", most=1000),
+    # the classifiers
+    _flag("model.use_hpa", null=True), _flag("model.use_dcan"), _word("model.pooling", "mean", "mean_max", "tokens", null=True),
+    _share("model.dropout", null=True), _word("model.signal_output", "latent", "reconstruction"),
+    _word("model.hpa.impl", "fused", "naive"), _whole("model.hpa.emb", most=65536), _whole("model.hpa.heads", most=4096),
+    _whole("model.hpa.ff"), _whole("model.hpa.filters", most=65536), _whole("model.hpa.kernel", most=65536),
+    _word("model.hpa.embed", "convtran", "linear", "conv1d"),
+    _word("model.hpa.order", "embed_then_tape", "tape_then_embed"), _flag("model.hpa.residual"),
+    _word("model.hpa.erpe", "post_softmax", "pre_softmax"), _share("model.hpa.dropout"),
+    _word("model.hpa.token_pool", "none", "2x2", "temporal"),
+    _whole("model.dcan.dim", most=65536), _whole("model.dcan.layers", most=1000), _whole("model.dcan.hidden"),
+    _word("model.dcan.fusion", "mlp", "linear", "released"), _flag("model.dcan.scale"),
+    _whole("model.dcan.compress", null=True),
+    _share("model.dcan.dropout"), _flag("model.dcan.regressor"),
+    # the comparison models
+    _whole("model.width", most=65536), _whole("model.signal_width", 2, 65536), _whole("model.label_width", most=65536),
+    _whole("model.heads", most=4096), _whole("model.ff"), _whole("model.depth", most=1000), _whole("model.layers", most=1000),
+    _whole("model.mlp"), _whole("model.tubelet", many=(3, 3)), Option("model.backbone", "text"),
+    _whole("model.trees", most=100_000), _whole("model.min_leaf"), Option("model.c", "number", above=0, most=1e12),
+    Option("model.gamma", "number", above=0, most=1e12, words=("scale", "auto")), _number_from("model.alpha", most=1e12),
+    _word("model.feature", "gsr_peak", "clip_length", "n_frames", "n_keyframes"), _whole("model.leaves", 2),
+    # bounds from above; preprocessing's own options classes hold the rest
+    _whole("signal.length"), _whole("face.size", 8, 4096), _whole("face.min_frames"), _whole("keyframe.k_min"),
+    _whole("signal.emg_order", most=20), _whole("signal.ecg_order", most=20),
+    _flag("sweep.halves"),
+)
+TABLE: dict[str, Option] = {option.key: option for option in OPTIONS}
+TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def check_values(raw: Mapping[str, Any]) -> None:
+    """Every value of a composed configuration against its row, in the table's order. Raises UserError for the first that
+    does not fit."""
+    given = dict(_leaves(raw))
+    for key, option in TABLE.items():
+        if key in given:
+            option.check(given[key])
+    _check_seeds(given.get("protocol.seeds"))
+    name = given.get("task.name")
+    if isinstance(name, str) and (not TASK_NAME.fullmatch(name) or ".." in name):
+        raise UserError(f"task.name={_shown(name)} does not fit: it becomes a part of the run folder's name, so it wants "
+                        "at most 64 letters, digits, points, hyphens and underscores.")
+
+
+def _check_seeds(seeds: Any) -> None:
+    """A count, or a list of seeds."""
+    if isinstance(seeds, list | tuple):
+        if not seeds or len(seeds) > MOST_SEEDS or len({str(s) for s in seeds}) < len(seeds) or not all(
+                _number(s, True) and 0 <= s <= LARGEST_SEED for s in seeds):
+            raise UserError(f"protocol.seeds={_shown(seeds)} does not fit: it wants at least one seed and at most "
+                            f"{MOST_SEEDS}, each once and a whole number from 0 to {LARGEST_SEED:,}.")
+    elif seeds is not None and not (_number(seeds, True) and 1 <= seeds <= MOST_SEEDS):
+        raise UserError(f"protocol.seeds={_shown(seeds)} does not fit: a count wants at least one seed and at most {MOST_SEEDS}"
+                        "; certain seeds are written as a list, [3,5].")
+
+
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+_UNDERSCORED = re.compile(r"(?<![\w.])[+-]?\d+(?:_\d+)+(?:\.\d*)?(?:[eE][+-]?\d+)?(?![\w.])")
+_CALL = re.compile(r"[A-Za-z_]+\(")
+
+
+def check_word(word: str, key: str, path: bool) -> None:
+    """UserError for a word of the command line whose value cannot be what was meant: an empty one, one with characters that
+    cannot be seen, several in place of one, or something that would be replaced on the way."""
+    shown, value = _visible(word), word.partition("=")[2]
+    if word.startswith("~"):
+        raise UserError(f"'{shown}' would delete an option, and none can be deleted: leave the word out, or write {key}=VALUE.")
+    if any(unicodedata.category(c) == "Cc" for c in word):
+        raise UserError(f"'{shown}' holds a character that cannot be seen (a line end of Windows?): type the word again.")
+    blank = [c for c in (value[:1] + value[-1:] if path else word)
+             if c != " " and unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cf")]
+    if blank or (path and value.strip() and value != value.strip()):
+        raise UserError(f"'{shown}' holds a blank that was hardly meant: type the word again without it.")
+    if not value.strip().strip("'\"").strip():
+        raise UserError(f"{key}= is empty: give a value, or leave the word out.")
+    if "${" in value:
+        raise UserError(f"'{shown}' holds ${{...}}, which nothing here replaces: write the value itself.")
+    if value.strip() == "???":
+        raise UserError(f"{key}=??? is no value: give one, or leave the word out.")
+    if path or value.startswith(("'", '"')):
+        return
+    row = TABLE.get(key)
+    if (row is None or row.kind != "text") and _UNDERSCORED.search(value):
+        raise UserError(f"'{shown}' has a number with an underscore: write its digits alone.")
+    if _several(value):
+        raise UserError(f"'{shown}' gives several values, and a command takes one: write a list as {key}=[a,b], or run the "
+                        "command once for each.")
+    if _CALL.match(value):
+        raise UserError(f"'{shown}' calls a function of Hydra's, which nothing here reads: write the value itself.")
+
+
+def _visible(word: str) -> str:
+    """The word with what cannot be seen written out."""
+    return "".join(c if c == " " or unicodedata.category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp") else f"\\x{ord(c):02x}"
+                   for c in word)
+
+
+def _several(value: str) -> bool:
+    """Whether there is a comma outside brackets and quotes."""
+    depth, quote = 0, ""
+    for c in value:
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        elif c in "[{(":
+            depth += 1
+        elif c in ")}]":
+            depth -= 1
+        elif c == "," and depth == 0:
+            return True
+    return False
+
+
+def repeated(keys: Sequence[str]) -> list[str]:
+    """Keys that stand there more than once, in the order of their first place."""
+    return [key for i, key in enumerate(keys) if key in keys[i + 1:] and key not in keys[:i]]
