@@ -65,6 +65,8 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     wanted = {"shuffled": first, "coded": first, "noisy_test": first[:1], "noisy_other": first[:1]}
     key = key_of([ledger.content_key, sources_sha256("orchestrator/canaries.py", "orchestrator/audit.py")], 32)
     ledgers = {variant: Ledger(folder / "audit" / variant, key) for variant in wanted}
+    for own in ledgers.values():
+        own.sweep()
     missing = {f"{variant}-{fold.name}": (variant, fold) for variant, folds in wanted.items()
                for fold in ledgers[variant].missing(folds)}
     used = {group: used_encoder(encoders, group) for group in {fold.group for fold in first}}

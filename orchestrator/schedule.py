@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from models.errors import ModelError
@@ -23,6 +22,7 @@ from orchestrator.gpushare import GpuShare, memory
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import Lineage
 from orchestrator.models_needed import ESTIMATORS
+from orchestrator.scratch import scratch as own_folder
 from preprocessing.errors import InputError
 
 CHUNK = 100  # Tune's driver grows with the number of trials it has seen
@@ -131,7 +131,7 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
 
     session.quiet()
     limit_s = config.resources.fold_timeout_s
-    with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=scratch) as storage:
+    with own_folder(scratch, "tune") as storage:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": share.fraction}),
             param_space={"name": tune.grid_search(names)},

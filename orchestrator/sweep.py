@@ -32,7 +32,7 @@ from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Plan
 from orchestrator.models_needed import TOKENS, needs
 from orchestrator.points import Point, SweepWork, open_point, ranked, write_table
-from orchestrator.storage import exclusive, key_of, seal, write_json
+from orchestrator.storage import exclusive, key_of, seal, sweep_temporaries, write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,6 +76,7 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
     with exclusive(folder / ".lock"):
+        sweep_temporaries(folder)
         places = [folder / f"half-{i + 1}" for i in range(len(plans))] if config.sweep.halves else [folder]
         found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
         result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
@@ -95,6 +96,7 @@ def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
 
 def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
     """Every point on every fold of this plan, then the ranking."""
+    sweep_temporaries(folder)
     points = _stages(configs, people, plan, folder)
     missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
                for fold in point.ledger.missing(list(plan.folds))}
