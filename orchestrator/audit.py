@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import progress
+from orchestrator import damage, progress
 from orchestrator.canaries import (
     FAILED,
     PASSED,
@@ -67,6 +67,8 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     ledgers = {variant: Ledger(folder / "audit" / variant, key) for variant in wanted}
     for own in ledgers.values():
         own.sweep()
+    for variant, people_folds in wanted.items():
+        damage.entries("audit", ledgers[variant], people_folds, f" of the canary {variant}")
     missing = {f"{variant}-{fold.name}": (variant, fold) for variant, folds in wanted.items()
                for fold in ledgers[variant].missing(folds)}
     used = {group: used_encoder(encoders, group) for group in {fold.group for fold in first}}

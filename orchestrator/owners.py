@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 ELSEWHERE_S = 86_400  # a process of another machine cannot be asked: what it left is old after a day
-_TAG = re.compile(r"\.(\d+)-(\d+)-([0-9a-f]{6})\.")
+_TAG = re.compile(r"\.(\d+)-(\d+)-([0-9a-f]{6})\.\w+\.tmp$")
 
 
 def tag() -> str:

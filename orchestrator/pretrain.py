@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import ModelError
-from orchestrator import cli, crossdata, folds, progress, session
+from orchestrator import cli, crossdata, damage, folds, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
@@ -68,6 +68,8 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
 
 def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
     sweep_temporaries(config.store_dir / "encoders")
+    folders = {plan.folder for plan in missing}  # they appear whole
+    damage.tell("pretrain", "encoders", (folder.exists() for folder in folders))
     for plan in missing:
         shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
     train = [plan for plan in missing if any(plan.trains)]

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator import scratch
-from orchestrator.errors import EXIT_USER
+from orchestrator.errors import EXIT_USER, UserError
+from orchestrator.lost import AGAIN
 
 NEEDED = {"gcs_server": "its gcs_server, which keeps what the cluster knows",
           "raylet": "its raylet, which starts workers and holds their objects"}
 MARK = "DUALPAIN_COMMAND"  # in the environment of everything that a command starts
-AGAIN = "run the same command again, it goes on from what is done"
 LOOK_S = 0.25
+SETTLE_S = 1.0  # from an error that a dying Ray raises until its processes are seen to be gone
 SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this process without a word
+
+
+_ask: Callable[[], str] | None = None  # of the Ray that is watched now
 
 
 def mark() -> None:
@@ -38,8 +42,21 @@ def watch() -> None:
     if node is None:  # a test's
         return
     ours = {name: infos[0].process for name in NEEDED if (infos := node.all_processes.get(name))}
-    ask = _dead(ours) if ours else _silent(*_place(node.gcs_address))
+    global _ask
+    _ask = ask = _dead(ours) if ours else _silent(*_place(node.gcs_address))
     threading.Thread(target=_follow, args=(ask, lambda: _is_node(node), end), name="raywatch", daemon=True).start()
+
+
+def settle() -> None:
+    """Before Ray is shut down because of an error: if Ray itself has died, that is what is said."""
+    error = sys.exc_info()[1]
+    if _ask is None or not isinstance(error, Exception) or isinstance(error, UserError):
+        return
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until:
+        if said := _ask():
+            end(said)
+        time.sleep(LOOK_S / 2)
 
 
 def _is_node(node: Any) -> bool:

@@ -79,6 +79,7 @@ def running() -> bool:
 
 def stop() -> None:
     if running():
+        raywatch.settle()
         sys.modules["ray"].shutdown()
 
 

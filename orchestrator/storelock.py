@@ -30,7 +30,7 @@ def sweep_store(config: Config) -> None:
                 if folder.is_dir():
                     sweep_temporaries(folder)
             _sweep_trained(config.store_dir / "encoders")
-    except UserError:  # it is held: whoever comes next will
+    except (UserError, OSError):  # it is held, or may not be written: whoever comes next will
         pass
 
 
