@@ -16,7 +16,6 @@ from orchestrator.config import Config, with_protocol
 from orchestrator.damage import is_damaged
 from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
-from orchestrator.lost import RETRIES
 from orchestrator.mae_data import prefetch
 from orchestrator.storage import HashCache, atomic_path, file_sha256, need_space, seal, sweep_temporaries, write_json
 from orchestrator.storelock import writing
@@ -149,7 +148,7 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
     dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
         EmbedWorker,  # type: ignore[arg-type]  # a class, as Ray Data documents
         compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
-        num_gpus=1 if gpus else None, max_restarts=RETRIES, max_task_retries=RETRIES,
+        num_gpus=1 if gpus else None,
         fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():

@@ -9,7 +9,6 @@ from orchestrator.storage import disk_is_full
 LOST = {"RayActorError", "WorkerCrashedError", "NodeDiedError", "OwnerDiedError", "LocalRayletDiedError"}
 FULL = {"OutOfDiskError", "ObjectStoreFullError"}
 AGAIN = "run the same command again, it goes on from what is done"
-RETRIES = 4  # of a worker of Ray Data that dies; Ray's own default is for ever
 
 
 def explain(error: BaseException) -> str | None:

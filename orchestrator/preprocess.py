@@ -13,7 +13,7 @@ from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.damage import is_damaged
 from orchestrator.errors import UserError
-from orchestrator.lost import RETRIES, explain
+from orchestrator.lost import explain
 from orchestrator.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
 from orchestrator.storelock import sweep_store, writing
 from preprocessing.errors import InputError
@@ -146,8 +146,7 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
         worker,  # type: ignore[arg-type]  # a class, as Ray Data documents
         # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
         compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1, max_restarts=RETRIES, max_task_retries=RETRIES,  # a person whose recordings end every worker: not for ever
-        fn_constructor_kwargs={"config": config, "video": video})
+        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
 
 
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:

@@ -39,7 +39,7 @@ STEP = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.5"}
 
 
 def die(process, log: Path, word: str) -> None:
-    """Kill that process of Ray. The command must say so in its last line; Ray's own end is code 1, a minute later and without a word."""
+    """Kill that process of Ray. The command must say so in its last line; Ray's own end is code 1 after a silent minute."""
     left = started_by(process)
     os.kill(own_process(process.pid, word), signal.SIGKILL)
     ended(process, log, 2)

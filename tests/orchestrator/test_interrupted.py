@@ -86,9 +86,8 @@ def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkey
 
 
 def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(made, inline, capsys):
-    """An entry that is gone, cut or changed: report says so and how many are left; the same command fits it again and says so."""
-    whole = made
-    assert whole.main() == 0
+    """An entry that is gone, cut or changed: report says so and how many are left; the same command fits it again."""
+    assert made.main() == 0
     assert cli.run(report.main, made.argv()) == 0
     entry, other = (made.run / "ledger" / f"fold-00{i}-seed-0.json" for i in range(2))
     text = entry.read_text()
@@ -115,7 +114,8 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
 
 
 @pytest.mark.parametrize(("name", "spoil"), [
-    ("facts.json", lambda text: text[:-20]), ("lineage.json", lambda text: text[: len(text) // 2]), ("facts.json", lambda text: "[]"),
+    ("facts.json", lambda text: text[:-20]), ("lineage.json", lambda text: text[: len(text) // 2]),
+    ("facts.json", lambda text: "[]"),
     ("facts.json", lambda text: text.replace('"n_planned": 2', '"n_planned": 1')), ("lineage.json", lambda text: "")])
 def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_anew(made, inline, capsys, name, spoil):
     assert made.main() == 0
