@@ -49,6 +49,7 @@ from orchestrator.ledger import Ledger  # noqa: E402
 from orchestrator.lineage import Lineage  # noqa: E402
 from orchestrator.schedule import FoldWork  # noqa: E402
 from preprocessing.moments import Moments  # noqa: E402
+from preprocessing.orphans import end_with_parent  # noqa: E402
 
 POOLS = ("none", "2x2", "temporal")
 
@@ -144,6 +145,7 @@ POOLED: dict[str, FoldWork] = {}
 def _start_pool(work: FoldWork) -> None:
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
     POOLED["work"] = work
 

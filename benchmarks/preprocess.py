@@ -58,6 +58,7 @@ from preprocessing.clip import ClipOptions, decode_image, encode_image, prepare_
 from preprocessing.datasets import load  # noqa: E402
 from preprocessing.faces import FaceEngine  # noqa: E402
 from preprocessing.frames import ImageFrame  # noqa: E402
+from preprocessing.orphans import end_with_parent  # noqa: E402
 from preprocessing.recordings import Recording, VideoRef  # noqa: E402
 from preprocessing.roi import Roi  # noqa: E402
 from preprocessing.shard import Row, write_shard  # noqa: E402
@@ -197,6 +198,7 @@ _WORKER: tuple[FaceEngine, ClipOptions, Stopwatch] | None = None
 
 def _start_worker(config: Config) -> None:
     global _WORKER
+    end_with_parent()
     cv2.setNumThreads(1)
     options = clip_options(config, True)
     _WORKER = FaceEngine(options.face), options, Stopwatch()

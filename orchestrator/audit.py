@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import progress
+from orchestrator import damage, progress
 from orchestrator.canaries import (
     FAILED,
     PASSED,
@@ -65,6 +65,10 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     wanted = {"shuffled": first, "coded": first, "noisy_test": first[:1], "noisy_other": first[:1]}
     key = key_of([ledger.content_key, sources_sha256("orchestrator/canaries.py", "orchestrator/audit.py")], 32)
     ledgers = {variant: Ledger(folder / "audit" / variant, key) for variant in wanted}
+    for own in ledgers.values():
+        own.sweep()
+    for variant, people_folds in wanted.items():
+        damage.entries("audit", ledgers[variant], people_folds, f" of the canary {variant}")
     missing = {f"{variant}-{fold.name}": (variant, fold) for variant, folds in wanted.items()
                for fold in ledgers[variant].missing(folds)}
     used = {group: used_encoder(encoders, group) for group in {fold.group for fold in first}}

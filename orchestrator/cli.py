@@ -61,7 +61,12 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         return EXIT_INTERRUPTED
     except SystemExit as stop:  # argparse
         return stop.code if isinstance(stop.code, int) else EXIT_DONE if stop.code is None else EXIT_DEFECT
-    except Exception:
+    except Exception as error:
+        from orchestrator.lost import explain
+
+        if said := explain(error):
+            print(f"error: {said}", file=sys.stderr)
+            return EXIT_USER
         traceback.print_exc()
         print("error: this is a defect of dualpain, please report the lines above", file=sys.stderr)
         return EXIT_DEFECT

@@ -170,6 +170,8 @@ def compare(paths: Sequence[Path | str]) -> Comparison:
     adjusted = paired.holm([pair.p_sign_flip for pair in plain])
     pairs = [Pair(**{**asdict(pair), "p_holm": float(p)}) for pair, p in zip(plain, adjusted, strict=True)]
     warnings = [text for a, b in combinations(runs, 2) for text in warnings_of(a, b)]
+    warnings += [f"{run.name} stands on {n} of {planned} planned folds." for run in runs
+                 if (n := run.summary.get("n_folds")) is not None and (planned := run.summary.get("n_planned")) and n < planned]
     warnings += [f"{run.name}: {word}: {text}." for run in runs for word, text in stamps(run.summary)]
     return Comparison(runs, pairs, warnings)
 

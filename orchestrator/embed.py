@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator import cli, costs, crossdata, folds, pretrain, progress, session
+from orchestrator import cli, costs, crossdata, damage, folds, pretrain, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config, with_protocol
+from orchestrator.damage import is_damaged
 from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
 from orchestrator.mae_data import prefetch
@@ -61,6 +62,7 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
 def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) -> None:
     if not missing:
         return
+    damage.tell("embed", "token files", (is_damaged(job.path.with_suffix(".json"), job.key) for job in missing))
     encoder = next(e for e in encoders if e.plan.video is not None)
     assert encoder.plan.video is not None
     n, speed = sum(len(job.samples) for job in missing), costs.measured(config)

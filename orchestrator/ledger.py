@@ -1,6 +1,6 @@
 """One atomic file a fold: complete or absent. The only thing results are computed from."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,13 +31,26 @@ class Ledger:
     def read(self, fold: Fold) -> dict | None:
         """The finished fold, or None where it is absent, damaged, another fold's or another run's."""
         entry = self.read_named(self.name(fold))
-        if entry and (entry.get("fold", fold.index), entry.get("seed", fold.seed)) != (fold.index, fold.seed):
-            return None  # copied there by hand
-        return entry
+        return None if entry and _of_another(entry, fold) else entry
 
     def read_named(self, name: str) -> dict | None:
         entry = self.files.read(name)
         return entry if entry and entry.get("content_key") == self.content_key else None
+
+    def invalid(self, folds: Iterable[Fold]) -> list[tuple[Fold, str]]:
+        """Folds whose file is there and does not count, with the reason."""
+        return [(fold, why) for fold in folds if (why := self._why_not(fold))]
+
+    def _why_not(self, fold: Fold) -> str:
+        name = self.name(fold)
+        if not self.files.holds(name):
+            return ""
+        entry = self.files.read(name)
+        if entry is None:
+            return "cut, or changed since it was written"
+        if entry.get("content_key") != self.content_key:
+            return "another run's"
+        return "another fold's" if _of_another(entry, fold) else ""
 
     def missing(self, folds: list[Fold]) -> list[Fold]:
         return [fold for fold in folds if self.read(fold) is None]
@@ -45,6 +58,11 @@ class Ledger:
     def sweep(self) -> None:
         self.files.sweep()
         sweep_temporaries(self.run_dir)
+
+
+def _of_another(entry: Mapping, fold: Fold) -> bool:
+    """Copied there by hand."""
+    return (entry.get("fold", fold.index), entry.get("seed", fold.seed)) != (fold.index, fold.seed)
 
 
 def open_ledger(config: Config, run_dir: Path, content_key: str) -> Ledger:

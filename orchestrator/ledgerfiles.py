@@ -5,6 +5,7 @@ Both promise the same: a file is complete or absent, and what is read back is wh
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,9 @@ class LedgerFiles(Protocol):
 
     def read(self, name: str) -> dict | None:
         """The object, or None where it is absent, damaged or changed by hand."""
+
+    def holds(self, name: str) -> bool:
+        """Whether there is anything of that name, valid or not."""
 
     def write(self, name: str, value: dict) -> None: ...
 
@@ -37,6 +41,9 @@ class LocalFiles:
 
     def read(self, name: str) -> dict | None:
         return read_sealed(self.folder / name)
+
+    def holds(self, name: str) -> bool:
+        return os.path.lexists(self.folder / name)
 
     def write(self, name: str, value: dict) -> None:
         write_json(self.folder / name, value)
@@ -67,6 +74,11 @@ class RemoteFiles:
             raise UserError(f"The ledger's {name} cannot be read ({' '.join(str(error).split())}): check run.ledger, its "
                             "permissions and the network.") from error
         return value if isinstance(value, dict) and intact(value) else None
+
+    def holds(self, name: str) -> bool:
+        from pyarrow.fs import FileType
+
+        return self.filesystem.get_file_info(self.path(name)).type != FileType.NotFound
 
     def write(self, name: str, value: dict) -> None:
         """Raises OSError where the object does not come back as it was written; the trial is then tried again."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator import audit, chosen, cli, crossdata, folddata, folds, progress, report, runinfo, session
+from orchestrator import audit, chosen, cli, crossdata, damage, folddata, folds, progress, report, runinfo, session
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
@@ -51,6 +51,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         content = runinfo.together([part.content for part in parts])
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
+        damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
         runinfo.write_start(folder, config, runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky))
         ledger.sweep()
@@ -67,7 +68,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         encoders = [encoder for p in parts for encoder in p.encoders]
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
-        notes = [*run["notes"], *chosen.notes([p.part for p in parts])]
+        notes = [*run["notes"], *damaged, *chosen.notes([p.part for p in parts])]
         return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
 
 

@@ -7,14 +7,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 
-from orchestrator import cli, cohort, machine, progress, session, twins
+from orchestrator import cli, cohort, damage, machine, progress, session, twins
 from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, has_video, make_shard, options_key, plan_shards
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
+from orchestrator.damage import is_damaged
 from orchestrator.errors import UserError
+from orchestrator.lost import explain
 from orchestrator.models_needed import reads_video
-from orchestrator.storage import HashCache, atomic_path, need_space, sweep_temporaries, write_json
-from orchestrator.storelock import writing
+from orchestrator.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
+from orchestrator.storelock import sweep_store, writing
+from preprocessing.errors import InputError
 from preprocessing.shard import SCHEMA_VERSION
 
 BYTES_PER_CLIP = 2_500_000  # with video: 16 to 25 lossless crops of 224 x 224, landmarks and signals
@@ -38,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def ensure(config: Config, people: Cohort) -> ClipStore:
     """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk)."""
+    sweep_store(config)
     cohort.write_private_map(config, people)
     jobs = plan_shards(config, people)
     hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
@@ -59,6 +63,7 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
 def _make(config: Config, missing: list[ShardJob]) -> None:
     if not missing:
         return
+    damage.tell("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key) for job in missing))
     progress.say("preprocess", forecast(config, missing))
     need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
     _need_models(config, missing)
@@ -117,12 +122,22 @@ class ShardWorker:
 
     def __call__(self, row: dict) -> dict:
         job = row["item"]
-        return {"subject": job.subject, **make_shard(job, self.options, self.engine)}
+        done = {"subject": job.subject, "clips": 0, "quarantined": 0, "mistake": ""}
+        try:
+            return {**done, **make_shard(job, self.options, self.engine)}
+        except (UserError, InputError) as error:  # as a value: Ray Data would wrap what is raised, and try again
+            return {**done, "mistake": str(error)}
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            return {**done, "mistake": explain(error)}
 
 
 def _run(config: Config, jobs: list[ShardJob]) -> None:
     with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
         for row in mapped(config, jobs).iter_rows():
+            if row["mistake"]:
+                raise UserError(row["mistake"])
             tick(int(row["clips"] + row["quarantined"]))
 
 

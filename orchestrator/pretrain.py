@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import ModelError
-from orchestrator import cli, crossdata, folds, progress, session
+from orchestrator import cli, crossdata, damage, folds, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
@@ -26,6 +26,7 @@ from orchestrator.encoders import Encoder, EncoderPlan, open_encoder, plan_encod
 from orchestrator.errors import UserError
 from orchestrator.groups import Group
 from orchestrator.models_needed import needs
+from orchestrator.scratch import scratch
 from orchestrator.storage import atomic_path, in_new_folder, need_space, seal, sweep_temporaries, write_json, write_text
 from orchestrator.storelock import writing
 from preprocessing.moments import Scaler, fit_scaler
@@ -68,6 +69,8 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
 
 def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
     sweep_temporaries(config.store_dir / "encoders")
+    folders = {plan.folder for plan in missing}  # they appear whole
+    damage.tell("pretrain", "encoders", (folder.exists() for folder in folders))
     for plan in missing:
         shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
     train = [plan for plan in missing if any(plan.trains)]
@@ -209,8 +212,6 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
     """
     session.start(config)
     session.quiet()
-    from tempfile import TemporaryDirectory
-
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
     from orchestrator.training_watch import follow
@@ -220,8 +221,8 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
     if workers > (room := gpus or session.cpus(config)):  # Train would wait for them for ever
         raise UserError(f"pretrain.workers={workers} are more than the {room} {'GPUs' if gpus else 'cores'} there are: use "
                         f"pretrain.workers={room}, or leave it out.")
-    with TemporaryDirectory(prefix=".train.", suffix=".tmp", dir=config.store_dir / "encoders") as scratch:
-        rows, verdict, stopped = Path(scratch) / "rows.jsonl", Path(scratch) / "verdict", threading.Event()
+    with scratch(config.store_dir / "encoders", "train") as place:
+        rows, verdict, stopped = Path(place) / "rows.jsonl", Path(place) / "verdict", threading.Event()
         _reserve(verdict).write_bytes(bytes(1 << 16))
         watcher = threading.Thread(target=follow, args=(rows, on_row, stopped))
         watcher.start()
@@ -232,7 +233,7 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
                                             "loaders": max(1, session.cpus(config) // workers) if gpus else 1},
                 scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
                 # the storage folder is new each time: what a run goes on from are our checkpoints, under the encoder's key
-                run_config=RunConfig(name="mae", storage_path=scratch, failure_config=FailureConfig(max_failures=RESTARTS)))
+                run_config=RunConfig(name="mae", storage_path=place, failure_config=FailureConfig(max_failures=RESTARTS)))
             trainer.fit()
         except SystemExit as stop:  # Train's own answer to Ctrl-C
             raise KeyboardInterrupt from stop

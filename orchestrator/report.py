@@ -3,15 +3,18 @@
 `python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for a run that is there.
 """
 
+import json
 import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator import cli, progress, runinfo, summary
 from orchestrator.config import Config
-from orchestrator.errors import EXIT_DONE, UserError
+from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
+from orchestrator.folds import Fold
 from orchestrator.ledger import open_ledger
-from orchestrator.storage import read_json, write_json
+from orchestrator.storage import canonical_json, intact, read_json, seal, write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,14 +29,14 @@ def main(argv: list[str] | None = None) -> int:
             write(folder, run, entries)
     if len(configs) == 2 and not call.dry_run:
         write_optimism(*configs)
-    return EXIT_DONE
+    return EXIT_FAILED_FOLDS if any(run["n_failed"] for run, _ in stored) else EXIT_DONE
 
 
 def write(folder: Path, run: dict, entries: list[dict]) -> dict:
     """All files that are computed from the ledger, and the last lines on the terminal. Returns the summary."""
     from orchestrator.page import write_report
 
-    write_json(folder / "facts.json", run)
+    write_json(folder / "facts.json", seal(json.loads(canonical_json(run))))  # keys as they will be read: texts
     result = summary.write_run_files(folder, run, entries)
     page = write_report(folder, run, entries)
     summary.print_table(result, page, run["failed_folds"])
@@ -61,14 +64,31 @@ def write_optimism(clean: Config, leaky: Config) -> None:
 
 
 def _stored(config: Config) -> tuple[dict, list[dict]]:
-    """The facts and the intact ledger entries of a run. Raises UserError where there is no run."""
+    """The facts and the valid ledger entries of a run; the facts name what is missing. UserError where there is no run."""
     folder = runinfo.run_dir(config)
     run, lineage = read_json(folder / "facts.json"), read_json(folder / "lineage.json")
+    for name, value in (("facts.json", run), ("lineage.json", lineage)):
+        if (folder / name).exists() and (not isinstance(value, dict) or ("checksum" in value and not intact(value))):
+            raise UserError(f"{folder / name} was cut or changed since it was written: run the same python -m "
+                            "orchestrator.loso command again, which writes it anew and keeps the finished folds.")
     if run is None or lineage is None:
         raise UserError(f"{folder} holds no finished run: run python -m orchestrator.loso first, or name another run.dir.")
     ledger = open_ledger(config, folder, lineage["content_key"])
-    names = [f"fold-{fold['fold']:03d}-seed-{fold['seed']}.json" for fold in lineage["folds"]]
-    return run, [entry for name in names if (entry := ledger.read_named(name))]
+    planned = [Fold(fold["fold"], fold["seed"], (), (), (), None) for fold in lineage["folds"]]
+    entries = {fold: entry for fold in planned if (entry := ledger.read(fold))}
+    return {**run, **_missing(run, planned, entries, dict(ledger.invalid(planned)))}, list(entries.values())
+
+
+def _missing(run: dict, planned: Sequence[Fold], there: Collection[Fold], invalid: Mapping[Fold, str]) -> dict:
+    """n_planned, n_failed and failed_folds as they are now; a fold that loso gave up keeps its reason."""
+    known = {(row["fold"], row["seed"]): row["reason"] for row in run.get("failed_folds") or []}
+    failed = []
+    for fold in planned:
+        if fold not in there:
+            why = f"its ledger entry is there and is not valid ({invalid[fold]}): run the same loso command again" \
+                if fold in invalid else "it has no ledger entry: run the same loso command again"
+            failed.append({"fold": fold.index, "seed": fold.seed, "reason": known.get((fold.index, fold.seed), why)})
+    return {"n_planned": len(planned), "n_failed": len(failed), "failed_folds": failed}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 from models.errors import ModelError
@@ -22,7 +21,9 @@ from orchestrator.gauges import FoldGauges
 from orchestrator.gpushare import GpuShare, memory
 from orchestrator.ledger import Ledger
 from orchestrator.lineage import Lineage
+from orchestrator.lost import causes, kernel_kills, low_on_memory
 from orchestrator.models_needed import ESTIMATORS
+from orchestrator.scratch import scratch as own_folder
 from preprocessing.errors import InputError
 
 CHUNK = 100  # Tune's driver grows with the number of trials it has seen
@@ -130,8 +131,8 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
     from ray import tune
 
     session.quiet()
-    limit_s = config.resources.fold_timeout_s
-    with TemporaryDirectory(prefix=".tune.", suffix=".tmp", dir=scratch) as storage:
+    limit_s, kills = config.resources.fold_timeout_s, kernel_kills()
+    with own_folder(scratch, "tune") as storage:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": share.fraction}),
             param_space={"name": tune.grid_search(names)},
@@ -153,16 +154,24 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
         elif "user_error" in said:  # it was done; whatever happened to its worker afterwards
             failed.pop(name, None)
         elif result.error is not None and name:
-            failed[name] = Failure(_reason(result.error, config))
+            failed[name] = Failure(_reason(result.error, config, kernel_kills() - kills))
     return failed
 
 
-def _reason(error: BaseException, config: Config) -> str:
-    """The last line of what went wrong, without this machine's paths: it stands in the report."""
+def _reason(error: BaseException, config: Config, kernel_kills: int = 0) -> str:
+    """The last line of what went wrong, without this machine's paths: it stands in the report.
+
+    kernel_kills: processes of this machine that the kernel ended for lack of memory meanwhile.
+    """
+    if any(map(low_on_memory, causes(error))):
+        return ("the machine ran low on memory and Ray ended its worker: fewer folds at once with resources.cpus, or a smaller "
+                "train.batch_size")
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = lines[-1].replace(str(config.store_dir), "store")[:300]
     if "died" in str(error):
         text += f" (killed, out of memory, or over resources.fold_timeout_s={config.resources.fold_timeout_s:g})"
+        if kernel_kills > 0:
+            text += f"; the kernel ended {kernel_kills} processes of this machine for lack of memory meanwhile"
     return text
 
 

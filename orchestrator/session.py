@@ -7,6 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from typing import Any
 
+from orchestrator import raywatch
 from orchestrator.config import Config
 
 WORKER_ENVIRONMENT = {
@@ -47,8 +48,10 @@ def start(config: Config) -> None:
         # "local": without it Ray would look for a cluster that somebody else has started on this machine
         settings |= {"address": "local", "num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
                      "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
+    raywatch.mark()
     with _held_stderr():
         ray.init(**settings)
+    raywatch.watch()
 
 
 @contextmanager
@@ -76,6 +79,7 @@ def running() -> bool:
 
 def stop() -> None:
     if running():
+        raywatch.settle()
         sys.modules["ray"].shutdown()
 
 

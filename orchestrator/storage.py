@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator import owners
 from orchestrator.errors import UserError
 
 
@@ -81,7 +82,7 @@ def atomic_path(path: Path):
     """Yield a temporary path beside `path`; on success it is synced and renamed, on failure removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    temporary = path.parent / f".{path.name}.{owners.tag()}.{os.urandom(4).hex()}.tmp"
     try:
         with telling_full_disk(path):
             yield temporary
@@ -136,8 +137,10 @@ def read_sealed(path: Path) -> dict | None:
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left behind."""
+    """Remove what a killed writer left behind; what a living one still fills stays (owners.py)."""
     for leftover in Path(folder).glob(".*.tmp"):
+        if owners.is_living(leftover):
+            continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
@@ -184,7 +187,7 @@ def exclusive(path: Path, on_wait: Callable[[], None] | None = None):
 def in_new_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Fill a temporary folder, then rename it to `path`: a folder that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.{owners.tag()}.", suffix=".tmp", dir=path.parent))
     try:
         with telling_full_disk(path):
             fill(temporary)

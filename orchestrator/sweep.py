@@ -16,6 +16,7 @@ from orchestrator import (
     cli,
     cohort,
     costs,
+    damage,
     embed,
     fingerprint,
     folddata,
@@ -32,7 +33,7 @@ from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Plan
 from orchestrator.models_needed import TOKENS, needs
 from orchestrator.points import Point, SweepWork, open_point, ranked, write_table
-from orchestrator.storage import exclusive, key_of, seal, write_json
+from orchestrator.storage import exclusive, key_of, read_sealed, seal, sweep_temporaries, write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,6 +77,9 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
     with exclusive(folder / ".lock"):
+        sweep_temporaries(folder)
+        if (folder / "sweep.json").exists() and read_sealed(folder / "sweep.json") is None:
+            progress.say("sweep", "sweep.json was damaged or changed since it was written, and is written anew")
         places = [folder / f"half-{i + 1}" for i in range(len(plans))] if config.sweep.halves else [folder]
         found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
         result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
@@ -95,7 +99,10 @@ def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
 
 def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
     """Every point on every fold of this plan, then the ranking."""
+    sweep_temporaries(folder)
     points = _stages(configs, people, plan, folder)
+    for point in points.values():
+        damage.entries("sweep", point.ledger, plan.folds, f" of the point {point.name}")
     missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
                for fold in point.ledger.missing(list(plan.folds))}
     planned = len(points) * len(plan.folds)

@@ -7,19 +7,24 @@ counts, parameters, hash of all files), written last. The tree appears at once o
 """
 
 import argparse
-import glob
+import errno
 import json
 import os
+import re
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import InputError
 from preprocessing.synthetic_people import LEVELS
 from preprocessing.synthetic_tree import MARK, VERSION, listing_sha256, write_tree
+
+ELSEWHERE_S = 2 * 86_400  # after so long another machine's half a cohort is taken to be nobody's
 
 
 def generate(
@@ -47,12 +52,24 @@ def generate(
         "levels": [level for level in LEVELS if level in levels], "size": list(size), "videos": videos,
     }  # fmt: skip
     _check(parameters, levels, jobs)
-    if out.exists() and _is_complete(out, parameters):
-        return out
+    _sweep(out.parent)
+    if out.exists():
+        if _is_complete(out, parameters):
+            return out
+        if any(out.iterdir()):
+            print(f"The synthetic cohort {out} was damaged or changed and is written again.", file=sys.stderr)
     work = _work_folder(out)
     try:
         write_tree(work, parameters, jobs, on_progress)
         _move_in(work, out, parameters)
+    except BrokenProcessPool:
+        raise InputError("A process that wrote the synthetic cohort was killed (by somebody, or by the system for lack of "
+                         "memory): run the same command again.") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"The disk is full while writing the synthetic cohort to {out}: free some space and run the same "
+                         "command again.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
@@ -101,16 +118,25 @@ def _is_complete(out: Path, parameters: dict[str, Any]) -> bool:
     return digest == listing_sha256(out)
 
 
+def _sweep(parent: Path) -> None:
+    """Take away what killed processes left beside `out`, of whatever cohort: half of one may be some gigabytes."""
+    for left in parent.glob(".*.partial-*"):
+        found = re.fullmatch(r"\..+\.partial-(.+)-(\d{1,7})(-old)?", left.name)
+        if not found or not left.is_dir() or left.is_symlink():
+            continue
+        if found[1] == socket.gethostname():
+            dead = not _is_running(int(found[2]))
+        else:  # a process of another machine cannot be asked; a container's name does not come back
+            dead = time.time() - os.lstat(left).st_mtime > ELSEWHERE_S
+        if dead:
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _work_folder(out: Path) -> Path:
-    """A sibling of `out` to work in. Takes away what killed processes of this machine left behind."""
-    prefix = f".{out.name}.partial-{socket.gethostname()}-"
+    """A sibling of `out` to work in."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for left in out.parent.glob(f"{glob.escape(prefix)}*"):
-            pid = left.name.removeprefix(prefix).removesuffix("-old")
-            if pid.isdigit() and not _is_running(int(pid)):
-                shutil.rmtree(left, ignore_errors=True)
-        work = out.parent / f"{prefix}{os.getpid()}"
+        work = out.parent / f".{out.name}.partial-{socket.gethostname()}-{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
     except OSError as error:

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from preprocessing.orphans import end_with_parent
 from preprocessing.synthetic_acting import act
 from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
 from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
@@ -88,6 +89,7 @@ def _cores() -> int:
 
 
 def _start_worker() -> None:
+    end_with_parent()
     import cv2
 
     cv2.setNumThreads(1)  # one process a core is enough

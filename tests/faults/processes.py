@@ -203,3 +203,13 @@ def checkpoints(store: Path) -> list[str]:
 
 def train_workers(pid: int) -> list[int]:
     return [child for child in descendants(pid) if "RayTrainWorker" in command(child)]
+
+
+def own_process(pid: int, word: str) -> int:
+    """The id of the one process of Ray below `pid` whose command holds `word`."""
+    (found,) = [child for child in descendants(pid) if word in command(child)]
+    return found
+
+
+def preprocessing(store: Path) -> list[str]:
+    return ["orchestrator.preprocess", "--dataset", "watch", *LEAN, f"store={store}"]

@@ -124,7 +124,7 @@ def test_the_code_that_makes_a_clip_is_in_the_key():
 
 @pytest.mark.parametrize("damage", ["shard gone", "shard cut", "shard other", "side gone", "side cut", "side changed",
                                     "manifest gone", "manifest cut", "quarantine gone"])
-def test_a_damaged_artefact_is_made_again_byte_for_byte(road, inline, tmp_path, damage):
+def test_a_damaged_artefact_is_made_again_byte_for_byte(road, inline, tmp_path, capsys, damage):
     """A shard with faces: the engine runs again for that person alone, and the run goes on as if nothing had been."""
     mine = road.copy(tmp_path)
     before = hashes(mine.store / "clips")
@@ -139,7 +139,10 @@ def test_a_damaged_artefact_is_made_again_byte_for_byte(road, inline, tmp_path, 
         victim.write_bytes({"cut": data[: len(data) // 2], "other": shards[3].read_bytes(),
                             "changed": data.replace(b'"count"', b'"c0unt"', 1)}[how])
     ledger = snapshot(mine.run / "ledger")
+    capsys.readouterr()
     assert mine.main() == 0
+    told = "made again: 1 clip shards" in capsys.readouterr().out
+    assert told == (what in ("shard", "side") and damage != "side gone")  # without its side file it was never finished
     assert len(inline["preprocess"]) == (1 if what in ("shard", "side") else 0)
     assert inline["pretrain"] == inline["embed"] == inline["loso"] == []
     assert hashes(mine.store / "clips") == before

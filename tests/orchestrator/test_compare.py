@@ -75,6 +75,14 @@ def test_what_differs_is_said(tmp_path):
     assert "differ in split: unknown and lnso" in " ".join(compare_runs([a, split]).warnings)
 
 
+def test_a_run_over_fewer_folds_than_planned_is_said(tmp_path):
+    a, b, c = write(tmp_path, "a"), write(tmp_path, "b", drop=3), write(tmp_path, "c", drop=1)
+    n = read_run(a).summary["n_planned"]
+    text = " ".join(compare_runs([a, b, c]).warnings)
+    assert f"b stands on {n - 3} of {n} planned folds." in text and f"c stands on {n - 1} of {n} planned folds." in text
+    assert "a stands on" not in text
+
+
 @pytest.mark.parametrize("spoil, words", [
     (lambda p: (p / "summary.json").unlink(), "not a finished run"),
     (lambda p: (p / "summary.json").write_text("{"), "not a finished run"),

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator import schedule
+from orchestrator import cli, report, schedule
 from orchestrator.folds import Fold
 from orchestrator.ledger import Ledger
 from orchestrator.storage import intact, read_json
-from tests.roads import TINY, Road, snapshot
+from tests.roads import TINY, Road, snapshot, without_times
 
 WORDS = [*TINY, "model=ridge", "max_folds=2"]
 
@@ -83,6 +83,52 @@ def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkey
     inline["loso"].clear()
     assert made.main() == 0 and inline["loso"] == ["fold-000-seed-0"]
     assert made.summary() == whole.summary()
+
+
+def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(made, inline, capsys):
+    """An entry that is gone, cut or changed: report says so and how many are left; the same command fits it again."""
+    assert made.main() == 0
+    assert cli.run(report.main, made.argv()) == 0
+    entry, other = (made.run / "ledger" / f"fold-00{i}-seed-0.json" for i in range(2))
+    text = entry.read_text()
+    for damage, why in ((None, "it has no ledger entry"), (text[:-9], "is not valid (cut, or changed"),
+                        (text.replace('"seed": 0', '"seed": 1'), "is not valid (cut, or changed"),
+                        (other.read_text(), "is not valid (another fold's)")):
+        entry.unlink()
+        if damage is not None:
+            entry.write_text(damage)
+        capsys.readouterr()
+        assert cli.run(report.main, made.argv()) == 3
+        found, said = made.summary(), capsys.readouterr().out
+        assert (found["n_planned"], found["n_folds"], found["n_failed"]) == (2, 1, 1)
+        assert why in said and "on 1 of 2 folds" in said
+        page = (made.run / "report.html").read_text()
+        assert "stands on 1 of 2 planned folds" in page and why.replace("'", "&#x27;") in page
+        inline["loso"].clear()
+        assert made.main() == 0 and inline["loso"] == ["fold-000-seed-0"]
+        told, noted = capsys.readouterr().out, (made.run / "report.html").read_text()
+        assert ("fold 0 seed 0 was there and is not valid" in told) == (damage is not None)
+        assert ("fold 0 seed 0 was there and is not valid" in noted) == (damage is not None)
+        assert cli.run(report.main, made.argv()) == 0 and made.summary()["n_failed"] == 0
+        entry.write_text(text)  # with the first fit's time, so that every round begins alike
+
+
+@pytest.mark.parametrize(("name", "spoil"), [
+    ("facts.json", lambda text: text[:-20]), ("lineage.json", lambda text: text[: len(text) // 2]),
+    ("facts.json", lambda text: "[]"),
+    ("facts.json", lambda text: text.replace('"n_planned": 2', '"n_planned": 1')), ("lineage.json", lambda text: "")])
+def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_anew(made, inline, capsys, name, spoil):
+    assert made.main() == 0
+    path, inline["loso"][:] = made.run / name, []
+    whole = without_times(read_json(path))
+    path.write_text(spoil(path.read_text()))
+    assert cli.run(report.main, made.argv()) == 2
+    assert f"{name} was cut or changed since it was written: run the same" in capsys.readouterr().err
+    readable = read_json(path) is not None
+    assert made.main() == 0 and inline["loso"] == [] and without_times(read_json(path)) == whole | (
+        {} if readable else {"notes": [*whole["notes"], f"{name} of this run was damaged and was written anew."]}
+        if name == "facts.json" else {})
+    assert (f"{name} of this run was damaged and is written anew" in capsys.readouterr().out) != readable
 
 
 def test_many_workers_finish_the_same_fold(tmp_path):

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from orchestrator import storage
+from orchestrator import damage, storage
 from orchestrator.errors import UserError
 from orchestrator.folds import Fold
 from orchestrator.ledger import Ledger, claim, run_folder
@@ -47,6 +49,42 @@ def test_a_damaged_fold_is_an_absent_one_and_is_written_again(ledger, damage):
     assert ledger.read(FOLDS[0]) is None and ledger.missing(FOLDS) == FOLDS
     ledger.write(FOLDS[0], {"fold": 0, "wall_s": 3.0})
     assert ledger.read(FOLDS[0])["wall_s"] == 3.0
+
+
+def test_what_is_there_and_does_not_count_is_named_with_the_reason(ledger, capsys):
+    """What is absent, or valid, is not."""
+    for fold in FOLDS:
+        ledger.write(fold, {"fold": fold.index, "seed": 0, "wall_s": 1.0})
+    assert ledger.invalid(FOLDS) == [] and damage.entries("loso", ledger, FOLDS) == []
+    folder, names = ledger.files.folder, [ledger.name(fold) for fold in FOLDS]
+    (folder / names[0]).write_text((folder / names[0]).read_text().replace("1.0", "9.0"))
+    (folder / names[1]).write_bytes((folder / names[2]).read_bytes())
+    (folder / names[2]).unlink()
+    assert ledger.invalid(FOLDS) == [(FOLDS[0], "cut, or changed since it was written"), (FOLDS[1], "another fold's")]
+    Ledger(ledger.run_dir, "another").write(FOLDS[2], {"fold": 2})
+    capsys.readouterr()
+    said = damage.entries("loso", ledger, FOLDS)
+    assert "fold 0 seed 0 was there and is not valid (cut, or changed" in said[0] and "another run's" in said[2]
+    told = capsys.readouterr().out
+    assert len(said) == 3 == told.count("is not valid") and told.count("the fold runs again") == 3
+
+
+@settings(max_examples=40)
+@given(place=st.integers(0, 10**6), kept=st.booleans(), byte=st.integers(0, 255))
+def test_whatever_becomes_of_an_entry_it_is_valid_or_told(tmp_path_factory, place, kept, byte):
+    """Cut anywhere, or one byte changed anywhere: it is never silently absent."""
+    ledger = Ledger(tmp_path_factory.mktemp("run"), "key")
+    ledger.write(FOLDS[0], {"fold": 0, "seed": 0, "predictions": [{"prob": [0.25, 0.75], "y_true": 1}]})
+    path, value = ledger.files.folder / ledger.name(FOLDS[0]), ledger.read(FOLDS[0])
+    data = bytearray(path.read_bytes())
+    place %= len(data)
+    if kept:
+        data[place] = byte
+    else:
+        del data[place:]
+    path.write_bytes(bytes(data))
+    there = ledger.read(FOLDS[0])
+    assert (there is None) == bool(ledger.invalid(FOLDS[:1])) and there in (None, value)
 
 
 def test_a_fold_of_another_run_is_not_this_runs(ledger):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from orchestrator import storage
+from orchestrator import owners, storage
 from orchestrator.errors import UserError
 
 
@@ -100,6 +100,39 @@ def test_sweeping_takes_temporaries_alone(tmp_path):
     storage.sweep_temporaries(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".lock", "c.tmp"]
     storage.sweep_temporaries(tmp_path / "absent")
+
+
+def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
+    """Another command may be at work beside this one, and one of another machine on the same disk."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    tags = {"mine": owners.tag(), "zombie": owners.tag().replace(str(os.getpid()), str(ended.pid), 1)}
+    ended.wait()
+    mine = owners.tag().split("-")
+    tags |= {"again": f"{mine[0]}-{int(mine[1]) + 1}-{mine[2]}",  # the process id was given to another since
+             "far": f"{mine[0]}-{mine[1]}-abcdef", "old": "7-7-abcdef", "none": "x"}
+    for name, tag in tags.items():
+        (tmp_path / f".{name}.json.{tag}.0a1b.tmp").write_text("")
+        (tmp_path / f".{name}.{tag}.0a1b.tmp").mkdir()
+    for path in tmp_path.glob(".old*"):
+        os.utime(path, (0, 0))
+    storage.sweep_temporaries(tmp_path)
+    assert {path.name.split(".")[1] for path in tmp_path.iterdir()} == {"mine", "far"}
+
+
+@pytest.mark.parametrize("name", ["x.json", "s1-a.b.parquet", "a.12-34-abcdef.b.json"])
+def test_a_writers_own_names_carry_its_tag(tmp_path, name):
+    with storage.atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("x")
+        storage.sweep_temporaries(tmp_path)
+        assert owners.is_living(temporary) and temporary.exists()
+    assert os.listdir(tmp_path) == [name]
+
+    def fill(folder):
+        storage.sweep_temporaries(tmp_path)
+        (folder / "x").write_text("x")
+
+    storage.in_new_folder(tmp_path / "folder", fill)
+    assert (tmp_path / "folder" / "x").exists()
 
 
 def test_sources_hash_follows_contents_and_names():

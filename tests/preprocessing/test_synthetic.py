@@ -1,11 +1,14 @@
 """The synthetic tree: BioVid's layout to the letter, whole or absent, the same bytes for the same arguments."""
 
+import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +213,51 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as refused:
         synthetic.main(["--out", str(tmp_path / "x"), "--size", "big"])
     assert refused.value.code == 2
+
+
+def half_a_cohort(parent: Path, host: str, pid: int, name: str = "tree", more: str = "") -> Path:
+    folder = parent / f".{name}.partial-{host}-{pid}{more}"
+    (folder / "video").mkdir(parents=True)
+    (folder / "video" / "half").write_bytes(b"x")
+    return folder
+
+
+def test_what_killed_processes_left_is_removed_whatever_cohort_it_was(tmp_path):
+    """By the next command, also where the cohort it asks for is whole. What somebody living still writes stays."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here, quick = socket.gethostname(), {"subjects": 1, "clips_per_level": 1, "jobs": 1, "videos": False}
+    synthetic.generate(tmp_path / "tree", **quick)
+    old = half_a_cohort(tmp_path, "another-machine", 7, "old")
+    os.utime(old, (0, 0))
+    gone = [half_a_cohort(tmp_path, here, ended.pid), half_a_cohort(tmp_path, here, ended.pid, "other", "-old"), old]
+    kept = [half_a_cohort(tmp_path, here, os.getppid(), "beside"), half_a_cohort(tmp_path, "another-machine", 7),
+            tmp_path / ".x.partial-notes", tmp_path / f".mine.partial-{here}-{ended.pid}.txt"]
+    for file in kept[2:]:
+        file.write_text("the user's")
+    synthetic.generate(tmp_path / "tree", **quick)
+    assert not any(p.exists() for p in gone) and all(p.exists() for p in kept)
+
+
+def test_a_damaged_cohort_is_told_and_written_again(tmp_path, capsys):
+    quick = {"subjects": 1, "clips_per_level": 1, "jobs": 1, "videos": False}
+    tree = synthetic.generate(tmp_path / "tree", **quick)
+    assert synthetic.generate(tree, **quick) and capsys.readouterr().err == ""
+    file = next(tree.glob("biosignals_raw/*/*.csv"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3])
+    synthetic.generate(tree, **quick)
+    assert file.read_bytes() == whole and "was damaged or changed and is written again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("problem", "said"), [
+    (OSError(errno.ENOSPC, "No space left on device"), "disk is full"), (OSError(errno.EDQUOT, "quota"), "disk is full"),
+    (BrokenProcessPool("a process died"), "was killed")])
+def test_a_full_disk_and_a_killed_process_are_one_sentence(tmp_path, monkeypatch, problem, said):
+    def fail(*_):
+        raise problem
+
+    monkeypatch.setattr(synthetic_tree, "make_clip", fail)
+    with pytest.raises(InputError, match=f"{said}.*the same command"):
+        synthetic.generate(tmp_path / "tree", **SMALL)
+    assert os.listdir(tmp_path) == []
