@@ -245,7 +245,7 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
             watcher.join()
         if verdict.exists():
             raise UserError(verdict.read_text())
-        for file in sorted(Path(scratch).glob("said-*.json")):
+        for file in sorted(Path(place).glob("said-*.json")):
             for text in json.loads(file.read_text()):
                 progress.say("pretrain", f"{file.stem.removeprefix('said-')}: {text}")
     return workers
