@@ -5,7 +5,8 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from orchestrator import cli, cohort, damage, machine, progress, session, twins
 from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, has_video, make_shard, options_key, plan_shards
@@ -35,17 +36,21 @@ def main(argv: list[str] | None = None) -> int:
 
         return dryrun.show(call.config, "preprocess")
     with session.session(call.config):
-        ensure(call.config, cohort.load(call.config))
+        ensure(call.config, cohort.load(call.config), may_share=True)
     return 0
 
 
-def ensure(config: Config, people: Cohort) -> ClipStore:
-    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk)."""
+def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
+    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, twins).
+
+    may_share: one recording under two people is told and not refused, as nobody is trained or tested yet.
+    """
     sweep_store(config)
     cohort.write_private_map(config, people)
     jobs = plan_shards(config, people)
     hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
-    twins.check_files(people, lambda clip: hashes[clip.sample])
+    with _refusing(not may_share):
+        twins.check_files(people, lambda clip: hashes[clip.sample])
     cache = HashCache(private_folder(config) / "hashes.json")
     if any(not current(job, cache) for job in jobs):
         with writing(config, "preprocess"):
@@ -54,10 +59,21 @@ def ensure(config: Config, people: Cohort) -> ClipStore:
         progress.say("preprocess", f"{len(jobs)} people are there already")
     cache.save()
     store = ClipStore(jobs[0].path.parent, jobs)
-    twins.check_prints(people, store.sides)
+    with _refusing(not may_share):
+        twins.check_prints(people, store.sides)
     _write_manifest(config, store, people)
     _report_quarantine(config, store, people)
     return store
+
+
+@contextmanager
+def _refusing(refuse: bool) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        if refuse:
+            raise
+        progress.say("preprocess", f"a run will refuse this: {error}")
 
 
 def _make(config: Config, missing: list[ShardJob]) -> None:
