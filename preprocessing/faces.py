@@ -170,7 +170,7 @@ class FaceEngine:
             distance=chosen.distance,
         )
 
-    def _track(self, ref: VideoRef, every_crop: bool, limits: Limits) -> "_Track":
+    def _track(self, ref: VideoRef, every_crop: bool, limits: Limits | None = None) -> "_Track":
         options = self.options
         cropped = options.provider == "cropped" or ref.kind == "cropped"
         tracker = self._tracker(ref, cropped)
@@ -197,7 +197,7 @@ class FaceEngine:
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
         return track
 
-    def _open(self, ref: VideoRef, limits: Limits) -> Video:
+    def _open(self, ref: VideoRef, limits: Limits | None) -> Video:
         return Video(ref, self.options.provider != "precomputed", limits)
 
     def _follow(self, track: "_Track", old: Roi | None, points: np.ndarray) -> Roi:
