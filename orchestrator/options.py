@@ -48,7 +48,7 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
     if overrides is None or any(_touches(word, "train") for word in overrides):
         _check_types(config)
     for word in overrides or ():
-        if key_of_word(word) not in TOLD and (reason := _idle(config, key_of_word(word), stage)):
+        if not _told(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
             raise UserError(sentence(word, reason))
     ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video=True)
     _check_masks(config, overrides)
@@ -70,7 +70,7 @@ def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[s
         last = [word for word in overrides if key_of_word(word) == key][-1]
         said.append(f"{key} is given more than once: the last counts, {last}")
     for word, reason in ((word, _idle(config, key_of_word(word), stage)) for word in dict.fromkeys(overrides)
-                         if key_of_word(word) in TOLD):
+                         if _told(config, key_of_word(word))):
         if reason:
             said.append(f"{word} has no effect with {reason[0]}")
     video = config.pretrain.video
@@ -78,6 +78,11 @@ def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[s
             video.get("warmup", 0) > video["epochs"]:
         said.append(f"pretrain.video.warmup={video['warmup']} is longer than the {video['epochs']} epochs: the rate only rises")
     return said
+
+
+def _told(config: Config, key: str) -> bool:
+    """Whether a key without effect is told only: pretrain of every model, and what a network would read of an estimator."""
+    return key == "pretrain" or (key in TOLD and config.model.name in ESTIMATORS)
 
 
 def has_effect(config: Config, word: str, stage: str = "") -> bool:
