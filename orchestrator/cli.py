@@ -1,14 +1,16 @@
 """The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`."""
 
 import argparse
+import errno
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator import options
+from orchestrator import options, terminal
 from orchestrator.config import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 
@@ -43,12 +45,28 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Call an entry point and turn what it raises into the exit codes of the contract."""
-    from models.errors import ModelError
-    from preprocessing.errors import InputError
-
+    if argv is None and main.__module__ == "__main__":  # a command, not a call from Python or a test
+        if terminal.needs_utf8():
+            terminal.start_again_in_utf8()
+        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # until here: orchestrator/__init__.py
+        os.environ.setdefault("PYTHONUTF8", "1")  # for what this starts; its own terminal may know less
+        os.environ.pop("PYTHONIOENCODING", None)
     # Ray, BLAS and torch would each start a thread a core in every worker.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    with terminal.lasting():
+        code = _coded(main, argv)
+    if argv is None and main.__module__ == "__main__":
+        _settle(code)
+    return code
+
+
+def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
+    """The exit code, and the sentence on stderr."""
+    from models.errors import ModelError
+    from preprocessing.errors import InputError
+
     try:
         return main(argv) or EXIT_DONE
     except (UserError, InputError, ModelError) as error:
@@ -59,7 +77,40 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
         return EXIT_INTERRUPTED
     except SystemExit as stop:  # argparse
         return stop.code if isinstance(stop.code, int) else EXIT_DONE if stop.code is None else EXIT_DEFECT
-    except Exception:
+    except Exception as error:
+        if text := machines_fault(error):
+            print(f"error: {text}", file=sys.stderr)
+            return EXIT_USER
         traceback.print_exc()
         print("error: this is a defect of dualpain, please report the lines above", file=sys.stderr)
         return EXIT_DEFECT
+
+
+# What a file system or a limit of the machine says no with; "no such file" is not among them: that may be ours.
+MACHINES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+            errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EIO, errno.EFBIG}
+LIMITS = {errno.EAGAIN, errno.ENOMEM}  # of a fork
+
+
+def machines_fault(error: BaseException) -> str:
+    """One sentence for an error that a machine raises and no code of ours can help; "" for any other."""
+    cause = getattr(error, "cause", None)  # as Ray wraps what a worker raised
+    if not isinstance(error, OSError) or error.errno is None:
+        error = cause if isinstance(cause, BaseException) else error
+    if isinstance(error, OSError) and error.errno in MACHINES:
+        where = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
+        return (f"{where} ({error.strerror}): correct that, or choose another folder (store=DIR, run.dir=DIR), and run the "
+                "same command again; finished work is kept.")
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer workers "
+                "with resources.cpus=N, and run the same command again; finished work is kept.")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return ("This machine gives no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
+                "resources.cpus=N, and run the same command again; finished work is kept.")
+    return ""
+
+
+def _settle(code: int) -> None:
+    """Nothing may change the exit code from here on: not a Ctrl-C, nor what libraries do when the interpreter ends."""
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
