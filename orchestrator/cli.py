@@ -104,6 +104,9 @@ def machines_fault(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in LIMITS:
         return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer workers "
                 "with resources.cpus=N, and run the same command again; finished work is kept.")
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in ("orchestrator", "models", "preprocessing"):
+        return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): run make install, or start the "
+                "command with .venv/bin/python.")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return ("This machine gives no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
                 "resources.cpus=N, and run the same command again; finished work is kept.")
