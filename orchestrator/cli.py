@@ -90,6 +90,7 @@ def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> i
 MACHINES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
             errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EIO, errno.EFBIG}
 LIMITS = {errno.EAGAIN, errno.ENOMEM}  # of a fork
+OURS = ("orchestrator", "models", "preprocessing")
 
 
 def machines_fault(error: BaseException) -> str:
@@ -102,9 +103,9 @@ def machines_fault(error: BaseException) -> str:
         return (f"{where} ({error.strerror}): correct that, or choose another folder (store=DIR, run.dir=DIR), and run the "
                 "same command again; finished work is kept.")
     if isinstance(error, OSError) and error.errno in LIMITS:
-        return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer workers "
-                "with resources.cpus=N, and run the same command again; finished work is kept.")
-    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in ("orchestrator", "models", "preprocessing"):
+        return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer "
+                "workers with resources.cpus=N, and run the same command again; finished work is kept.")
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
         return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): run make install, or start the "
                 "command with .venv/bin/python.")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):

@@ -90,7 +90,8 @@ def test_options_of_another_model_are_left_aside():
 
 @pytest.mark.parametrize("error", [
     PermissionError(13, "Permission denied", "/store/clips"), OSError(30, "Read-only file system", "/x"),
-    OSError(28, "No space left on device"), NotADirectoryError(20, "Not a directory", "/x/y"), OSError(24, "Too many open files"),
+    OSError(28, "No space left on device"), NotADirectoryError(20, "Not a directory", "/x/y"),
+    OSError(24, "Too many open files"),
     FileExistsError(17, "File exists", "/store"), BlockingIOError(11, "Resource temporarily unavailable"),
     RuntimeError("can't start new thread"), ModuleNotFoundError("No module named 'rich'", name="rich")])
 def test_what_a_machine_refuses_is_no_defect(error, capsys):

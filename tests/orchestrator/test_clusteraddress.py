@@ -82,8 +82,8 @@ def test_nothing_to_join(monkeypatch, address):
     assert asked(monkeypatch, address).state == OK and clusteraddress.named() == ""
 
 
-@pytest.mark.parametrize("address", ["ray://head:10001", "http://127.0.0.1:8265", "head", "head:", "head:port", ":6379", "head:0",
-                                     "head:70000", "a b:6379", "1.2.3.4:6379/x", "[zz]:6379", "::1:6379", "auto:"])
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://127.0.0.1:8265", "head", "head:", "head:port", ":6379",
+                                     "head:0", "head:70000", "a b:6379", "1.2.3.4:6379/x", "[zz]:6379", "::1:6379", "auto:"])
 def test_what_is_no_address_of_a_cluster(monkeypatch, address):
     found = asked(monkeypatch, address)
     assert found.state == STOP and f"RAY_ADDRESS={address.strip()}" in found.sentence() and "\n" not in found.sentence()

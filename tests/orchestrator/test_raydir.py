@@ -30,7 +30,8 @@ def roots(monkeypatch):
 @pytest.mark.parametrize("name", ["TMPDIR", "RAY_TMPDIR"])
 @pytest.mark.parametrize(("kind", "said"), [
     ("long", "too long"), ("absent", "no such folder"), ("file", "no"), ("relative", "not an absolute path"),
-    ("theirs", "belongs to another account"), ("umlauts", "too long"), ("full", "MB are free"), ("readonly", "cannot be written")])
+    ("theirs", "belongs to another account"), ("umlauts", "too long"), ("full", "MB are free"),
+    ("readonly", "cannot be written")])
 def test_an_unfit_folder_is_told_and_replaced(roots, monkeypatch, name, kind, said):
     place = roots / "user"
     place.mkdir()
@@ -123,7 +124,8 @@ def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
             "p = raydir.Private(raydir.Place(Path('/x'), Path(sys.argv[1]), 'y')); print(p.folder, flush=True); "
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     root = Path(__file__).resolve().parents[2]
-    dead = Path(subprocess.run([sys.executable, "-c", code, str(roots)], capture_output=True, text=True, cwd=root).stdout.strip())
+    done = subprocess.run([sys.executable, "-c", code, str(roots)], capture_output=True, text=True, cwd=root)
+    dead = Path(done.stdout.strip())
     mine = raydir.Private(raydir.Place(Path("/x"), roots, "y"))  # starting sweeps
     assert not dead.exists() and mine.folder.exists()
     (roots / f"{raydir.PREFIX}stranger").mkdir()  # no lock: not one of ours
