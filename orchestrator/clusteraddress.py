@@ -77,7 +77,7 @@ def _running() -> str:
     """The address that `auto` means here, as Ray finds it; "" where there is none."""
     from ray._private import services
 
-    services.find_gcs_addresses.cache_clear()
+    services.find_gcs_addresses.cache_clear()  # type: ignore[attr-defined]
     try:
         return services.canonicalize_bootstrap_address("auto") or ""
     except Exception:  # Ray's own kinds: no cluster, or a file with nonsense in it
@@ -110,7 +110,8 @@ def _greeted(host: str, port: int) -> tuple[str, str]:
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             reply = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).CheckAlive(
-                gcs_service_pb2.CheckAliveRequest(), timeout=PATIENCE, metadata=shown)
+                gcs_service_pb2.CheckAliveRequest(),  # type: ignore[attr-defined]
+                timeout=PATIENCE, metadata=shown)
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:  # type: ignore[attr-defined]
                 return ("is a cluster with another token than this account's", "set RAY_AUTH_MODE=token and copy the "

@@ -43,7 +43,8 @@ def torch_config() -> Any:
 
     class FileBackend(_TorchBackend):
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
-            folder = Path(ray._private.worker._global_node.get_session_dir_path())
+            node: Any = ray._private.worker._global_node
+            folder = Path(node.get_session_dir_path())
             meeting = f"file://{folder / f'torch-{uuid.uuid4().hex}'}"  # a new one for every start
             worker_group.execute(_set_torch_distributed_env_vars)
             ray.get([worker_group.execute_single_async(

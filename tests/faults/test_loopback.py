@@ -62,7 +62,8 @@ def listening() -> list[tuple[str, int, str]]:
                 for handle in (process / "fd").iterdir():
                     link = os.readlink(handle)
                     if link.startswith("socket:["):
-                        owner[link[8:-1]] = (process / "cmdline").read_bytes().replace(b"\0", b" ")[:40].decode(errors="replace")
+                        command = (process / "cmdline").read_bytes().replace(b"\0", b" ")[:40]
+                        owner[link[8:-1]] = command.decode(errors="replace")
         except OSError:
             continue
     found = []
@@ -80,7 +81,8 @@ def listening() -> list[tuple[str, int, str]]:
 
 @pytest.mark.parametrize(("dashboard", "training"), [("false", True), ("true", False)])
 def test_nothing_listens_outside_of_loopback(tmp_path, dashboard, training):
-    env = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")}
+    unset = ("RAY_ADDRESS", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    env = {name: value for name, value in os.environ.items() if name not in unset}
     done = subprocess.run([sys.executable, "-c", SCRIPT, dashboard, *([str(tmp_path)] if training else [])], cwd=ROOT,
                           env={**env, "DUALPAIN_TEST_MARK": tmp_path.name, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
                           capture_output=True, text=True, timeout=PATIENCE * 170)
