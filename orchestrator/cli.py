@@ -1,14 +1,16 @@
 """The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`."""
 
 import argparse
+import errno
 import os
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator import options, progress
+from orchestrator import options, progress, terminal
 from orchestrator.config import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 
@@ -45,12 +47,28 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Call an entry point and turn what it raises into the exit codes of the contract."""
-    from models.errors import ModelError
-    from preprocessing.errors import InputError
-
+    if argv is None and main.__module__ == "__main__":  # a command, not a call from Python or a test
+        if terminal.needs_utf8():
+            terminal.start_again_in_utf8()
+        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # until here: orchestrator/__init__.py
+        os.environ.setdefault("PYTHONUTF8", "1")  # for what this starts; its own terminal may know less
+        os.environ.pop("PYTHONIOENCODING", None)
     # Ray, BLAS and torch would each start a thread a core in every worker.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    with terminal.lasting():
+        code = _coded(main, argv)
+    if argv is None and main.__module__ == "__main__":
+        _settle(code)
+    return code
+
+
+def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
+    """The exit code, and the sentence on stderr."""
+    from models.errors import ModelError
+    from preprocessing.errors import InputError
+
     try:
         return main(argv) or EXIT_DONE
     except (UserError, InputError, ModelError) as error:
@@ -64,9 +82,43 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
     except Exception as error:
         from orchestrator.lost import explain
 
-        if said := explain(error):
-            print(f"error: {said}", file=sys.stderr)
+        if text := explain(error) or machines_fault(error):
+            print(f"error: {text}", file=sys.stderr)
             return EXIT_USER
         traceback.print_exc()
         print("error: this is a defect of dualpain, please report the lines above", file=sys.stderr)
         return EXIT_DEFECT
+
+
+# What a file system or a limit of the machine says no with; "no such file" is not among them: that may be ours.
+MACHINES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+            errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EIO, errno.EFBIG}
+LIMITS = {errno.EAGAIN, errno.ENOMEM}  # of a fork
+OURS = ("orchestrator", "models", "preprocessing")
+
+
+def machines_fault(error: BaseException) -> str:
+    """One sentence for an error that a machine raises and no code of ours can help; "" for any other."""
+    cause = getattr(error, "cause", None)  # as Ray wraps what a worker raised
+    if not isinstance(error, OSError) or error.errno is None:
+        error = cause if isinstance(cause, BaseException) else error
+    if isinstance(error, OSError) and error.errno in MACHINES:
+        where = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
+        return (f"{where} ({error.strerror}): correct that, or choose another folder (store=DIR, run.dir=DIR), and run the "
+                "same command again; finished work is kept.")
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer "
+                "workers with resources.cpus=N, and run the same command again; finished work is kept.")
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
+        return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): run make install, or start the "
+                "command with .venv/bin/python.")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return ("This machine gives no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
+                "resources.cpus=N, and run the same command again; finished work is kept.")
+    return ""
+
+
+def _settle(code: int) -> None:
+    """Nothing may change the exit code from here on: not a Ctrl-C, nor what libraries do when the interpreter ends."""
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))

@@ -19,6 +19,7 @@ from orchestrator.lineage import person_key
 from orchestrator.storage import key_of, read_json, write_bytes, write_json
 from orchestrator.storelock import writing
 from preprocessing import biovid_lists
+from preprocessing.allotment import usable_cores
 from preprocessing.recordings import DataSet, Recording
 from preprocessing.spelling import spellings
 
@@ -264,7 +265,7 @@ def _generate(config: Config, root: Path) -> None:
     arguments = _synthetic_arguments(config)
     words = {"part": "A", "subjects": arguments["subjects"], "clips_per_level": arguments["clips_per_level"],
              "effect": arguments["effect"], "seed": arguments["seed"], "levels": tuple(arguments["levels"]),
-             "size": tuple(arguments["size"]), "jobs": config.resources.cpus or os.cpu_count() or 1}
+             "size": tuple(arguments["size"]), "jobs": usable_cores(config.resources.cpus)}
     if (root / "SYNTHETIC.json").exists():
         generate(root, **words)
         return

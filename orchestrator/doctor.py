@@ -136,7 +136,7 @@ def twice(people: Cohort, data: Fingerprint) -> list[Finding]:
         decoded, whole = twins.shared_decoded(people)
         pair = decoded[0] if decoded else None
     if pair is not None:
-        files = [str((clip.recording.signal or clip.recording.video).path) for clip in pair]
+        files = [str(one.path) for clip in pair if (one := clip.recording.signal or clip.recording.video)]
         return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
                         "whichever is tested, training has seen it: keep one")]
     return [] if whole else [Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]

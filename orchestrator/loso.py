@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         from orchestrator import dryrun
 
         return dryrun.show(call.config, "loso")
-    with session.session(call.config):
+    with session.session(call.config, map(runinfo.run_dir, configs)):
         people = crossdata.load(call.config)
         results = [evaluate(config, people, call.command, call.overrides) for config in configs]
     if len(results) == 2:

@@ -5,17 +5,17 @@ import platform
 import re
 import shutil
 import sys
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from orchestrator import runinfo, session, surroundings
 from orchestrator.config import Config
+from orchestrator.finding import OK, STOP, WARN, Finding
 from orchestrator.runinfo import PACKAGES, ROOT
-from orchestrator.storage import free_bytes
+from preprocessing.allotment import memory_bytes, usable_cores
 from preprocessing.errors import InputError
 
-OK, WARN, STOP = "ok", "warn", "stop"
 PYTHON = ((3, 11), (3, 14))  # from, below
 BYTES_PER_WORKER = 700 << 20  # a preprocessing actor with both face models
 SHARED_MEMORY = 512 << 20
@@ -23,28 +23,12 @@ SYNTHETIC_ENCODER = "libx264"
 GB = 1e9
 
 
-@dataclass(frozen=True)
-class Finding:
-    """state: OK, WARN (a run works, but read this) or STOP (a run would end with exit code 2)."""
-
-    what: str
-    state: str
-    text: str
-    fix: str = ""
-
-    @classmethod
-    def stop(cls, what: str, error: Exception | str) -> "Finding":
-        """A mistake's own sentence, without the full stop that `sentence` sets."""
-        return cls(what, STOP, str(error).rstrip("."))
-
-    def sentence(self) -> str:
-        return f"{self.what}: {self.text}; {self.fix}." if self.fix else f"{self.what}: {self.text}."
-
-
 def check(config: Config, video: bool, encode: bool = False) -> list[Finding]:
     """All checks. video: the data set has video; encode: the synthetic cohort is yet to be written. Writes nothing."""
-    return [python(), *packages(), cores(config), memory(config), shared_memory(), graphics(), store(config),
-            *faces(config, video), codecs(video, encode), ray_cluster()]
+    session.environment()
+    folders = [runinfo.run_dir(one) for one in runinfo.runs(config)]
+    return [python(), *packages(), cores(config), memory(config), shared_memory(), graphics(),
+            *faces(config, video), codecs(video, encode), *surroundings.look(config, folders)]
 
 
 def python() -> Finding:
@@ -94,42 +78,23 @@ def packages(constraints: Path = ROOT / "constraints.txt") -> list[Finding]:
     return [Finding("Packages", OK, f"{main}; {len(wanted)} versions as in constraints.txt" if wanted else main)]
 
 
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def cores(config: Config) -> Finding:
     here, wanted = usable_cores(), config.resources.cpus
     load = os.getloadavg()[0]
-    text = f"{here} usable" + (f", {wanted} by resources.cpus" if wanted else "") + f", load {load:.1f}"
+    everywhere = os.cpu_count() or here
+    text = (f"{here} usable" + (f" of {everywhere}: affinity or a container's limit" if here < everywhere else "")
+            + (f", {wanted} by resources.cpus" if wanted else "") + f", load {load:.1f}")
     if wanted and wanted > here:
-        return Finding("Cores", WARN, f"resources.cpus={wanted} on a machine with {here}",
-                       "lower it: more workers than cores are slower and need more memory")
+        return Finding("Cores", WARN, f"resources.cpus={wanted} where {here} may be used: a run plans for {here}",
+                       "lower it, or ask for more cores where the limit is set")
     if load > 1.5 * here:
         return Finding("Cores", WARN, text + ": busy with something else", "expect longer times than printed below")
     return Finding("Cores", OK, text)
 
 
-def memory_bytes() -> tuple[int, int]:
-    """(total, available), within the limit of a container."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    total = page * os.sysconf("SC_PHYS_PAGES")
-    available = page * os.sysconf("SC_AVPHYS_PAGES")
-    try:
-        rows = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        available = 1024 * int(rows["MemAvailable"].split()[0])
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        if limit.isdigit() and int(limit) < total:
-            used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-            total, available = int(limit), min(available, int(limit) - used)
-    except (OSError, ValueError, KeyError):
-        pass
-    return total, available
-
-
 def memory(config: Config) -> Finding:
     total, available = memory_bytes()
-    workers = config.resources.cpus or usable_cores()
+    workers = usable_cores(config.resources.cpus)
     needed = workers * BYTES_PER_WORKER + (2 << 30)  # Ray itself and the driver
     text = f"{total / GB:.1f} GB, {available / GB:.1f} GB free"
     if available < needed:
@@ -156,22 +121,6 @@ def graphics() -> Finding:
     names = [f"{torch.cuda.get_device_name(i)} ({torch.cuda.get_device_properties(i).total_memory / GB:.0f} GB)"
              for i in range(torch.cuda.device_count())]
     return Finding("GPU", OK, ", ".join(names))
-
-
-def store(config: Config) -> Finding:
-    """Room and rights in the store, which need not exist yet."""
-    folder = config.store_dir
-    there = folder
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        return Finding("Store", STOP, f"{folder} cannot be written", "choose another folder with store=DIR")
-    private = folder / "private"
-    if private.is_dir() and private.stat().st_mode & 0o077:
-        return Finding("Store", WARN, f"{private} holds raw names and is open to other accounts",
-                       f"run chmod 700 {private}")
-    return Finding("Store", OK, f"{folder}: {free_bytes(folder) / GB:.1f} GB free"
-                   + ("" if folder.exists() else ", not made yet"))
 
 
 def faces(config: Config, video: bool) -> list[Finding]:
@@ -215,14 +164,3 @@ def codecs(video: bool, encode: bool) -> Finding:
         return Finding("Video", STOP if stops else WARN, f"PyAV {av.__version__} has no {' and no '.join(missing)}",
                        "run make install: the wheels of PyPI have both")
     return Finding("Video", OK, f"PyAV {av.__version__}: H.264 decoder, {SYNTHETIC_ENCODER} encoder")
-
-
-def ray_cluster() -> Finding:
-    address = os.environ.get("RAY_ADDRESS")
-    if not address:
-        return Finding("Ray", OK, "starts on this machine, on loopback, and ends with the command")
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        return Finding("Ray", WARN, "RAY_ADDRESS names a cluster and token authentication is off",
-                       "set RAY_AUTH_MODE=token on every node, see docs/cluster.md")
-    return Finding("Ray", OK, "joins the running cluster (RAY_ADDRESS); store and run.dir must be on a folder that "
-                              "every node sees")

@@ -27,6 +27,7 @@ SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this pr
 
 
 _ask: Callable[[], str] | None = None  # of the Ray that is watched now
+_leave: Callable[[], object] | None = None  # clears away what goes with it
 
 
 def mark() -> None:
@@ -34,15 +35,19 @@ def mark() -> None:
     os.environ[MARK] = f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
-def watch() -> None:
-    """Right after Ray was started or joined; ends with it. A daemon thread, which needs nothing of the main one."""
+def watch(leave: Callable[[], object] | None = None) -> None:
+    """Right after Ray was started or joined; ends with it. A daemon thread, which needs nothing of the main one.
+
+    leave: what else is to be cleared away when this process has to end.
+    """
     import ray
 
     node = ray._private.worker._global_node
     if node is None:  # a test's
         return
     ours = {name: infos[0].process for name in NEEDED if (infos := node.all_processes.get(name))}
-    global _ask
+    global _ask, _leave
+    _leave = leave
     _ask = ask = _dead(ours) if ours else _silent(*_place(node.gcs_address))
     threading.Thread(target=_follow, args=(ask, lambda: _is_node(node), end), name="raywatch", daemon=True).start()
 
@@ -135,6 +140,9 @@ def end(text: str) -> NoReturn:
         os.write(2, f"error: {text}\n".encode())
     kill(started_here())
     scratch.remove_all()
+    with suppress(Exception):
+        if _leave is not None:
+            _leave()
     os._exit(EXIT_USER)
 
 

@@ -1,6 +1,5 @@
 """What a run is: its content key, where it lives, and what the report needs to know beside the ledger."""
 
-import os
 import platform
 import shlex
 import subprocess
@@ -20,6 +19,7 @@ from orchestrator.lineage import Lineage
 from orchestrator.models_needed import ESTIMATORS
 from orchestrator.storage import file_sha256, key_of, sources_sha256, write_json, write_text
 from orchestrator.tokenstore import TokenJob
+from preprocessing.allotment import usable_cores
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
@@ -129,7 +129,7 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
     write_json(folder / "environment.json", {
         "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
-        "cores": os.cpu_count(), "versions": versions()})
+        "cores": usable_cores(config.resources.cpus), "versions": versions()})
 
 
 def portable(config: Config) -> dict:

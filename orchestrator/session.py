@@ -1,14 +1,21 @@
 """Ray: started once a command, on loopback, or joined where a cluster is named by RAY_ADDRESS."""
 
+import atexit
 import logging
 import os
+import secrets
 import sys
 import tempfile
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from orchestrator import raywatch
+from orchestrator import clusteraddress, loopback, progress, raydir, raywatch, surroundings
 from orchestrator.config import Config
+from orchestrator.errors import UserError
+from orchestrator.finding import STOP, WARN
+from preprocessing.allotment import memory_bytes, usable_cores
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
@@ -19,8 +26,42 @@ WORKER_ENVIRONMENT = {
 }
 
 
+SHARE = 0.3  # of the memory, for Ray's objects: Ray's own rule, which knows nothing of a slice
+_private: raydir.Private | None = None  # of the Ray that runs
+
+
 def start(config: Config) -> None:
-    """Start or join Ray unless this process already has. Every later call of the same command shares it."""
+    """Start or join Ray unless this process already has. Every later call of the same command shares it.
+
+    Raises UserError where the machine does not let it start.
+    """
+    environment()
+    import ray
+
+    if ray.is_initialized():
+        return
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    if address := clusteraddress.named():
+        # workers too must be told the address: Ray's own actors would ask the first cluster they find on the machine
+        told = {} if address == "auto" else {"RAY_ADDRESS": address}
+        settings |= {"address": "auto", "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **told}}}
+    else:
+        settings |= _own(config)
+    raywatch.mark()
+    try:
+        with _held_stderr():
+            ray.init(**settings)
+    except Exception as error:
+        _clear()
+        raise UserError(_refused(config, error)) from error
+    except BaseException:
+        _clear()
+        raise
+    raywatch.watch(_clear)
+
+
+def environment() -> None:
+    """What Ray reads from the environment when it is imported and when it starts."""
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")  # the dashboard's Train page
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -31,27 +72,72 @@ def start(config: Config) -> None:
     # Ray lowers its workers' priority by 15 steps, and on a busy machine a run gets what the others leave. A command runs
     # at the priority at which it was started: who wants a lower one says `nice`.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    import ray
+    if not clusteraddress.named():
+        loopback.environment()
 
-    if ray.is_initialized():
-        return
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
-    if os.environ.get("RAY_ADDRESS"):
-        # workers too must be told the address: Ray's own actors would ask the first cluster they find on the machine
-        named = {} if os.environ["RAY_ADDRESS"] == "auto" else {"RAY_ADDRESS": os.environ["RAY_ADDRESS"]}
-        settings |= {"address": "auto", "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **named}}}
-    else:
-        for name, value in WORKER_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an actor; nobody takes this machine away
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of training is seen as late as this
-        # "local": without it Ray would look for a cluster that somebody else has started on this machine
-        settings |= {"address": "local", "num_cpus": config.resources.cpus, "include_dashboard": config.resources.dashboard,
-                     "dashboard_host": "127.0.0.1", "_node_ip_address": "127.0.0.1"}
-    raywatch.mark()
-    with _held_stderr():
-        ray.init(**settings)
-    raywatch.watch()
+
+def _own(config: Config) -> dict[str, Any]:
+    """How a Ray of this command's own is started; makes its private folder where the usual one does not do."""
+    global _private
+    for name, value in WORKER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an actor; nobody takes this machine away
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of training is seen as late as this
+    # "local": without it Ray would look for a cluster that somebody else has started on this machine
+    settings: dict[str, Any] = {"address": "local", "num_cpus": usable_cores(config.resources.cpus),
+                                "include_dashboard": config.resources.dashboard,
+                                "dashboard_host": loopback.ADDRESS, "_node_ip_address": loopback.ADDRESS}
+    total, _ = memory_bytes()
+    if total < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        settings["object_store_memory"] = max(80 << 20, int(SHARE * total))
+    place, homeless = raydir.choose(), surroundings.home_trouble()
+    if place.nowhere:
+        raise UserError(surroundings.temporary().sentence())
+    if place.root is not None:
+        _private = raydir.Private(place)
+        settings["_temp_dir"] = str(_private.folder)
+        if _private.spill:
+            settings["_object_spilling_directory"] = _private.spill
+    if homeless:  # Ray would write its token there
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        _cached(place)
+    if surroundings.nameless():
+        os.environ["LOGNAME"] = f"account-{os.geteuid()}"
+    atexit.register(_clear)
+    return settings
+
+
+def _cached(place: raydir.Place) -> None:
+    """Caches of libraries go where something can be written, for as long as the command."""
+    global _private
+    if _private is None:
+        _private = raydir.Private(raydir.Place(place.usual, place.root or place.usual.parent))
+    for name in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR"):
+        if name not in os.environ:
+            _private.set(name, str(_private.folder / "cache"))
+    with suppress(RuntimeError):
+        if Path.home().is_dir():
+            return
+    _private.set("HOME", str(_private.folder))
+
+
+def _clear() -> None:
+    """The private folder goes with the Ray that used it."""
+    global _private
+    if _private is not None:
+        _private.remove()
+        _private = None
+
+
+def _refused(config: Config, error: Exception) -> str:
+    """One sentence on a Ray that did not start: what the surroundings say now, else Ray's own last words."""
+    for finding in surroundings.look(config):
+        if finding.state == STOP:
+            return finding.sentence()
+    said = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
+    what = "could not be joined" if clusteraddress.named() else "could not be started"
+    return (f"Ray {what} ({type(error).__name__}: {said}): run the same command again, and python -m orchestrator.doctor with "
+            "the same words to see what this machine lacks; Ray's own words are above.")
 
 
 @contextmanager
@@ -78,15 +164,30 @@ def running() -> bool:
 
 
 def stop() -> None:
+    """End Ray. What goes wrong here is told and changes nothing: whatever a run has finished is on disk."""
     if running():
         raywatch.settle()
-        sys.modules["ray"].shutdown()
+        try:
+            sys.modules["ray"].shutdown()
+        except Exception as error:
+            progress.say("ray", f"did not end in order ({type(error).__name__}: {str(error).strip()[:200]}); what the command "
+                                "finished is kept")
+    _clear()
 
 
 @contextmanager
-def session(config: Config):
-    """Ray for as long as the block runs, started by the first stage that needs it. One that ran before is left alone."""
+def session(config: Config, folders: Iterable[Path] = ()):
+    """Ray for as long as the block runs, started by the first stage that needs it. One that ran before is left alone.
+
+    folders: what the block writes beside the store. Raises UserError before anything is done where this machine does not
+    let it be done.
+    """
     theirs = running()
+    if not theirs:
+        environment()
+    for finding in surroundings.require(config, folders, ray=not theirs):
+        if finding.state == WARN:
+            progress.say("machine", finding.sentence())
     try:
         yield
     finally:
@@ -104,17 +205,20 @@ def quiet() -> None:
 
 
 def trainer() -> type:
-    """TorchTrainer, for a Ray that this command started without Train's cleaner of placement groups: they end with it.
+    """TorchTrainer; for a Ray that this command started, on loopback and without Train's cleaner of placement groups.
 
-    The cleaner asks the first Ray it finds on the machine whether our training lives; another's says no, and our workers
-    are killed.
+    The groups end with that Ray. The cleaner asks the first Ray it finds on the machine whether our training lives;
+    another's says no, and our workers are killed.
     """
     from ray.train.torch import TorchTrainer
 
-    if os.environ.get("RAY_ADDRESS"):
+    if clusteraddress.named():
         return TorchTrainer
 
     class OwnTrainer(TorchTrainer):
+        def __init__(self, *arguments: Any, **words: Any):
+            super().__init__(*arguments, **{"torch_config": loopback.torch_config(), **words})
+
         def _create_default_callbacks(self) -> list:
             made = super()._create_default_callbacks()  # type: ignore[misc]
             return [c for c in made if type(c).__name__ != "PlacementGroupCleanerCallback"]
@@ -126,7 +230,7 @@ def cpus(config: Config) -> int:
     """Cores that stages may use; asked of Ray where it runs, so that a cluster counts whole."""
     if running():
         return max(1, int(sys.modules["ray"].cluster_resources().get("CPU", 1)))
-    return config.resources.cpus or os.cpu_count() or 1
+    return usable_cores(config.resources.cpus)
 
 
 def gpus() -> int:

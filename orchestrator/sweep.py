@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     configs = grid(call.config, call.overrides)
     if call.dry_run:
         return _forecast(configs)
-    with session.session(call.config):
+    with session.session(call.config, [sweep_dir(call.config)]):
         result = run(call.config, configs)
     found = [{**result, **half} for half in result.get("halves", [{}])]
     for half in found:

@@ -92,10 +92,12 @@ def _says_something(clip: Clip, what: str) -> bool:
     from preprocessing.signals import read_signal
     from preprocessing.video import Video
 
+    recording = clip.recording
     try:
-        if what == "signal":
-            return any((c.values != c.values[:1]).any() for c in read_signal(clip.recording.signal).channels)
-        with Video(clip.recording.video) as video:
+        if what == "signal" and recording.signal is not None:
+            return any((c.values != c.values[:1]).any() for c in read_signal(recording.signal).channels)
+        assert recording.video is not None
+        with Video(recording.video) as video:
             return next(iter(video), None) is not None
     except ClipError:
         return False
@@ -118,14 +120,15 @@ def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 2
             if (digest := _begin_of(clip)) is not None:
                 pairs += [(first[digest], clip)] if digest in first else []
                 first.setdefault(digest, clip)
-    found = [(a, b) for a, b in pairs if people.keys([a.subject]) != people.keys([b.subject])]
-    return found, len(signals) <= most_signals and len(films) <= most_films
+    between = [(a, b) for a, b in pairs if people.keys([a.subject]) != people.keys([b.subject])]
+    return between, len(signals) <= most_signals and len(films) <= most_films
 
 
 def _signal_of(clip: Clip) -> list[float] | None:
     """The print of the raw channels; each of its own length, so that they are brought to one by leaving values out."""
     from preprocessing.signals import read_signal
 
+    assert clip.recording.signal is not None
     try:
         with gathered():
             values = [c.values for c in read_signal(clip.recording.signal).channels]
@@ -140,6 +143,7 @@ def _signal_of(clip: Clip) -> list[float] | None:
 def _begin_of(clip: Clip) -> str | None:
     from preprocessing.video import Video
 
+    assert clip.recording.video is not None
     digest, n, varies = hashlib.sha256(), 0, False
     try:
         with gathered(), Video(clip.recording.video) as video:

@@ -71,7 +71,7 @@ class Clock:
 
     def stamp_at(self, time_s: float) -> int:
         """The stream's own stamp of a time, once a picture was seen."""
-        return (self._origin or 0) + math.ceil(time_s / self.base)
+        return int(self._origin or 0) + math.ceil(time_s / self.base)
 
     def seconds(self, stamp: int) -> float:
         """The time of a stamp, once a picture was seen."""

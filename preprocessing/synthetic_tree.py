@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from preprocessing.allotment import usable_cores
 from preprocessing.orphans import end_with_parent
 from preprocessing.synthetic_acting import act
 from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
@@ -72,7 +73,7 @@ def _write_samples(path: Path, sessions: list[list[Clip]]) -> None:
 
 def _run(tasks: list[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
     """Clips made, task by task as they finish; fresh processes, because the caller may have threads."""
-    jobs = min(jobs or _cores(), len(tasks))
+    jobs = min(jobs or usable_cores(), len(tasks))
     if jobs <= 1:
         yield from map(_make_chunk, tasks)
         return
@@ -82,10 +83,6 @@ def _run(tasks: list[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
             yield made.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start_worker() -> None:

@@ -86,3 +86,27 @@ def test_what_nobody_touched_imports_nothing_heavy():
 def test_options_of_another_model_are_left_aside():
     call = cli.parse("loso", "x", ["--dataset", "synthetic", "experiment=demo", "model=random_forest", "model.trees=10"])
     assert call.config.model.options()["trees"] == 10
+
+
+@pytest.mark.parametrize("error", [
+    PermissionError(13, "Permission denied", "/store/clips"), OSError(30, "Read-only file system", "/x"),
+    OSError(28, "No space left on device"), NotADirectoryError(20, "Not a directory", "/x/y"),
+    OSError(24, "Too many open files"),
+    FileExistsError(17, "File exists", "/store"), BlockingIOError(11, "Resource temporarily unavailable"),
+    RuntimeError("can't start new thread"), ModuleNotFoundError("No module named 'rich'", name="rich")])
+def test_what_a_machine_refuses_is_no_defect(error, capsys):
+    def main(argv):
+        raise error
+
+    assert cli.run(main, []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1 and "defect" not in said
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "/x"), OSError("no number"), KeyError("x"),
+                                   ModuleNotFoundError("No module named 'orchestrator.x'", name="orchestrator.x")])
+def test_what_may_be_ours_stays_a_defect(error, capsys):
+    def main(argv):
+        raise error
+
+    assert cli.run(main, []) == 1 and "a defect of dualpain" in capsys.readouterr().err

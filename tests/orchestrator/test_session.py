@@ -1,12 +1,15 @@
 """How Ray is started, without starting it."""
 
 import os
+from pathlib import Path
 
 import pytest
 import ray
 
-from orchestrator import session
+from orchestrator import cli, loopback, raydir, session, surroundings
 from orchestrator.config import compose
+from orchestrator.errors import UserError
+from orchestrator.finding import STOP, WARN, Finding
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "0"), ("7", "7")])
@@ -37,3 +40,91 @@ def test_only_a_shared_cluster_has_trains_cleaner(monkeypatch, joined):
     made = session.trainer()(lambda: None)
     kinds = {type(callback) for callback in made._create_default_callbacks()}
     assert len(kinds) > 3 and (Cleaner in kinds) is joined
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Starts that do not start: {settings and environment of each}. The environment is put back."""
+    seen: list = []
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_ADDRESS", "RAY_AUTH"))}
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **settings: seen.append((settings, dict(os.environ))))
+    yield seen
+    session._clear()
+
+
+def test_a_ray_of_our_own_is_on_loopback_with_the_cores_of_the_slice(monkeypatch, started):
+    monkeypatch.setattr(session, "usable_cores", lambda wanted: 3)
+    monkeypatch.setattr(session, "memory_bytes", lambda: (1 << 30, 1 << 30))
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # a user's own
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "intranet")
+    os.environ.pop("NO_PROXY", None)
+    session.start(compose("watch", []))
+    ((settings, environment),) = started
+    assert settings["address"] == "local" and settings["num_cpus"] == 3 and settings["object_store_memory"] < 1 << 29
+    assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and ray._private.ray_constants.ENABLE_RAY_CLUSTER is False
+    assert environment["GLOO_SOCKET_IFNAME"] == environment["NCCL_SOCKET_IFNAME"] == loopback.interface()
+    assert environment["no_proxy"] == "intranet,127.0.0.1,localhost" and "127.0.0.1" in environment["NO_PROXY"]
+
+
+def test_a_long_tmpdir_and_a_home_without_rights(monkeypatch, started, tmp_path):
+    long = tmp_path / ("a_user_of_a_long_name_" * 4)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    os.environ.pop("RAY_TMPDIR", None)
+    monkeypatch.setattr(surroundings, "home_trouble", lambda: "/home/x cannot be written")
+    session.start(compose("watch", []))
+    ((settings, environment),) = started
+    folder = Path(settings["_temp_dir"])
+    assert len(str(folder)) <= raydir.SOCKET and folder.stat().st_mode & 0o777 == 0o700
+    assert settings["_object_spilling_directory"] == str(long) and len(environment["RAY_AUTH_TOKEN"]) == 64
+    assert environment["MPLCONFIGDIR"].startswith(str(folder))
+    session._clear()
+    assert not folder.exists() and os.environ["TMPDIR"] == str(long) and "MPLCONFIGDIR" not in os.environ
+
+
+@pytest.mark.parametrize("error", [OSError("AF_UNIX path length"), RuntimeError("The current node timed out\nduring startup"),
+                                   ValueError("odd"), ConnectionError("Failed to connect to Ray cluster")])
+def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch, started, error):
+    def init(**settings):
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError) as told:
+        session.start(compose("watch", []))
+    assert "\n" not in str(told.value) and "could not be started" in str(told.value)
+
+
+def test_nothing_is_done_where_something_would_stop_it(monkeypatch, capsys):
+    monkeypatch.setattr(session, "running", lambda: False)
+    monkeypatch.setattr(surroundings, "look", lambda *words: [Finding("Home", WARN, "odd", "look"),
+                                                              Finding("Ray", STOP, "gone", "x")])
+    with pytest.raises(UserError, match="Ray: gone; x."), session.session(compose("watch", [])):
+        raise AssertionError("begun all the same")
+    monkeypatch.setattr(surroundings, "look", lambda *words: [Finding("Home", WARN, "odd", "look")])
+    with session.session(compose("watch", [])):
+        pass
+    assert capsys.readouterr().out == "machine     Home: odd; look.\n"
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_ray_that_ends_badly_changes_no_exit_code(monkeypatch, capsys, code):
+    def shutdown():
+        raise RuntimeError("the raylet is gone")
+
+    config = compose("watch", [])
+    monkeypatch.setattr(surroundings, "require", lambda *words, **more: [])
+    state = iter([False, True])
+    monkeypatch.setattr(session, "running", lambda: next(state))
+    monkeypatch.setattr(ray, "shutdown", shutdown)
+
+    def main(argv):
+        with session.session(config):
+            pass
+        return code
+
+    assert cli.run(main, []) == code
+    said = capsys.readouterr()
+    assert "the raylet is gone" in said.out and "Traceback" not in said.err
