@@ -34,7 +34,7 @@ class Clock:
         self.end_s = 0.0
         self._stream, self._kind = stream, kind
         self._counts = kind in BARE or not self.base
-        self._origin: float | None = None
+        self._origin: int | None = None
         self._last_stamp = 0
         self._last_s = -math.inf
         self._dts: list[int] = []

@@ -50,8 +50,7 @@ def _graph(frame: av.VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
     graph.threads = 1
     time_base = frame.time_base or Fraction(1, 1000)
-    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name,  # type: ignore[arg-type]  # a name will do
-                              time_base=time_base),
+    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base),
              graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink")]
     graph.link_nodes(*nodes).configure()
     return graph
@@ -104,7 +103,7 @@ def _aspect(stream: Any) -> float:
 
 def upright(frame: av.VideoFrame) -> tuple[int, bool]:
     """(quarter turns to the left, whether the stored picture is mirrored left to right before them)."""
-    side = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]  # PyAV takes the kind as well
+    side = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if side is None:
         return 0, False
     a, b, _, c, d = np.frombuffer(side, np.int32)[:5].astype(float)  # x' = a x + c y, y' = b x + d y, y down

@@ -3,7 +3,7 @@
 For a video `a/b.mp4` the first of `a/b.landmarks.npy`, `.landmarks.parquet`, `.boxes.npy` and `.boxes.parquet` is used
 (beside the video, or under precomputed_dir at the same place as the video has under precomputed_root).
 
-Arrays have one row per frame of the video file, NaN where there is no face, in pixels of the upright frame:
+Arrays have one row per frame of the video file, NaN where there is no face, in pixels of the upright frame of square pixels:
 landmarks (F, 468 or 92, 2 or 3), of which x and y are used; boxes (F, 4) left, top, right, bottom.
 Parquet: one row per frame in order, one list column "landmarks" (flattened x, y[, z] by point) or "box", with an
 optional column "score". With boxes alone the mesh is run within them. A score below face.score, of the file or of the
