@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, clipstore, cohort, loso
+from orchestrator import cli, clipstore, cohort, crossdata, loso
 from orchestrator.config import compose
 from orchestrator.errors import UserError
 from preprocessing import datasets
@@ -302,3 +302,14 @@ def test_three_people_are_enough_without_pretraining(signal_tree, inline, tmp_pa
     assert summary["n_folds"] == 3 and summary["partial"] and [f["epochs"] for f in summary["folds"]] == [2, 2, 2]
     assert all(fold["val_subjects"] == [] and len(fold["train_subjects"]) == 2 for fold in summary["folds"])
     assert "PARTIAL" in (few.run / "report.html").read_text()
+
+
+def test_two_data_sets_of_one_cohort_may_not_spell_a_person_in_two_ways(tmp_path):
+    first = read_manifest(manifest(tmp_path / "a", ("S1", "S2"), dataset="lab"))
+    crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "b", ("S1", "S3"), dataset="lab")))
+    twin = read_manifest(manifest(tmp_path / "c", ("S01", "S3"), dataset="lab"))
+    with pytest.raises(UserError, match="may spell one person in two ways .'S1' and 'S01'."):
+        crossdata._check_spellings(first, twin)
+    crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "d", ("S01", "S3"), dataset="clinic")))
+    with pytest.raises(UserError, match="call their cohorts 'lab' and 'Lab'"):
+        crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "e", ("S01", "S3"), dataset="Lab")))

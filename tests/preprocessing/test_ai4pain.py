@@ -167,3 +167,12 @@ def test_twins_and_links(tmp_path):
 def test_a_doubled_top_folder(tmp_path):
     write_ai4pain(tmp_path / "AI4Pain")
     assert len(datasets.load("ai4pain", tmp_path).recordings) == 21
+
+
+@pytest.mark.parametrize("people", [("1", "01"), ("2", "2.0"), ("3", "３")])
+def test_one_person_under_two_ids_is_refused_and_other_files_are_counted(tmp_path, people):
+    with pytest.raises(InputError, match="may be one subject spelt twice"):
+        datasets.load("ai4pain", write_ai4pain(tmp_path / "two", (people[0],), (people[1],)))
+    root = write_ai4pain(tmp_path / "one", ("1",), ("2",))
+    (root / "Train" / "video" / "1" / "1_Holiday.mp4").touch()
+    assert any(note.startswith("1 videos of train are not named") for note in datasets.load("ai4pain", root).notes)

@@ -267,3 +267,19 @@ def test_full_size_counts_are_complete(tmp_path):
     next((tmp_path / "video").rglob("*.mp4")).unlink()  # somebody of whom the list alone is left
     data = datasets.load("biovid_a", tmp_path)
     assert not data.complete and "1 of 87 people have not one file." in data.notes
+
+
+def test_a_list_in_another_coding_and_blank_lines(tmp_path):
+    table = lines_of(write_biovid(tmp_path))
+    text = table.read_text()
+    table.write_text(text.replace("\n", "\n\n", 2), encoding="utf-8-sig")
+    assert "2 blank lines of samples.csv were skipped." in datasets.load("biovid_a", tmp_path).notes
+    table.write_text(text, encoding="utf-16")
+    with pytest.raises(InputError, match="samples.csv is UTF-16 text"):
+        datasets.load("biovid_a", tmp_path)
+    table.write_bytes(text.replace("BL1", "BL\xe91", 1).encode("latin-1"))
+    with pytest.raises(InputError, match="line 2 holds a byte that is no UTF-8 .*Latin-1"):
+        datasets.load("biovid_a", tmp_path)
+    table.write_text("\n".join(line + "\t0" if i else line + "\tclass_id" for i, line in enumerate(text.splitlines())))
+    with pytest.raises(InputError, match="the column class_id twice"):
+        datasets.load("biovid_a", tmp_path)
