@@ -140,5 +140,5 @@ def convert(x: np.ndarray, text: str, kind: str) -> np.ndarray:
             raise ClipError("signal", "no_resistance", f"A channel of kind {kind} has a resistance of 0, whose conductance is "
                                                        "infinite; repair the file.")
         x = 1.0 / x
-    note(f"{kind}: converted from {text.strip()} to {how.target}" + (" (reciprocal)." if how.reciprocal else "."))
+    note(f"{kind}: unit converted from {text.strip()} to {how.target}" + (" (reciprocal)." if how.reciprocal else "."))
     return x * how.factor + how.offset if how.offset else x * how.factor

@@ -376,5 +376,5 @@ def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
     assert sum(clipstore.make_shard(job, options, None)["quarantined"] for job in jobs) == 1
     store = clipstore.ClipStore(jobs[0].path.parent, jobs)
     assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
-    assert store.notes() == ["11 of 11 clips: eda: converted from nS to uS."]
+    assert store.notes() == ["11 of 11 clips: eda: unit converted from nS to uS."]
     assert all(3.9 < store.signals(job.subject).signals.min() < 4.1 for job in jobs)
