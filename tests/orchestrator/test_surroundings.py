@@ -46,7 +46,8 @@ def test_open_files(monkeypatch, hard, state):
     assert found.state == state and (state == OK or "ulimit -n" in found.fix)
 
 
-@pytest.mark.parametrize(("left", "cores", "state"), [(None, 64, OK), (100, 1, STOP), (284, 1, STOP), (300, 1, OK), (300, 8, STOP)])
+@pytest.mark.parametrize(("left", "cores", "state"), [(None, 64, OK), (100, 1, STOP), (284, 1, STOP), (300, 1, OK),
+                                                       (300, 8, STOP)])
 def test_processes_of_a_container(monkeypatch, left, cores, state):
     monkeypatch.setattr(surroundings, "processes_left", lambda: left)
     monkeypatch.setattr(surroundings, "usable_cores", lambda wanted: cores)
