@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.config import Config
@@ -29,10 +30,11 @@ def trouble(folder: Path) -> str:
         try:
             with open(descriptor, "wb") as handle:
                 handle.write(bytes(4096))
-            os.replace(name, f"{name}.tmp")  # every file of ours is renamed into its place
-            name = f"{name}.tmp"
+            os.rename(name, f"{name}.tmp")  # every file of ours is renamed into its place
         finally:
-            os.unlink(name)
+            for left in (name, f"{name}.tmp"):
+                with suppress(FileNotFoundError):
+                    os.unlink(left)
     except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return f"{there} cannot be written ({reason})"

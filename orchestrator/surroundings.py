@@ -7,6 +7,7 @@ import os
 import pwd
 import resource
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def require(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> l
     return found
 
 
+@cache
 def versions() -> Finding:
     """Packages that do not fit this project, such as another Ray that PYTHONPATH puts first."""
     from packaging.requirements import Requirement
