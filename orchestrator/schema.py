@@ -65,6 +65,8 @@ class Option:
                 and (self.above is None or value > self.above) and (self.below is None or value < self.below))
 
     def wanted(self) -> str:
+        if self.words and self.least is not None and self.least == self.most:
+            return "one of " + ", ".join(self.words)
         limits = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
         bounds = [f"{name} {bound:,.10g}" for name, bound in limits if bound is not None]
         what = {"whole": "a whole number", "number": "a number", "flag": "true or false", "text": "a name",

@@ -78,7 +78,7 @@ def test_a_path_that_leads_nowhere_is_one_sentence(name, capsys):
 
 
 def test_what_nobody_touched_imports_nothing_heavy():
-    code = ("import sys; from orchestrator import cli; cli.parse('loso', '', ['--dataset', 'watch', 'model=ridge',"
+    code = ("import sys; from orchestrator import cli; cli.parse('loso', '', ['--dataset', 'synthetic', 'model=dual',"
             " 'encoder=vit_tiny']); sys.exit('timm' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
