@@ -89,8 +89,8 @@ def clip_options(config: Config, video: bool) -> ClipOptions:
     return ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video, config.data.limits())
 
 
-def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
-    """Every person's shard with its key; reads (or remembers) the hash of every source file."""
+def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[ShardJob]:
+    """Every person's shard with its key; reads (or remembers) the hash of every source file. keep=False writes nothing."""
     options = clip_options(config, cohort.has_video)
     common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": cohort.has_video,
                      "options": options_key(options), "key": cohort.key_fingerprint})
@@ -106,7 +106,8 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other] for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
         jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other))
-    cache.save()
+    if keep:
+        cache.save()
     return jobs
 
 

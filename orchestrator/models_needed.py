@@ -11,10 +11,30 @@ NEEDS = {
     "random_forest": SIGNALS, "svm": SIGNALS, "ridge": SIGNALS, "one_number": SIGNALS,
 }
 ESTIMATORS = ("random_forest", "svm", "ridge", "one_number")
+SIGNAL_ENCODERS = ("dual", "signal", "signal_small")  # those with E_ts, which the signal MAE pretrains
 
 
 def needs(config: Config) -> frozenset[str]:
     return NEEDS[config.model.name]
+
+
+def reads_video(config: Config) -> bool:
+    """Whether the films are decoded for this model. What reads no video has the clips of a cohort without films.
+
+    one_number reads a film's numbers of frames and keyframes where that is its number; a clip's length is its signals'.
+    """
+    counts = config.model.name == "one_number" and config.model.options().get("feature") in ("n_frames", "n_keyframes")
+    return counts or bool(needs(config) & (TOKENS | VIDEO))
+
+
+def reads_encoder(config: Config) -> bool:
+    """Whether the model reads anything that pretraining leaves: tokens of the video encoder, or E_ts."""
+    return TOKENS <= needs(config) or config.model.name in SIGNAL_ENCODERS
+
+
+def chooses_epoch(config: Config) -> bool:
+    """Whether the model is trained by epochs; an estimator is fitted once, and wants nobody to choose by."""
+    return config.model.name not in ESTIMATORS
 
 
 def check_modalities(config: Config, dataset: str, video: bool, signals: bool) -> None:
