@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.errors import ModelError
 from orchestrator import folddata
 from orchestrator.config import Config
 from orchestrator.costs import CLASSIFIER_SHARE, Speed, classifier, encoder
@@ -26,7 +27,7 @@ def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
         each = 3 * classifier(config, data.n_channels, len(config.task.classes)) / (CLASSIFIER_SHARE[name] * speed.rate)
         batch = min(int(config.train.get("batch_size", 32)), int(LONGEST / TRIES / each))
         return replace(speed, clip=_clip(config, data, batch)) if batch >= 2 else speed
-    except (UserError, ValueError, TypeError, KeyError, RuntimeError):
+    except (UserError, ModelError, ValueError, TypeError, KeyError, AssertionError, RuntimeError):
         return speed  # the model will not be built like this: the run says why, in its own words
 
 
