@@ -194,8 +194,9 @@ def bill(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.S
         if rows is None:
             continue
         without = [f"{p.stage} ({p.what})" for p in rows if p.seconds is None]
-        stages = ", ".join(dict.fromkeys(p.stage for p in rows if p.stage not in ("start", "report"))) or "nothing"
-        text = f"without {', '.join(without)}" if without else "" if name == "all" else f"{stages}; the rest is there"
+        stages = ", ".join(dict.fromkeys(p.stage for p in rows if p.stage not in ("start", "report")))
+        text = "" if name == "all" else f"{stages}; the rest is there" if stages else "nothing but the report: all is there"
+        text += (", " if text else "") + f"without {', '.join(without)}" if without else ""
         spent, size = costs.total([p.seconds for p in rows]), sum(p.size for p in rows)
         shown.add_row(name, text, costs.span(spent), costs.size_text(size))
     return shown

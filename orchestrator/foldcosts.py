@@ -49,7 +49,7 @@ def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: f
         coded = seconds_of(config, data, extra[2:], False, speed, every_epoch=True)
         seconds = (shuffled[0] + coded[0], shuffled[1] + coded[1])
         rows.append(Cost("audit", f"{len(extra) + len(extra[2:])} fits of the canaries{protocol}",
-                         _with_start(seconds, 0.0), 2 * run_bytes(config, data, extra[2:], plan)))
+                         _with_start(seconds, TORCH_START), 2 * run_bytes(config, data, extra[2:], plan)))
     return [*rows, Cost("report", f"figures and tables{protocol}", twice(REPORT_SECONDS), REPORT_BYTES)]
 
 
