@@ -100,8 +100,8 @@ def has_video(config: Config, cohort: Cohort) -> bool:
     return cohort.has_video and reads_video(config)
 
 
-def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
-    """Every person's shard with its key; reads (or remembers) the hash of every source file."""
+def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[ShardJob]:
+    """Every person's shard with its key; reads (or remembers) the hash of every source file. keep=False writes nothing."""
     options = clip_options(config, has_video(config, cohort))
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
@@ -122,7 +122,8 @@ def plan_shards(config: Config, cohort: Cohort) -> list[ShardJob]:
                        for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
         jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd))
-    cache.save()
+    if keep:
+        cache.save()
     return jobs
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator import cli, costs, crossdata, fingerprint, folds, machine, runinfo, twins
+from orchestrator import cli, costs, crossdata, fingerprint, finished, folds, machine, runinfo, trials, twins
 from orchestrator.cohort import Clip, Cohort
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE, UserError
@@ -41,9 +41,12 @@ def main(argv: list[str] | None = None) -> int:
         plans, bad = plan(config, people)
         wrong += bad
         if plans:
-            prices = costs.forecast(config, data, plans, speed := costs.measured(config))
-            console.print(bill(prices, speed), "")
-            wrong += room(config, prices)
+            speed = trials.tried(costs.measured(config), config, data)
+            found = finished.look(config, people, plans)
+            prices = costs.forecast(config, data, plans, speed)
+            left = costs.forecast(config, data, plans, speed, found) if found != finished.NOTHING else None
+            console.print(bill(prices, left, speed), "")
+            wrong += room(config, left or prices)
         wrong += unfinished(config)
         console.print(table("The data and the plan", wrong))
         findings += wrong
@@ -143,7 +146,7 @@ def twice(people: Cohort, data: Fingerprint) -> list[Finding]:
 
 
 def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
-    total, free = sum(p.size for p in prices), free_bytes(config.store_dir)
+    total, free = sum(p.size + p.passing for p in prices), free_bytes(config.store_dir)
     if total > free:
         return [Finding("Disk", STOP, f"the stages leave about {costs.size_text(total)} but {config.store_dir} has "
                         f"{costs.size_text(free)} free", "choose another disk with store=DIR, or embed.pool=2x2")]
@@ -212,18 +215,25 @@ def _sampled(sample: Sample, unit: str) -> str:
     return (": " + ", ".join(parts) if parts else "") + opened
 
 
-def bill(prices: list[costs.Cost], speed: costs.Speed) -> Table:
-    title = f"A run from an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s"
+def bill(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.Speed) -> Table:
+    """Every stage's time and disk from an empty store; the last row is what is still to do, where something is there."""
+    title = f"A run from an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s, if nothing else runs on them"
     shown = Table(title=title, title_justify="left", pad_edge=False)
     for name in ("stage", "work", "time", "disk"):
         shown.add_column(name, justify="right" if name == "disk" else "left")
     for price in prices:
-        shown.add_row(price.stage, price.what, costs.span(price.seconds), costs.size_text(price.size))
-    known = [p.seconds for p in prices if p.seconds]
-    total = (sum(s[0] for s in known), sum(s[1] for s in known))
+        more = f", and {costs.size_text(price.passing)} of disk meanwhile" if price.passing >= 1e6 else ""
+        shown.add_row(price.stage, price.what + more, costs.span(price.seconds), costs.size_text(price.size))
     shown.add_section()
-    shown.add_row("all", "" if len(known) == len(prices) else "without the stages that have no estimate",
-                  costs.span(total), costs.size_text(sum(p.size for p in prices)))
+    for name, rows in (("all", prices), ("to do", left)):
+        if rows is None:
+            continue
+        without = [f"{p.stage} ({p.what})" for p in rows if p.seconds is None]
+        stages = ", ".join(dict.fromkeys(p.stage for p in rows if p.stage not in ("start", "report")))
+        text = "" if name == "all" else f"{stages}; the rest is there" if stages else "nothing but the report: all is there"
+        text += (", " if text else "") + f"without {', '.join(without)}" if without else ""
+        spent, size = costs.total([p.seconds for p in rows]), sum(p.size for p in rows)
+        shown.add_row(name, text, costs.span(spent), costs.size_text(size))
     return shown
 
 

@@ -1,14 +1,12 @@
-"""--dry-run: the plan, and what it would cost from an empty store. Nothing is written."""
+"""--dry-run: the plan, and what it would cost: from an empty store, and what is still to do. Nothing is written."""
 
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator import cohort, costs, crossdata, doctor, fingerprint, folds, progress, runinfo
+from orchestrator import cohort, costs, crossdata, doctor, fingerprint, finished, folds, progress, runinfo, trials
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE
-
-ORDER = ("synthetic", "preprocess", "pretrain", "embed", "loso")
 
 
 def show(config: Config, until: str) -> int:
@@ -24,11 +22,16 @@ def show(config: Config, until: str) -> int:
             progress.say("plan", f"{name}: " + plan.text().replace("\n", "; "))
     if until == "loso":
         progress.say("plan", f"run.dir={runinfo.run_dir(config)}")
-    Console(highlight=False).print(doctor.bill(*_prices(config, people, plans, ORDER[: ORDER.index(until) + 1])))
+    Console(highlight=False).print(doctor.bill(*prices(config, people, plans, until)))
     return EXIT_DONE
 
 
-def _prices(config: Config, people: cohort.Cohort, plans: Sequence[folds.Plan], stages: Sequence[str]):
-    speed = costs.measured(config)
-    prices = costs.forecast(config, fingerprint.take(config, people), plans, speed)
-    return [price for price in prices if price.stage in stages], speed
+def prices(config: Config, people: cohort.Cohort, plans: Sequence[folds.Plan],
+           until: str = "loso") -> tuple[list[costs.Cost], list[costs.Cost] | None, costs.Speed]:
+    """(from an empty store, what is still to do or None where nothing is there, the speed that both go by)."""
+    data, speed = fingerprint.take(config, people), costs.measured(config)
+    if until == "loso":
+        speed = trials.tried(speed, config, data)
+    whole, found = costs.forecast(config, data, plans, speed, until=until), finished.look(config, people, plans)
+    left = costs.forecast(config, data, plans, speed, found, until) if found != finished.NOTHING else None
+    return whole, left, speed

@@ -83,6 +83,12 @@ class Fingerprint:
         return sum(c.clips for c in self.classes if c.in_task)
 
     @property
+    def pixels(self) -> float:
+        """Of a picture, from the opened videos; BioVid's without any."""
+        sides = [tuple(map(int, shape.split("x"))) for shape in self.video.shapes]
+        return statistics.median(w * h for w, h in sides) if sides else 1388 * 1038
+
+    @property
     def frames_per_clip(self) -> float | None:
         """From the opened videos; None without any."""
         pairs = list(zip(self.video.seconds, self.video.rates, strict=False))

@@ -8,6 +8,7 @@ sweep.halves=true each half of the people chooses for the other: `loso sweep.rea
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from orchestrator import (
     progress,
     runinfo,
     session,
+    trials,
 )
 from orchestrator.cohort import Cohort, Person
 from orchestrator.config import Config, compose
@@ -156,20 +158,31 @@ def _about(config: Config, plans: Sequence[Plan], people: Cohort) -> dict:
 
 
 def _forecast(configs: dict[str, Config]) -> int:
-    """--dry-run: the points, and what they cost from an empty store."""
+    """--dry-run: the points, and what they cost from an empty store. Data and clips are made once, for the first point."""
     first = next(iter(configs.values()))
     people = cohort.preview(first)
     plans = [folds.make_plan(first, members) for members in parts_of(first, people.people)]
     for plan in plans:
         progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
     data, speed = fingerprint.take(first, people), costs.measured(first)
+    spent, size = [], 0.0
     for number, (name, config) in enumerate(configs.items()):
-        prices = costs.forecast(config, data, plans, speed)
-        own = [p for p in prices if number == 0 or p.stage not in ("synthetic", "preprocess")]
-        known = [p.seconds for p in own if p.seconds]
-        spent = costs.span((sum(s[0] for s in known), sum(s[1] for s in known)))
-        progress.say("sweep", f"{name}: {spent}, {costs.size_text(sum(p.size for p in own))}")
+        own = prices(config, data, plans, trials.tried(speed, config, data), number == 0)
+        spent += [p.seconds for p in own]
+        size += sum(p.size for p in own)
+        progress.say("sweep", f"{name}: {costs.span(costs.total([p.seconds for p in own]))}, "
+                              f"{costs.size_text(sum(p.size for p in own))}")
+    progress.say("sweep", f"all points: {costs.span(costs.total(spent))}, {costs.size_text(size)}, from an empty store on "
+                          f"{speed.name} if nothing else runs on them")
     return EXIT_DONE
+
+
+def prices(config: Config, data: fingerprint.Fingerprint, plans: Sequence[Plan], speed: costs.Speed,
+           first: bool) -> list[costs.Cost]:
+    """One point: no refit, no audit and no report, and what all points share is the first one's."""
+    config = config.model_copy(update={"audit": False})
+    rows = costs.forecast(config, data, [replace(plan, refit=False) for plan in plans], speed)
+    return [p for p in rows if p.stage != "report" and (first or p.stage not in ("start", "synthetic", "preprocess"))]
 
 
 if __name__ == "__main__":

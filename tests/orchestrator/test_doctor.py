@@ -357,7 +357,7 @@ def test_the_published_cost_of_the_whole_cohort():
     assert tokens.size == 8700 * 2 * 1_204_224
     low, high = price(prices, "video MAE").seconds
     assert 86400 < low < high < 60 * 86400
-    assert price(prices, "preprocess").size == 8700 * 2_500_000
+    assert price(prices, "preprocess").size == pytest.approx(8700 * 1_556_300, rel=0.001)
 
 
 def test_cost_grows_with_what_it_should():
@@ -370,12 +370,6 @@ def test_cost_grows_with_what_it_should():
     assert price(prices_of(speed=Speed(500e9, 2, "2 cores")), "embed").seconds[1] < price(base, "embed").seconds[1]
     assert not [name for name in prices_of("pretrain=none") if "pretrain" in name]
     assert not [name for name in prices_of("model=signal") if "embed" in name or "video MAE" in name]
-
-
-def test_a_model_without_formula_has_no_number():
-    prices = prices_of("model=lstm")
-    assert price(prices, "loso").seconds is None and costs.span(None) == "no estimate for this model"
-    assert price(prices_of("model=ridge"), "loso").seconds is not None
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

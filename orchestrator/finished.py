@@ -1,0 +1,75 @@
+"""What a run finds finished: shards, encoders, tokens and folds, by the keys that the stages themselves go by. Nothing is
+written; source files that no earlier command has hashed are not read for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator import folddata, runinfo
+from orchestrator.clipstore import ClipStore, current, plan_shards
+from orchestrator.cohort import Cohort, private_folder
+from orchestrator.config import Config
+from orchestrator.crossdata import Joined
+from orchestrator.encoders import open_encoder, plan_encoders
+from orchestrator.folds import Plan
+from orchestrator.ledger import open_ledger
+from orchestrator.models_needed import needs
+from orchestrator.storage import HashCache, key_of
+from orchestrator.tokenstore import current as current_tokens
+from orchestrator.tokenstore import plan_tokens
+
+
+@dataclass(frozen=True)
+class Finished:
+    """people: whose shard is current; encoders: groups by their people; tokens: clips embedded, each view and encoder one;
+    ledgers: by plan, names of finished folds, with "audit" where the canaries were fitted too."""
+
+    people: frozenset[int] = frozenset()
+    encoders: frozenset[tuple[int, ...]] = frozenset()
+    tokens: int = 0
+    ledgers: tuple[frozenset[str], ...] = ()
+
+    def folds(self, plan: int) -> frozenset[str]:
+        return self.ledgers[plan] if plan < len(self.ledgers) else frozenset()
+
+
+NOTHING = Finished()
+
+
+def look(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
+    """Of a store that nothing of this configuration is in, an empty answer. A cohort of two data sets and settings of a
+    sweep are not looked into: their answer is empty as well."""
+    store = config.store_dir / "clips"
+    if isinstance(people, Joined) or config.sweep.read or not people.clips or not list(store.glob(f"{people.dataset}-*")):
+        return NOTHING
+    jobs = plan_shards(config, people, keep=False)
+    cache = HashCache(private_folder(config) / "hashes.json")
+    done = frozenset(job.subject for job in jobs if current(job, cache))
+    if len(done) < len(jobs) or not plans:
+        return Finished(done)
+    clips = ClipStore(jobs[0].path.parent, jobs)
+    trained: set[tuple[int, ...]] = set()
+    embedded: dict[str, int] = {}
+    ledgers = []
+    configs = runinfo.runs(config) if len(plans) > 1 else [config]
+    for own, plan in zip(configs, plans, strict=True):
+        found = [open_encoder(e) for e in plan_encoders(own, people, clips, plan.groups, needs(own))]
+        encoders = [e for e in found if e]
+        trained |= {e.plan.group.subjects for e in encoders if e.plan.group}
+        tokens = plan_tokens(own, people, clips, encoders)
+        finished = {str(job.path): len(job.samples) for job in tokens if current_tokens(job, cache)}
+        embedded |= finished
+        whole = len(encoders) == len(found) and len(finished) == len({job.path for job in tokens})
+        ledgers.append(_folds(own, people, clips, encoders, tokens, plan) if whole else frozenset())
+    return Finished(done, frozenset(trained), sum(embedded.values()), tuple(ledgers))
+
+
+def _folds(config: Config, people: Cohort, clips: ClipStore, encoders: list, tokens: list, plan: Plan) -> frozenset[str]:
+    """Names of the folds that the run's ledger holds under exactly this content."""
+    recipe = folddata.recipe(config, plan.refit, plan.leaky)
+    centre = [job for job in tokens if job.view == 0]
+    content = runinfo.content(config, people, clips, encoders, centre, recipe)
+    ledger = open_ledger(config, runinfo.run_dir(config), key_of(runinfo.together([content]), 32))
+    missing = {fold.name for fold in ledger.missing(list(plan.folds))}
+    names = {fold.name for fold in plan.folds} - missing
+    audited = not missing and (ledger.run_dir / "audit.json").is_file()
+    return frozenset(names | ({"audit"} if audited else set()))
