@@ -116,7 +116,7 @@ def read_manifest(folder, *words):
 
 def test_two_manifests_with_the_same_people_have_stores_of_their_own(tmp_path):
     a, b = (read_manifest(manifest(tmp_path / name)) for name in "ab")
-    again = read_manifest(tmp_path / "a" / "manifest.csv")
+    again = cohort.load(compose("manifest", [f"store={tmp_path / 'store'}", f"data.root={tmp_path / 'a' / 'manifest.csv'}"]))
     assert a.people == b.people and a.store_name == again.store_name != b.store_name
     config = compose("manifest", [f"store={tmp_path / 'store'}"])
     folders = [clipstore.plan_shards(config, people)[0].path.parent for people in (a, b, again)]
