@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,11 @@ def started(monkeypatch):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_ADDRESS", "RAY_AUTH"))}
     monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    known = inspect.signature(ray.init).parameters  # Ray refuses a word that it does not know
+    # Ray refuses a word that it does not know
+    known = {*inspect.signature(ray.init).parameters, *re.findall(r'kwargs\.pop\(\s*"(\w+)"', inspect.getsource(ray.init))}
 
     def init(**settings):
-        assert set(settings) <= {name for name in known if name != "kwargs"}
+        assert set(settings) <= known - {"kwargs"}
         seen.append((settings, dict(os.environ)))
 
     monkeypatch.setattr(ray, "init", init)
