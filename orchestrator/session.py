@@ -97,7 +97,7 @@ def _own(config: Config) -> dict[str, Any]:
         _private = raydir.Private(place)
         settings["_temp_dir"] = str(_private.folder)
         if _private.spill:
-            settings["_object_spilling_directory"] = _private.spill
+            settings["object_spilling_directory"] = _private.spill
     if homeless:  # Ray would write its token there
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         _cached(place)

@@ -1,6 +1,8 @@
 """How Ray is started, without starting it."""
 
+import inspect
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,14 @@ def started(monkeypatch):
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_ADDRESS", "RAY_AUTH"))}
     monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **settings: seen.append((settings, dict(os.environ))))
+    # Ray refuses a word that it does not know
+    known = {*inspect.signature(ray.init).parameters, *re.findall(r'kwargs\.pop\(\s*"(\w+)"', inspect.getsource(ray.init))}
+
+    def init(**settings):
+        assert set(settings) <= known - {"kwargs"}
+        seen.append((settings, dict(os.environ)))
+
+    monkeypatch.setattr(ray, "init", init)
     yield seen
     session._clear()
 
@@ -79,7 +88,7 @@ def test_a_long_tmpdir_and_a_home_without_rights(monkeypatch, started, tmp_path)
     ((settings, environment),) = started
     folder = Path(settings["_temp_dir"])
     assert len(str(folder)) <= raydir.SOCKET and folder.stat().st_mode & 0o777 == 0o700
-    assert settings["_object_spilling_directory"] == str(long) and len(environment["RAY_AUTH_TOKEN"]) == 64
+    assert settings["object_spilling_directory"] == str(long) and len(environment["RAY_AUTH_TOKEN"]) == 64
     assert environment["MPLCONFIGDIR"].startswith(str(folder))
     session._clear()
     assert not folder.exists() and os.environ["TMPDIR"] == str(long) and "MPLCONFIGDIR" not in os.environ
