@@ -211,7 +211,7 @@ def test_what_is_accepted_and_does_nothing_is_told(tmp_path):
     rows = [ROW | {"sep": ";", "signal_path": "p1.npy", "channels": EDA.replace('"EDA"', "0")},
             ROW | {"subject": "p2", "signal_path": "", "video_path": "v.mp4"}]
     assert load(tmp_path, *rows).notes[-2:] == (
-        "1 rows fill signal_format, sep, decimal, channels, fs without a signal_path: these cells are not used.",
+        "1 rows fill signal_format, sep, decimal, encoding, channels, fs without a signal_path: these cells are not used.",
         "1 rows give sep or decimal for a signal file that is no text: these cells are not used.")
     with pytest.raises(InputError, match="every channel gives another rate"):
         load(tmp_path, ROW | {"channels": EDA.replace("}", ', "fs": 8}')})
@@ -248,7 +248,7 @@ def test_a_list_that_is_not_as_it_should_be_names_the_remedy(tmp_path, name):
 def test_blank_lines_are_counted_and_a_byte_order_mark_is_none(tmp_path):
     (tmp_path / "manifest.csv").write_bytes(f"{HEADER}\r\n\r\n{LINE}\r\n,,,,,\r\n".encode("utf-8-sig"))
     data = datasets.load("manifest", tmp_path)
-    assert data.notes == ("2 blank lines of the manifest were skipped.",) and data.subjects[0].raw_id == "zoë"
+    assert data.notes[0] == "2 blank lines of the manifest were skipped." and data.subjects[0].raw_id == "zoë"
     assert data.table == tmp_path / "manifest.csv"
 
 

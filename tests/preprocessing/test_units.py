@@ -55,7 +55,7 @@ def test_a_conversion_is_noted_and_nothing_else_is():
         convert(VALUES, "nS", "eda")
         convert(VALUES, "kOhm", "eda")
         assert convert(VALUES, "uS", "eda") is VALUES and convert(VALUES, "a.u.", "eda") is VALUES
-    assert said == ["eda: unit converted from nS to uS.", "eda: converted from kOhm to uS (reciprocal)."]
+    assert said == ["eda: unit converted from nS to uS.", "eda: unit converted from kOhm to uS (reciprocal)."]
     with pytest.raises(ClipError, match="resistance of 0"):
         convert(np.array([0.0, 1.0]), "kOhm", "eda")
 
