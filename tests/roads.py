@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator import loso
 from orchestrator.cohort import Cohort, load
 from orchestrator.config import Config, compose, key_of_word
+from orchestrator.errors import UserError
 from orchestrator.options import has_effect
 from orchestrator.storage import file_sha256, read_json
 
@@ -62,10 +63,17 @@ class Road:
 
 
 def fitting(dataset: str, words: Sequence[str], more: Sequence[str] = ()) -> list[str]:
-    """Those of the words that `more` does not set again and that the model of them all reads: TINY suits every model."""
+    """Those of the words that `more` does not set again and that the model of them all reads: TINY suits every model.
+
+    Words that are refused, as some tests mean them to be, are left as they are: the command refuses them.
+    """
+    more = [word for word in more if not word.startswith("--")]
     keys = [key_of_word(word) for word in (*words, *more)]
     words = [word for i, word in enumerate(words) if keys[i] not in keys[i + 1:]]
-    config = compose(dataset, [*words, *more])
+    try:
+        config = compose(dataset, [*words, *more])
+    except UserError:
+        return words
     return [word for word in words if has_effect(config, word)]
 
 

@@ -41,7 +41,7 @@ def test_the_machines_doing_is_one_sentence_and_code_2(error, said, capsys):
 
 
 @pytest.mark.parametrize("error", [
-    ValueError("a shape"), PermissionError(errno.EACCES, "no"), wrapped(KeyError("k")), MemoryError(),
+    ValueError("a shape"), FileNotFoundError(errno.ENOENT, "no"), wrapped(KeyError("k")), MemoryError(),
     rx.RayActorError(error_msg="raised in __init__", actor_init_failed=True), rx.GetTimeoutError("late")])
 def test_what_may_be_a_defect_stays_one(error, capsys):
     def main(argv):
