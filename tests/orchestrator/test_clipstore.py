@@ -345,7 +345,7 @@ def test_composed_options_reach_the_clip():
 
 def test_all_frames_are_stored_with_which_of_them_are_keyframes(tmp_path):
     class Engine:
-        def process(self, video, options, frames):
+        def process(self, video, options, frames, limits):
             crops = np.zeros((5, 8, 8, 3), np.uint8)
             return FaceClip(crops, np.arange(5, dtype=np.int32), np.zeros((5, 92, 2), np.float32), 5, 25.0, False, 0, 1,
                             np.ones(5), np.array([0, 3], np.int32), 1.0, np.zeros(5))
