@@ -244,12 +244,12 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 if clip.sample in job.other_content:
                     raise ClipError("video" if clip.recording.video else "signal", "other_content",
                                     "The file's sha256 is not the one its row gives: restore the file or correct the row.")
-                if clip.sample in job.odd_length:
+                with gathered() as said:
+                    prepared = prepare_clip(clip.recording, engine, options)
+                if clip.sample in job.odd_length:  # last: a file that cannot be read or is cut off has a reason of its own
                     raise ClipError("signal", "odd_length", "The clip's signals last about half as long as those of the other "
                                     "clips or less, or about twice as long or more: correct fs, or give all clips one window "
                                     "(start_s, end_s, or signal.seconds).")
-                with gathered() as said:
-                    prepared = prepare_clip(clip.recording, engine, options)
             except ClipError as error:
                 quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
                 continue
