@@ -47,6 +47,7 @@ class ShardJob:
 
     hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
     odd_length: samples whose signal is much shorter or longer than the cohort's (orchestrator.lengths).
+    video: whether the store's model reads films, whichever people are still to do.
     """
 
     subject: int
@@ -57,6 +58,7 @@ class ShardJob:
     hashes: dict[str, tuple[str, ...]]
     other_content: frozenset[str] = frozenset()
     odd_length: frozenset[str] = frozenset()
+    video: bool = True
 
 
 class ClipStore:
@@ -121,7 +123,7 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd]
                        for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
-        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd))
+        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video))
     if keep:
         cache.save()
     return jobs
