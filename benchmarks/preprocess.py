@@ -256,7 +256,7 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
         def __init__(self, config: Config, video: bool):
             super().__init__(config, video)
             first = replace(jobs[0], clips=jobs[0].clips[:1], path=warm / f"{os.getpid()}.parquet")
-            make_shard(first, self.options, self.engine)
+            make_shard(first, preprocess.clip_options(self.config, first.video), self.engine)
             self.stopwatch = Stopwatch()
             (marks / f"{os.getpid()}").touch()
 

@@ -47,6 +47,7 @@ class ShardJob:
 
     hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
     odd_length: samples whose signal is much shorter or longer than the cohort's (orchestrator.lengths).
+    video: whether the store's model reads films, whichever people are still to do.
     """
 
     subject: int
@@ -57,6 +58,7 @@ class ShardJob:
     hashes: dict[str, tuple[str, ...]]
     other_content: frozenset[str] = frozenset()
     odd_length: frozenset[str] = frozenset()
+    video: bool = True
 
 
 class ClipStore:
@@ -121,7 +123,7 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd]
                        for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
-        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd))
+        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video))
     if keep:
         cache.save()
     return jobs
@@ -244,12 +246,12 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 if clip.sample in job.other_content:
                     raise ClipError("video" if clip.recording.video else "signal", "other_content",
                                     "The file's sha256 is not the one its row gives: restore the file or correct the row.")
-                if clip.sample in job.odd_length:
+                with gathered() as said:
+                    prepared = prepare_clip(clip.recording, engine, options)
+                if clip.sample in job.odd_length:  # last: a file that cannot be read or is cut off has a reason of its own
                     raise ClipError("signal", "odd_length", "The clip's signals last about half as long as those of the other "
                                     "clips or less, or about twice as long or more: correct fs, or give all clips one window "
                                     "(start_s, end_s, or signal.seconds).")
-                with gathered() as said:
-                    prepared = prepare_clip(clip.recording, engine, options)
             except ClipError as error:
                 quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
                 continue

@@ -254,7 +254,7 @@ def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, fl
                 if video.fps and n < MOST_FRAMES:
                     seconds.append(last - first + 1 / video.fps)
                     rates.append(video.fps)
-                    check_film(n, video.fps, *beside.get(ref, (0.0, 1.0)))
+                    check_film(video.seconds, video.fps, *beside.get(ref, (0.0, 1.0)))
         except ClipError as error:
             problems.append(f"{error.reason}: {error.fix}")
     return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))

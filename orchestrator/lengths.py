@@ -51,8 +51,8 @@ def measure(clips: Sequence[Clip], options: SignalOptions) -> Lengths:
     found, declared = {}, set()
     for clip in clips:
         ref = clip.recording.signal
-        if ref is None or (seconds := seconds_of(ref)) is None:
-            continue
+        if ref is None or (seconds := seconds_of(ref)) is None or seconds <= 0:
+            continue  # a file without values has a reason of its own
         key = (clip.subject, clip.sample)
         found[key] = min(seconds, options.seconds or seconds)
         if (ref.end_s is not None) or ref.end_row is not None:

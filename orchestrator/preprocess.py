@@ -50,7 +50,7 @@ def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore
     jobs = plan_shards(config, people)
     hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
     with _refusing(not may_share):
-        twins.check_files(people, lambda clip: hashes[clip.sample])
+        twins.check_files(people, lambda clip: hashes[clip.sample], clip_options(config, False).limits)
     cache = HashCache(private_folder(config) / "hashes.json")
     if any(not current(job, cache) for job in jobs):
         with writing(config, "preprocess"):
@@ -129,18 +129,18 @@ class ShardWorker:
         import cv2
 
         cv2.setNumThreads(1)
-        self.options = clip_options(config, video)
+        self.config = config
         self.engine = None
         if video:
             from preprocessing.faces import FaceEngine
 
-            self.engine = FaceEngine(self.options.face)
+            self.engine = FaceEngine(clip_options(config, True).face)
 
     def __call__(self, row: dict) -> dict:
         job = row["item"]
         done = {"subject": job.subject, "clips": 0, "quarantined": 0, "mistake": ""}
         try:
-            return {**done, **make_shard(job, self.options, self.engine)}
+            return {**done, **make_shard(job, clip_options(self.config, job.video), self.engine)}
         except (UserError, InputError) as error:  # as a value: Ray Data would wrap what is raised, and try again
             return {**done, "mistake": str(error)}
         except OSError as error:

@@ -14,6 +14,7 @@ import numpy as np
 from orchestrator.cohort import Clip, Cohort
 from orchestrator.errors import UserError
 from preprocessing.errors import ClipError
+from preprocessing.limits import Limits
 from preprocessing.notes import gathered
 from preprocessing.prints import same_films, same_signals, signal_print
 from preprocessing.recordings import SignalRef, VideoRef
@@ -27,22 +28,23 @@ def refusal(people: Cohort, one: int, other: int, how: str) -> UserError:
                      "whichever is tested, training has seen it. Remove one (python -m orchestrator.doctor names the files).")
 
 
-def check_files(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> None:
+def check_files(people: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None) -> None:
     """Refuse overlapping windows of one content under two people. digests: (video, signal) of a clip's files, "" for none.
 
     Raises UserError.
     """
-    found = shared_files(people, digests)
+    found = shared_files(people, digests, limits)
     if found is not None:
         clip, other, what = found
         how = "byte for byte" if _window(clip, what) == _window(other, what) else "in windows of one file that overlap"
         raise refusal(people, clip.subject, other.subject, how)
 
 
-def shared_files(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> tuple[Clip, Clip, str] | None:
+def shared_files(people: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None,
+                 ) -> tuple[Clip, Clip, str] | None:
     """The first two clips of two people that read one content, and which of them ("video" | "signal"); None without any."""
     for clip, other, what in islice(_overlaps(people, digests), MOST_OPENED):
-        if _says_something(clip, what):
+        if _says_something(clip, what, limits):
             return clip, other, what
     return None
 
@@ -87,7 +89,7 @@ def _window(clip: Clip, what: str) -> list[tuple]:
     return sorted(_parts(getattr(clip.recording, what)), key=repr)
 
 
-def _says_something(clip: Clip, what: str) -> bool:
+def _says_something(clip: Clip, what: str, limits: Limits | None) -> bool:
     """Whether the file can be read and is not constant: what cannot becomes a quarantine row in either person."""
     from preprocessing.signals import read_signal
     from preprocessing.video import Video
@@ -95,9 +97,11 @@ def _says_something(clip: Clip, what: str) -> bool:
     recording = clip.recording
     try:
         if what == "signal" and recording.signal is not None:
-            return any((c.values != c.values[:1]).any() for c in read_signal(recording.signal).channels)
+            with gathered():
+                signal = read_signal(recording.signal, limits or Limits())
+            return any((c.values != c.values[:1]).any() for c in signal.channels)
         assert recording.video is not None
-        with Video(recording.video) as video:
+        with gathered(), Video(recording.video, limits=limits) as video:
             return next(iter(video), None) is not None
     except ClipError:
         return False

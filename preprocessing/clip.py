@@ -108,19 +108,20 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
                             channels, duration)
     assert engine is not None, "a recording with video needs a face engine"
     face = engine.process(video, options.keyframe, options.frames, options.limits)
-    check_film(face.n_frames, face.fps, duration, slowest)
+    check_film(face.seconds, face.fps, duration, slowest)
     images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
     duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
     return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,
                         face.n_lost, face.max_faces, signal, channels, duration)
 
 
-def check_film(n_frames: int, fps: float, seconds: float, fs: float) -> None:
+def check_film(film: float, fps: float, seconds: float, fs: float) -> None:
     """ClipError where the film and the signals of one clip last unequally long, by more than SHORTFALL beside two frames and
-    one sample: both would be stretched to one length, and no moment of one would be that of the other. seconds 0: no signal."""
-    if not fps or not seconds:
+    one sample: both would be stretched to one length, and no moment of one would be that of the other.
+
+    film, seconds: how long either lasts, 0 where that is unknown or there is none."""
+    if not fps or not film or not seconds:
         return
-    film = n_frames / fps
     if abs(film - seconds) > SHORTFALL * max(film, seconds) + 2 / fps + 1 / fs:
         raise ClipError("signal", "other_durations", f"The film lasts {film:.2f} s, its signals {seconds:.2f} s: copy the file "
                                                      "again that is broken off, correct fs, or give a window that both have.")

@@ -110,6 +110,7 @@ class FaceClip:
     keyframes: np.ndarray
     threshold: float
     distance: np.ndarray
+    seconds: float = 0.0  # how long the frames are shown, the last one held included; 0.0 where unknown
 
 
 class FaceEngine:
@@ -168,6 +169,7 @@ class FaceEngine:
             keyframes=chosen.index,
             threshold=chosen.threshold,
             distance=chosen.distance,
+            seconds=track.seconds,
         )
 
     def _track(self, ref: VideoRef, every_crop: bool, limits: Limits | None = None) -> "_Track":
@@ -193,7 +195,7 @@ class FaceEngine:
                     track.parts[n] = frame.keep(cut.bounds, cut.halvings)
                     room -= track.parts[n].nbytes
             tracker.finish(video.n_frames)
-            track.fps = video.fps
+            track.fps, track.seconds = video.fps, video.seconds
         track.max_faces, track.brightest = tracker.max_faces, tracker.brightest
         return track
 
@@ -292,6 +294,7 @@ class _Track:
     crops: dict[int, np.ndarray] = field(default_factory=dict)
     parts: dict[int, Frame] = field(default_factory=dict)
     fps: float = 0.0
+    seconds: float = 0.0
     max_faces: int = 0
     brightest: float = 0.0
 

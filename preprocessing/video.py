@@ -65,6 +65,7 @@ class Video:
         self._images: list[Path] = []
         self._went_beyond = False  # there is a frame after the window
         self._shown_until = 0.0  # the last frame, by the file's own word
+        self.seconds = 0.0  # how long the frames are shown, once all were read; 0.0 where that is unknown
         self.n_frames: int | None = None  # of the whole file, once it was read from its first frame to its last
         if is_folder(ref.path):
             self._images = image_files(ref.path)
@@ -81,10 +82,12 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         size: tuple[int, int] | None = None
-        last_s = 0.0
+        first_s = last_s = 0.0
         for frame in self._decode() if self._container is not None else self._read_images():
             if size is not None and (frame.height, frame.width) != size:
                 raise _mixed_sizes()
+            if size is None:
+                first_s = frame.time_s
             size = (frame.height, frame.width)
             last_s = frame.time_s
             yield frame
@@ -95,6 +98,15 @@ class Video:
                 )
             raise ClipError("video", "no_frames", "no frame could be decoded: copy the recording again from its source")
         self._refuse_short_window(last_s)
+        self.seconds = self._lasts(first_s, last_s)
+
+    def _lasts(self, first_s: float, last_s: float) -> float:
+        """Seconds from the window's begin to its end, or to where its last frame is no longer shown."""
+        if not self.fps:
+            return 0.0
+        end = math.inf if self.ref.end_s is None else self.ref.end_s
+        shown = end if self._went_beyond else min(max(last_s + 1 / self.fps, self._shown_until), end)
+        return shown - (first_s if self.ref.start_s is None else self.ref.start_s)
 
     def _refuse_short_window(self, last_s: float) -> None:
         if self.ref.end_s is None or not self.fps or self._went_beyond:
@@ -186,7 +198,7 @@ class Video:
                 yield DecodedFrame(number, time_s, squared(frame), turns, reformatter, mirrored=mirrored)
         if not (sought or self._went_beyond):
             self.n_frames = len(times)
-        self._judge(np.array(times), end_s, clock)
+        self._judge(np.array(times), start_s, end_s, clock)
 
     def _clock(self) -> Clock:
         return Clock(self._kind, self._stream, self.fps, bool(self.ref.fps and self.ref.fps > 0))
@@ -279,18 +291,20 @@ class Video:
             for frame in decoded:
                 yield frame, int(bool(frame.is_corrupt))
 
-    def _judge(self, times: np.ndarray, end_s: float, clock: Clock) -> None:
+    def _judge(self, times: np.ndarray, start_s: float, end_s: float, clock: Clock) -> None:
         """What only shows after decoding: no rate, damage, a file that ends before its header says."""
         n, n_bad = len(times), self._n_bad
         last = float(times[-1]) if n else 0.0
         if n > 1 and not last > times[0]:
             fix = "the file has no frame rate (0 fps): give fps in the manifest, or export it again"
             raise ClipError("video", "no_frame_rate", fix)
-        if n > 1 and self.fps + (self._kind not in BARE):
-            usual = 1 / max(float(np.median(np.diff(times))), 1e-9)
-            varied = varies(times, 1 / usual, clock.base)
+        # of the window alone: what was decoded beside it depends on where decoding began
+        own = times[(times >= start_s - TIME_SLACK_S) & (times < end_s - TIME_SLACK_S)]
+        if len(own) > 1 and own[-1] > own[0] and self.fps + (self._kind not in BARE):
+            usual = 1 / max(float(np.median(np.diff(own))), 1e-9)
+            varied = varies(own, 1 / usual, clock.base)
             if varied or not self.fps or abs(usual / self.fps - 1) > 0.01:
-                self.fps = (n - 1) / (last - float(times[0]))  # the rate varies, or the header is wrong
+                self.fps = (len(own) - 1) / float(own[-1] - own[0])  # the rate varies, or the header is wrong
             if varied:
                 note("the frame rate varies: every frame was taken at the time that the file gives it")
         if n_bad > CORRUPT_ABOVE * (n + n_bad):

@@ -301,14 +301,14 @@ def test_bad_paths_and_bad_numbers_are_rows_too(inline, tmp_path):
     (folder / "odd" / "x.png").mkdir()
     clips = {"long": ("x" * 300 + ".mp4", "good"), "one": ("frames", "one"), "huge": ("", "huge"), "odd": ("odd", "good"),
              "good": ("frames", "good")}
-    rows = [{"subject": person, "sample": name, "label": k % 2, "video_path": video, "video_fps": 5, "channels": eda,
+    rows = [{"subject": person, "sample": name, "label": k % 2, "video_path": video, "video_fps": 1.2, "channels": eda,
              "signal_path": f"{signal}.csv"}
             for person in ("anna", "bert") for k, (name, (video, signal)) in enumerate(clips.items())]
     write_manifest(folder, rows)
     assert run("manifest", folder, tmp_path / "store") == 0
     assert {(row["stage"], row["reason"]) for row in quarantine(tmp_path / "store")} == {
-        ("video", "missing"), ("signal", "infinite"), ("video", "bad_frame")}
-    assert len(quarantine(tmp_path / "store")) == 6 and len(shards(tmp_path / "store")) == 4
+        ("video", "missing"), ("signal", "infinite"), ("video", "bad_frame"), ("signal", "other_durations")}
+    assert len(quarantine(tmp_path / "store")) == 8 and len(shards(tmp_path / "store")) == 2
 
 
 # ---------------------------------------------------------------------------------------------- a declared sha256

@@ -188,6 +188,24 @@ def test_variable_rate_keeps_its_times(folder):
         assert video.fps == pytest.approx(49 / 3.4)
 
 
+def test_the_rate_of_a_window_is_that_of_its_own_frames(folder):
+    """30 frames a second until 4 s, then 12: the same whether the window was sought or not."""
+    stamps = [round(1000 * i / 30) if i < 120 else 4000 + round(1000 * (i - 120) / 12) for i in range(168)]
+    path = films.write_video(folder / "two_rates.mp4", films.nodding(168, width=64, height=48), times=stamps,
+                             encoder={"preset": "veryfast", "g": "12"})
+    for may_seek in (True, False):
+        with Video(VideoRef(path, start_s=5.0, end_s=7.0), may_seek) as video:
+            assert len(list(video)) == 24
+            assert video.fps == pytest.approx(12, rel=0.01) and video.seconds == pytest.approx(2.0)
+
+
+def test_how_long_the_frames_are_shown(clip):
+    for window, seconds in (({}, 2.0), ({"start_s": 0.5}, 1.5), ({"end_s": 1.21}, 1.21), ({"start_s": 0.5, "end_s": 1.0}, 0.5)):
+        with Video(VideoRef(clip, **window)) as video:
+            list(video)
+            assert video.seconds == pytest.approx(seconds)
+
+
 def test_one_frame(folder):
     assert times(films.write_video(folder / "one.mp4", films.nodding(1))) == [0.0]
 
