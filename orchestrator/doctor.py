@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         wrong += bad
         if plans:
             speed = trials.tried(costs.measured(config), config, data)
-            found = finished.look(config, people, plans)
+            found = there(config, people, plans)
             prices = costs.forecast(config, data, plans, speed)
             left = costs.forecast(config, data, plans, speed, found) if found != finished.NOTHING else None
             console.print(bill(prices, left, speed), "")
@@ -53,6 +53,14 @@ def main(argv: list[str] | None = None) -> int:
     else:
         findings.append(Finding.stop("Data", problem))
     return verdict(console, findings)
+
+
+def there(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
+    """What is finished already; nothing where that cannot be told, which must not keep the rest from being shown."""
+    try:
+        return finished.look(config, people, plans)
+    except (UserError, InputError, OSError):
+        return finished.NOTHING
 
 
 def read(config: Config) -> tuple[Cohort | None, str]:
