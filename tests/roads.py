@@ -65,7 +65,7 @@ def fitting(dataset: str, words: Sequence[str], more: Sequence[str] = ()) -> lis
     """Those of the words that `more` does not set again and that the model of them all reads: TINY suits every model."""
     keys = [key_of_word(word) for word in (*words, *more)]
     words = [word for i, word in enumerate(words) if keys[i] not in keys[i + 1:]]
-    config = compose(dataset, [*words, *more])
+    config = compose(dataset, [word for word in (*words, *more) if not word.startswith("--")])
     return [word for word in words if has_effect(config, word)]
 
 
