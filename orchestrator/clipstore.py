@@ -103,7 +103,8 @@ def has_video(config: Config, cohort: Cohort) -> bool:
 
 
 def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[ShardJob]:
-    """Every person's shard with its key; reads (or remembers) the hash of every source file. keep=False writes nothing."""
+    """Every person's shard with its key; reads (or remembers) the hash of every source file. keep=False writes nothing, and
+    a file whose hash is not remembered is not read: its person's key is then no shard's."""
     options = clip_options(config, has_video(config, cohort))
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
@@ -111,7 +112,7 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
                      "options": options_key(options), "key": cohort.key_fingerprint,
                      **({"place": cohort.place} if cohort.place else {})})
     folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"
-    cache = HashCache(private_folder(config) / "hashes.json")
+    cache = HashCache(private_folder(config) / "hashes.json", read=keep)
     jobs = []
     for person in cohort.people:
         clips = tuple(sorted(cohort.of(person.index), key=lambda clip: clip.sample))

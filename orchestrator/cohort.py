@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator import progress
+from orchestrator import owners, progress
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.lineage import person_key
@@ -117,7 +117,7 @@ def preview(config: Config) -> Cohort:
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
         return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
     dataset = _read(config, may_write=False)
-    return _behind_pseudonyms(config, dataset, PUBLIC_KEY, _check(config, dataset))
+    return _behind_pseudonyms(config, dataset, _key_there(config, dataset.cohort), _check(config, dataset))
 
 
 def _check(config: Config, dataset: DataSet) -> bool:
@@ -311,12 +311,24 @@ def _key(config: Config, cohort: str) -> bytes:
     return key
 
 
+def _key_there(config: Config, cohort: str) -> bytes:
+    """The key of a store that has one, so that a plan finds what is finished; nothing is made or refused."""
+    if cohort in PUBLIC_COHORTS:
+        return PUBLIC_KEY
+    own = config.store_dir / "private" / "pseudonym.key"
+    try:
+        key = (Path(config.store.key).expanduser() if config.store.key else own).read_bytes().strip()
+    except (OSError, RuntimeError):  # RuntimeError: the home of an account that is not there
+        return PUBLIC_KEY
+    return key if len(key) >= 16 else PUBLIC_KEY
+
+
 def _make_key(path: Path) -> None:
     """A new key at `path`, whole or not at all, unless another command was first: then its key stays.
 
     The link is what only one of two commands can make; whoever comes second reads the first one's.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    temporary = path.with_name(f".{path.name}.{owners.tag()}.{os.urandom(4).hex()}.tmp")
     try:
         write_bytes(temporary, os.urandom(32).hex().encode(), mode=0o600)
         try:

@@ -18,7 +18,7 @@ from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.fingerprint import Fingerprint, Sample
 from orchestrator.folds import Plan
 from orchestrator.machine import OK, STOP, WARN, Finding
-from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs
+from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.storage import free_bytes
 from preprocessing.errors import InputError
 
@@ -32,17 +32,17 @@ def main(argv: list[str] | None = None) -> int:
     people, problem = read(config)
     data = fingerprint.take(config, people) if people else None
     video = data.with_video > 0 if data else config.dataset != "watch"
-    findings = machine.check(config, video, bool(data and data.planned))
+    findings = machine.check(config, video and reads_video(config), bool(data and data.planned))
     console.print(table("This machine", findings), "")
     if people and data:
         for block in describe(config, data):
             console.print(block, "")
-        wrong = judge(config, data, problem) + twice(people, data)
+        wrong = judge(config, data, problem) + twice(people, data, reads_video(config))
         plans, bad = plan(config, people)
         wrong += bad
         if plans:
             speed = trials.tried(costs.measured(config), config, data)
-            found = finished.look(config, people, plans)
+            found = there(config, people, plans)
             prices = costs.forecast(config, data, plans, speed)
             left = costs.forecast(config, data, plans, speed, found) if found != finished.NOTHING else None
             console.print(bill(prices, left, speed), "")
@@ -53,6 +53,14 @@ def main(argv: list[str] | None = None) -> int:
     else:
         findings.append(Finding.stop("Data", problem))
     return verdict(console, findings)
+
+
+def there(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
+    """What is finished already; nothing where that cannot be told, which must not keep the rest from being shown."""
+    try:
+        return finished.look(config, people, plans)
+    except (UserError, InputError, OSError):
+        return finished.NOTHING
 
 
 def read(config: Config) -> tuple[Cohort | None, str]:
@@ -123,23 +131,23 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     return found or [Finding("Data", OK, "nothing wrong was found")]
 
 
-def twice(people: Cohort, data: Fingerprint) -> list[Finding]:
+def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
     """One recording under two people, which a run refuses; the files are named here."""
     group = {path: f"group {i}" for i, paths in enumerate(data.same_content) for path in paths}
 
     def digests(clip: Clip) -> tuple[str, str]:
         video, signal = clip.recording.video, clip.recording.signal
         files = fingerprint.source_files(signal) if signal else ()
-        return ("" if video is None else group.get(video.path, str(video.path.absolute())),
+        return ("" if video is None or not watched else group.get(video.path, str(video.path.absolute())),
                 "|".join(group.get(path, str(path.absolute())) for path in files))
 
     found = twins.shared_files(people, digests)
-    pair, whole = (found[:2], True) if found else (None, True)
-    if pair is None and not data.planned:
-        decoded, whole = twins.shared_decoded(people)
-        pair = decoded[0] if decoded else None
-    if pair is not None:
-        files = [str(one.path) for clip in pair if (one := clip.recording.signal or clip.recording.video)]
+    whole = True
+    if found is None and not data.planned:
+        decoded, whole = twins.shared_decoded(people, watched=watched)
+        found = decoded[0] if decoded else None
+    if found is not None:
+        files = [str(one.path) for clip in found[:2] if (one := getattr(clip.recording, found[2]))]
         return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
                         "whichever is tested, training has seen it: keep one")]
     return [] if whole else [Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]

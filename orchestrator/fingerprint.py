@@ -14,6 +14,7 @@ from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.lengths import Lengths, check_rates, measure
+from orchestrator.models_needed import reads_video
 from orchestrator.storage import file_sha256
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
@@ -102,8 +103,10 @@ def take(config: Config, people: Cohort) -> Fingerprint:
         return planned_synthetic(config, people)
     videos = [r.video for r in recordings if r.video]
     signals = [r.signal for r in recordings if r.signal]
-    missing, empty = _absent(recordings)
-    same_content, hashed_all = equal_files(_files(recordings) - set(missing) - set(empty))
+    films = videos if reads_video(config) else []  # of a model that reads none nothing is lost by a bad one
+    read = recordings if films else [replace(r, video=None) for r in recordings]
+    missing, empty = _absent(read)
+    same_content, hashed_all = equal_files(_files(read) - set(missing) - set(empty))
     counts = people.label_counts(config.task.classes)
     layouts = Counter(tuple(f"{c.name} ({c.kind}, {c.fs:g} Hz)" for c in ref.channels) for ref in signals)
     channels = layouts.most_common(1)[0][0] if layouts else ()
@@ -124,7 +127,7 @@ def take(config: Config, people: Cohort) -> Fingerprint:
         sexes=dict(Counter(p.sex or "unknown" for p in people.people)), ages=(min(ages), max(ages)) if ages else None,
         lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
         with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
-        video=_until_one(lambda refs: sample_videos(refs, beside, options.limits), videos, SAMPLED_VIDEOS, set(missing)),
+        video=_until_one(lambda refs: sample_videos(refs, beside, options.limits), films, SAMPLED_VIDEOS, set(missing)),
         signal=_until_one(lambda refs: sample_signals(refs, options.signal, options.limits), signals, SAMPLED_SIGNALS,
                           set(missing)),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,

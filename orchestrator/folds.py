@@ -124,16 +124,17 @@ def _fold(number: int, seed: int, cut: Cut, people: Mapping[int, Person], groups
           config: Config) -> Fold:
     protocol = config.protocol
     if protocol.name == "as_paper":  # the published way: one encoder, and the held-out people choose the epoch
-        return Fold(number, seed, cut.test, cut.others, cut.test, 0 if groups else None)
+        train = tuple(sorted((*cut.others, *cut.val)))  # the own split's validation people choose nothing here
+        return Fold(number, seed, cut.test, train, cut.test, 0 if groups else None)
+    inner = protocol.val == "inner" and chooses_epoch(config)
     group = next((g for g in groups if serves(g, cut) or protocol.name == "exclude_pretrain"), None)
     if cut.val:  # the data set's own split says who validates
         if protocol.val_subjects is not None:
             raise UserError("protocol.val_subjects says how many people are drawn for validation, and the data set's own split "
                             "names them: leave it out, or use split.list=random.")
-        if not chooses_epoch(config):  # nothing is chosen on them, so they train
+        if not inner:  # nothing is chosen on them, so they train
             return Fold(number, seed, cut.test, tuple(sorted((*cut.others, *cut.val))), (), group.index if group else None)
         return Fold(number, seed, cut.test, cut.others, cut.val, group.index if group else None)
-    inner = protocol.val == "inner" and chooses_epoch(config)
     n_val = validation_size(len(cut.others) + 1, protocol.val_subjects) if inner else 0
     seen = set(group.subjects) if group else set()
     candidates = [people[s] for s in cut.others if s not in seen]

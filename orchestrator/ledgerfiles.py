@@ -71,14 +71,16 @@ class RemoteFiles:
         except (FileNotFoundError, ValueError):
             return None
         except OSError as error:
-            raise UserError(f"The ledger's {name} cannot be read ({' '.join(str(error).split())}): check run.ledger, its "
-                            "permissions and the network.") from error
+            raise _unreadable(name, error) from error
         return value if isinstance(value, dict) and intact(value) else None
 
     def holds(self, name: str) -> bool:
         from pyarrow.fs import FileType
 
-        return self.filesystem.get_file_info(self.path(name)).type != FileType.NotFound
+        try:
+            return self.filesystem.get_file_info(self.path(name)).type != FileType.NotFound
+        except OSError as error:
+            raise _unreadable(name, error) from error
 
     def write(self, name: str, value: dict) -> None:
         """Raises OSError where the object does not come back as it was written; the trial is then tried again."""
@@ -104,6 +106,11 @@ class RemoteFiles:
 
     def sweep(self) -> None:
         pass
+
+
+def _unreadable(name: str, error: OSError) -> UserError:
+    return UserError(f"The ledger's {name} cannot be read ({' '.join(str(error).split())}): check run.ledger, its permissions "
+                     "and the network.")
 
 
 def files_at(uri: str) -> LedgerFiles:

@@ -37,7 +37,12 @@ def is_living(path: Path) -> bool:
 
 @cache
 def _machine() -> str:
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+    """With its space of process ids: two containers of one host name do not know each other's processes."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{socket.gethostname()}{space}".encode()).hexdigest()[:6]
 
 
 def _born(pid: int) -> int | None:

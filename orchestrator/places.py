@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator import owners
 from orchestrator.config import Config
 from orchestrator.finding import OK, STOP, WARN, Finding
 
@@ -26,13 +27,14 @@ def trouble(folder: Path) -> str:
     try:
         if not there.is_dir():
             return f"{there} is " + ("a link that leads nowhere" if there.is_symlink() and not there.exists() else "no folder")
-        descriptor, name = tempfile.mkstemp(prefix=".probe.", suffix=".tmp", dir=there)
+        descriptor, name = tempfile.mkstemp(prefix=f".probe.{owners.tag()}.", suffix=".tmp", dir=there)
+        second = f"{name.removesuffix('.tmp')}_.tmp"  # its owner can be told from either
         try:
             with open(descriptor, "wb") as handle:
                 handle.write(bytes(4096))
-            os.rename(name, f"{name}.tmp")  # every file of ours is renamed into its place
+            os.rename(name, second)  # every file of ours is renamed into its place
         finally:
-            for left in (name, f"{name}.tmp"):
+            for left in (name, second):
                 with suppress(FileNotFoundError):
                     os.unlink(left)
     except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ LISTENER = 107 - len("/pymp-12345678/listener-12345678")  # multiprocessing's so
 ROOTS = ("/tmp", "/var/tmp", "/dev/shm")
 ROOM = 32 << 20  # bytes: logs of one command
 PREFIX, LOCK = "dualpain-", "lock"
+OLD_S = 3600
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,13 @@ class Private:
     def __init__(self, place: Place):
         assert place.root is not None
         sweep(place.root)
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place.root))
-        self._lock = open(self.folder / LOCK, "w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        while True:
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place.root))
+            self._lock = open(self.folder / LOCK, "w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if (self.folder / LOCK).exists():  # else another command's sweep had the lock first
+                break
+            self._lock.close()
         self._before: dict[str, str | None] = {}
         temporary = os.environ.get("TMPDIR")
         # Ray's objects that do not fit into memory go where the user's room is, if it can be written.
@@ -102,11 +108,14 @@ class Private:
 
 
 def sweep(root: Path) -> None:
-    """Remove what killed commands of this account left: a folder whose lock nobody holds."""
+    """Remove what killed commands of this account left: a folder whose lock nobody holds, an old empty one without a lock."""
     for folder in root.glob(f"{PREFIX}*"):
         try:
             about = folder.lstat()
             if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+                continue
+            if not (folder / LOCK).exists() and time.time() - about.st_mtime > OLD_S:
+                folder.rmdir()  # killed before it had its lock; a folder with anything in it may be the user's
                 continue
             with open(folder / LOCK, "r+") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -205,10 +205,13 @@ def hash_all(values: Iterable[str]) -> str:
 
 
 class HashCache:
-    """sha256 of files, remembered by (size, modification time, inode) so that warm runs do not read everything again."""
+    """sha256 of files, remembered by (size, modification time, inode) so that warm runs do not read everything again.
 
-    def __init__(self, path: Path):
-        self.path = path
+    read=False: a file that is not remembered is not read, it counts as one that cannot be.
+    """
+
+    def __init__(self, path: Path, read: bool = True):
+        self.path, self.read = path, read
         known = read_json(path)
         self.known: dict[str, list] = known if isinstance(known, dict) else {}
         self.changed = False
@@ -219,6 +222,8 @@ class HashCache:
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
         entry = self.known.get(str(path))
         if not isinstance(entry, list) or len(entry) != 4 or entry[:3] != stamp:
+            if not self.read:
+                raise OSError(errno.ENODATA, "no hash of it is remembered", str(path))
             entry = [*stamp, file_sha256(path)]
             self.known[str(path)] = entry
             self.changed = True

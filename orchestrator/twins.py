@@ -107,24 +107,26 @@ def _says_something(clip: Clip, what: str, limits: Limits | None) -> bool:
         return False
 
 
-def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 200) -> tuple[list[tuple[Clip, Clip]], bool]:
-    """(pairs of clips of two people that decode to one recording, whether all were compared), without a store.
+def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 200, watched: bool = True,
+                   ) -> tuple[list[tuple[Clip, Clip, str]], bool]:
+    """(clips of two people that decode to one recording and which of it ("video" | "signal"), whether all were
+    compared), without a store.
 
-    Signals go by their prints; of films the first frames, which must be equal to the last bit.
+    watched: whether films count. Signals go by their prints; of films the first frames, which must be equal to the last bit.
     """
     signals = [clip for clip in people.clips if clip.recording.signal is not None]
-    films = [clip for clip in people.clips if clip.recording.video is not None]
-    pairs: list[tuple[Clip, Clip]] = []
+    films = [clip for clip in people.clips if watched and clip.recording.video is not None]
+    pairs: list[tuple[Clip, Clip, str]] = []
     if len(signals) <= most_signals:
         read = [(clip, found) for clip in signals if (found := _signal_of(clip)) is not None]
-        pairs += [(read[i][0], read[j][0]) for i, j in same_signals([found for _, found in read])]
+        pairs += [(read[i][0], read[j][0], "signal") for i, j in same_signals([found for _, found in read])]
     if len(films) <= most_films:
         first: dict[str, Clip] = {}
         for clip in films:
             if (digest := _begin_of(clip)) is not None:
-                pairs += [(first[digest], clip)] if digest in first else []
+                pairs += [(first[digest], clip, "video")] if digest in first else []
                 first.setdefault(digest, clip)
-    between = [(a, b) for a, b in pairs if people.keys([a.subject]) != people.keys([b.subject])]
+    between = [(a, b, what) for a, b, what in pairs if people.keys([a.subject]) != people.keys([b.subject])]
     return between, len(signals) <= most_signals and len(films) <= most_films
 
 

@@ -9,6 +9,7 @@ import io
 import re
 import zipfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -209,6 +210,15 @@ def check_size(path: Path, format: str, limits: Limits) -> None:
 
 def count_rows(path: Path, format: str) -> int | None:
     """Rows of a signal file, from its header or by its lines; None where they cannot be told (several arrays, damage)."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return _count_rows(path, format, (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=1 << 16)  # several steps of a command ask for the same files, and many windows for one
+def _count_rows(path: Path, format: str, stamp: tuple[int, int]) -> int | None:
     try:
         if format == "npy":
             with open(path, "rb") as stream:

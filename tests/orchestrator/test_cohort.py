@@ -128,10 +128,10 @@ def test_two_manifests_with_the_same_people_have_stores_of_their_own(tmp_path):
 
 def test_what_a_manifest_brings_and_a_run_does_not_use_is_told(tmp_path):
     folder = manifest(tmp_path / "a", session="1", split="train")
-    assert read_manifest(folder).notes == ("The column session is kept and not used by split=loso.",
-                                           "The column split is kept and not used by split=loso.")
-    assert read_manifest(folder, "split=fixed").notes == ("The column session is kept and not used by split=fixed.",)
-    assert read_manifest(folder, "split=fixed", "split.list=random").notes[1].endswith("split=fixed split.list=random.")
+    assert read_manifest(folder).notes[-2:] == ("The column session is kept and not used by split=loso.",
+                                                "The column split is kept and not used by split=loso.")
+    assert read_manifest(folder, "split=fixed").notes[1:] == ("The column session is kept and not used by split=fixed.",)
+    assert read_manifest(folder, "split=fixed", "split.list=random").notes[-1].endswith("split=fixed split.list=random.")
 
 
 def test_the_parts_of_an_own_split(loaded):
@@ -248,7 +248,7 @@ MISTAKES = {
               ["holds neither video", "biosignals_raw"]),
     "incomplete": (lambda root: [shutil.rmtree(p) for p in sorted((root / "biosignals_raw").iterdir())[:1]]
                    and strip_samples(root, 1), [], ["is incomplete", "data.allow_partial=true"]),
-    "few people": (lambda root: strip_samples(root, 1), ["data.allow_partial=true"],
+    "few people": (lambda root: strip_samples(root, 1), ["data.allow_partial=true", "model=signal"],
                    ["6 people are too few", "pretrain=none protocol.val=fixed_epochs"]),
     "absent class": (lambda root: None, ["task=five"], ["PA1, PA2, PA3", "choose another task"]),
     "one has it": (lambda root: only_first_has(root, "PA4"), ["data.allow_partial=true"],
@@ -313,3 +313,18 @@ def test_two_data_sets_of_one_cohort_may_not_spell_a_person_in_two_ways(tmp_path
     crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "d", ("S01", "S3"), dataset="clinic")))
     with pytest.raises(UserError, match="call their cohorts 'lab' and 'Lab'"):
         crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "e", ("S01", "S3"), dataset="Lab")))
+
+
+def test_a_preview_names_people_as_the_stores_own_key_does(tmp_path):
+    folder = manifest(tmp_path / "a")
+    words = [f"data.root={folder}", f"store={tmp_path / 'store'}"]
+    config = compose("manifest", words)
+    before = cohort.preview(config)
+    assert not (tmp_path / "store").exists()
+    loaded = cohort.load(config)
+    assert cohort.preview(config).people == loaded.people != before.people
+    (tmp_path / "key").write_bytes(b"another key of the owner")
+    named = compose("manifest", [*words, f"store.key={tmp_path / 'key'}"])
+    assert cohort.preview(named).people == cohort.load(named).people != loaded.people
+    (tmp_path / "key").write_bytes(b"short")
+    assert cohort.preview(named).people == before.people

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import cli, cohort, costs, doctor, fingerprint, folds, machine, places
+from orchestrator import cli, cohort, costs, doctor, fingerprint, finished, folds, machine, places
 from orchestrator.config import compose
 from orchestrator.costs import Cost, Speed
 from orchestrator.encoders import video_options
+from orchestrator.errors import UserError
 from orchestrator.machine import OK, STOP, WARN
 from preprocessing import weights
 from preprocessing.allotment import usable_cores
@@ -125,7 +126,18 @@ def test_too_few_people(tmp_path, capsys):
 
 def test_both_protocols_are_priced_together(signal_tree, tmp_path, capsys):
     code, out, _ = on_tree(capsys, signal_tree, tmp_path, "model=signal", "protocol=both")
-    assert code == 0 and "14 folds of signal" in out and "2 signal MAE" in out  # the groups are shared
+    assert code == 0 and "7 folds of signal (clean)" in out and "7 folds of signal (as_paper)" in out
+    assert "2 signal MAE" in out  # the groups are shared
+
+
+@pytest.mark.parametrize("error", [OSError("stale"), UserError("the ledger cannot be read")])
+def test_what_is_finished_cannot_be_told_and_the_rest_is_shown(signal_tree, tmp_path, capsys, monkeypatch, error):
+    def look(*_):
+        raise error
+
+    monkeypatch.setattr(finished, "look", look)
+    code, out, _ = on_tree(capsys, signal_tree, tmp_path, "model=signal")
+    assert code == 0 and "folds of signal" in out and "to do" not in out
 
 
 def test_a_full_disk_stops(signal_tree, tmp_path, capsys, monkeypatch):
@@ -200,7 +212,7 @@ def test_a_truncated_video_among_the_opened_is_reported(tree, tmp_path):
     for film in (own / "video").glob("*/*.mp4"):
         film.write_bytes(film.read_bytes()[:2000])
     data = fingerprint_of(own)
-    assert len(data.video.problems) == 6 and "truncated" in data.video.problems[0] and data.frames_per_clip is None
+    assert len(data.video.problems) == data.video.opened == data.with_video and "truncated" in data.video.problems[0] and data.frames_per_clip is None
 
 
 def test_equal_files_are_sought_within_a_budget(tmp_path):
@@ -246,8 +258,8 @@ def test_face_models_that_are_not_the_right_ones_stop(tmp_path, damage):
     assert found.state == STOP and "face_landmark.tflite" in found.text
     assert machine.faces(config, False)[0].state == OK  # nobody needs them without video
     assert machine.faces(compose("biovid_a", [f"face.weights_dir={tmp_path}", "face.provider=cropped"]), True)[0].state == STOP
-    (found,) = machine.faces(compose("biovid_a", ["signal.length=40.5"]), False)
-    assert (found.what, found.state) == ("Options", STOP) and "length=40.5" in found.text
+    with pytest.raises(UserError, match="length=40.5"):
+        compose("biovid_a", ["signal.length=40.5"])
 
 
 def test_a_codec_that_is_not_there(monkeypatch):

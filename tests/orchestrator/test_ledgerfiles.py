@@ -87,6 +87,17 @@ def test_the_checksum_is_read_back():
         RemoteFiles(Losing(inner, 3), "bucket/run").write("fold-001-seed-0.json", {"a": 1})
 
 
+def test_a_network_that_fails_is_a_sentence():
+    class Gone:
+        type_name = "s3"
+
+        def get_file_info(self, path):
+            raise OSError("no route to host")
+
+    with pytest.raises(UserError, match="no route to host.*check run.ledger"):
+        RemoteFiles(Gone(), "bucket/run").holds("lineage.json")
+
+
 def test_addresses(tmp_path):
     assert isinstance(files_at((tmp_path / "x").as_uri()), LocalFiles)
     far = files_at("s3://bucket/folder/run?region=eu-west-1")

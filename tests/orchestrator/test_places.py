@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import places
+from orchestrator import places, storage
 from orchestrator.config import compose
 from orchestrator.finding import OK, STOP
 from tests.roads import snapshot
@@ -95,3 +95,15 @@ def test_somebody_elses_private_folder_and_lock(tmp_path, monkeypatch):
         assert "another account" in places.store(config).text
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith(".lock"))
     assert ".lock" in places.store(config).text
+
+def test_another_commands_sweep_leaves_the_probe(tmp_path, monkeypatch):
+    real = os.rename
+
+    def swept(*names):
+        storage.sweep_temporaries(tmp_path)
+        real(*names)
+        storage.sweep_temporaries(tmp_path)
+        assert os.path.exists(names[1])
+
+    monkeypatch.setattr(os, "rename", swept)
+    assert places.trouble(tmp_path) == "" and not list(tmp_path.iterdir())

@@ -129,6 +129,27 @@ def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
     mine = raydir.Private(raydir.Place(Path("/x"), roots, "y"))  # starting sweeps
     assert not dead.exists() and mine.folder.exists()
     (roots / f"{raydir.PREFIX}stranger").mkdir()  # no lock: not one of ours
+    for name, full in (("early", False), ("results", True)):
+        (roots / f"{raydir.PREFIX}{name}").mkdir()
+        if full:
+            (roots / f"{raydir.PREFIX}{name}" / "mine.txt").write_text("")
+        os.utime(roots / f"{raydir.PREFIX}{name}", (1, 1))
     raydir.sweep(roots)
+    assert not (roots / f"{raydir.PREFIX}early").exists() and (roots / f"{raydir.PREFIX}results" / "mine.txt").exists()
     assert mine.folder.exists() and (roots / f"{raydir.PREFIX}stranger").exists()
+    mine.remove()
+
+
+def test_a_folder_that_a_sweep_took_before_its_lock_is_made_again(roots, monkeypatch):
+    real, taken = raydir.fcntl.flock, []
+
+    def late(handle, operation):
+        if operation == raydir.fcntl.LOCK_EX and not taken:
+            taken.append(Path(handle.name).parent)
+            raydir.sweep(roots)
+        real(handle, operation)
+
+    monkeypatch.setattr(raydir.fcntl, "flock", late)
+    mine = raydir.Private(raydir.Place(Path("/x"), roots, "y"))
+    assert taken and not taken[0].exists() and (mine.folder / raydir.LOCK).exists()
     mine.remove()

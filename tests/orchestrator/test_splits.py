@@ -152,14 +152,16 @@ def test_whoever_is_in_both_is_tested_by_folds_that_never_met_them():
 @pytest.mark.parametrize(("n_train", "n_val", "n_test"), [(10, 2, 1), (8, 1, 5), (25, 6, 3)])
 @pytest.mark.parametrize("words", [["pretrain=none"], ["pretrain=none", "protocol.val=fixed_epochs"], [],
                                    ["protocol=as_paper"]])
-def test_people_of_the_own_validation_validate_and_do_nothing_else(n_train, n_val, n_test, words):
+def test_people_of_the_own_validation_validate_or_train_where_nothing_is_chosen_on_them(n_train, n_val, n_test, words):
     cohort = (people(n_train, 0, "a", held_out=[OWN_TRAIN]) + people(n_val, n_train, "b", held_out=[OWN_VALIDATION])
               + people(n_test, n_train + n_val, "c", held_out=[OWN]))
     plan = make_plan(config("fixed", *words), cohort)
     sound(plan, cohort, plan.leaky)
     (fold,) = plan.folds
-    assert fold.test == tuple(range(n_train + n_val, n_train + n_val + n_test)) and fold.train == tuple(range(n_train))
-    assert fold.val == (fold.test if plan.leaky else tuple(range(n_train, n_train + n_val)))
+    assert fold.test == tuple(range(n_train + n_val, n_train + n_val + n_test))
+    chooses = not plan.leaky and "protocol.val=fixed_epochs" not in words
+    assert fold.train == tuple(range(n_train if chooses else n_train + n_val))
+    assert fold.val == (fold.test if plan.leaky else tuple(range(n_train, n_train + n_val)) if chooses else ())
 
 
 def test_an_own_split_is_never_a_random_draw_without_a_word():

@@ -209,3 +209,15 @@ class TestHashCache:
         cache = storage.HashCache(tmp_path / "hashes.json")
         cache.save()
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_may_not_read_knows_what_another_has_read(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    first = storage.HashCache(tmp_path / "hashes.json")
+    known = first.sha256(tmp_path / "a")
+    first.save()
+    second = storage.HashCache(tmp_path / "hashes.json", read=False)
+    assert second.sha256(tmp_path / "a") == known
+    with pytest.raises(OSError, match="remembered"):
+        second.sha256(tmp_path / "b")

@@ -91,7 +91,7 @@ def test_another_format_and_unit_decode_to_one_recording(walk, tmp_path):
              heard(2, walk("c.npy", seed=9)), heard(3, walk("d.csv", np.full(100, 1.0)), "x"),
              heard(4, walk("e.npy", np.full(100, 1.0)))]
     pairs, whole = twins.shared_decoded(cohort(*clips))
-    assert [(a.subject, b.subject) for a, b in pairs] == [(0, 1)] and whole
+    assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and whole
     assert not twins.shared_decoded(cohort(*clips), most_signals=2)[1]
 
 
@@ -116,7 +116,7 @@ def test_another_container_and_lossless_coding_decode_to_one_film(tmp_path):
              seen(2, film(tmp_path / "c.mkv", "ffv1", two)), seen(3, film(tmp_path / "d.mkv", "ffv1", one * 0 + 90)),
              seen(4, film(tmp_path / "e.avi", "ffvhuff", one * 0 + 90))]
     pairs, _ = twins.shared_decoded(cohort(*clips))
-    assert [(a.subject, b.subject) for a, b in pairs] == [(0, 1)]
+    assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)]
 
 
 def test_prints_in_the_side_files_refuse_two_people_and_spare_one():
