@@ -212,7 +212,8 @@ def test_a_truncated_video_among_the_opened_is_reported(tree, tmp_path):
     for film in (own / "video").glob("*/*.mp4"):
         film.write_bytes(film.read_bytes()[:2000])
     data = fingerprint_of(own)
-    assert len(data.video.problems) == data.video.opened == data.with_video and "truncated" in data.video.problems[0] and data.frames_per_clip is None
+    assert len(data.video.problems) == data.video.opened == data.with_video
+    assert "truncated" in data.video.problems[0] and data.frames_per_clip is None
 
 
 def test_equal_files_are_sought_within_a_budget(tmp_path):
