@@ -5,7 +5,6 @@
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,11 +16,20 @@ from orchestrator.config import Config, with_protocol
 from orchestrator.damage import is_damaged
 from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
+from orchestrator.heard import counted, heard
 from orchestrator.mae_data import prefetch
-from orchestrator.storage import HashCache, atomic_path, file_sha256, need_space, seal, sweep_temporaries, write_json
+from orchestrator.storage import (
+    HashCache,
+    atomic_path,
+    file_sha256,
+    need_space,
+    read_sealed,
+    seal,
+    sweep_temporaries,
+    write_json,
+)
 from orchestrator.storelock import writing
 from orchestrator.tokenstore import CENTRE, TokenJob, current, plan_tokens, quantise, token_bytes
-from preprocessing.notes import gathered
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,7 +64,15 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
     else:
         progress.say("embed", f"{len({job.path for job in jobs})} files are there already")
     cache.save()
+    for text in notes(jobs):
+        progress.say("embed", text)
     return [job for job in jobs if job.view == CENTRE]
+
+
+def notes(jobs: Sequence[TokenJob]) -> list[str]:
+    """What the workers were warned of while they made these files, whenever that was: "N of M token files: text"."""
+    sides = [read_sealed(path.with_suffix(".json")) or {} for path in dict.fromkeys(job.path for job in jobs)]
+    return counted([side.get("notes", []) for side in sides], "token files")
 
 
 def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) -> None:
@@ -95,15 +111,13 @@ class EmbedWorker:
         if self.loaded[0] != job.encoder:
             self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
         try:
-            with gathered() as said:
-                write_tokens(job, self.loaded[1], self.config, self.device)
+            write_tokens(job, self.loaded[1], self.config, self.device)
         except UserError as error:  # as a value: Ray Data would wrap what is raised, and try again
-            return {"clips": 0, "mistake": str(error), "said": ""}
+            return {"clips": 0, "mistake": str(error)}
         except torch.OutOfMemoryError:
             return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
-                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be.",
-                    "said": ""}
-        return {"clips": len(job.samples), "mistake": "", "said": "\n".join(said)}
+                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be."}
+        return {"clips": len(job.samples), "mistake": ""}
 
 
 def write_tokens(job: TokenJob, model, config: Config, device) -> None:
@@ -129,9 +143,9 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
         return np.stack([view(*clip) for clip in chosen])
 
     parts = [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
-    # batches never cross a person; the next one is decoded while the encoder is at work
-    for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
-        with torch.no_grad():
+    with heard() as said, torch.no_grad():
+        # batches never cross a person; the next one is decoded while the encoder is at work
+        for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
             parts.append(pool(model.encode(as_video(views, device))).to(torch.float16).cpu().numpy())
     tokens = np.concatenate(parts)
     stored = quantise(tokens) if config.embed.dtype == "int8" else (tokens,)
@@ -140,7 +154,7 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
             np.save(handle, array, allow_pickle=False)
     write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
-        "pool": config.embed.pool, "lineage": job.lineage.to_json()}))
+        "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said}))
 
 
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:
@@ -154,15 +168,11 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
         compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
         num_gpus=1 if gpus else None,
         fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
-    heard: Counter = Counter()  # warnings of the workers
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
             if row["mistake"]:
                 raise UserError(row["mistake"])
             tick(int(row["clips"]))
-            heard.update(row["said"].splitlines())
-    for text, n in sorted(heard.items()):
-        progress.say("embed", f"{n} of {len(jobs)} people: {text}")
 
 
 if __name__ == "__main__":

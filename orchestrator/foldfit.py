@@ -7,11 +7,9 @@ n clips of the task, L samples, C channels, K classes.
 """
 
 import resource
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 
 from orchestrator.errors import FoldError, UserError
 from orchestrator.folds import Fold
+from orchestrator.heard import every_time
 from orchestrator.lineage import Lineage, check_roles, guard, person_key
 from orchestrator.models_needed import ESTIMATORS
 from orchestrator.rows import RowsOnly
@@ -122,21 +121,6 @@ def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncode
         entry = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
     entry["warnings"] += [text.rstrip(". ") for text in said]
     return entry
-
-
-@contextmanager
-def every_time() -> Iterator[None]:
-    """Torch says some warnings once a process: within, at every fold, or a resumed run would differ from an undisturbed one."""
-    torch = sys.modules.get("torch")  # an estimator's fold does not import it
-    if torch is None:
-        yield
-        return
-    before = torch.is_warn_always_enabled()
-    torch.set_warn_always(True)
-    try:
-        yield
-    finally:
-        torch.set_warn_always(before)
 
 
 def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,

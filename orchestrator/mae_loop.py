@@ -15,6 +15,7 @@ import torch
 from models import checkpoint, mae_training, masks, training_state
 from models.mae_training import set_lr
 from orchestrator.errors import UserError
+from orchestrator.heard import kept
 from orchestrator.mae_curves import Curve, write_curves
 from orchestrator.mae_data import epoch_batches, prefetch, steps
 from orchestrator.mae_stages import Job, Rank, Stage, stages
@@ -25,10 +26,16 @@ Report = Callable[[dict], None]
 
 
 def train_job(job: Job, rank: Rank, report: Report) -> None:
-    """Train what the job lacks; rank 0 leaves weights and curves in job.out and reports every step and epoch.
+    """Train what the job lacks; rank 0 leaves weights and curves in job.out and reports every step and epoch, each rank what it
+    was warned of.
 
     Raises UserError, with the last good checkpoint, where a loss is no number, the disk or the GPU's memory is too small.
     """
+    with kept(job.out / f"said-{rank.rank}.jsonl"):
+        _train_job(job, rank, report)
+
+
+def _train_job(job: Job, rank: Rank, report: Report) -> None:
     curves: dict[str, Curve] = {}
     for kind in stages(job):
         stage = kind(job, rank)

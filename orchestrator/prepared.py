@@ -21,6 +21,7 @@ class Prepared:
     data: FoldData
     recipe: FoldRecipe
     content: dict[str, str]
+    notes: list[str]  # what the workers of encoders and tokens were warned of
 
 
 def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepared:
@@ -32,4 +33,5 @@ def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepare
     check_classes(part.folds, data.counts(), data.class_names, config.model.name in ESTIMATORS)
     recipe = folddata.recipe(config, plan.refit, plan.leaky)
     return Prepared(part, encoders, data, recipe,
-                    runinfo.content(config, people, clips, encoders, tokens, recipe, part.lineages))
+                    runinfo.content(config, people, clips, encoders, tokens, recipe, part.lineages),
+                    [*pretrain.notes(encoders), *embed.notes(tokens)])

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -25,12 +25,12 @@ from orchestrator.config import Config, with_protocol
 from orchestrator.encoders import Encoder, EncoderPlan, open_encoder, plan_encoders
 from orchestrator.errors import UserError
 from orchestrator.groups import Group
+from orchestrator.heard import counted, read
 from orchestrator.models_needed import needs
 from orchestrator.scratch import scratch
 from orchestrator.storage import atomic_path, in_new_folder, need_space, seal, sweep_temporaries, write_json, write_text
 from orchestrator.storelock import writing
 from preprocessing.moments import Scaler, fit_scaler
-from preprocessing.notes import gathered
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from orchestrator.mae_stages import Job
@@ -64,7 +64,16 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
         progress.say("pretrain", f"{len(plans)} encoders are there already" if plans else "no encoder is needed")
     found = [open_encoder(plan) for plan in plans]
     assert all(found), "an encoder that was just made cannot be read"
-    return [encoder for encoder in found if encoder]
+    encoders = [encoder for encoder in found if encoder]
+    for text in notes(encoders):
+        progress.say("pretrain", text)
+    return encoders
+
+
+def notes(encoders: Sequence[Encoder]) -> list[str]:
+    """What the workers were warned of while they trained these, whenever that was: "N of M encoders: text"."""
+    sides = {encoder.plan.folder: encoder.side for encoder in encoders}
+    return counted([side.get("notes", []) for side in sides.values()], "encoders")
 
 
 def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
@@ -129,7 +138,7 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
                 weights["video"] = _keep_video(plan, folder, None)
             if plan.video is not None:
                 reconstructions.draw(config, people, clips, plan, folder)
-            _finish(plan, folder, weights, {"workers": workers})
+            _finish(plan, folder, weights, {"workers": workers, "notes": read(*job.out.glob("said-*.jsonl"))})
 
         in_new_folder(plan.folder, fill)
         shutil.rmtree(job.out, ignore_errors=True)
@@ -245,9 +254,6 @@ def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> i
             watcher.join()
         if verdict.exists():
             raise UserError(verdict.read_text())
-        for file in sorted(Path(place).glob("said-*.json")):
-            for text in json.loads(file.read_text()):
-                progress.say("pretrain", f"{file.stem.removeprefix('said-')}: {text}")
     return workers
 
 
@@ -273,10 +279,7 @@ def _worker(settings: dict) -> None:
 
     try:
         for job in settings["jobs"]:
-            with gathered() as said:
-                train_job(Job(**job), rank, report)
-            if said and rank.rank == 0:
-                write_json(verdict.with_name(f"said-{job['name']}.json"), said)
+            train_job(Job(**job), rank, report)
     except (UserError, ModelError) as error:
         _reserve(verdict).unlink(missing_ok=True)  # where the disk is full, this is the room for the words
         write_text(verdict, str(error))

@@ -174,9 +174,10 @@ def unused(rows: list[tuple[int, Row]]) -> list[str]:
         count = sum(path not in row and any(column in row for column in columns) for _, row in rows)
         if count:
             notes.append(f"{count} rows fill {', '.join(columns)} without a {path}: these cells are not used.")
-    count = sum(bool({"sep", "decimal"} & row.keys()) and form_of(row) in ("npy", "npz", "parquet") for _, row in rows)
+    count = sum(bool({"sep", "decimal", "encoding"} & row.keys()) and form_of(row) in ("npy", "npz", "parquet")
+                for _, row in rows)
     if count:
-        notes.append(f"{count} rows give sep or decimal for a signal file that is no text: these cells are not used.")
+        notes.append(f"{count} rows give sep, decimal or encoding for a signal file that is no text: these cells are not used.")
     return notes
 
 

@@ -35,9 +35,10 @@ def gathered() -> Iterator[list[str]]:
 
 
 def words(warning: warnings.WarningMessage) -> str:
-    """The text of a note; of a library's warning its kind and words, without whatever looks like a path."""
+    """The text of a note; of a library's warning its kind and words, without whatever looks like a path or an address in
+    memory, which differ between two runs."""
     text = str(warning.message)
     if issubclass(warning.category, Note):
         return text
-    line = re.sub(r"\S*[/\\]\S*", "...", " ".join(text.split()))
+    line = re.sub(r"0x[0-9a-fA-F]+|\S*[/\\]\S*", "...", " ".join(text.split()))
     return f"{warning.category.__name__}: {line[:MOST]}"

@@ -212,7 +212,7 @@ def test_what_is_accepted_and_does_nothing_is_told(tmp_path):
             ROW | {"subject": "p2", "signal_path": "", "video_path": "v.mp4"}]
     assert load(tmp_path, *rows).notes[-2:] == (
         "1 rows fill signal_format, sep, decimal, encoding, channels, fs without a signal_path: these cells are not used.",
-        "1 rows give sep or decimal for a signal file that is no text: these cells are not used.")
+        "1 rows give sep, decimal or encoding for a signal file that is no text: these cells are not used.")
     with pytest.raises(InputError, match="every channel gives another rate"):
         load(tmp_path, ROW | {"channels": EDA.replace("}", ', "fs": 8}')})
     for word in ("no", "NA", "0", "nan"):
