@@ -1,7 +1,8 @@
 """The clip store: one Parquet shard and one side file a person, each complete and current or made again.
 
 A shard's key is the hash of its configuration, the code that computes it and its source files' contents, so that
-changing one option or one file redoes exactly what depends on it.
+changing one option or one file redoes exactly what depends on it. The limits of sizes are no part of it: the side file
+says under which ones the shard was made, and it is made again where others could give another answer.
 """
 
 from collections import Counter, defaultdict
@@ -22,6 +23,7 @@ from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine
+from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.notes import gathered
 from preprocessing.paths import is_folder
@@ -47,7 +49,7 @@ class ShardJob:
 
     hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
     odd_length: samples whose signal is much shorter or longer than the cohort's (orchestrator.lengths).
-    video: whether the store's model reads films, whichever people are still to do.
+    video: whether the store's model reads films, whichever people are still to do. limits: under which it is made now.
     """
 
     subject: int
@@ -59,6 +61,7 @@ class ShardJob:
     other_content: frozenset[str] = frozenset()
     odd_length: frozenset[str] = frozenset()
     video: bool = True
+    limits: Limits = Limits()
 
 
 class ClipStore:
@@ -124,7 +127,8 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd]
                        for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
-        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video))
+        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video,
+                             options.limits))
     if keep:
         cache.save()
     return jobs
@@ -132,12 +136,14 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
 
 def options_key(options: ClipOptions) -> dict:
     """The options that decide a byte. Not folders: face weights are hash-checked, landmark files are hashed with the recording.
+    Not limits: they decide whether there is a clip, see `other_limits`.
 
     Without videos those of faces and frames decide nothing.
     """
     value = asdict(options)
+    del value["limits"]
     if not options.video:
-        return {"signal": value["signal"], "video": False, "limits": value["limits"]}
+        return {"signal": value["signal"], "video": False}
     for name in ("weights_dir", "precomputed_dir", "precomputed_root"):
         value["face"][name] = value["face"][name] is not None
     del value["face"]["hold_mb"]
@@ -211,10 +217,23 @@ def _window(clip: Clip) -> list:
 def current(job: ShardJob, cache: HashCache | None = None) -> bool:
     """Whether the shard on disk is the one this job would make."""
     side = read_sealed(job.path.with_suffix(".json"))
-    if side is None or side.get("key") != job.key or not job.path.exists():
+    if side is None or side.get("key") != job.key or not job.path.exists() or _could_differ(side, job.limits):
         return False
     digest = cache.sha256(job.path) if cache else file_sha256(job.path)
     return digest == side.get("sha256")
+
+
+def other_limits(job: ShardJob) -> bool:
+    """Whether this job's shard was made under other limits, which may have let in or left out somebody's clip."""
+    side = read_sealed(job.path.with_suffix(".json"))
+    return side is not None and side.get("key") == job.key and _could_differ(side, job.limits)
+
+
+def _could_differ(side: dict, limits: Limits) -> bool:
+    """A lower limit may leave out a clip that is there, a higher one may let in one that was left out for its size."""
+    then, now = side["limits"], asdict(limits)
+    lowered, raised = any(now[name] < then[name] for name in now), any(now[name] > then[name] for name in now)
+    return lowered or (raised and any(row["reason"] == "too_large" for row in side["quarantine"]))
 
 
 def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -> dict:
@@ -271,7 +290,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                for label in sorted(by_label)}
     write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
-        "quality": dict(quality), "notes": dict(notes), "prints": prints}))
+        "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits)}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
 
 

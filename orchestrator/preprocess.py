@@ -9,7 +9,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from orchestrator import cli, cohort, damage, machine, progress, session, twins
-from orchestrator.clipstore import ClipStore, ShardJob, clip_options, current, has_video, make_shard, options_key, plan_shards
+from orchestrator.clipstore import (
+    ClipStore,
+    ShardJob,
+    clip_options,
+    current,
+    has_video,
+    make_shard,
+    options_key,
+    other_limits,
+    plan_shards,
+)
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.damage import is_damaged
@@ -79,7 +89,12 @@ def _refusing(refuse: bool) -> Iterator[None]:
 def _make(config: Config, missing: list[ShardJob]) -> None:
     if not missing:
         return
-    damage.tell("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key) for job in missing))
+    changed = [job for job in missing if other_limits(job)]
+    if changed:
+        progress.say("preprocess", f"{len(changed)} people are made again for another data.max_pixels, max_channels or "
+                                   "max_rows")
+    damage.tell("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key)
+                                              for job in missing if job not in changed))
     progress.say("preprocess", forecast(config, missing))
     need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
     _need_models(config, missing)

@@ -10,8 +10,13 @@ from preprocessing.errors import ClipError
 from preprocessing.notes import note
 
 # Seconds of one and the same value that no body gives at a sensor's resolution. Other kinds stand still by nature (a skin
-# conductance of 8 bits, a saturation in whole per cent, a limb at rest): there only zeros below a level are a gap.
+# conductance of 8 bits, a saturation in whole per cent): there only zeros below a level are a gap.
 HELD = {"emg": 0.05, "ecg": 0.5}
+# The same of kinds that stand still where the sensor is coarse (a limb at rest in 8 bits, a rate that was raised by repeating):
+# a gap only of a channel that hardly ever repeats a value otherwise.
+FINE = {"bvp": 0.5, "imu": 0.5, "resp": 1.0, "fnirs": 1.0}
+REPEATS = 0.01  # share of neighbours that may be equal outside of such stretches
+ENOUGH = 50  # neighbours outside, to know that
 ZEROS = 0.1  # seconds
 LEAST = 8  # samples, of a held value
 MOST = 0.5  # a clip with more of it missing is excluded
@@ -38,11 +43,25 @@ def find(x: np.ndarray, kind: str, fs: float) -> np.ndarray | None:
     gap = np.zeros(len(x), bool)
     if kind in HELD:
         gap |= runs(same, max(LEAST, round(HELD[kind] * fs)))
+    if kind in FINE:
+        gap |= _held_though_fine(x, same, max(LEAST, round(FINE[kind] * fs)))
     if kind in NEVER_ZERO:
         zero = x == 0
         if zero.any() and (kind != "ecg" or _apart(x, zero)):
             gap |= runs(same & zero[1:], max(2, round(ZEROS * fs)))
     return gap if gap.any() else None
+
+
+def _held_though_fine(x: np.ndarray, same: np.ndarray, least: int) -> np.ndarray:
+    """(n,) bool of held stretches of a channel that otherwise never repeats. What rests at an end of the range may be
+    saturation, and is none, but for zeros beyond what the channel else takes."""
+    held = runs(same, least)
+    outside = same[~(held[1:] & held[:-1])]
+    if not held.any() or len(outside) < ENOUGH or outside.mean() > REPEATS:
+        return np.zeros(len(x), bool)
+    end = (x == x.max()) | (x == x.min())
+    zero = x == 0
+    return held & (~end | (zero & _apart(x, zero)))
 
 
 def _apart(x: np.ndarray, zero: np.ndarray) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from layouts import HEADER, bio, write_bio
 from scipy import signal as sps
 
+from preprocessing import gaps
 from preprocessing.biovid import CHANNELS
 from preprocessing.emd import EMDOptions, decompose, denoise
 from preprocessing.errors import ClipError
@@ -471,6 +472,60 @@ def test_gaps_of_other_kinds():
         process_signal(one(np.round(4 + 0.1 * np.sin(t[::64]), 1), "eda", 4.0))  # a coarse sensor holds its values by nature
         process_signal(one(np.round(97 + np.sin(t[::64])), "spo2", 4.0))
         process_signal(one(burst(np.random.default_rng(8)), "emg"))
+
+
+def fine(kind: str, fs: float, seconds: float = 12.0, seed: int = 0) -> np.ndarray:
+    """A channel of that kind at a fine resolution, (n,): around 3, so that it is never 0."""
+    t, rng = np.arange(round(seconds * fs)) / fs, np.random.default_rng(seed)
+    rate = {"bvp": 1.2, "imu": 0.7, "resp": 0.25, "fnirs": 0.1}[kind]
+    return 3 + np.sin(2 * np.pi * rate * t + seed) + 0.01 * rng.standard_normal(len(t))
+
+
+KINDS_AND_RATES = [("bvp", 64.0), ("imu", 50.0), ("resp", 25.0), ("fnirs", 10.0)]
+
+
+@pytest.mark.parametrize(("kind", "fs"), KINDS_AND_RATES)
+@pytest.mark.parametrize("fill", ["held", "held to the end", "zeros", "two"])
+def test_a_lost_connection_of_a_fine_channel_is_bridged(kind, fs, fill):
+    whole = fine(kind, fs)
+    x, (a, b) = whole.copy(), (round(4 * fs), round(6 * fs))
+    lost = np.zeros(len(x), bool)
+    lost[a:b] = True
+    if fill == "held to the end":
+        lost[:] = False
+        lost[round(10 * fs):] = True
+    if fill == "two":
+        lost[round(8 * fs) : round(9.5 * fs)] = True
+    for start in np.flatnonzero(np.diff(lost.astype(int), prepend=0) == 1):
+        stop = start + int(np.argmin(np.r_[lost[start:], False]))
+        x[start:stop] = 0.0 if fill == "zeros" else x[start - 1]
+    found = gaps.find(x, kind, fs)
+    assert found is not None and not found[~lost].sum() > 2 and found[lost].all()
+    with pytest.warns(UserWarning, match=f"{kind}: stretches that were not recorded .* bridged"):
+        got = process_signal(one(x, kind, fs), SignalOptions(window_mode="crop", length=len(x)))[:, 0]
+    assert got.min() > whole.min() - 0.1 and np.allclose(got[~found], whole[~found], atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "fs"), KINDS_AND_RATES)
+def test_what_stands_still_by_nature_is_no_gap(kind, fs):
+    x = fine(kind, fs, 20.0)
+    at_rest = np.where(np.arange(len(x)) < len(x) // 3, 3.0, np.round(x, 1))  # a coarse sensor
+    repeated = np.repeat(x[::4], 4)[: len(x)]  # a slower one, its rate raised by repeating
+    saturated = np.minimum(x, 3.6)
+    short = x.copy()
+    short[50:56] = short[50]
+    unknown = x[:40].copy()  # too little of the rest to know how fine it is
+    unknown[12:38] = unknown[12]
+    for name, values in {"whole": x, "coarse": at_rest, "repeated": repeated, "saturated": saturated, "short": short,
+                         "little": unknown}.items():
+        assert gaps.find(values, kind, fs) is None, name
+
+
+def test_more_than_half_lost_of_a_fine_channel_is_excluded():
+    x = fine("bvp", 64.0)
+    x[200:660] = x[199]
+    with pytest.raises(ClipError, match="gaps"):
+        process_signal(one(x, "bvp", 64.0))
 
 
 def test_saturation_is_told():
