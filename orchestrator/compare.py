@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from orchestrator import cli
+from orchestrator import cli, places, surroundings
 from orchestrator.comparison import Comparison, as_json, as_markdown, compare, print_comparison
 from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.storage import write_json, write_text
@@ -33,13 +33,17 @@ def main(argv: list[str] | None = None) -> int:
     asked = parse(argv)
     if asked.out is not None and asked.out.suffix not in (".json", ".md"):
         raise UserError(f"--out {asked.out} has to end in .json or .md.")
+    surroundings.light()
+    writes = asked.out is not None and not asked.dry_run
+    if writes and (wrong := places.trouble(asked.out.expanduser().resolve().parent)):
+        raise UserError(f"--out {asked.out}: {wrong}; name a file in a folder of yours.")
     found = compare(asked.runs)
     dataset = found.runs[0].summary["dataset"]
     if asked.dataset not in (None, dataset):
         raise UserError(f"These runs are on the data set {dataset}, not {asked.dataset}: leave --dataset out, or give "
                         "other runs.")
     print_comparison(found)
-    if asked.out is not None and not asked.dry_run:
+    if writes:
         write(found, asked.out)
         print(f"comparison: {asked.out}")
     return EXIT_DONE

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator import cohort, costs, crossdata, doctor, fingerprint, finished, folds, progress, runinfo, trials
+from orchestrator import cohort, costs, crossdata, doctor, fingerprint, finished, folds, progress, runinfo, surroundings, trials
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE
 
 
 def show(config: Config, until: str) -> int:
-    """Print people, sizes, time and disk of every stage up to `until`. Raises what the stage itself would raise first."""
+    """Print people, sizes, time and disk of every stage up to `until`. Raises what the stage itself would raise first: a plan
+    of what this machine does not let run is none."""
+    surroundings.told(config, map(runinfo.run_dir, runinfo.runs(config)) if until == "loso" else ())
     people = cohort.preview(config) if until == "preprocess" else crossdata.load(config, preview=True)
     names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
     if until == "preprocess":

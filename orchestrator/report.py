@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from orchestrator import cli, progress, runinfo, summary
+from orchestrator import cli, progress, runinfo, summary, surroundings
 from orchestrator.config import Config
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Fold
@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     call = cli.parse("report", __doc__.splitlines()[0], argv)
     configs = runinfo.runs(call.config)
     stored = [_stored(config) for config in configs]
+    surroundings.light([] if call.dry_run else map(runinfo.run_dir, configs), draws=not call.dry_run)
     for config, (run, entries) in zip(configs, stored, strict=True):
         folder = runinfo.run_dir(config)
         if call.dry_run:

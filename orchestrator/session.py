@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator import clusteraddress, loopback, progress, raydir, raywatch, surroundings
 from orchestrator.config import Config
 from orchestrator.errors import UserError
-from orchestrator.finding import STOP, WARN
+from orchestrator.finding import STOP
 from preprocessing.allotment import memory_bytes, usable_cores
 
 WORKER_ENVIRONMENT = {
@@ -185,9 +185,7 @@ def session(config: Config, folders: Iterable[Path] = ()):
     theirs = running()
     if not theirs:
         environment()
-    for finding in surroundings.require(config, folders, ray=not theirs):
-        if finding.state == WARN:
-            progress.say("machine", finding.sentence())
+    surroundings.told(config, folders, ray=not theirs)
     try:
         yield
     finally:

@@ -6,12 +6,14 @@ Cheap: files, sockets and limits, a tenth of a second. What opens models or meas
 import os
 import pwd
 import resource
+import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from orchestrator import clusteraddress, places, raydir
+from orchestrator import clusteraddress, places, progress, raydir
 from orchestrator.config import Config
 from orchestrator.errors import UserError
 from orchestrator.finding import OK, STOP, WARN, Finding
@@ -33,11 +35,32 @@ def look(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list
 
 def require(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
     """UserError with the first thing that would stop the command; else what is found."""
-    found = look(config, folders, ray)
+    return _passed(look(config, folders, ray))
+
+
+def told(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> None:
+    """`require`, and what is no more than worth a look is said on the terminal."""
+    _say(require(config, folders, ray))
+
+
+def light(folders: Iterable[Path] = (), draws: bool = False) -> None:
+    """The same of a command that starts no Ray and opens no store. folders: which are there and are written into."""
+    found = [versions(), *(replace(row, fix="give this account the right to write there, or a disk with room")
+                           if row.state == STOP else row for row in places.run_folders(folders))]
+    _say(_passed([*found, caches()] if draws else found))
+
+
+def _passed(found: list[Finding]) -> list[Finding]:
     for finding in found:
         if finding.state == STOP:
             raise UserError(finding.sentence())
     return found
+
+
+def _say(found: Iterable[Finding]) -> None:
+    for finding in found:
+        if finding.state == WARN:
+            progress.say("machine", finding.sentence())
 
 
 @cache
@@ -96,6 +119,20 @@ def home() -> Finding:
     if clusteraddress.named():
         return Finding("Home", OK, f"{wrong}; the cluster's token is read, nothing is written")
     return Finding("Home", WARN, f"{wrong}; Ray's token and the caches of libraries live only as long as the command",
+                   "nothing to do, or set HOME to a folder of yours")
+
+
+def caches() -> Finding:
+    """Where the library that draws keeps its fonts: at home, or in a temporary folder for as long as the command."""
+    wrong = home_trouble()
+    own = os.environ.get("MPLCONFIGDIR")
+    if not wrong or (own and not places.trouble(Path(own))):
+        return Finding("Home", OK, "can hold the caches of libraries")
+    try:
+        place = tempfile.gettempdir()
+    except OSError:
+        return Finding("Home", STOP, f"{wrong}, and no temporary folder can be written", "set TMPDIR to a folder of yours")
+    return Finding("Home", WARN, f"{wrong}; the caches of libraries live in {place} as long as the command",
                    "nothing to do, or set HOME to a folder of yours")
 
 

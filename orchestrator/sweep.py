@@ -27,6 +27,7 @@ from orchestrator import (
     progress,
     runinfo,
     session,
+    surroundings,
     trials,
 )
 from orchestrator.cohort import Cohort, Person
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     call = cli.parse("sweep", __doc__.splitlines()[0], argv)
     configs = grid(call.config, call.overrides)
     if call.dry_run:
+        surroundings.told(call.config, [sweep_dir(call.config)])
         return _forecast(configs)
     with session.session(call.config, [sweep_dir(call.config)]):
         result = run(call.config, configs)

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,8 @@ from orchestrator.comparison import compare as compare_runs
 from orchestrator.comparison import optimism, read_run
 from orchestrator.errors import UserError
 from orchestrator.summary import write_run_files
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(tmp_path, name, drop=0, **more):
@@ -126,3 +131,19 @@ def test_writes_nothing_unless_asked(tmp_path, capsys):
     assert f"{100 * pair['gap']:+.1f}" in capsys.readouterr().out
     assert cli.run(compare.main, [str(a), str(b), "--out", str(tmp_path / "x.csv")]) == 2
     assert cli.run(compare.main, [str(a), str(b), "--dataset", "watch"]) == 2
+
+
+def test_an_out_that_cannot_be_written_is_said_before_anything_is_compared(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.run(compare.main, ["no run", "nor this", "--out", str(tmp_path / "file" / "x.json")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "is no folder; name a file in a folder of yours" in err
+
+
+def test_a_terminal_that_knows_ascii_alone(tmp_path):
+    write(tmp_path, "a"), write(tmp_path, "b", skill=0.3)
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUTF8", None)
+    done = subprocess.run([sys.executable, "-m", "orchestrator.compare", "a", "b"], cwd=tmp_path, env=environment,
+                          capture_output=True)
+    assert done.returncode == 0 and done.stdout.isascii() and b"+-" in done.stdout and b"Traceback" not in done.stderr

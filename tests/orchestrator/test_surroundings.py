@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import surroundings
+from orchestrator import cli, compare, embed, loso, preprocess, pretrain, report, surroundings, sweep
 from orchestrator.config import compose
 from orchestrator.errors import UserError
 from orchestrator.finding import OK, STOP, WARN, Finding
@@ -110,3 +110,54 @@ def test_the_first_stop_is_the_sentence(monkeypatch, tmp_path):
     with pytest.raises(UserError, match="^Open files: only 64 are allowed; raise it.$"):
         surroundings.require(config)
     surroundings.require(config, ray=False)  # a Ray that runs already has its files
+
+
+def test_a_run_folder_that_report_cannot_write(monkeypatch, tmp_path):
+    monkeypatch.setattr(surroundings.places, "trouble", lambda folder: f"{folder} cannot be written (Read-only file system)")
+    with pytest.raises(UserError, match="Run folder: .* cannot be written .*; give this account the right to write there"):
+        surroundings.light([tmp_path])
+
+
+@pytest.mark.parametrize(("home", "temporary", "own", "state"), [
+    ("", True, False, OK), ("gone", True, False, WARN), ("gone", False, False, STOP), ("gone", False, True, OK)])
+def test_where_fonts_are_kept(monkeypatch, tmp_path, home, temporary, own, state):
+    def nowhere():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(surroundings, "home_trouble", lambda: home)
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    if own:
+        monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path))
+    if not temporary:
+        monkeypatch.setattr(surroundings.tempfile, "gettempdir", nowhere)
+    found = surroundings.caches()
+    assert found.state == state and ("TMPDIR" in found.fix) == (state == STOP)
+
+
+def commands(tmp_path: Path) -> dict[str, tuple]:
+    words = ["--dataset", "watch", "model=ridge", f"store={tmp_path / 'store'}", f"run.dir={tmp_path / 'run'}"]
+    plans = {m.__name__.rpartition(".")[2]: (m, ["--dry-run", *words]) for m in (embed, loso, preprocess, pretrain)}
+    return {**plans, "sweep": (sweep, ["--dry-run", *words[:2], "model=signal_small", *words[3:], "sweep.lr=[0.1,0.2]"]),
+            "report": (report, words), "compare": (compare, [str(tmp_path), str(tmp_path)])}
+
+
+@pytest.mark.parametrize("name", ["embed", "loso", "preprocess", "pretrain", "sweep", "report", "compare"])
+def test_plans_reports_and_comparisons_end_in_the_same_sentence(monkeypatch, tmp_path, capsys, name):
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(report, "_stored", lambda config: ({"n_failed": 0}, []))
+    monkeypatch.setattr(surroundings, "versions", lambda: Finding("Versions", STOP, "numpy 1 does not fit", "run make install"))
+    before = sorted(tmp_path.rglob("*"))
+    module, argv = commands(tmp_path)[name]
+    assert cli.run(module.main, argv) == 2
+    assert capsys.readouterr().err == "error: Versions: numpy 1 does not fit; run make install.\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["loso", "sweep", "report"])
+def test_a_run_folder_that_is_a_file(monkeypatch, tmp_path, capsys, name):
+    (tmp_path / "run").write_text("")
+    monkeypatch.setattr(report, "_stored", lambda config: ({"n_failed": 0}, []))
+    module, argv = commands(tmp_path)[name]
+    assert cli.run(module.main, argv) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: Run folder: ") and err.count("\n") == 1 and "is no folder" in err
