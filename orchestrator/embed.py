@@ -167,7 +167,7 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
         EmbedWorker,  # type: ignore[arg-type]  # a class, as Ray Data documents
         compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
         num_gpus=1 if gpus else None,
-        fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
+        fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config}, **session.RESTARTS)
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
             if row["mistake"]:

@@ -32,6 +32,17 @@ def summary(run_dir: Path) -> dict:
     return {name: value for name, value in json.loads((run_dir / "summary.json").read_text()).items() if name != "wall_s"}
 
 
+def whole_again(run_dir: Path, whole: Path, before: dict[str, tuple[bytes, int]], log: Path) -> None:
+    """Everything is there, equals the undisturbed run, and what was finished before was not touched."""
+    after = ledger(run_dir)
+    assert len(after) == FOLDS
+    assert {name: after[name] for name in before} == before, "a finished fold was written again"
+    assert f"{FOLDS - len(before)} folds in" in log.read_text(), "not only the missing folds ran"
+    assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
+    assert summary(run_dir) == summary(whole)
+    assert not [p for p in run_dir.rglob(".*") if p.name.endswith(".tmp")], "a killed command's leftovers"
+
+
 def start(arguments: list[str], log: Path, **environment: str) -> subprocess.Popen:
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     with open(log, "ab") as out:

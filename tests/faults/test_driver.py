@@ -25,6 +25,7 @@ from tests.faults.processes import (
     tokens,
     trials,
     wait_for,
+    whole_again,
 )
 from tests.made_shards import shards_of
 
@@ -34,17 +35,6 @@ PAUSE = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}  # so that a signal meets a fold tha
 
 def shards(store: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in store.glob("clips/*/*") if not p.name.startswith(".")}
-
-
-def whole_again(run_dir: Path, whole: Path, before: dict[str, tuple[bytes, int]], log: Path) -> None:
-    """Everything is there, equals the undisturbed run, and what was finished before was not touched."""
-    after = ledger(run_dir)
-    assert len(after) == FOLDS
-    assert {name: after[name] for name in before} == before, "a finished fold was written again"
-    assert f"{FOLDS - len(before)} folds in" in log.read_text(), "not only the missing folds ran"
-    assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
-    assert summary(run_dir) == summary(whole)
-    assert not [p for p in run_dir.rglob(".*") if p.name.endswith(".tmp")], "a killed command's leftovers"
 
 
 def test_killed_among_the_folds(undisturbed, remains, tmp_path):

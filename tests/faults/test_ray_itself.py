@@ -29,6 +29,7 @@ from tests.faults.processes import (
     trained,
     trials,
     wait_for,
+    whole_again,
 )
 from tests.made_shards import shards_of
 
@@ -71,11 +72,7 @@ def killed_among_folds(undisturbed, tmp_path, word: str) -> None:
     before = ledger(run_dir)
     assert 1 <= len(before) < FOLDS
     run(road(store, run_dir), again)
-    after = ledger(run_dir)
-    assert {name: after[name] for name in before} == before and len(after) == FOLDS
-    assert (run_dir / "predictions.parquet").read_bytes() == (whole / "predictions.parquet").read_bytes()
-    assert summary(run_dir) == summary(whole)
-    assert not [p for p in run_dir.rglob(".*") if p.name.endswith(".tmp")], "a killed command's leftovers"
+    whole_again(run_dir, whole, before, again)
 
 
 def test_the_raylet_among_the_folds(undisturbed, tmp_path):
