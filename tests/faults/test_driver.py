@@ -21,7 +21,6 @@ from tests.faults.processes import (
     run,
     start,
     started_by,
-    summary,
     tokens,
     trials,
     wait_for,
