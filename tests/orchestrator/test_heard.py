@@ -88,6 +88,7 @@ def test_warnings_of_pretraining_and_embedding_reach_terminal_and_report(road, i
         warnings.warn("a token looks odd", stacklevel=1)
         return real_pool(self, tokens)
 
+    assert not [text for text in read_json(road.run / "facts.json")["notes"] if "Warning: " in text], "nothing odd, no word"
     real_step, real_pool = mae_loop._step, TokenPool.__call__
     monkeypatch.setattr(mae_loop, "_step", step)
     monkeypatch.setattr(TokenPool, "__call__", pool)
