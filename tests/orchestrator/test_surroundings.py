@@ -137,7 +137,7 @@ def test_where_fonts_are_kept(monkeypatch, tmp_path, home, temporary, own, state
 def commands(tmp_path: Path) -> dict[str, tuple]:
     words = ["--dataset", "watch", "model=ridge", f"store={tmp_path / 'store'}", f"run.dir={tmp_path / 'run'}"]
     plans = {m.__name__.rpartition(".")[2]: (m, ["--dry-run", *words]) for m in (embed, loso, preprocess, pretrain)}
-    return {**plans, "sweep": (sweep, ["--dry-run", *words[:2], "model=signal_small", *words[3:], "sweep.lr=[0.1,0.2]"]),
+    return {**plans, "sweep": (sweep, ["--dry-run", "--dataset", "biovid_a", f"data.root={tmp_path}", *words[3:]]),
             "report": (report, words), "compare": (compare, [str(tmp_path), str(tmp_path)])}
 
 
