@@ -68,7 +68,8 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         encoders = [encoder for p in parts for encoder in p.encoders]
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
-        notes = [*run["notes"], *dict.fromkeys(text for p in parts for text in p.notes), *damaged, *chosen.notes([p.part for p in parts])]
+        heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
+        notes = [*run["notes"], *heard, *damaged, *chosen.notes([p.part for p in parts])]
         return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
 
 
