@@ -26,7 +26,7 @@ from preprocessing.faces import FaceEngine
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.notes import gathered
-from preprocessing.paths import is_folder
+from preprocessing.paths import is_file, is_folder
 from preprocessing.prints import film_print, signal_print
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
 from preprocessing.signals import source_files
@@ -124,8 +124,8 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
         odd = frozenset(clip.sample for clip in clips if (clip.subject, clip.sample) in odd_ones)
         # not the person's index: somebody who joins or leaves moves the others' and changes no byte of theirs
         key = key_of([common, person.pseudonym,
-                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd]
-                       for c in clips]])
+                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd,
+                        *_unread(c, options)] for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
         jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video,
                              options.limits))
@@ -150,6 +150,12 @@ def options_key(options: ClipOptions) -> dict:
     if options.face.image == "png":
         del value["face"]["quality"]
     return value
+
+
+def _unread(clip: Clip, options: ClipOptions) -> list[int]:
+    """Bytes of a film that is not decoded: its length is compared with the signals', so that another film is another clip."""
+    video = clip.recording.video
+    return [video.path.stat().st_size] if video is not None and not options.video and is_file(video.path) else []
 
 
 def _source_hashes(clip: Clip, cache: HashCache, options: ClipOptions) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ import numpy as np
 
 from preprocessing.errors import ClipError, InputError
 from preprocessing.faces import FaceEngine, FaceOptions
+from preprocessing.filmlength import film_length
 from preprocessing.keyframes import KeyframeOptions
 from preprocessing.limits import Limits
-from preprocessing.recordings import Recording
+from preprocessing.recordings import Recording, VideoRef
 from preprocessing.signals import SHORTFALL, SignalOptions, process_signal, read_signal
 
 FRAMES = ("keyframes", "all")
@@ -103,6 +104,8 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
     if video is None and recording.signal is None:
         raise ClipError("video", "no_modality", "The clip has neither a video nor a signal file: complete the copy.")
     if video is None:
+        if recording.video is not None:  # no model of this store looks at it: its length still tells what the signals lack
+            check_film(*unread_length(recording.video), duration, slowest)
         none = np.zeros(0, np.int32)
         return PreparedClip((), none, none, np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
                             channels, duration)
@@ -113,6 +116,13 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
     duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
     return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,
                         face.n_lost, face.max_faces, signal, channels, duration)
+
+
+def unread_length(film: VideoRef) -> tuple[float, float]:
+    """(seconds, pictures a second) of a film that is not decoded: of its window where it has one, else by its packets."""
+    if film.start_s is not None or film.end_s is not None:
+        return (0.0, 0.0) if film.end_s is None else (film.end_s - (film.start_s or 0.0), film.fps or 25.0)
+    return film_length(film.path)
 
 
 def check_film(film: float, fps: float, seconds: float, fs: float) -> None:
