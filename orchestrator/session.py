@@ -27,7 +27,7 @@ WORKER_ENVIRONMENT = {
 
 
 # Of an actor of Ray Data, which would start one again for ever: what kills it each time ends the command in a sentence.
-RESTARTS = {"max_restarts": 3, "max_task_retries": 3}
+RESTARTS: dict[str, Any] = {"max_restarts": 3, "max_task_retries": 3}
 SHARE = 0.3  # of the memory, for Ray's objects: Ray's own rule, which knows nothing of a slice
 _private: raydir.Private | None = None  # of the Ray that runs
 
