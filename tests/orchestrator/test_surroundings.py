@@ -17,9 +17,10 @@ from orchestrator.finding import OK, STOP, WARN, Finding
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    surroundings.versions.cache_clear()
+    tried = surroundings.versions  # a test may put another in its place
+    tried.cache_clear()
     yield
-    surroundings.versions.cache_clear()
+    tried.cache_clear()
 
 
 @pytest.mark.parametrize(("name", "version"), [("ray", "2.9.3"), ("torch", "1.13.1"), ("numpy", "1.26.4"), ("pyarrow", "9.0")])
