@@ -29,11 +29,11 @@ def test_an_estimator_reads_nothing_of_networks_and_films(model, word):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["model=signal", "encoder=vit_tiny"], "encoder=vit_tiny has no effect with model=signal"),
-    (["model=signal", "pretrain.video.epochs=3"], "reads no video encoder"),
+    (["model=signal", "pretrain.checkpoint=/x.pt"], "reads no video encoder"),
     (["model=video", "smae.dim=8"], "has no effect with model=video"),
     (["model=video", "scale=subject_z"], "reads no signals"),
     (["model=video", "train.signal_noise=0.1"], "reads no signals"),
-    (["model=video", "pretrain.signal.epochs=3"], "has no signal encoder"),
+    (["model=lstm", "pretrain.signal.epochs=3"], "reads no encoder"),
     (["model=lstm", "pretrain.workers=1"], "reads no encoder"), (["model=lstm", "train.lr_signal=0.1"], "no signal encoder"),
     (["model=signal_small", "smae.dim=8"], "whose model.signal.dim=64 counts"),
     (["model=signal_small", "model.hpa.filters=8"], "model.use_hpa=false"),
@@ -81,6 +81,14 @@ def test_what_an_estimator_never_asks_for_is_told_and_runs():
     said = check("watch", "model=ridge", "pretrain=none", "protocol.val=fixed_epochs", "protocol.refit=false")
     assert len(said) == 3 and all("has no effect with model=ridge" in text for text in said)
     assert check("watch", "model=signal_small", "pretrain=none", "protocol.val=fixed_epochs") == []
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    (["model=video", "pretrain.signal.epochs=3"], "has no signal encoder"),
+    (["model=signal", "pretrain.video.epochs=3"], "reads no video encoder"),
+    (["model=signal_small", "pretrain.video.mask_ratio=0.5"], "reads no video encoder")])
+def test_the_recipe_of_the_other_streams_encoder_is_told_and_runs(words, why):
+    assert [text for text in check("synthetic", *words) if why in text]
 
 
 def test_the_last_of_two_equal_keys_counts_and_is_said():
