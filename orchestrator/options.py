@@ -83,7 +83,7 @@ def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[s
 def _told(config: Config, key: str) -> bool:
     """Whether a key without effect is told only, as one command line serves all models that are compared: pretrain, what a
     network would read of an estimator, and the recipe of the encoder that the other streams of a network have."""
-    other = ("pretrain.video.",) if not needs(config) & TOKENS else ()
+    other: tuple[str, ...] = ("pretrain.video.",) if not needs(config) & TOKENS else ()
     other += ("pretrain.signal.",) if config.model.name not in SIGNAL_ENCODERS else ()
     return key == "pretrain" or (key in TOLD and config.model.name in ESTIMATORS) or (
         reads_encoder(config) and key.startswith(other))
