@@ -15,7 +15,7 @@ from orchestrator.findings import Report, plain_words, warnings
 from orchestrator.people import clips_of, people_of
 from orchestrator.summary import build_summary, headline
 
-N_DATASETS = 400
+N_DATASETS = 300
 
 
 def labels_of(design, n_people, n_clips):
