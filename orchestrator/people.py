@@ -112,7 +112,7 @@ def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
                  np.array([row["y_pred"] for row in rows], dtype=int),
                  prob, np.array([row["subject"] for row in rows], dtype=object),
                  np.array([row["sample"] for row in rows], dtype=object),
-                 np.array([fold["fold"] for fold in folds for _ in fold["predictions"]], dtype=int))
+                 np.array([fold.get("fold", 0) for fold in folds for _ in fold["predictions"]], dtype=int))
 
 
 def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
