@@ -12,9 +12,21 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator import statistics
-from orchestrator.people import Clips, Fold, Person, Run, clips_of, fold_people, in_order, lost_of, people_of, seed_table
-from orchestrator.summary import percent
+from orchestrator import chance, statistics
+from orchestrator.people import (
+    Clips,
+    Fold,
+    Person,
+    Run,
+    answers_of,
+    clips_of,
+    fold_people,
+    in_order,
+    lost_of,
+    people_of,
+    seed_table,
+)
+from orchestrator.summary import draws_words, percent
 
 
 class Report:
@@ -38,7 +50,9 @@ class Report:
 
     @cached_property
     def variance(self) -> statistics.Variance:
-        return statistics.variance_parts(seed_table(self.people))
+        seeds, of = sorted({fold["seed"] for fold in self.folds}), self.run.get("seed_of") or {}
+        pretraining = [of[str(seed)]["pretrain"] for seed in seeds] if all(str(seed) in of for seed in seeds) else None
+        return statistics.variance_parts(seed_table(self.people), answers_of(self.folds, len(self.names)), pretraining)
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
@@ -66,23 +80,72 @@ def lost_by_class(report: Report) -> dict[str, tuple[int, int]]:
 def plain_words(report: Report) -> list[str]:
     """The headline in words for a reader who knows no statistics."""
     summary, n_classes = report.summary, len(report.names)
-    mean, chance, ci95 = summary["accuracy_mean"], summary["chance"], summary["accuracy_ci95"]
+    mean = summary["accuracy_mean"]
     if mean is None:
         return ["No fold finished, so there is no number."]
     before = "On people who were partly known to it" if summary["leaky"] else "On a person it has never seen"
     said = [f"{before}, the model names the right one of {n_classes} classes for about {100 * mean:.0f} of 100 clips; "
-            f"always giving the answer that is most frequent in training would be right for {100 * chance:.0f}."]
-    above = sum(value > chance for value in report.values)
+            f"guessing would be right for {100 * summary['chance_uniform']:.0f}, and always giving the answer that is most "
+            f"frequent in training for {100 * summary['majority_baseline']:.0f}."]
     spread = f"People differ: from {percent(min(report.values), 0)} to {percent(max(report.values), 0)} %"
-    said.append(f"{spread}, and {above} of {len(report.values)} people are above chance.")
-    if ci95 and ci95[0] > chance:
-        said.append("The whole 95 % interval of the mean lies above chance.")
-    elif ci95 and ci95[1] < chance:
-        said.append("The whole 95 % interval of the mean lies below chance, which calls for an explanation.")
-    elif ci95:
-        said.append("The 95 % interval of the mean includes chance: this run does not show that the model has learnt "
-                    "anything that carries over to new people.")
-    return said
+    said.append(f"{spread}; {_people_above(report)}")
+    if over := draws_words(summary):
+        again = summary["draws"]["n_more_than_once"]
+        twice = f" {people(again)} in several test sets weigh{'s' if again == 1 else ''} once in the mean over people."
+        said.append(f"{over[0].upper()}{over[1:]}: the number to hold beside one of a fixed split or of folds."
+                    + (twice if again else ""))
+    return said + verdict_sentences(report)
+
+
+def _people_above(report: Report) -> str:
+    """How many people are above chance on the metric that speaks, and how many guessing alone would put there."""
+    summary, metric = report.summary, report.summary["verdict"]["metric"]
+    values, bar = np.round(chance.values_of(report.people, metric), 9), 0.5 if metric == "auroc" else summary["chance"]
+    above, at = int((values > bar + 1e-9).sum()), int((abs(values - bar) <= 1e-9).sum())
+    name = "an AUROC above 50" if metric == "auroc" else f"an accuracy above {percent(bar)} %"
+    exactly = f" ({at} exactly at it)" if at else ""
+    if metric == "auroc":
+        return f"{above} of {people(len(values))} have {name}{exactly}, where guessing alone puts about half."
+    n = Counter(report.clips.subject)
+    lucky, even = chance.expected_by_guessing([n[person.subject] for person in report.people], bar)
+    tied = f" and {even:.1f} exactly at it" if even >= 0.05 else ""
+    return (f"{above} of {people(len(values))} have {name}{exactly}, where guessing every clip at that rate would put "
+            f"{lucky:.1f} above{tied}.")
+
+
+def verdict_sentences(report: Report) -> list[str]:
+    """Whether the run is above chance, by the metric that speaks and its test over people (chance.py)."""
+    summary = report.summary
+    found, bar = summary["verdict"], chance.level(chance.label_shares(report.clips, len(report.names)),
+                                                  summary["majority_baseline"])
+    areas = metric_words(summary, "auroc")
+    if found["metric"] == "auroc":
+        said = f"Always giving one answer is right for {percent(bar)} % here, so accuracy cannot tell and AUROC speaks: {areas}"
+        against = "50"
+    else:
+        best = summary["chance"] < bar - 5e-4
+        against = percent(bar) + (" (the best single answer for these clips)" if best else "")
+        said = f"Accuracy {metric_words(summary, 'accuracy')}"
+    if found["above_chance"] is None:
+        return ["No verdict: whoever is tested here has had a part in training, scaling or the choice of the epoch, so that "
+                "being above chance would prove nothing." if summary["leaky"] else
+                f"No verdict: fewer than {chance.FEWEST} people have a value of their own to judge by."]
+    test = f"(one-sided t test over people, corrected for shared training, {chance.p_words(found['p'])})"
+    if found["above_chance"]:
+        return [f"{said} is above chance, {against} {test}."]
+    ends = summary[f"{found['metric']}_ci95"]
+    if ends and ends[1] < (0.5 if found["metric"] == "auroc" else summary["chance"]):
+        alone = " Where a person has one label only, leaving them out tips the training majority away from it." \
+            if (chance.label_shares(report.clips, len(report.names)) == 1).any(axis=1).all() else ""
+        return [f"{said}: the whole 95 % interval lies below chance, which calls for an explanation.{alone}"]
+    return [f"{said} is not shown to be above chance, {against} {test}: this run does not show that the model has learnt "
+            "anything that carries over to new people."]
+
+
+def metric_words(summary: Mapping[str, Any], metric: str) -> str:
+    ends = summary[f"{metric}_ci95"]
+    between = f" (95 % interval {percent(ends[0])} to {percent(ends[1])})" if ends else ""
+    return f"{percent(summary[f'{metric}_mean'])}{between}"
 
 
 def warnings(report: Report) -> list[str]:
@@ -119,6 +182,9 @@ def warnings(report: Report) -> list[str]:
     never = [name for k, name in enumerate(report.names) if report.folds and k not in report.clips.y_true]
     said += [f"No test clip of class {name} was scored." for name in never]
     said += _absent(report, set(never))
+    if without := [p for p in report.people if p.mean("auroc") is None]:
+        said.append(f"No balanced accuracy and no AUROC of {people(len(without))} of {len(report.people)}, whose clips are all "
+                    "of one class.")
     said += _lost_unevenly(report)
     if run.get("dirty"):
         said.append("The code had changes that are not in the named commit.")
@@ -127,7 +193,7 @@ def warnings(report: Report) -> list[str]:
 
 
 def _absent(report: Report, never: set[str]) -> list[str]:
-    """A class that a person has no usable clip of: AUROC is undefined there and macro scores mean less."""
+    """A class that a person has no usable clip of: scores over classes mean less there."""
     said = []
     for k, name in enumerate(report.names):
         without = [p.subject[:6] for p in report.people if not (report.clips.y_true[report.clips.subject == p.subject]

@@ -139,6 +139,9 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
         guard(data.keys(fold.test), [Lineage("the scaler", frozenset(data.keys(scaler.subjects)))])
     rows = test.open()
     probabilities = predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
+    if wrong := int((~np.isfinite(probabilities)).any(axis=1).sum()):
+        raise FoldError(f"{fold.name}: the model's probabilities for {wrong} of {len(rows)} test clips are not numbers (NaN or "
+                        "infinite): its training diverged or its input is broken; use a lower train.lr, or look at the clips.")
     # the published way looks at the held-out clips after every epoch, and says so
     openings = test.openings + (len(history) if set(fold.test) & set(fold.val) else 0)
     entry = _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, openings,

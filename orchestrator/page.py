@@ -5,11 +5,11 @@ from pathlib import Path
 
 from orchestrator import plots
 from orchestrator import sections as of
-from orchestrator.findings import Report, plain_words, warnings
+from orchestrator.findings import Report, metric_words, plain_words, warnings
 from orchestrator.markup import page, text
 from orchestrator.people import Fold, Run, interval
 from orchestrator.storage import read_json, write_text
-from orchestrator.summary import build_summary, percent, stamps
+from orchestrator.summary import build_summary, chance_words, draws_words, percent, stamps
 
 QUESTION = "How well does this work on a person it has never seen?"
 LEAKY_QUESTION = "What would a protocol report that has met the test person?"
@@ -24,7 +24,11 @@ def hero(report: Report) -> str:
     under = f"± {percent(summary['accuracy_std'])} over {len(report.values)} people"
     if ci95:
         under += f"<br>95 % interval {percent(ci95[0])} to {percent(ci95[1])} ({text(name)})"
-    under += f"<br>chance {percent(summary['chance'])}"
+    under += f"<br>{chance_words(summary)}"
+    under += "".join(f"<br>{name} {metric_words(summary, field)}" for name, field in (
+        ("balanced accuracy", "balanced_accuracy"), ("AUROC", "auroc")) if summary[f"{field}_mean"] is not None)
+    if over := draws_words(summary):
+        under += f"<br>{over}"
     bar = plots.headline_plot(summary["accuracy_mean"], ci95, summary["chance"])
     kind = "number leaky" if summary["leaky"] else "number"
     return (f'<div class="hero"><div><div class="{kind}">{percent(summary["accuracy_mean"])}<small> %</small></div>'
@@ -44,7 +48,7 @@ def careful(report: Report) -> str:
 
 SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("People", of.people_section), ("Classes", of.confusion_section), ("Certainty", of.calibration_section),
-    ("Seeds", of.seeds_section), ("Lost clips", of.losses_section), ("Who has seen whom", of.lineage_section),
+    ("Variance", of.seeds_section), ("Lost clips", of.losses_section), ("Who has seen whom", of.lineage_section),
     ("Canaries", of.audit_section),
     ("Beside other numbers", of.published_section), ("Paper and default", of.choices_section),
     ("Pretraining", of.curves_section), ("Folds", of.folds_section), ("How it was made", of.made_section))

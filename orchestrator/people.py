@@ -20,13 +20,15 @@ key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry the
     synthetic     whether the people are drawn, not filmed
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from orchestrator import statistics
+from orchestrator.errors import UserError
 
 Fold = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -46,21 +48,36 @@ class Person:
 
 @dataclass(frozen=True)
 class Clips:
-    """Predictions as arrays: y_true, y_pred (n,), prob (n, K), subject (n,) names."""
+    """Predictions as arrays: y_true, y_pred (n,), prob (n, K), subject (n,) and sample (n,) names, fold (n,) numbers.
+
+    A clip has as many predictions as there are seeds, and draws of the test set that hold its person.
+    """
 
     y_true: np.ndarray
     y_pred: np.ndarray
     prob: np.ndarray
     subject: np.ndarray
+    sample: np.ndarray
+    fold: np.ndarray
 
     def where(self, mask: np.ndarray) -> "Clips":
-        return Clips(self.y_true[mask], self.y_pred[mask], self.prob[mask], self.subject[mask])
+        return Clips(self.y_true[mask], self.y_pred[mask], self.prob[mask], self.subject[mask], self.sample[mask],
+                     self.fold[mask])
 
     def score(self) -> statistics.Scores:
         return statistics.score(self.y_true, self.y_pred, self.prob)
 
     def confusion(self) -> np.ndarray:
         return statistics.confusion(self.y_true, self.y_pred, self.prob.shape[1])
+
+    def weight(self) -> np.ndarray:
+        """(n,) 1 over the predictions of the same clip: whoever sums these counts no clip twice."""
+        clips = list(zip(self.subject, self.sample, strict=True))
+        times = Counter(clips)
+        return np.array([1 / times[clip] for clip in clips])
+
+    def n_clips(self) -> int:
+        return len(set(zip(self.subject, self.sample, strict=True)))
 
 
 def in_order(folds: Sequence[Fold]) -> list[Fold]:
@@ -87,19 +104,86 @@ def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
     if wrong := {len(row["prob"]) for row in rows} - {n_classes}:
         raise ValueError(f"the ledger holds {sorted(wrong)} probabilities a clip, the task has {n_classes} classes")
     prob = np.array([row["prob"] for row in rows], dtype=float).reshape(len(rows), n_classes)
+    if not np.isfinite(prob).all():
+        raise UserError(f"{(~np.isfinite(prob)).any(axis=1).sum()} of {len(rows)} predictions hold probabilities that are not "
+                        "numbers (NaN or infinite), so nothing can be scored: look at the input and at how the model was "
+                        "trained, for example with a lower train.lr, and run the folds again.")
     return Clips(np.array([row["y_true"] for row in rows], dtype=int),
                  np.array([row["y_pred"] for row in rows], dtype=int),
-                 prob, np.array([row["subject"] for row in rows], dtype=object))
+                 prob, np.array([row["subject"] for row in rows], dtype=object),
+                 np.array([row["sample"] for row in rows], dtype=object),
+                 np.array([fold.get("fold", 0) for fold in folds for _ in fold["predictions"]], dtype=int))
 
 
 def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
-    """The test people of these folds, by name. A person with no usable clip at all does not appear."""
+    """The test people of these folds, by name. A person with no usable clip at all does not appear.
+
+    Whom several folds of a seed test (draws of a fixed split) is one person: n counts their clips once, and AUROC, which
+    compares scores with each other, is taken within a fold and averaged.
+    """
     found: dict[str, dict[int, statistics.Scores]] = {}
     for seed in sorted({fold["seed"] for fold in folds}):
         clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
         for subject in sorted(set(clips.subject)):
-            found.setdefault(subject, {})[seed] = clips.where(clips.subject == subject).score()
+            found.setdefault(subject, {})[seed] = _score(clips.where(clips.subject == subject))
     return [Person(subject, found[subject]) for subject in sorted(found)]
+
+
+def _score(own: Clips) -> statistics.Scores:
+    scores, numbers = own.score(), sorted(set(own.fold.tolist()))
+    if len(numbers) == 1:
+        return scores
+    areas = [area for number in numbers if (area := own.where(own.fold == number).score().auroc) is not None]
+    return replace(scores, n=own.n_clips(), auroc=statistics.mean_std(areas)[0])
+
+
+def answers_of(folds: Sequence[Fold], n_classes: int) -> list[statistics.Answers | None]:
+    """By person, in the order of people_of: who was right about which clip; None where a seed is missing for a person."""
+    seeds = sorted({fold["seed"] for fold in folds})
+    by_seed: dict[str, dict[int, Clips]] = {}
+    for seed in seeds:
+        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+        for subject in set(clips.subject):
+            by_seed.setdefault(subject, {})[seed] = clips.where(clips.subject == subject)
+    return [_answers([by_seed[subject][seed] for seed in seeds]) if len(by_seed[subject]) == len(seeds) else None
+            for subject in sorted(by_seed)]
+
+
+def _answers(by_seed: Sequence[Clips]) -> statistics.Answers | None:
+    names = sorted(set(by_seed[0].sample))
+    if any(set(own.sample) != set(names) for own in by_seed):
+        return None
+    right = np.array([[np.mean(own.y_pred[own.sample == name] == own.y_true[own.sample == name]) for name in names]
+                      for own in by_seed])
+    return statistics.Answers(right, np.array([by_seed[0].y_true[by_seed[0].sample == name][0] for name in names]))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Test sets of several people: accuracy of each (its people weigh equally, seeds averaged within a person first)."""
+
+    accuracies: tuple[float, ...]
+    n_subjects: int
+    n_more_than_once: int  # people whom several of the test sets hold
+
+    def as_json(self) -> dict[str, Any]:
+        mean, std = statistics.mean_std(self.accuracies)
+        return {"n": len(self.accuracies), "accuracy_mean": mean, "accuracy_std": std, "n_subjects": self.n_subjects,
+                "n_more_than_once": self.n_more_than_once}
+
+
+def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
+    """The test sets of a split that tests several people together; None of leave-one-subject-out."""
+    accuracies: list[float] = []
+    tested: list[str] = []
+    for number in sorted({fold["fold"] for fold in folds}):
+        own = people_of([fold for fold in folds if fold["fold"] == number], n_classes)
+        if found := [a for person in own if (a := person.mean("accuracy")) is not None]:
+            accuracies.append(float(np.mean(found)))
+            tested += [person.subject for person in own]
+    if len(set(tested)) == len(tested) and all(len(fold_people(fold)) == 1 for fold in folds):
+        return None
+    return Draws(tuple(accuracies), len(set(tested)), sum(n > 1 for n in Counter(tested).values()))
 
 
 def seed_table(people: Sequence[Person]) -> np.ndarray:

@@ -121,7 +121,8 @@ def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | N
 def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> str:
     """Rows are truth. Shade and per cent are within a row, small numbers are clips."""
     K = len(names)
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    of = matrix.sum(axis=1, keepdims=True)
+    share = matrix / np.where(of > 0, of, 1)
     side = max(3.6, 0.66 * K + 1.4)
     figure, ax = _axes(side, side)
     shades = matplotlib.colors.LinearSegmentedColormap.from_list("teal", ["#f3f7f7", TEAL])
@@ -132,8 +133,8 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> str:
             colour = "white" if value > 0.55 else INK
             ax.text(column + 0.485, row + 0.43, f"{100 * value:.0f} %", ha="center", va="center", color=colour,
                     fontsize=13 if K <= 3 else 8.5, fontweight="bold")
-            ax.text(column + 0.485, row + 0.72, f"{matrix[row, column]}", ha="center", va="center", color=colour,
-                    fontsize=8.5 if K <= 3 else 7.5)
+            ax.text(column + 0.485, row + 0.72, f"{round(float(matrix[row, column]), 1):g}", ha="center", va="center",
+                    color=colour, fontsize=8.5 if K <= 3 else 7.5)
     ax.set(xlim=(0, K), ylim=(K, 0), xlabel="the model said", ylabel="it was", aspect="equal")
     turn = 45 if max(map(len, names)) > 6 and K > 3 else 0
     ax.set_xticks(np.arange(K) + 0.485, names, rotation=turn, ha="right" if turn else "center")

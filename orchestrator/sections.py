@@ -1,12 +1,12 @@
 """The sections of the report: each a function of a Report that returns HTML, or "" where the run has nothing to say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import yaml
 
-from orchestrator import plots, statistics
+from orchestrator import chance, plots, statistics
 from orchestrator.anchors import NOTES, anchors
 from orchestrator.choices import choices
 from orchestrator.findings import Report, encoders_of, lineage_words, lost_by_class
@@ -29,7 +29,7 @@ def people_section(report: Report) -> str:
     seen = "a test person" if summary["leaky"] else "a person whom the model had not seen"
     body += note(f"Each dot is {seen}, named by a pseudonym. The thin line is what that "
                  "person's number of clips alone leaves open (Wilson, 95 %). Sorting makes any cloud look like a "
-                 "trend.")
+                 "trend. Chance is the better of guessing and the training majority.")
     return section("people", "Person by person", body)
 
 
@@ -37,35 +37,45 @@ def confusion_section(report: Report) -> str:
     if not report.values:
         return ""
     clips, K = report.clips, len(report.names)
-    matrix = statistics.confusion(clips.y_true, clips.y_pred, K)
-    lost, n_seeds = lost_by_class(report), len({fold["seed"] for fold in report.folds})
+    matrix = statistics.confusion(clips.y_true, clips.y_pred, K, clips.weight())
+    lost, answers = lost_by_class(report), len(clips.y_pred) / clips.n_clips()
     truth, said, hits = matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix)
-    rows = [(name, truth[k] // n_seeds, lost.get(name, (0, 0))[0], percent(hits[k] / truth[k] if truth[k] else None),
+    rows = [(name, round(truth[k]), lost.get(name, (0, 0))[0], percent(hits[k] / truth[k] if truth[k] else None),
              percent(hits[k] / said[k] if said[k] else None)) for k, name in enumerate(report.names)]
     left = plots.confusion_plot(matrix, report.names)
     left += table(("class", "clips", "lost", "found %", "right when said %"), rows)
     right = "<h3>Scores</h3>" + scores_table(report)
     right += note("Found: of the clips of this class, how many the model recognised (recall). Right when said: of the "
                    "clips it gave this name, how many were it (precision)."
-                   + (f" All clips of all people, {n_seeds} seeds together." if n_seeds > 1 else ""))
+                   + (f" All clips of all people, each once: its answers over seeds and test sets (on average {answers:.3g}) "
+                      "share its weight." if answers > 1 else ""))
     return section("classes", "Class by class", f'<div class="two"><div>{left}</div><div>{right}</div></div>')
 
 
 def scores_table(report: Report) -> str:
-    pooled = report.clips.score()
+    pooled = statistics.score(report.clips.y_true, report.clips.y_pred, report.clips.prob, report.clips.weight())
     fields = (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("precision", "macro precision"),
               ("recall", "macro recall"), ("f1", "macro F1"), ("auroc", "AUROC"))
     rows = []
     for field, name in fields:
-        each = [value for person in report.people if (value := person.mean(field)) is not None]
+        several = chance.values_of(report.people, field) if field in ("balanced_accuracy", "auroc") else None
+        each = [value for person in report.people if (value := person.mean(field)) is not None] if several is None else several
         over = "" if len(each) == len(report.people) else f" ({len(each)} people)"
-        rows.append((name, plus_minus(*statistics.mean_std(each)) + over, percent(getattr(pooled, field))))
-    rows.insert(1, ("accuracy, lost = wrong", plus_minus(*statistics.mean_std(_with_lost(report))), ""))
+        # scores of different folds have different scales, so AUROC over all of them would be another, biased thing
+        together = "" if field == "auroc" else percent(getattr(pooled, field))
+        rows.append((name, plus_minus(*statistics.mean_std(each)) + over, _between(each), together))
+    lost = _with_lost(report)
+    rows.insert(1, ("accuracy, lost = wrong", plus_minus(*statistics.mean_std(lost)), _between(lost), ""))
     brier = [value for person in report.people if (value := person.mean("brier")) is not None]
     mean, std = statistics.mean_std(brier)
-    rows.append(("Brier score, 0 to 2", f"{mean:.3f}" + (f"{PM}{std:.3f}" if std is not None else ""),
+    rows.append(("Brier score, 0 to 2", f"{mean:.3f}" + (f"{PM}{std:.3f}" if std is not None else ""), "",
                  f"{pooled.brier:.3f}"))
-    return table(("in %", "mean ± std over people", "all clips pooled"), rows)
+    return table(("in %", "mean ± std over people", "95 % interval", "all clips pooled"), rows)
+
+
+def _between(values: Sequence[float]) -> str:
+    found = interval(values)[0]
+    return f"{percent(found[0])} to {percent(found[1])}" if found else ""
 
 
 def _with_lost(report: Report) -> list[float]:
@@ -84,9 +94,10 @@ def _with_lost(report: Report) -> list[float]:
 def calibration_section(report: Report) -> str:
     if not report.values:
         return ""
-    found = statistics.reliability(report.clips.y_true, report.clips.prob)
-    sure = float(report.clips.prob.max(axis=1).mean())
-    right = float((report.clips.prob.argmax(axis=1) == report.clips.y_true).mean())
+    weight = report.clips.weight()
+    found = statistics.reliability(report.clips.y_true, report.clips.prob, weight=weight)
+    sure = float(np.average(report.clips.prob.max(axis=1), weights=weight))
+    right = float(np.average(report.clips.prob.argmax(axis=1) == report.clips.y_true, weights=weight))
     tilt = "more sure than it is right" if sure > right + 0.02 else (
         "less sure than it could be" if sure < right - 0.02 else "about as sure as it is right")
     said = [f"On average the model was {percent(sure)} % sure, and right for {percent(right)} %: it is {tilt}.",
@@ -99,13 +110,25 @@ def calibration_section(report: Report) -> str:
 
 def seeds_section(report: Report) -> str:
     found = report.variance
-    if found.seed_within_person is None:
+    parts = (("between people (clips and seeds taken out)", found.between_people),
+             ("same person, other clips of the same classes", found.clips_within_person),
+             ("same person and clips, another training seed", found.seed_within_person),
+             ("mean of the whole run, another training seed", found.seed_of_mean),
+             ("same person and clips, another pretraining seed", found.pretraining_within_person),
+             ("mean of the whole run, another pretraining seed", found.pretraining_of_mean))
+    rows = [(name, percent(value)) for name, value in parts if value is not None]
+    if not rows:
         return ""
-    rows = [("between people (seed noise taken out)", percent(found.between_people)),
-            ("same person, another seed", percent(found.seed_within_person)),
-            ("mean of the whole run, another seed", percent(found.seed_of_mean))]
-    return section("seeds", "People or luck?", table(("standard deviation of accuracy, in points", ""), rows)
-                   + note(f"From {found.n_people} people with all {found.n_seeds} seeds."))
+    said = f"From {found.n_people} people" + (f" with all {found.n_seeds} seeds." if found.n_seeds > 1 else " and one seed.")
+    if found.p_between is not None:
+        differ = "People differ by more than the clips that happened to be sampled explain" if found.p_between < chance.ALPHA \
+            else "That people differ at all, beyond which clips happened to be sampled, is not shown"
+        said += f" {differ} (F test, {chance.p_words(found.p_between)})."
+    if found.seed_within_person is not None:
+        said += " A training seed moves initial weights, batches and the inner validation people; encoders and groups stay."
+    if found.pretraining_within_person is not None:
+        said += " A pretraining seed draws the groups and trains the encoders anew."
+    return section("seeds", "Variance components", table(("standard deviation of accuracy, in points", ""), rows) + note(said))
 
 
 def losses_section(report: Report) -> str:

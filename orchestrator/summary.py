@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator import statistics
-from orchestrator.people import Fold, Run, clips_of, fold_subject, in_order, interval, lost_of, people_of
+from orchestrator import chance, statistics
+from orchestrator.people import Fold, Run, clips_of, draws_of, fold_subject, in_order, interval, lost_of, people_of
 from orchestrator.storage import write_bytes, write_json
 
 COPIED = ("dataset", "task", "model", "encoder", "n_parameters", "protocol", "leaky", "unproven", "partial",
@@ -26,21 +26,18 @@ FOLD_COPIED = ("fold", "seed", "n_quarantined", "epochs", "train_subjects", "val
                "encoder_sha256", "weights_sha256")
 
 
-def _chance(run: Run, folds: Sequence[Fold]) -> float | None:
-    """Mean over folds of always answering the training majority. Counts come with the fold, or by fold in `run`."""
-    answers = []
-    for fold in folds:
-        counts = fold.get("train_label_counts") or run["train_label_counts"][fold["fold"]]
-        answer = statistics.majority_accuracy(counts, [row["y_true"] for row in fold["predictions"]])
-        answers += [] if answer is None else [answer]
-    return statistics.mean_std(answers)[0]
-
-
 def _pooled_f1(folds: Sequence[Fold], n_classes: int) -> float | None:
-    """Macro F1 over all clips of a seed together, then the mean over seeds: as everywhere, a seed is no second person."""
-    by_seed = [clips_of([fold for fold in folds if fold["seed"] == seed], n_classes).score().f1
-               for seed in sorted({fold["seed"] for fold in folds})]
+    """Macro F1 over all clips of a seed together, each once, then the mean over seeds: a seed is no second person."""
+    by_seed = []
+    for seed in sorted({fold["seed"] for fold in folds}):
+        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+        by_seed.append(statistics.macro_scores(statistics.confusion(clips.y_true, clips.y_pred, n_classes, clips.weight()))[2])
     return statistics.mean_std([f for f in by_seed if f is not None])[0]
+
+
+def _interval(values: Sequence[float]) -> list[float] | None:
+    found = interval(values)[0]
+    return list(found) if found else None
 
 
 def _fold_row(fold: Fold, n_classes: int) -> dict[str, Any]:
@@ -59,15 +56,22 @@ def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     values = [a for person in people if (a := person.mean("accuracy")) is not None]
     mean, std = statistics.mean_std(values)
     bootstrap = statistics.bootstrap_interval(values)
-    ci95, _ = interval(values)
+    majority, uniform = chance.majority_baseline(run, folds), 1 / n_classes
+    balanced, areas = chance.values_of(people, "balanced_accuracy"), chance.values_of(people, "auroc")
+    draws = draws_of(folds, n_classes)
     return {name: run.get(name) for name in COPIED} | {
         "classes": list(run["class_names"]), "n_folds": len(folds),
         "accuracy_mean": mean, "accuracy_std": std,
-        "accuracy_ci95": list(ci95) if ci95 else None,
+        "accuracy_ci95": _interval(values),
         "accuracy_ci95_bootstrap": list(bootstrap) if bootstrap else None,
         "macro_f1_mean": statistics.mean_std([f for p in people if (f := p.mean("f1")) is not None])[0],
         "macro_f1_pooled": _pooled_f1(folds, n_classes),
-        "chance": _chance(run, folds), "chance_uniform": 1 / n_classes,
+        "chance": None if majority is None else max(uniform, majority), "chance_uniform": uniform,
+        "majority_baseline": majority,
+        "balanced_accuracy_mean": statistics.mean_std(balanced)[0], "balanced_accuracy_ci95": _interval(balanced),
+        "auroc_mean": statistics.mean_std(areas)[0], "auroc_ci95": _interval(areas),
+        "verdict": chance.verdict(run, folds, people, clips_of(folds, n_classes), majority),
+        "split": run.get("split"), "draws": draws.as_json() if draws else None,
         "folds": [_fold_row(fold, n_classes) for fold in folds]}
 
 
@@ -140,18 +144,47 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:.{digits}f}"
 
 
+def chance_words(summary: Mapping[str, Any]) -> str:
+    """What guessing and the training majority reach, the better of the two first."""
+    guess, majority = f"guessing 1/{len(summary['classes'])}", summary["majority_baseline"]
+    if majority is not None and majority > summary["chance_uniform"] + 1e-9:
+        return f"chance {percent(majority)} (training majority), {guess} {percent(summary['chance_uniform'])}"
+    return f"chance {percent(summary['chance'])} ({guess}), majority {percent(majority)}"
+
+
+def draws_words(summary: Mapping[str, Any]) -> str:
+    """Mean and spread over test sets of several people; "" where there is one, or none."""
+    draws = summary.get("draws")
+    if not draws or draws["n"] < 2:
+        return ""
+    return f"over {draws['n']} test sets {percent(draws['accuracy_mean'])} ± {percent(draws['accuracy_std'])} % (mean ± std)"
+
+
+def _lost(summary: Mapping[str, Any]) -> int:
+    """Test clips that were lost, those of one seed: another seed loses the same."""
+    by_fold = {fold["fold"]: fold["n_quarantined"] for fold in summary["folds"]}
+    return sum(by_fold.values())
+
+
 def headline(summary: Mapping[str, Any]) -> str:
-    """One line: mean, spread, interval, chance, and on how many folds it stands."""
+    """One line: mean, spread, interval, chance, the verdict, and on how many folds it stands."""
     n_people = len({subject for fold in summary["folds"] if fold["accuracy"] is not None
                     for subject in fold["subject"].split("+")})
     ci95 = summary["accuracy_ci95"]
     between = f", 95 % CI {percent(ci95[0])} to {percent(ci95[1])}" if ci95 else ""
     text = (f"accuracy {percent(summary['accuracy_mean'])} ± {percent(summary['accuracy_std'])} % "
-            f"(mean ± std over {n_people} people{between}; chance {percent(summary['chance'])})")
+            f"(mean ± std over {n_people} people{between}; {chance_words(summary)})")
+    if over := draws_words(summary):
+        text += f"; {over}"
+    if (summary.get("verdict") or {}).get("metric") == "auroc":
+        low, high = summary["auroc_ci95"] or (None, None)
+        text += f"; AUROC {percent(summary['auroc_mean'])} (95 % CI {percent(low)} to {percent(high)})"
+    text += f"; {chance.verdict_words(summary)}"
     if summary["n_folds"] < summary["n_planned"]:
         text += f", on {summary['n_folds']} of {summary['n_planned']} folds"
-    if lost := sum(fold["n_quarantined"] for fold in summary["folds"]):
-        text += f"; {lost} test clips were lost, see \"lost = wrong\""
+    if lost := _lost(summary):
+        repeated = (summary.get("draws") or {}).get("n_more_than_once")
+        text += f"; {lost} test clips were lost{', counted in every test set' if repeated else ''}, see \"lost = wrong\""
     return text
 
 

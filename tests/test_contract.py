@@ -22,7 +22,9 @@ SUMMARY = {
     "leaky": LOGICAL, "unproven": LOGICAL, "partial": LOGICAL, "n_subjects": WHOLE, "n_planned": WHOLE, "n_folds": WHOLE,
     "n_failed": WHOLE, "accuracy_mean": NUMBER, "accuracy_std": NUMBER, "accuracy_ci95": list,
     "accuracy_ci95_bootstrap": list, "macro_f1_mean": NUMBER, "macro_f1_pooled": NUMBER, "chance": NUMBER,
-    "chance_uniform": NUMBER, "seeds": list, "wall_s": NUMBER, "versions": dict, "git_commit": (TEXT, type(None)),
+    "chance_uniform": NUMBER, "majority_baseline": NUMBER, "balanced_accuracy_mean": NUMBER, "balanced_accuracy_ci95": list,
+    "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)),
+    "seeds": list, "wall_s": NUMBER, "versions": dict, "git_commit": (TEXT, type(None)),
     "dirty": (LOGICAL, type(None)), "key_fingerprint": TEXT, "folds": list}
 FOLD = {
     "fold": WHOLE, "seed": WHOLE, "subject": TEXT, "n_test": WHOLE, "n_quarantined": WHOLE, "accuracy": NUMBER,
@@ -59,8 +61,11 @@ def test_the_values_of_the_summary(summary):
     assert (summary["model"], summary["encoder"], summary["protocol"]) == ("dual", "vit_micro", "clean")
     assert (summary["leaky"], summary["unproven"], summary["partial"]) == (False, False, False)
     assert [summary[n] for n in ("n_subjects", "n_planned", "n_folds", "n_failed")] == [PEOPLE, PEOPLE, PEOPLE, 0]
-    assert summary["seeds"] == [0] and summary["chance_uniform"] == 0.5 == summary["chance"]
-    fractions = ["accuracy_mean", "macro_f1_mean", "macro_f1_pooled", "chance", "chance_uniform"]
+    assert summary["seeds"] == [0] and summary["chance_uniform"] == 0.5 == summary["chance"] == summary["majority_baseline"]
+    assert set(summary["verdict"]) == {"metric", "above_chance", "p"} and summary["verdict"]["metric"] == "accuracy"
+    assert summary["split"] == "loso" and summary["draws"] is None
+    fractions = ["accuracy_mean", "macro_f1_mean", "macro_f1_pooled", "chance", "chance_uniform", "balanced_accuracy_mean",
+                 "auroc_mean"]
     assert all(0 <= summary[name] <= 1 for name in fractions) and summary["n_parameters"] > 1000
     for fold in summary["folds"]:
         assert fold["n_test"] == 2 * CLIPS_PER_LEVEL and fold["n_quarantined"] == 0

@@ -158,6 +158,13 @@ def test_a_class_that_no_training_person_has_is_the_users(data):
         fit_fold(fold(1), few, recipe("ridge"), None)
 
 
+def test_probabilities_that_are_no_numbers_end_the_fold_in_a_sentence(data, monkeypatch):
+    """A ledger entry cannot hold them, and argmax would take NaN for an answer."""
+    monkeypatch.setattr(foldfit, "predict", lambda fitted, data, rows, *rest: np.full((len(rows), data.n_classes), np.nan))
+    with pytest.raises(FoldError, match="probabilities for 6 of 6 test clips are not numbers"):
+        fit_fold(fold(1), data, recipe("ridge"), None)
+
+
 def test_tokens_that_saw_the_test_person_are_refused_whatever_their_encoder_says(data):
     told = replace(data, token_lineages={0: Lineage("tokens of encoder 1", frozenset({"made/p3"}))})
     with pytest.raises(LineageError, match="made/p3 has been seen by tokens of encoder 1:"):

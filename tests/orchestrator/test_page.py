@@ -13,7 +13,7 @@ from orchestrator.anchors import ANCHORS, anchors
 from orchestrator.choices import choices
 from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, warnings
 from orchestrator.page import build_page, write_report
-from orchestrator.sections import no_paths
+from orchestrator.sections import no_paths, scores_table
 from orchestrator.storage import write_json
 from orchestrator.summary import build_summary
 
@@ -130,15 +130,48 @@ def test_a_run_without_folds_still_has_a_page():
 
 
 def test_words_about_chance():
-    assert "lies above chance" in " ".join(plain_words(report(skill=1.5)))
+    """They repeat the verdict, not whether an interval happens to include a number."""
+    assert "is above chance, 50.0 (one-sided t test" in " ".join(plain_words(report(skill=1.5)))
     at_chance = " ".join(plain_words(report(skill=0.0)))
-    assert "includes chance" in at_chance and "has not" not in at_chance and "above chance." in at_chance
+    assert "is not shown to be above chance, 50.0" in at_chance and "has learnt anything that carries over" in at_chance
     upside_down = report(skill=1.5)
     for fold in upside_down.folds:
         for row in fold["predictions"]:
             row["y_pred"] = 1 - row["y_pred"]
     below = Report(upside_down.run, upside_down.folds, build_summary(upside_down.run, upside_down.folds))
     assert "below chance" in " ".join(plain_words(below))
+    leaky = " ".join(plain_words(report(skill=1.5, leaky=True)))
+    assert "No verdict: whoever is tested here" in leaky and "is above chance" not in leaky
+
+
+def test_variance_components_are_named_for_what_varied():
+    text = Tags(build_page(*made_run(seeds=(0, 1)))).text
+    assert "Variance components" in text and "another training seed" in text and "pretraining seed" not in text
+    assert "other clips of the same classes" in text and "luck" not in text
+    alone = Tags(build_page(*made_run())).text
+    assert "Variance components" in alone and "training seed" not in alone
+    of = {str(seed): {"protocol": 0, "pretrain": seed} for seed in (0, 1)}
+    drawn = Tags(build_page(*made_run(seeds=(0, 1), pretrain_seeds=[0, 1], seed_of=of))).text
+    assert "another pretraining seed" in drawn and "another training seed" not in drawn
+    both = {str(seed): {"protocol": seed % 2, "pretrain": seed // 2} for seed in range(4)}
+    text = Tags(build_page(*made_run(seeds=range(4), pretrain_seeds=[0, 1], seed_of=both))).text
+    assert "another pretraining seed" in text and "another training seed" in text
+
+
+def test_scores_stand_beside_accuracy_with_intervals():
+    made = report()
+    low, high = made.summary["auroc_ci95"]
+    text = Tags(build_page(made.run, made.folds)).text
+    assert f"AUROC {100 * made.summary['auroc_mean']:.1f} (95 % interval {100 * low:.1f} to {100 * high:.1f})" in text
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in scores_table(made) and "balanced accuracy" in text
+    assert "chance 50.0 (guessing 1/2), majority 50.0" in text
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_page_of_one_clip_or_of_one_class_has_no_warning():
+    run, folds = made_run(n_people=3)
+    build_page(run, [{**folds[0], "predictions": folds[0]["predictions"][:1]}])
+    build_page(run, [{**fold, "predictions": [r for r in fold["predictions"] if r["y_true"] == 0]} for fold in folds])
 
 
 def test_warnings_fit_the_run():

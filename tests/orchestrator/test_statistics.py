@@ -54,8 +54,29 @@ def test_a_missing_class_leaves_auroc_undefined_and_the_rest_defined():
     assert got.balanced_accuracy == pytest.approx(2 / 3)  # the only class there is
     assert got.f1 == pytest.approx((2 * 2 / 5 + 0) / 2)  # class 1 was predicted, so it counts
     assert got.f1 == pytest.approx(metrics.f1_score([0, 0, 0], [0, 0, 1], average="macro"))
-    three = np.array([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3]])
-    assert statistics.auroc([0, 1], three) is None
+
+
+def test_auroc_of_several_classes_is_over_those_there_are():
+    """A class that somebody has no clip of took the whole number away; what it needs is two classes."""
+    truth, _, prob = clips(K=3)
+    left = truth != 2
+    areas = [metrics.roc_auc_score(truth[left] == k, prob[left, k]) for k in (0, 1)]
+    assert statistics.auroc(truth[left], prob[left]) == pytest.approx(np.mean(areas))
+    assert statistics.auroc(truth[truth == 1], prob[truth == 1]) is None
+
+
+def test_weights_equal_scikit_learn():
+    truth, predicted, prob = clips(K=3)
+    weight = np.random.default_rng(0).choice([1, 0.5, 1 / 3], truth.size)
+    got = statistics.score(truth, predicted, prob, weight)
+    assert got.accuracy == pytest.approx(metrics.accuracy_score(truth, predicted, sample_weight=weight))
+    assert got.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(truth, predicted, sample_weight=weight))
+    expected = metrics.precision_recall_fscore_support(truth, predicted, average="macro", sample_weight=weight)[:3]
+    assert (got.precision, got.recall, got.f1) == pytest.approx(expected)
+    twice = statistics.reliability(np.repeat(truth, 2), np.repeat(prob, 2, axis=0), weight=np.full(400, 0.5))
+    once = statistics.reliability(truth, prob)
+    np.testing.assert_allclose(twice.count, once.count)
+    assert twice.ece == pytest.approx(once.ece)
 
 
 def test_no_clips_no_numbers():
@@ -94,29 +115,75 @@ def test_bootstrap_equals_scipy_and_repeats():
     assert got == pytest.approx((expected.low, expected.high), abs=0.004)
 
 
-def test_majority_chance_can_be_below_one_over_k():
-    assert statistics.majority_accuracy([5, 9], [0, 0, 0, 1]) == 0.25
-    assert statistics.majority_accuracy([5, 5], [0, 0, 0, 1]) == 0.75  # a tie goes to the lower class
-    assert statistics.majority_accuracy([5, 9], []) is None
-
-
 def test_variance_parts_by_hand():
     table = np.array([[0.6, 0.8], [0.8, 1.0], [np.nan, 0.1]])
     got = statistics.variance_parts(table)
-    # within: each pair differs by 0.2, variance 0.02; person means 0.7 and 0.9: variance 0.02 - 0.02 / 2
+    # within: each pair differs by 0.2, variance 0.02
     assert got.seed_within_person == pytest.approx(0.02**0.5)
-    assert got.between_people == pytest.approx(0.01**0.5)
     assert got.seed_of_mean == pytest.approx(np.std([0.7, 0.9], ddof=1))
     assert (got.n_people, got.n_seeds) == (2, 2)
+    assert got.between_people is None, "accuracies alone do not say how much of it is which clips were sampled"
+    one = statistics.variance_parts(np.array([[0.5], [1.0], [0.75]]), [
+        statistics.Answers(np.array([[1, 0, 1, 0]]), np.array([0, 0, 1, 1])),
+        statistics.Answers(np.array([[1, 1, 1, 1]]), np.array([0, 0, 1, 1])),
+        statistics.Answers(np.array([[1, 1, 1, 0]]), np.array([0, 0, 1, 1]))])
+    # sampling: by class 1/4 of (variance over 2); person 0: 2 x 0.5 / 8; person 1: 0; person 2: 0.5 / 8
+    sampling = np.mean([0.125, 0, 0.0625])
+    assert one.clips_within_person == pytest.approx(sampling**0.5)
+    assert one.between_people == pytest.approx(max(0, np.var([0.5, 1, 0.75], ddof=1) - sampling) ** 0.5)
+    assert one.seed_within_person is None and one.p_between == pytest.approx(stats.f.sf(0.0625 / sampling, 2, 6))
 
 
-def test_variance_parts_recover_what_made_them():
+def made_answers(n_people=300, n_clips=40, n_seeds=5, spread=0.0, recalls=(0.7, 0.7), seed_spread=0.0, seed=0):
+    """Who is right about which clip: each clip has a difficulty of its own, so that seeds answer alike.
+
+    spread, seed_spread: standard deviations of a person's accuracy, and of the same person's with another seed.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n_clips) % 2
+    rate = np.asarray(recalls)[labels] + spread * rng.choice([-1, 1], (n_people, 1))
+    hard = rng.random((n_people, 1, n_clips))
+    again = np.where(rng.random((n_people, n_seeds, n_clips)) < 0.7, hard, rng.random((n_people, n_seeds, n_clips)))
+    right = again < rate[:, None] + seed_spread * rng.choice([-1, 1], (n_people, n_seeds, 1))
+    return right.mean(axis=2), [statistics.Answers(own.astype(float), labels) for own in right]
+
+
+@pytest.mark.parametrize("n_seeds", [1, 5])
+@pytest.mark.parametrize("recalls", [(0.7, 0.7), (0.9, 0.5)])
+def test_equal_people_differ_by_nothing(n_seeds, recalls):
+    """Which clips happened to be sampled was counted as a true difference: 5 to 7 points between equal people."""
+    table, answers = made_answers(n_people=3000, n_seeds=n_seeds, recalls=recalls)
+    assert table.mean(axis=1).std(ddof=1) > 0.045
+    got = statistics.variance_parts(table, answers)
+    assert got.between_people < 0.02 < 0.045 < got.clips_within_person
+
+
+def test_p_of_equal_people_is_that_of_a_test():
+    found = [statistics.variance_parts(*made_answers(n_people=20, seed=i)).p_between for i in range(200)]
+    assert np.mean([p < 0.05 for p in found]) < 0.1
+    assert statistics.variance_parts(*made_answers(n_people=20, spread=0.15)).p_between < 1e-3
+
+
+@pytest.mark.parametrize("n_seeds", [1, 5])
+@pytest.mark.parametrize("recalls", [(0.7, 0.7), (0.8, 0.4)])
+def test_variance_parts_recover_what_made_them(n_seeds, recalls):
+    table, answers = made_answers(n_people=2000, n_seeds=n_seeds, spread=0.1, recalls=recalls, seed_spread=0.05)
+    got = statistics.variance_parts(table, answers)
+    extra = 0.05**2 if n_seeds == 1 else 0.0  # with one seed nothing tells it from the person
+    assert got.between_people == pytest.approx((0.1**2 + extra) ** 0.5, rel=0.06)
+    assert (got.seed_within_person is None) == (n_seeds == 1)
+
+
+def test_pretraining_seeds_are_told_from_training_seeds():
     rng = np.random.default_rng(0)
-    table = rng.normal(0, 0.10, (4000, 1)) + rng.normal(0, 0.05, (4000, 3))
-    got = statistics.variance_parts(table)
-    assert got.between_people == pytest.approx(0.10, rel=0.05)
-    assert got.seed_within_person == pytest.approx(0.05, rel=0.05)
-    assert statistics.variance_parts(table[:, :1]).seed_within_person is None
+    encoder, training = rng.normal(0, 0.04, (3000, 3, 1)), rng.normal(0, 0.02, (3000, 3, 2))
+    table = 0.7 + (encoder + training).reshape(3000, 6)
+    got = statistics.variance_parts(table, pretraining=[0, 0, 1, 1, 2, 2])
+    assert got.seed_within_person == pytest.approx(0.02, rel=0.05)
+    assert got.pretraining_within_person == pytest.approx(0.04, rel=0.05)
+    only = statistics.variance_parts(table[:, ::2], pretraining=[0, 1, 2])
+    assert only.seed_within_person is None, "nothing varied but the pretraining seed"
+    assert only.pretraining_within_person == pytest.approx((0.04**2 + 0.02**2) ** 0.5, rel=0.05)
 
 
 def test_sign_flip_by_hand():

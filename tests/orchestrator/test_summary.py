@@ -12,12 +12,14 @@ from rich.console import Console
 from scipy import stats
 from sklearn import metrics
 
+from orchestrator.errors import UserError
 from orchestrator.people import clips_of, people_of, seed_table
-from orchestrator.summary import build_summary, print_table, stamps, write_run_files
+from orchestrator.summary import build_summary, headline, print_table, stamps, write_run_files
 
 FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
 n_failed accuracy_mean accuracy_std accuracy_ci95 accuracy_ci95_bootstrap macro_f1_mean macro_f1_pooled chance
-chance_uniform seeds wall_s versions git_commit dirty key_fingerprint folds""".split()
+chance_uniform majority_baseline balanced_accuracy_mean balanced_accuracy_ci95 auroc_mean auroc_ci95 verdict split draws
+seeds wall_s versions git_commit dirty key_fingerprint folds""".split()
 FOLD_FIELDS = """fold seed subject n_test n_quarantined accuracy accuracy_with_quarantined macro_f1 epochs
 train_subjects val_subjects scaler_sha256 encoder_sha256 weights_sha256""".split()
 
@@ -63,15 +65,116 @@ def test_macro_f1_and_pooled_equal_scikit_learn():
     assert summary["chance_uniform"] == pytest.approx(1 / 3)
 
 
-def test_chance_answers_the_training_majority_of_each_fold():
+def test_chance_is_the_better_of_guessing_and_the_training_majority():
+    """It was the majority alone, which lies below guessing where leaving somebody out tips it away from them."""
     run, folds = made_run(n_people=2, n_clips=4)
     folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
     del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
-    assert build_summary(run, folds)["chance"] == pytest.approx((2 / 4 + 2 / 3) / 2)
+    summary = build_summary(run, folds)
+    assert summary["chance"] == summary["majority_baseline"] == pytest.approx((2 / 4 + 2 / 3) / 2)
     counts = {fold["fold"]: fold.pop("train_label_counts") for fold in folds}
     assert build_summary(run | {"train_label_counts": counts}, folds)["chance"] == pytest.approx((2 / 4 + 2 / 3) / 2)
-    with pytest.raises(KeyError):
+    low = build_summary(run | {"train_label_counts": {0: [9, 3], 1: [9, 3]}}, folds)
+    assert low["majority_baseline"] == pytest.approx((2 / 4 + 1 / 3) / 2)
+    assert low["chance"] == low["chance_uniform"] == 0.5
+
+
+def test_balanced_accuracy_and_auroc_are_of_people_with_several_classes():
+    run, folds = made_run(n_people=8)
+    folds[2]["predictions"] = [row for row in folds[2]["predictions"] if row["y_true"] == 1]
+    summary, people = build_summary(run, folds), people_of(folds, 2)
+    both = [p for p in people if p.subject != folds[2]["subject"]]
+    for field, name in (("balanced_accuracy", "balanced_accuracy"), ("auroc", "auroc")):
+        values = [p.mean(name) for p in both]
+        assert summary[f"{field}_mean"] == pytest.approx(np.mean(values))
+        low, high = stats.t.interval(0.95, 6, loc=np.mean(values), scale=stats.sem(values))
+        assert summary[f"{field}_ci95"] == pytest.approx([max(low, 0), min(high, 1)])
+
+
+def drawn(draws, n_people=6, **more):
+    """(run, folds) of a fixed split: the people of made_run, drawn into test sets; another draw answers otherwise."""
+    run, one = made_run(n_people=n_people, **more)
+    folds = []
+    for number, draw in enumerate(draws):
+        again = made_run(n_people=n_people, chooser=number, **more)[1]
+        names = [one[i]["subject"] for i in draw]
+        train = [fold["subject"] for i, fold in enumerate(one) if i not in draw]
+        folds.append({**one[draw[0]], "fold": number, "subject": names[0], "subjects": names, "train_subjects": train,
+                      "val_subjects": [], "n_quarantined": 0, "quarantined_by_class": {},
+                      "predictions": [row for i in draw for row in again[i]["predictions"]]})
+    return run | {"split": "fixed"}, folds
+
+
+def test_draws_of_a_fixed_split_have_a_mean_of_their_own_and_count_nobody_twice():
+    draws = [(0, 1), (0, 2), (0, 3)]
+    run, folds = drawn(draws)
+    summary, people = build_summary(run, folds), people_of(folds, 2)
+
+    def right(number, person):
+        rows = [r for r in folds[number]["predictions"] if r["subject"] == folds[number]["subjects"][person]]
+        return np.mean([r["y_true"] == r["y_pred"] for r in rows])
+
+    by_draw = [np.mean([right(n, 0), right(n, 1)]) for n in range(3)]
+    by_person = [np.mean([right(n, 0) for n in range(3)]), *(right(n, 1) for n in range(3))]
+    assert summary["draws"] == {"n": 3, "accuracy_mean": pytest.approx(np.mean(by_draw)),
+                                "accuracy_std": pytest.approx(np.std(by_draw, ddof=1)), "n_subjects": 4, "n_more_than_once": 1}
+    assert summary["accuracy_mean"] == pytest.approx(np.mean(by_person)) != summary["draws"]["accuracy_mean"]
+    assert summary["split"] == "fixed"
+    assert {p.by_seed[0].n for p in people} == {16}, "a person's clips are counted once"
+    clips = clips_of(folds, 2)
+    assert len(clips.y_true) == 6 * 16 and clips.n_clips() == 4 * 16 == pytest.approx(clips.weight().sum())
+    weights = [1 / 3 if r["subject"] == folds[0]["subject"] else 1 for f in folds for r in f["predictions"]]
+    expected = metrics.f1_score(clips.y_true, clips.y_pred, average="macro", sample_weight=weights)
+    assert summary["macro_f1_pooled"] == pytest.approx(expected)
+    line = headline(summary)
+    assert f"over 3 test sets {100 * np.mean(by_draw):.1f} ± {100 * np.std(by_draw, ddof=1):.1f} %" in line
+
+
+def test_auroc_of_a_person_in_several_draws_is_taken_within_a_draw():
+    """Scores of two models have two scales: pooled, the ranks would mean nothing."""
+    run, folds = drawn([(0, 1), (0, 2)])
+    for row in folds[1]["predictions"]:
+        row["prob"] = [0.9 + row["prob"][0] / 10, row["prob"][1] / 10]
+    own = [[(r["y_true"], r["prob"][1]) for r in f["predictions"] if r["subject"] == f["subjects"][0]] for f in folds]
+    areas = [metrics.roc_auc_score(*zip(*rows, strict=True)) for rows in own]
+    person = next(p for p in people_of(folds, 2) if p.subject == folds[0]["subject"])
+    assert person.mean("auroc") == pytest.approx(np.mean(areas))
+
+
+def test_seeds_are_averaged_within_a_person_of_a_draw():
+    run, folds = drawn([(0, 1), (2, 3)])
+    other = [{**fold, "seed": 1, "predictions": [{**r, "y_pred": r["y_true"]} for r in fold["predictions"]]} for fold in folds]
+    one, two = build_summary(run, folds)["draws"], build_summary(run, [*folds, *other])["draws"]
+    assert two["n"] == 2 and two["accuracy_mean"] == pytest.approx((one["accuracy_mean"] + 1) / 2)
+    assert two["n_more_than_once"] == 0
+
+
+def test_leaving_one_out_has_no_draws_and_one_fixed_test_set_no_spread():
+    assert build_summary(*made_run())["draws"] is None
+    alone = build_summary(*drawn([(0, 1, 2)]))
+    assert alone["draws"]["n"] == 1 and alone["draws"]["accuracy_std"] is None and "test sets" not in headline(alone)
+
+
+def test_lost_clips_are_those_of_one_seed():
+    one, three = build_summary(*made_run()), build_summary(*made_run(seeds=(0, 1, 2)))
+    assert "2 test clips were lost" in headline(one) and "2 test clips were lost" in headline(three)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_probabilities_that_are_no_numbers_are_refused_in_a_sentence(value):
+    run, folds = made_run()
+    folds[2]["predictions"][1]["prob"] = [value, 0.5]
+    with pytest.raises(UserError, match="1 of 128 predictions .* not numbers"):
         build_summary(run, folds)
+
+
+def test_a_class_that_nobody_has_leaves_numbers_where_they_are_defined():
+    run, folds = made_run(classes=("a", "b", "c"), n_clips=15)
+    for fold in folds:
+        fold["predictions"] = [row for row in fold["predictions"] if row["y_true"] < 2]
+    summary = build_summary(run, folds)
+    assert summary["verdict"]["above_chance"] in (True, False) and 0 <= summary["auroc_mean"] <= 1
+    assert json.dumps(summary, allow_nan=False)
 
 
 def test_lost_clips_count_as_wrong_in_the_second_accuracy():
@@ -178,6 +281,7 @@ def test_the_last_lines_are_table_mean_and_report():
     mean, std = 100 * summary["accuracy_mean"], 100 * summary["accuracy_std"]
     assert lines[-2].startswith(f"accuracy {mean:.1f} ± {std:.1f} % (mean ± std over 8 people, 95 % CI")
     assert "└" in lines[-3] and "folds" not in lines[-2]
+    assert "; chance 50.0 (guessing 1/2), majority 50.0); above chance (accuracy, p = 0.0" in lines[-2]
 
 
 def test_stamps_and_failures_are_loud():
