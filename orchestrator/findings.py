@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator import statistics
+from orchestrator import quality, statistics
 from orchestrator.people import Clips, Fold, Person, Run, clips_of, fold_people, in_order, lost_of, people_of, seed_table
 from orchestrator.summary import percent
 
@@ -120,6 +120,7 @@ def warnings(report: Report) -> list[str]:
     said += [f"No test clip of class {name} was scored." for name in never]
     said += _absent(report, set(never))
     said += _lost_unevenly(report)
+    said += quality.warnings(run.get("quality") or [])
     if run.get("dirty"):
         said.append("The code had changes that are not in the named commit.")
     own = Counter(text for fold in report.folds for text in fold.get("warnings") or [])
