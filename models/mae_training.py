@@ -24,10 +24,16 @@ class VideoMAEObjective(nn.Module):
     """L_rec (Eq. 3) and the adversarial terms (Eq. 4, signs as in critic.py).
 
     forward(video (B,3,T,H,W), visible_mask (B,N), gp_alpha (B,M) or (B,1) in [0,1)) -> dict of scalars:
-    reconstruction (mean squared error over masked tokens), loss_generator = reconstruction - adv_weight E f(fake),
-    loss_critic = E f(fake) - E f(real) + gp * penalty, and the parts. Without a critic loss_critic is 0 and
-    loss_generator the reconstruction. The losses share no parameter: backward of their sum gives each player its own
-    gradient. gp_alpha comes from the caller so that the loss is a pure function of the samples.
+    reconstruction (squared error, mean over masked tokens and their P values), loss_generator = reconstruction -
+    adv_weight / P E f(fake), loss_critic = E f(fake) - E f(real) + gp * penalty, and the parts. Without a critic
+    loss_critic is 0 and loss_generator the reconstruction. The losses share no parameter: backward of their sum gives
+    each player its own gradient. gp_alpha comes from the caller so that the loss is a pure function of the samples.
+
+    Why adv_weight / P: Eq. 3 is the squared norm of a token, a sum over its P values, beside which Eq. 4 stands. This is
+    that sum's loss divided by P (AdamW does not see a loss's scale), so that `reconstruction` stays an error a value.
+    A mean beside the whole weight, as the released code has it, is Eq. 4 times P: where |df/dx| is 1 the two gradients
+    balance at a token's error of norm adv_weight P / 2 (0.2 a value at P = 1536, as bad as painting a mean colour),
+    here at adv_weight / 2.
     """
 
     def __init__(self, mae: VideoMAE, critic: Critic | None = None, adv_weight: float = 0.01, gp: float = 10.0):
@@ -54,7 +60,7 @@ class VideoMAEObjective(nn.Module):
                 raise ValueError("the gradient penalty needs gp_alpha (B,M) or (B,1), see masks.uniform_from_seeds")
             penalty = self.critic.penalty(target, fake, gp_alpha.to(target)).float()
         return {
-            "loss_generator": reconstruction - self.adv_weight * fake_score,
+            "loss_generator": reconstruction - self.adv_weight / self.mae.patch_values * fake_score,
             "loss_critic": gap + self.gp * penalty,
             "reconstruction": reconstruction.detach(),
             "fake_score": fake_score.detach(),

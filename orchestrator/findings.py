@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator import chance, statistics
+from orchestrator import chance, quality, statistics
 from orchestrator.people import (
     Clips,
     Fold,
@@ -186,6 +186,7 @@ def warnings(report: Report) -> list[str]:
         said.append(f"No balanced accuracy and no AUROC of {people(len(without))} of {len(report.people)}, whose clips are all "
                     "of one class.")
     said += _lost_unevenly(report)
+    said += quality.warnings(run.get("quality") or [])
     if run.get("dirty"):
         said.append("The code had changes that are not in the named commit.")
     own = Counter(text for fold in report.folds for text in fold.get("warnings") or [])

@@ -58,7 +58,9 @@ def train(stage: Stage, report: Report) -> Curve:
     per_epoch = steps(stage.n, stage.batch)
     curve, done = _resume(stage, keep)
     clock = _Clock(stage.batch, stage.epochs * per_epoch - done)
-    report({"kind": "resumed", **_place(stage), "epoch": done // per_epoch, "step": done})
+    highest = max(stage.lr(epoch) for epoch in range(stage.epochs))
+    report({"kind": "resumed", **_place(stage), "epoch": done // per_epoch, "step": done,
+            "plan": f"{stage.epochs} epochs of {per_epoch} steps, largest rate {highest:.2e} ({stage.rule()})"})
 
     def load(item: tuple[int, int, np.ndarray]) -> tuple:
         epoch, step, positions = item

@@ -131,6 +131,10 @@ class Stage(ABC):
     def lr(self, epoch: int) -> float: ...
 
     @abstractmethod
+    def rule(self) -> str:
+        """How the rates of `lr` come about, in words."""
+
+    @abstractmethod
     def load(self, epoch: int, step: int, positions: np.ndarray) -> tuple:
         """This rank's share, on the CPU: called off the training thread."""
 
@@ -177,6 +181,10 @@ class VideoStage(Stage):
     def lr(self, epoch: int) -> float:
         return video_lr(self.recipe, epoch, self.batch)
 
+    def rule(self) -> str:
+        warmup = min(self.recipe.warmup_epochs, self.epochs)
+        return f"lr {self.recipe.lr:g} x batch {self.batch} / 256, cosine after {warmup} epochs of warm-up"
+
     def load(self, epoch: int, step: int, positions: np.ndarray) -> tuple:
         seeds = self.seeds(epoch, step, positions)
         views = [self.clips.clip(int(p), np.random.default_rng(s)) for p, s in zip(positions, seeds, strict=True)]
@@ -221,6 +229,9 @@ class SignalStage(Stage):
 
     def lr(self, epoch: int) -> float:
         return self.recipe.lr
+
+    def rule(self) -> str:
+        return f"lr as it stands, with batches of {self.batch}"
 
     def load(self, epoch: int, step: int, positions: np.ndarray) -> tuple:
         options = self.options

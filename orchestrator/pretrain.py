@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import ModelError
-from orchestrator import cli, crossdata, damage, folds, progress, session
+from orchestrator import cli, crossdata, damage, folds, progress, quality, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
@@ -138,6 +138,7 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
                 weights["video"] = _keep_video(plan, folder, None)
             if plan.video is not None:
                 reconstructions.draw(config, people, clips, plan, folder)
+            quality.measure(config, people, clips, plan, folder, scaler)
             _finish(plan, folder, weights, {"workers": workers, "notes": read(*job.out.glob("said-*.jsonl"))})
 
         in_new_folder(plan.folder, fill)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from orchestrator import quality
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import PATHS, SHORT, Config, with_protocol
@@ -198,6 +199,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": _by_person(people, counts, names),
         "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
+        "quality": quality.of(encoders),
         "notes": [*people.notes, *clips.notes(), *_settings(config)], "n_not_asked": plan.n_not_asked,
         "synthetic": people.synthetic,
         "config": portable(config),

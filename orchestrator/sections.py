@@ -6,7 +6,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import yaml
 
+<<<<<<< HEAD
 from orchestrator import chance, plots, statistics
+=======
+from orchestrator import plots, quality, statistics
+>>>>>>> mae
 from orchestrator.anchors import NOTES, anchors
 from orchestrator.choices import choices
 from orchestrator.findings import Report, encoders_of, lineage_words, lost_by_class
@@ -178,7 +182,8 @@ def curves_section(report: Report) -> str:
     curves = report.run.get("curves") or []
     if not curves:
         return ""
-    return section("pretraining", "Pretraining", plots.curves_plot(curves) + note("No labels are used in pretraining."))
+    body = plots.curves_plot(curves) + words(quality.words(report.run.get("quality") or []))
+    return section("pretraining", "Pretraining", body + note("No labels are used in pretraining."))
 
 
 def published_section(report: Report) -> str:

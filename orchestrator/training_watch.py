@@ -32,6 +32,7 @@ class Watch:
         place = row["encoder"], row["stage"]
         if row["kind"] == "resumed":
             self._open(place, row["step"])
+            progress.say("pretrain", f"{row['stage']} of {row['encoder']}: {row['plan']}")
             self._epochs(place, row["epoch"])
         elif row["kind"] == "epoch":
             self._epochs(place, row["epoch"])

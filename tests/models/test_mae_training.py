@@ -59,9 +59,35 @@ def test_losses_are_the_formulas(objective, batch):
     rec = (fake - real).square().mean()
     gap = critic(fake).mean() - critic(real).mean()
     torch.testing.assert_close(losses["reconstruction"], rec)
-    torch.testing.assert_close(losses["loss_generator"], rec - 0.01 * critic(fake).mean())
+    torch.testing.assert_close(losses["loss_generator"], rec - 0.01 / 1536 * critic(fake).mean())
     torch.testing.assert_close(losses["loss_critic"], gap + 10 * critic.penalty(real, fake, alpha))
     torch.testing.assert_close(losses["wasserstein"], -gap)
+
+
+def test_the_critic_weighs_as_beside_the_squared_norm_of_a_token():
+    """By hand: one token hidden of two, P = 6 values, all 0.5 painted as 0.3; f(x) = 2 x_0, a linear critic.
+
+    Eq. 3's squared norm is 6 x 0.04 = 0.24 and Eq. 4's term 0.5 x 0.6 = 0.3: together -0.06, a sixth of it a value.
+    The pull on a value of that token, before the division by P: 2 x (0.3 - 0.5) = -0.4, and -0.5 x 2 = -1 on the first.
+    """
+    mae = VideoMAE("micro", image_size=2, frames=2, tubelet=2, patch=1, depth=1, decoder_depth=1)
+    assert mae.patch_values == 6 and mae.n_tokens == 4
+    painted = torch.full((1, 1, 6), 0.3, requires_grad=True)
+    critic = Critic(6, 1)
+    with torch.no_grad():
+        critic.hidden.weight.zero_()
+        critic.hidden.weight[0, 0] = 2.0
+        critic.hidden.bias.zero_()
+        critic.score.weight.fill_(1.0)
+        critic.score.bias.zero_()
+    objective = VideoMAEObjective(mae, critic, adv_weight=0.5, gp=0.0)
+    mae.predict = lambda pixels, visible, masked: painted  # type: ignore[method-assign]
+    losses = objective(torch.full((1, 3, 2, 2, 2), 0.5), torch.tensor([[True, True, True, False]]))
+    assert losses["loss_generator"].item() == pytest.approx((0.24 - 0.3) / 6)
+    assert losses["reconstruction"].item() == pytest.approx(0.04)
+    losses["loss_generator"].backward()
+    pull = (6 * painted.grad[0, 0]).tolist()
+    assert pull == pytest.approx([-1.4, -0.4, -0.4, -0.4, -0.4, -0.4])
 
 
 def test_one_backward_of_the_sum_gives_each_player_its_own_gradient(objective, batch):
@@ -83,7 +109,7 @@ def test_one_backward_of_the_sum_gives_each_player_its_own_gradient(objective, b
 
 def test_the_generator_moves_the_score_up_and_the_critic_the_gap(batch):
     torch.manual_seed(0)
-    objective = VideoMAEObjective(small_mae(), Critic(1536, 32), adv_weight=10.0)
+    objective = VideoMAEObjective(small_mae(), Critic(1536, 32), adv_weight=10.0 * 1536)
     video, visible, alpha = batch
     before = objective(video, visible, alpha)
     generator_only = {"generator": torch.optim.SGD(objective.mae.parameters(), 1e-3)}

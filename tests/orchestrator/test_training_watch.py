@@ -6,6 +6,7 @@ from orchestrator import training_watch
 from orchestrator.training_watch import Watch
 
 PLACE = {"encoder": "encoder 1", "stage": "video MAE", "epochs": 3}
+PLAN = "3 epochs of 4 steps, largest rate 1.50e-03 (lr 0.048 x batch 8 / 256, cosine after 1 epochs of warm-up)"
 
 
 def step(n, loss=0.5):
@@ -31,18 +32,19 @@ def test_a_worker_that_starts_again_counts_no_epoch_twice(tmp_path, gauges, caps
 
     ticks, notes = [], []
     watch = Watch(tmp_path, {"encoder 1": "abcd"}, lambda n, note: (ticks.append(n), notes.append(note)))
-    watch({"kind": "resumed", **PLACE, "epoch": 0, "step": 0})
+    watch({"kind": "resumed", **PLACE, "epoch": 0, "step": 0, "plan": PLAN})
     for n in range(1, 7):
         watch(step(n, loss=9.0))
         if n % 4 == 0:
             watch({"kind": "epoch", **PLACE, "epoch": n // 4, "lr": 0.1, "loss": 0.5})
-    watch({"kind": "resumed", **PLACE, "epoch": 1, "step": 4})
+    watch({"kind": "resumed", **PLACE, "epoch": 1, "step": 4, "plan": PLAN})
     for n in range(5, 13):
         watch(step(n))
         if n % 4 == 0:
             watch({"kind": "epoch", **PLACE, "epoch": n // 4, "lr": 0.1, "loss": 0.5})
     watch.close()
     said = " ".join(capsys.readouterr().out.split())
+    assert f"video MAE of encoder 1: {PLAN}" in said
     assert sum(ticks) == 3 and "goes on after step 4" in said
     line = "lr 0.1, reconstruction 9, grad_norm_generator 2; 8 clips/s, 1.5 min left"
     assert said.count(line) == 1 == said.count("grad_norm_generator"), "lines of epochs are 30 s apart"
