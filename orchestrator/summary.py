@@ -60,7 +60,8 @@ def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     mean, std = statistics.mean_std(values)
     bootstrap = statistics.bootstrap_interval(values)
     ci95, _ = interval(values)
-    return {name: run.get(name) for name in COPIED} | {
+    several = {name: run[name] for name in ("pretrain_seeds", "seed_of")} if run.get("seed_of") else {}
+    return {name: run.get(name) for name in COPIED} | several | {
         "classes": list(run["class_names"]), "n_folds": len(folds),
         "accuracy_mean": mean, "accuracy_std": std,
         "accuracy_ci95": list(ci95) if ci95 else None,
