@@ -175,8 +175,8 @@ def _check_people(people: Cohort, found: _Found) -> None:
     if not (theirs <= ours or ours <= theirs):
         raise UserError(f"pretrain.from={found.folder} knows the people of cohort {found.about['cohort']} under another "
                         f"pseudonym key ({found.about['key_fingerprint']}) than this run those of {people.name} "
-                        f"({people.key_fingerprint}), so that nobody can say whom of them it has seen: use the store it was trained in, or the same "
-                        "store.key=FILE for both.")
+                        f"({people.key_fingerprint}), so that nobody can say whom of them it has seen: use "
+                        "the store it was trained in, or the same store.key=FILE for both.")
 
 
 def _differing(config: Config, stored: Mapping[str, Any]) -> str:

@@ -172,8 +172,8 @@ def _job(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", Sc
     signals, samples, scaler = _group_signals(clips, plan, out) if signal else (None, [], None)
     shards = [(s, clips.paths[s]) for s in plan.group.learners]
     return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal if signal else None,
-               signals, samples, plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(), config.pretrain.seed,
-               owner), scaler
+               signals, samples, plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(),
+               config.pretrain.seed, owner), scaler
 
 
 def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
