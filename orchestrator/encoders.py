@@ -164,7 +164,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
             trains, seen, video = origin.trains_signal, origin.lineage, origin.video
             if origin.signal is not None and origin.signal != signal:
                 raise UserError(f"pretrain.from: the signal encoder of {origin.name} takes {origin.signal['n_channels']} "
-                                f"channels of {origin.signal['length']} steps, the clips here have {signal_shape(clips)[::-1]}: "
+                                f"channels of {origin.signal['length']} steps, here they have {signal_shape(clips)[::-1]}: "
                                 "use model=video, or leave pretrain.from out.")
         shards = [clips.sha256(subject) for subject in group.learners] if group and trains else []
         content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
