@@ -178,7 +178,8 @@ def _groups(config: Config, cuts: Sequence[Cut], pool: Sequence[int], people: Se
                       if any(s in one for one in seen)})
         named = ", ".join(met[:SHOWN]) + (f" and {len(met) - SHOWN} more" if len(met) > SHOWN else "")
         whom = "the encoder" if len(origins) == 1 else "each of the encoders"
-        raise LineageError(f"{len(lost)} folds test people whom {whom} of pretrain.from={config.pretrain.given} has seen "
+        tests = "1 fold tests" if len(lost) == 1 else f"{len(lost)} folds test"
+        raise LineageError(f"{tests} people whom {whom} of pretrain.from={config.pretrain.given} has seen "
                            f"({named}): use protocol=exclude_pretrain, which leaves untested whom the encoder saw, or pretrain "
                            "there on people who are not tested together here.")
     return used_alone(groups, cuts)

@@ -110,7 +110,7 @@ def test_two_folders_are_what_the_name_stands_for(b):
 
 
 def test_people_tested_together_need_one_encoder_that_saw_none_of_them(b):
-    with pytest.raises(LineageError, match="folds test people whom each of the encoders of pretrain.from=biovid_a has seen"):
+    with pytest.raises(LineageError, match="people whom each of the encoders of pretrain.from=biovid_a has seen"):
         planned(b, FROM, "model=video", "split=kfold", "split.k=2")
     assert planned(b, FROM, "model=video", "split=kfold", "split.k=2", "protocol=as_paper").leaky
 
