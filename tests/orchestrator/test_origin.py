@@ -2,12 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator import cli, crossdata, folds, loso, origin, pretrain
-from orchestrator.config import compose
 from orchestrator.errors import LineageError, UserError
 from orchestrator.storage import read_json, read_sealed, seal, write_json
 from preprocessing.synthetic import generate
@@ -67,11 +67,11 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
     lineage, summary = read_json(b.run / "lineage.json"), b.summary()
     assert len(lineage["encoders"]) == 2 and not summary["leaky"] and not summary["unproven"]
     seen = [set(read_sealed(folder / "encoder.json")["lineage"]["people"]) for folder in encoders_of_a(b)]
-    assert all(len(one) == 2 and all(person.startswith("biovid/") for person in one) for one in seen)
+    assert all(len(one) == 2 and all(person.startswith("synthetic/") for person in one) for one in seen)
     assert {fold["encoder"] for fold in lineage["folds"]} == {0, 1}
     for fold in lineage["folds"]:
         assert not seen[fold["encoder"]] & set(fold["test"])
-        assert not {name.removeprefix("biovid/") for name in seen[fold["encoder"]]} & set(fold["val"])
+        assert not {name.removeprefix("synthetic/") for name in seen[fold["encoder"]]} & set(fold["val"])
     for number, encoder in enumerate(lineage["encoders"]):
         (parent,) = encoder["lineage"]["parents"]
         assert set(parent["people"]) == seen[number] == set(encoder["lineage"]["people"]), "the signal MAE has the same people"
@@ -93,12 +93,12 @@ def test_one_encoder_is_refused_for_its_own_people_and_serves_the_others(b, inli
     one = encoders_of_a(b)[0]
     seen = sorted(read_sealed(one / "encoder.json")["lineage"]["people"])
     said = refused(capsys, b.argv(f"pretrain.from={one}", "model=video"))
-    assert all(person in said for person in seen) and said.count("biovid/") == len(seen)
+    assert all(person in said for person in seen) and said.count("synthetic/") == len(seen)
     assert "protocol=exclude_pretrain" in said and inline["embed"] == inline["loso"] == []
     run = Road(b.root, b.store, b.run.with_name("one"), b.words, b.dataset)
     assert run.main(f"pretrain.from={one}", "model=video", "protocol=exclude_pretrain") == 0
     tested = {fold["subject"] for fold in run.summary()["folds"]}
-    assert len(tested) == PEOPLE - len(seen) and not tested & {person.removeprefix("biovid/") for person in seen}
+    assert len(tested) == PEOPLE - len(seen) and not tested & {person.removeprefix("synthetic/") for person in seen}
     assert inline["pretrain"] == [], "nothing is left to train"
 
 
@@ -130,8 +130,6 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
     """Nobody of the cohort is there: the first encoder serves everybody, and a signal MAE is pretrained on drawn groups."""
     config = b.config(FROM)
     people = crossdata.load(config)
-    from dataclasses import replace
-
     strangers = replace(people, name="elsewhere", people=tuple(replace(p, cohort="elsewhere") for p in people.people))
     origins = origin.read(config, strangers)
     assert [o.subjects for o in origins] == [(), ()] and origins[0].trains_signal
@@ -150,18 +148,14 @@ def test_an_encoder_of_another_width_is_one_sentence(b, capsys):
         assert "of another shape than encoder=vit_micro here (dim 16 there, 24 here; heads 2 there, 3 here)" in said
 
 
-def test_another_pseudonym_key_is_one_sentence(b, tmp_path, capsys):
+def test_another_pseudonym_key_is_one_sentence(b):
     """Of another cohort, or of the same in another store: pseudonyms cannot be held against each other."""
-    one = encoders_of_a(b)[0]
-    said = refused(capsys, ["--dataset", "biovid_b", f"data.root={b.root}", f"store={tmp_path / 'other'}",
-                            f"pretrain.from={one}", *b.words])
-    assert "knows the people of cohort biovid under another pseudonym key" in said
-    watch = compose("synthetic", [f"store={b.store}", f"pretrain.from={one}", "synthetic.size=[64,64]", "encoder=vit_micro"])
-    people = crossdata.load(watch, preview=True)
-    from dataclasses import replace
-
-    with pytest.raises(UserError, match="cohort biovid under another pseudonym key"):
-        origin.read(watch, replace(people, key_fingerprint="0" * 12))
+    config = b.config(f"pretrain.from={encoders_of_a(b)[0]}")
+    people = replace(crossdata.load(config), key_fingerprint="0" * 12)
+    for stranger in (people, replace(people, name="elsewhere")):
+        with pytest.raises(UserError, match="knows the people of cohort synthetic under another pseudonym key") as refusal:
+            origin.read(config, stranger)
+        assert "store.key=FILE" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def resealed(folder: Path, **changed) -> None:
