@@ -28,7 +28,9 @@ class Choice:
     def applied(self, config: Config, overrides: Sequence[str]) -> Config:
         """The run's configuration with the chosen scale and mask ratio."""
         own = compose(config.dataset, [*overrides, f"encoder={self.encoder}", f"pretrain.video.mask_ratio={self.mask_ratio}"])
-        return own.model_copy(update={"run": config.run, "protocol": config.protocol})
+        seeds = {"seed": config.pretrain.seed, "seeds": config.pretrain.seeds}
+        return own.model_copy(update={"run": config.run, "protocol": config.protocol,
+                                      "pretrain": own.pretrain.model_copy(update=seeds)})
 
 
 @dataclass(frozen=True)

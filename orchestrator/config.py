@@ -20,7 +20,8 @@ GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain"
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
 PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
-         "pretrain.checkpoint", "pretrain.checkpoint_saw", "face.weights_dir", "face.precomputed_dir", "face.precomputed_root"}
+         "pretrain.checkpoint", "pretrain.checkpoint_saw", "pretrain.from", "face.weights_dir", "face.precomputed_dir",
+         "face.precomputed_root"}
 
 
 class Node(BaseModel):
@@ -92,12 +93,16 @@ SPLIT_READERS = {"n": ("lnso",), "k": ("kfold", "cross_dataset"), "seed": ("lnso
 
 
 class Pretrain(Node):
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
+
     name: Literal["mae", "none"]
     fraction: float | None = Field(default=None, gt=0, lt=0.5)
     subjects: list[int] | None = None
     checkpoint: str | None = None
     checkpoint_saw: str = "unknown"
+    given: str | None = Field(default=None, alias="from")  # a word that Python keeps for itself
     seed: int = 0
+    seeds: int = Field(default=1, ge=1)
     workers: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "float32", "bf16"] = "auto"
     save_epochs: int | None = Field(default=1, ge=1)
@@ -344,6 +349,11 @@ def checked(raw: dict[str, Any]) -> Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{where}={first['input']!r} does not fit: {first['msg']}.") from error
+
+
+def with_pretrain_seed(config: Config, seed: int) -> Config:
+    """The run of one of pretrain.seeds."""
+    return config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"seed": seed, "seeds": 1})})
 
 
 def with_protocol(config: Config, name: str) -> Config:

@@ -172,13 +172,14 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
     """Every stage up to `until`. plans: one for each protocol that runs; there: what is finished already and costs nothing."""
     wanted = needs(config)
     each = data.clips / max(1, data.people)
-    groups = {group.subjects for plan in plans for group in plan.groups}
+    groups = {group.training: group for plan in plans for _, part in plan.parts(config) for group in part.groups}
     rows = [*_data(config, data), *_preprocess(config, data, there)]
     if until in ("pretrain", "embed", "loso"):
-        trained = [group for group in sorted(groups) if group not in there.encoders]
+        trained = [group.learners for key, group in groups.items() if group.learners and key not in there.encoders]
         rows += _pretrain(config, data, speed, trained, each, "tokens" in wanted)
     if until in ("embed", "loso") and "tokens" in wanted:
-        rows += _embed(config, data, speed, groups, there)
+        seen = {group.origin.sha256() if group.origin else key for key, group in groups.items()}
+        rows += _embed(config, data, speed, seen, there)
     if until == "loso":
         for number, plan in enumerate(plans):
             rows += foldcosts.folds(config, data, plan, speed, there.folds(number), len(plans) > 1)
@@ -220,7 +221,7 @@ def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[
               video: bool) -> list[Cost]:
     """What the groups' encoders take; both kinds are trained by the same workers, which start once."""
     clips, rows = each * sum(map(len, groups)), []
-    if groups and video and not config.pretrain.checkpoint:
+    if groups and video and not config.pretrain.checkpoint and not config.pretrain.given:
         seconds, passing, size = _video_mae(config, video_options(config), clips, speed)
         rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds), size * len(groups),
                          passing * len(groups)))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator import cli, costs, crossdata, fingerprint, finished, folds, machine, runinfo, trials, twins
+from orchestrator import cli, costs, crossdata, fingerprint, finished, folds, machine, origin, runinfo, trials, twins
 from orchestrator.cohort import Clip, Cohort
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE, UserError
@@ -81,7 +81,8 @@ def read(config: Config) -> tuple[Cohort | None, str]:
 def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
     try:
-        plans = [folds.make_plan(with_protocol(config, name), people.people) for name in names]
+        given = origin.read(config, people)
+        plans = [folds.make_plan(with_protocol(config, name), people.people, given) for name in names]
     except UserError as error:
         return [], [Finding.stop("Plan", error)]
     return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]

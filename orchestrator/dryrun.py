@@ -4,7 +4,20 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from orchestrator import cohort, costs, crossdata, doctor, fingerprint, finished, folds, progress, runinfo, surroundings, trials
+from orchestrator import (
+    cohort,
+    costs,
+    crossdata,
+    doctor,
+    fingerprint,
+    finished,
+    folds,
+    origin,
+    progress,
+    runinfo,
+    surroundings,
+    trials,
+)
 from orchestrator.config import Config, with_protocol
 from orchestrator.errors import EXIT_DONE
 
@@ -19,7 +32,8 @@ def show(config: Config, until: str) -> int:
         plans = []
         progress.say("plan", f"{len(people.people)} people")
     else:
-        plans = [folds.make_plan(with_protocol(config, name), people.people) for name in names]
+        given = origin.read(config, people)
+        plans = [folds.make_plan(with_protocol(config, name), people.people, given) for name in names]
         for name, plan in zip(names, plans, strict=True):
             progress.say("plan", f"{name}: " + plan.text().replace("\n", "; "))
     if until == "loso":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator import cli, costs, crossdata, damage, folds, pretrain, progress, session
+from orchestrator import cli, costs, crossdata, damage, folds, origin, pretrain, progress, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config, with_protocol
@@ -41,10 +41,11 @@ def main(argv: list[str] | None = None) -> int:
         return dryrun.show(config, "embed")
     with session.session(config):
         people = crossdata.load(config)
-        plan = folds.make_plan(config, people.people)
+        plan = folds.make_plan(config, people.people, origin.read(config, people))
         progress.say("embed", plan.text())
         clips = crossdata.ensure_clips(config, people)
-        ensure(config, people, clips, pretrain.ensure(config, people, clips, plan.groups))
+        for own, part in plan.parts(config):
+            ensure(own, people, clips, pretrain.ensure(own, people, clips, part.groups))
     return 0
 
 

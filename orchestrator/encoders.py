@@ -4,36 +4,42 @@ An encoder's key is the hash of its own people's shards, its configuration and t
 person's recordings cannot change it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
-from orchestrator.config import Config
+from orchestrator.config import PATHS, Config
+from orchestrator.errors import UserError
 from orchestrator.foreign import Foreign, read_foreign
 from orchestrator.groups import Group
 from orchestrator.lineage import Lineage
+from orchestrator.models_needed import SIGNAL_ENCODERS, TOKENS
+from orchestrator.models_needed import needs as what_is_read
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
            "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "models/shared_norm.py",
            "models/training_state.py", "models/interop.py", "orchestrator/mae_loop.py", "orchestrator/mae_stages.py",
            "orchestrator/mae_state.py", "orchestrator/mae_curves.py", "orchestrator/mae_data.py", "orchestrator/encoders.py",
-           "orchestrator/foreign.py", "orchestrator/pretrain.py", "models/positions.py", "preprocessing/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip.py")
+           "orchestrator/foreign.py", "orchestrator/origin.py", "orchestrator/pretrain.py", "models/positions.py",
+           "preprocessing/keyframes.py", "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip.py")
 # Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
 NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 
 if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
     from models.video_mae import VideoMAE
+    from orchestrator.origin import Origin
 
 
 @dataclass(frozen=True)
 class EncoderPlan:
     """What an encoder is to be: `group` None means random weights that have seen nobody.
 
-    foreign: a public checkpoint that the video weights come from.
+    foreign: a public checkpoint that the video weights come from; the group's origin: an encoder of ours that they (and the
+    signal MAE's, where it fits) come from. about: the data and settings behind it, by which pretrain.from finds it.
     """
 
     index: int
@@ -46,12 +52,17 @@ class EncoderPlan:
     name: str = ""  # of the scale, as the configuration calls it
     foreign: Foreign | None = None
     scale: str = "train_z"  # of the signals it learns from
+    about: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> "Origin | None":
+        return self.group.origin if self.group is not None else None
 
     @property
     def trains(self) -> tuple[bool, bool]:
         """Whether the video MAE, and the signal MAE, are trained here."""
-        return (self.group is not None and self.video is not None and self.foreign is None,
-                self.group is not None and self.signal is not None)
+        return (self.group is not None and self.video is not None and self.foreign is None and self.origin is None,
+                self.group is not None and self.signal is not None and (self.origin is None or self.origin.signal is None))
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,35 @@ def signal_options(config: Config, n_channels: int, length: int) -> dict:
     return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae, **own}
 
 
+def reads(config: Config) -> tuple[bool, bool]:
+    """Whether the model reads a video encoder, and an encoder of signals that was pretrained."""
+    return TOKENS <= what_is_read(config), config.model.name in SIGNAL_ENCODERS and config.pretrain.name == "mae"
+
+
+def about_signals(config: Config, people: Cohort) -> dict[str, Any]:
+    """What a signal MAE's input is like, by the files as the loader describes them: channels that all data sets have, their
+    rates in Hz, the seconds of a clip where they are known, how they are prepared and scaled."""
+    found = [next((clip.recording.signal for clip in part.clips if clip.recording.signal), None)
+             for part in getattr(people, "parts", ()) or (people,)]
+    refs = [ref for ref in found if ref is not None]
+    common = [c for c in refs[0].channels if all(c.name in {d.name for d in ref.channels} for ref in refs)] if refs else []
+    lengths = [ref.end_s - ref.start_s for clip in people.clips if (ref := clip.recording.signal) is not None
+               and ref.start_s is not None and ref.end_s is not None]
+    return {"channels": [c.name for c in common], "rates": [c.fs for c in common],
+            "seconds": round(median(lengths), 1) if lengths else None, "signal": dict(config.signal), "scale": config.scale}
+
+
+def _about(config: Config, people: Cohort, groups: int) -> dict[str, Any]:
+    """Of all encoders that are planned together; no path and no raw id."""
+    pretrain = config.pretrain
+    face = {name: value for name, value in config.face.items() if f"face.{name}" not in PATHS}
+    return {"dataset": config.dataset, "data": people.store_name, "cohort": people.name,
+            "key_fingerprint": people.key_fingerprint, "clip": config.clip.model_dump(), "pretrain": _recipe(config, None),
+            "drawn": {"fraction": pretrain.fraction, "subjects": pretrain.subjects, "split": config.split.name},
+            "preprocessing": {"face": face, "keyframe": dict(config.keyframe), "frames": config.frames},
+            "signals": about_signals(config, people), "groups": groups, "code": sources_sha256(*SOURCES)[:12]}
+
+
 def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],
                   needs: frozenset[str]) -> list[EncoderPlan]:
     """One plan a group, or one random encoder without pretraining. needs: what the model reads."""
@@ -116,23 +156,35 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
     if video is None and signal is None:
         return []
     seen = foreign.lineage(people) if foreign else None
-    plans = []
+    together, plans = _about(config, people, len(groups)), []
     for group in groups or (None,):
+        origin = group.origin if group else None
         trains = group is not None and (signal is not None or foreign is None)
-        shards = [clips.sha256(subject) for subject in group.subjects] if group and trains else []
+        if origin is not None:
+            trains, seen, video = origin.trains_signal, origin.lineage, origin.video
+            if origin.signal is not None and origin.signal != signal:
+                raise UserError(f"pretrain.from: the signal encoder of {origin.name} takes {origin.signal['n_channels']} "
+                                f"channels of {origin.signal['length']} steps, here they have {signal_shape(clips)[::-1]}: "
+                                "use model=video, or leave pretrain.from out.")
+        shards = [clips.sha256(subject) for subject in group.learners] if group and trains else []
         content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
-                   "pretrain": _recipe(config, foreign) if trains else config.pretrain.seed,
+                   "pretrain": _recipe(config, foreign or origin) if trains else config.pretrain.seed,
                    "sources": sources_sha256(*SOURCES)}
         if signal is not None and config.scale != "train_z":
             content["scale"] = config.scale
+        if origin is not None:
+            content["origin"] = origin.sha256()
         if foreign and seen:  # whom it has seen is part of what the artefact says
             content["foreign"] = [foreign.sha256, seen.sha256()]
         key = key_of(content)
-        names = people.keys(group.subjects) if group and trains else []
+        names = people.keys(group.learners) if group and trains else []
         number = group.index if group else 0
         lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
-        plans.append(EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage,
-                                 "marlin" if foreign else config.encoder.name, foreign, config.scale))
+        name = "marlin" if foreign else config.encoder.name
+        plan = EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage, name, foreign,
+                           config.scale)
+        plans.append(replace(plan, about={**together, "name": name, "group": number, "video": video, "signal": signal,
+                                          "trained": list(plan.trains), "random": group is None and foreign is None}))
     return plans
 
 
@@ -145,9 +197,9 @@ def signal_shape(clips: ClipStore) -> tuple[int, int]:
     return 0, 0
 
 
-def _recipe(config: Config, foreign: Foreign | None) -> dict:
+def _recipe(config: Config, foreign: "Foreign | Origin | None") -> dict:
     # who is in the group stands in the shards; the number of workers is the machine's and is recorded beside
-    without = {"workers", "subjects", "fraction", "checkpoint", "checkpoint_saw", *NOT_RECIPE}
+    without = {"workers", "subjects", "fraction", "checkpoint", "checkpoint_saw", "given", "seeds", *NOT_RECIPE}
     return config.pretrain.model_dump(exclude=without | ({"video"} if foreign else set()))
 
 

@@ -3,6 +3,7 @@ written; source files that no earlier command has hashed are not read for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator import folddata, runinfo
 from orchestrator.clipstore import ClipStore, current, plan_shards
@@ -20,11 +21,11 @@ from orchestrator.tokenstore import plan_tokens
 
 @dataclass(frozen=True)
 class Finished:
-    """people: whose shard is current; encoders: groups by their people; tokens: clips embedded, each view and encoder one;
+    """people: whose shard is current; encoders: groups by Group.training; tokens: clips embedded, each view and encoder one;
     ledgers: by plan, names of finished folds, with "audit" where the canaries were fitted too."""
 
     people: frozenset[int] = frozenset()
-    encoders: frozenset[tuple[int, ...]] = frozenset()
+    encoders: frozenset[Any] = frozenset()
     tokens: int = 0
     ledgers: tuple[frozenset[str], ...] = ()
 
@@ -47,28 +48,30 @@ def look(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
     if len(done) < len(jobs) or not plans:
         return Finished(done)
     clips = ClipStore(jobs[0].path.parent, jobs)
-    trained: set[tuple[int, ...]] = set()
+    trained: set[Any] = set()
     embedded: dict[str, int] = {}
     ledgers = []
     configs = runinfo.runs(config) if len(plans) > 1 else [config]
     for own, plan in zip(configs, plans, strict=True):
-        found = [open_encoder(e) for e in plan_encoders(own, people, clips, plan.groups, needs(own))]
-        encoders = [e for e in found if e]
-        trained |= {e.plan.group.subjects for e in encoders if e.plan.group}
-        tokens = plan_tokens(own, people, clips, encoders)
-        finished = {str(job.path): len(job.samples) for job in tokens if current_tokens(job, cache)}
-        embedded |= finished
-        whole = len(encoders) == len(found) and len(finished) == len({job.path for job in tokens})
-        ledgers.append(_folds(own, people, clips, encoders, tokens, plan) if whole else frozenset())
+        contents = []
+        for part, its in plan.parts(own):
+            found = [open_encoder(e) for e in plan_encoders(part, people, clips, its.groups, needs(own))]
+            encoders = [e for e in found if e]
+            trained |= {e.plan.group.training for e in encoders if e.plan.group}
+            tokens = plan_tokens(part, people, clips, encoders)
+            finished = {str(job.path): len(job.samples) for job in tokens if current_tokens(job, cache)}
+            embedded |= finished
+            if len(encoders) == len(found) and len(finished) == len({job.path for job in tokens}):
+                recipe = folddata.recipe(part, its.refit, its.leaky)
+                centre = [job for job in tokens if job.view == 0]
+                contents.append(runinfo.content(part, people, clips, encoders, centre, recipe))
+        ledgers.append(_folds(own, contents, plan) if len(contents) == len(plan.parts(own)) else frozenset())
     return Finished(done, frozenset(trained), sum(embedded.values()), tuple(ledgers))
 
 
-def _folds(config: Config, people: Cohort, clips: ClipStore, encoders: list, tokens: list, plan: Plan) -> frozenset[str]:
+def _folds(config: Config, contents: Sequence[dict[str, str]], plan: Plan) -> frozenset[str]:
     """Names of the folds that the run's ledger holds under exactly this content."""
-    recipe = folddata.recipe(config, plan.refit, plan.leaky)
-    centre = [job for job in tokens if job.view == 0]
-    content = runinfo.content(config, people, clips, encoders, centre, recipe)
-    ledger = open_ledger(config, runinfo.run_dir(config), key_of(runinfo.together([content]), 32))
+    ledger = open_ledger(config, runinfo.run_dir(config), key_of(runinfo.together(contents), 32))
     missing = {fold.name for fold in ledger.missing(list(plan.folds))}
     names = {fold.name for fold in plan.folds} - missing
     audited = not missing and (ledger.run_dir / "audit.json").is_file()

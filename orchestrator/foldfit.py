@@ -158,7 +158,7 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     from models.training import ClassifierRecipe, fit_classifier
 
     settings = _classifier_recipe(ClassifierRecipe, recipe)
-    seed = fold.seed * 1_000_003 + fold.test[0]
+    seed = fold.protocol_seed * 1_000_003 + fold.test[0]
     train_rows = _trainable(data, fold.train)
     if recipe.fixed_epochs:
         model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train, recipe)
@@ -197,7 +197,7 @@ def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
     known = tuple(sorted({*fold.train, *fold.val} - set(fold.test)))
     seen = sorted({*known, *fold.test}) if recipe.leaky else known
     scaler, rows = _scaler(data, seen, recipe), _trainable(data, known)
-    estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.seed, channels=data.channels,
+    estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.protocol_seed, channels=data.channels,
                                 **recipe.options)
     estimator.fit(_arrays(data, rows, scaler, None), _labels(data, rows), rows, data.subject)
     return estimator, 0, scaler, []

@@ -6,21 +6,32 @@ about a person's recordings can move anybody between roles.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.cohort import Person
-from orchestrator.config import Config
-from orchestrator.errors import UserError
-from orchestrator.groups import SMALLEST_COHORT, Group, draw, draw_for, draw_given, serves
+from orchestrator.config import Config, with_pretrain_seed
+from orchestrator.errors import LineageError, UserError
+from orchestrator.groups import SMALLEST_COHORT, Group, adopted, draw, draw_for, draw_given, serves, used_alone
+from orchestrator.lineage import person_key
 from orchestrator.models_needed import chooses_epoch, reads_encoder
 from orchestrator.splits import Cut, make_cuts, trainable
+
+if TYPE_CHECKING:
+    from orchestrator.origin import Origin
+
+SHOWN = 20  # people that a refusal names
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One evaluation: indices of people, ascending. `group` is the encoder's group, None without pretraining."""
+    """One evaluation: indices of people, ascending. `group` is the encoder's group, None without pretraining.
+
+    seed: of the run, which names the entry in the ledger; drawn: the protocol seed, by which everything in the fold is
+    drawn, where a run has several pretrain seeds and so counts its own; pretrain_seed: that of the fold's encoder there.
+    """
 
     index: int
     seed: int
@@ -28,6 +39,12 @@ class Fold:
     train: tuple[int, ...]
     val: tuple[int, ...]
     group: int | None
+    drawn: int | None = None
+    pretrain_seed: int | None = None
+
+    @property
+    def protocol_seed(self) -> int:
+        return self.seed if self.drawn is None else self.drawn
 
     @property
     def name(self) -> str:
@@ -43,17 +60,40 @@ class Plan:
     refit: bool
     leaky: bool
     n_not_asked: int = 0  # test folds of the split beyond max_folds
+    by_pretrain_seed: tuple[tuple[int, "Plan"], ...] = ()  # of pretrain.seeds > 1: each one's own folds and groups
+
+    def parts(self, config: Config) -> list[tuple[Config, "Plan"]]:
+        """The plan by pretrain seed, each with the configuration that pretrains for it; the plan itself where there is one."""
+        return [(with_pretrain_seed(config, seed), plan) for seed, plan in self.by_pretrain_seed] or [(config, self)]
+
+    def seeds(self) -> list[int]:
+        """Of the run, in ascending order: what the folds and predictions are sorted by."""
+        return sorted({fold.seed for fold in self.folds})
 
     def text(self) -> str:
         """The sizes, for people, before anything runs."""
         people = {fold.test for fold in self.folds}
         lines = [f"{self.n_subjects} people, {len(people)} test folds, {len(self.folds)} runs with seeds"]
-        sizes = ", ".join(str(len(group.subjects)) for group in self.groups)
-        lines.append(f"pretraining groups: {sizes} people" if self.groups else "no pretraining")
+        lines += self._pretraining()
         lines.append(f"each fold: {_sizes(f.train for f in self.folds)} train, "
                      f"{'0' if self.leaky else _sizes(f.val for f in self.folds)} inner validation, "
                      f"{_sizes(f.test for f in self.folds)} test" + ("; then refit on everybody else" if self.refit else ""))
         return "\n".join(lines)
+
+
+    def _pretraining(self) -> list[str]:
+        if not self.groups:
+            return ["no pretraining"]
+        if self.groups[0].origin is None:
+            more = f", drawn for each of {len(self.by_pretrain_seed)} pretrain seeds" if self.by_pretrain_seed else ""
+            return ["pretraining groups: " + ", ".join(str(len(group.subjects)) for group in self.groups) + f" people{more}"]
+        origins = list({group.origin.folder: group.origin for group in self.groups if group.origin}.values())
+        said = "; ".join(f"{origin.name} has seen {origin.n_people} people, {len(origin.subjects)} of these"
+                         for origin in origins)
+        if not origins[0].trains_signal:
+            return [f"pretrained already: {said}"]
+        return [f"pretrained already: {said}", f"signal MAE pretrained here ({origins[0].why_not_signal}) on groups of "
+                + ", ".join(str(len(group.own)) for group in self.groups) + " people"]
 
 
 def _sizes(parts: Iterable[tuple[int, ...]]) -> str:
@@ -65,8 +105,35 @@ def validation_size(n_subjects: int, wanted: int | None = None) -> int:
     return wanted if wanted is not None else max(2, round(0.1 * (n_subjects - 1)))
 
 
-def make_plan(config: Config, people: Sequence[Person]) -> Plan:
-    """The folds of config.split over `people`. Raises UserError where the cohort is too small for what is asked."""
+def make_plan(config: Config, people: Sequence[Person], origins: "Sequence[Origin]" = ()) -> Plan:
+    """The folds of config.split over `people`. Raises UserError where the cohort is too small for what is asked.
+
+    origins: the encoders that pretrain.from names (origin.read). LineageError, before anything runs, where all of them have
+    seen people whom a fold tests.
+    """
+    first = config.pretrain.seed
+    if config.pretrain.seeds == 1:
+        return _one_pretraining(config, people, origins)
+    if config.protocol.name == "exclude_pretrain" and config.pretrain.subjects is None:
+        raise UserError("protocol=exclude_pretrain leaves the people of one pretraining group untested, and pretrain.seeds "
+                        "draws that group anew each time: name it with pretrain.subjects, or use protocol=clean.")
+    step, plans = max(config.protocol.seeds) + 1, []
+    for number in range(config.pretrain.seeds):
+        plan = _one_pretraining(with_pretrain_seed(config, first + number), people, origins)
+        folds = tuple(replace(fold, seed=fold.seed + number * step, drawn=fold.seed, pretrain_seed=first + number)
+                      for fold in plan.folds)
+        plans.append(replace(plan, folds=folds, groups=tuple(replace(g, seed=first + number) for g in plan.groups)))
+    return replace(plans[0], folds=tuple(fold for plan in plans for fold in plan.folds),
+                   by_pretrain_seed=tuple((first + number, plan) for number, plan in enumerate(plans)))
+
+
+def seed_of(plan: Plan) -> dict[str, dict[str, int]]:
+    """Seed of the run -> {"protocol", "pretrain"}: what was drawn by which; empty where the run's seeds are the protocol's."""
+    return {str(fold.seed): {"protocol": fold.protocol_seed, "pretrain": fold.pretrain_seed} for fold in plan.folds
+            if fold.pretrain_seed is not None}
+
+
+def _one_pretraining(config: Config, people: Sequence[Person], origins: "Sequence[Origin]") -> Plan:
     protocol, pool = config.protocol, trainable(people)
     if protocol.name == "both":
         raise ValueError("plan clean and as_paper each on its own")
@@ -81,7 +148,7 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
         raise UserError("protocol=exclude_pretrain leaves pretraining people out of the test, who are another data set's in "
                         "split=cross_dataset: use protocol=clean.")
     leaky, cuts = protocol.name == "as_paper", make_cuts(config, people)
-    groups = _groups(config, cuts, pool) if pretrained else ()
+    groups = _groups(config, cuts, pool, people, origins) if pretrained else ()
     refit = (protocol.refit if protocol.refit is not None else n < 20) and inner and not leaky
     if protocol.name == "exclude_pretrain" and groups:
         seen = set(groups[0].subjects)
@@ -94,7 +161,31 @@ def make_plan(config: Config, people: Sequence[Person]) -> Plan:
                 max(0, len(cuts) - (config.max_folds or len(cuts))))
 
 
-def _groups(config: Config, cuts: Sequence[Cut], pool: Sequence[int]) -> tuple[Group, ...]:
+def _groups(config: Config, cuts: Sequence[Cut], pool: Sequence[int], people: Sequence[Person],
+            origins: "Sequence[Origin]") -> tuple[Group, ...]:
+    """As drawn; or those of the encoders that are there already, of which one serves every fold (LineageError if none can)."""
+    if not origins:
+        assert config.pretrain.given is None, "the encoders of pretrain.from have not been read"
+        return _drawn(config, cuts, pool)
+    drawn = _drawn(config, cuts, pool) if any(origin.trains_signal for origin in origins) else ()
+    if config.protocol.name != "clean":
+        return tuple(adopted(origins[:1], drawn, pool, config.pretrain.fraction)[:1])
+    groups = adopted(origins, drawn, pool, config.pretrain.fraction)
+    lost = [cut for cut in cuts[: config.max_folds] if not any(serves(group, cut) for group in groups)]
+    if lost:
+        by_index, seen = {p.index: p for p in people}, [set(origin.subjects) for origin in origins]
+        met = sorted({person_key(by_index[s].cohort, by_index[s].pseudonym) for cut in lost for s in (*cut.test, *cut.val)
+                      if any(s in one for one in seen)})
+        named = ", ".join(met[:SHOWN]) + (f" and {len(met) - SHOWN} more" if len(met) > SHOWN else "")
+        whom = "the encoder" if len(origins) == 1 else "each of the encoders"
+        tests = "1 fold tests" if len(lost) == 1 else f"{len(lost)} folds test"
+        raise LineageError(f"{tests} people whom {whom} of pretrain.from={config.pretrain.given} has seen "
+                           f"({named}): use protocol=exclude_pretrain, which leaves untested whom the encoder saw, or pretrain "
+                           "there on people who are not tested together here.")
+    return used_alone(groups, cuts)
+
+
+def _drawn(config: Config, cuts: Sequence[Cut], pool: Sequence[int]) -> tuple[Group, ...]:
     """Two for leaving one out (cross-fit), one where the protocol wants one, else as many as the folds need."""
     pretrain, clean = config.pretrain, config.protocol.name == "clean"
     if config.split.name == "loso" or config.protocol.name == "as_paper":

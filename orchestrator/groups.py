@@ -5,13 +5,17 @@ encoder. Folds of several people need an encoder that has seen none of them: gro
 Sizes follow the rules for small cohorts.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.errors import UserError
 from orchestrator.splits import Cut
+
+if TYPE_CHECKING:  # which stands on encoders, which stand on this
+    from orchestrator.origin import Origin
 
 SMALLEST_COHORT = 7
 MOST_GROUPS = 3
@@ -19,10 +23,27 @@ MOST_GROUPS = 3
 
 @dataclass(frozen=True)
 class Group:
-    """The people (indices, ascending) one encoder is pretrained on."""
+    """The people (indices, ascending) one encoder is pretrained on.
+
+    origin: where pretrain.from gives the encoder; `subjects` are then those of these people whom it has seen, and `own`,
+    those who pretrain a signal MAE of its own here, if it needs one. seed: the pretrain seed, where a run has several.
+    """
 
     index: int
     subjects: tuple[int, ...]
+    origin: "Origin | None" = None
+    own: tuple[int, ...] = ()
+    seed: int | None = None
+
+    @property
+    def learners(self) -> tuple[int, ...]:
+        """Those whose recordings are trained on here."""
+        return self.subjects if self.origin is None else self.own
+
+    @property
+    def training(self) -> Hashable:
+        """One value for one training: costs count them."""
+        return self.learners if self.seed is None else (self.seed, self.learners)
 
 
 def group_size(n_subjects: int, fraction: float | None = None) -> int:
@@ -88,5 +109,29 @@ def draw_for(cuts: Sequence[Cut], pool: Sequence[int], seed: int, fraction: floa
 
 
 def serves(group: Group, cut: Cut) -> bool:
-    """Whether the group's encoder has seen nobody whom the cut tests."""
-    return set(group.subjects) <= set(cut.others)
+    """Whether the group's encoder has seen nobody whom the cut tests (or its own split keeps for validation)."""
+    if group.origin is None:
+        return set(group.subjects) <= set(cut.others)
+    return not set(group.subjects) & {*cut.test, *cut.val} and set(group.own) <= set(cut.others)
+
+
+def adopted(origins: "Sequence[Origin]", drawn: Sequence[Group], pool: Sequence[int], fraction: float | None) -> list[Group]:
+    """The groups of encoders that pretrain.from gives. drawn: groups as they would be without it.
+
+    Where a signal MAE is to be pretrained beside one, by the same people if enough of them are here, else by each drawn group.
+    """
+    found: list[Group] = []
+    for origin in origins:
+        here = tuple(s for s in origin.subjects if s in set(pool))
+        size = group_size(len(pool), fraction)
+        learners = [()] if not origin.trains_signal else [here] if len(here) >= size else [g.subjects for g in drawn]
+        for own in learners:
+            found.append(Group(len(found), tuple(sorted({*origin.subjects, *own})), origin, tuple(own)))
+    return found
+
+
+def used_alone(groups: Sequence[Group], cuts: Sequence[Cut]) -> tuple[Group, ...]:
+    """The groups that serve some cut as the first that can, numbered anew."""
+    first = [next((group.index for group in groups if serves(group, cut)), None) for cut in cuts]
+    kept = [group for group in groups if group.index in first] or list(groups[:1])
+    return tuple(replace(group, index=number) for number, group in enumerate(kept))

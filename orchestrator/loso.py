@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator import audit, chosen, cli, crossdata, damage, folddata, folds, progress, report, runinfo, session
+from orchestrator import audit, chosen, cli, crossdata, damage, folddata, folds, origin, progress, report, runinfo, session
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
@@ -40,14 +40,16 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[str]) -> dict:
     """One run under one protocol: plan, stages, folds, report. Returns the summary."""
     began = time.monotonic()
-    plan = folds.make_plan(config, people.people)
+    given = origin.read(config, people)
+    plan = folds.make_plan(config, people.people, given)
     progress.say("plan", plan.text().replace("\n", "; "))
     folds.check_classes(plan.folds, people.label_counts(config.task.classes), folddata.names(config, people),
                         config.model.name in ESTIMATORS)
     folder = runinfo.run_dir(config)
     with run_folder(folder):
         clips = crossdata.ensure_clips(config, people)
-        parts = [prepare(part, plan, people, clips) for part in chosen.parts(config, overrides, plan, people)]
+        parts = [prepare(part, own, people, clips) for one, own in plan.parts(config)
+                 for part in chosen.parts(one, overrides, own, people)]
         content = runinfo.together([part.content for part in parts])
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
@@ -60,7 +62,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         failed: dict[str, str] = {}
         for p in parts:
             failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
-        rows = audit.run(config, plan, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder) \
+        rows = audit.run(config, plan.parts(config)[0][1], parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder) \
             if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
@@ -69,7 +71,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
         heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
-        notes = [*run["notes"], *heard, *damaged, *chosen.notes([p.part for p in parts])]
+        notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *chosen.notes([p.part for p in parts])]
         return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
 
 

@@ -104,7 +104,8 @@ def _idle(config: Config, key: str, stage: str) -> tuple[str, str] | None:
 
 
 def _trains_video(config: Config) -> bool:
-    return config.pretrain.name == "mae" and TOKENS <= needs(config) and not config.pretrain.checkpoint
+    return config.pretrain.name == "mae" and TOKENS <= needs(config) and not (
+        config.pretrain.checkpoint or config.pretrain.given)
 
 
 def _check_types(config: Config) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.errors import ModelError
-from orchestrator import cli, crossdata, damage, folds, progress, quality, session
+from orchestrator import cli, crossdata, damage, folds, origin, progress, quality, session
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config, with_protocol
@@ -48,9 +48,11 @@ def main(argv: list[str] | None = None) -> int:
         return dryrun.show(config, "pretrain")
     with session.session(config):
         people = crossdata.load(config)
-        plan = folds.make_plan(config, people.people)
+        plan = folds.make_plan(config, people.people, origin.read(config, people))
         progress.say("pretrain", plan.text())
-        ensure(config, people, crossdata.ensure_clips(config, people), plan.groups)
+        clips = crossdata.ensure_clips(config, people)
+        for own, part in plan.parts(config):
+            ensure(own, people, clips, part.groups)
     return 0
 
 
@@ -90,11 +92,14 @@ def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[Encode
 
 
 def _untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
-    """What nobody trains here: a public checkpoint's weights, or random ones (pretrain=none)."""
+    """What nobody trains here: an encoder's that is there already, a public checkpoint's, or random ones (pretrain=none)."""
     import torch
 
     from models import build
 
+    if plan.origin is not None:
+        _finish(plan, folder, _keep_origin(plan, folder), {"workers": 0})
+        return
     assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own
     torch.manual_seed(seed)
     _finish(plan, folder, {"video": _keep_video(plan, folder, build("video_mae", **plan.video))}, {"workers": 0})
@@ -108,6 +113,20 @@ def _keep_video(plan: EncoderPlan, folder: Path, model) -> str:
     if plan.foreign:
         model = plan.foreign.load()
     return checkpoint.save(folder / "video", model, plan.video, plan.lineage.to_json())
+
+
+def _keep_origin(plan: EncoderPlan, folder: Path) -> dict[str, str]:
+    """Write what is taken over of the encoder that pretrain.from gives; the hash of each half."""
+    from models import build, checkpoint
+
+    assert plan.origin is not None
+    kept = {}
+    for half, options in (("video", plan.origin.video), ("signal", plan.origin.signal)):
+        if options is not None:
+            model = build(f"{half}_mae", **options)
+            model.load_state_dict(plan.origin.state(half))
+            kept[half] = checkpoint.save(folder / half, model, options, plan.lineage.to_json())
+    return kept
 
 
 def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[EncoderPlan]) -> None:
@@ -134,7 +153,9 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
                 write_json(folder / "scaler.json", scaler.to_json())
             weights = {name: checkpoint.read_side(folder / name)["weights_sha256"]
                        for name, trained in zip(("video", "signal"), plan.trains, strict=True) if trained}
-            if plan.video is not None and "video" not in weights:
+            if plan.origin is not None:
+                weights |= _keep_origin(plan, folder)
+            elif plan.video is not None and "video" not in weights:
                 weights["video"] = _keep_video(plan, folder, None)
             if plan.video is not None:
                 reconstructions.draw(config, people, clips, plan, folder)
@@ -159,10 +180,10 @@ def _job(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", Sc
     write_text(out / OWNER, owner)
     video, signal = plan.trains
     signals, samples, scaler = _group_signals(clips, plan, out) if signal else (None, [], None)
-    shards = [(s, clips.paths[s]) for s in plan.group.subjects]
-    return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal, signals, samples,
-               plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(), config.pretrain.seed,
-               owner), scaler
+    shards = [(s, clips.paths[s]) for s in plan.group.learners]
+    return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal if signal else None,
+               signals, samples, plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(),
+               config.pretrain.seed, owner), scaler
 
 
 def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
@@ -173,9 +194,10 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     seconds, size = 0.0, 0.0
     for plan in plans:
         assert plan.group is not None
-        parts = [clips.signals(s) for s in plan.group.subjects]
+        parts = [clips.signals(s) for s in plan.group.learners]
         films, signals = (sum(int((p.n_crops > 0).sum()) for p in parts), sum(int(p.has_signal.sum()) for p in parts))
-        work, disk = costs.training(config, plan.video if plan.trains[0] else None, plan.signal, films, signals, speed)
+        work, disk = costs.training(config, plan.video if plan.trains[0] else None,
+                                    plan.signal if plan.trains[1] else None, films, signals, speed)
         seconds, size = seconds + work, size + disk
     progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
                              f"{costs.size_text(size)} of disk while it goes on")
@@ -185,14 +207,14 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
 def _finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
     write_json(folder / "encoder.json", seal({
         "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
-        "subjects": list(plan.group.subjects) if plan.group and any(plan.trains) else [],
-        "checkpoint": plan.foreign.sha256 if plan.foreign else None, **how}))
+        "subjects": list(plan.group.learners) if plan.group and any(plan.trains) else [],
+        "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how}))
 
 
 def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
     """Raises UserError before anything is trained where a group has nothing to learn from."""
     assert plan.group is not None
-    parts = [clips.signals(subject) for subject in plan.group.subjects]
+    parts = [clips.signals(subject) for subject in plan.group.learners]
     for what, wanted, there in (("video", plan.trains[0], any(part.n_crops.any() for part in parts)),
                                 ("signal", plan.trains[1], any(part.has_signal.any() for part in parts))):
         if wanted and not there:
@@ -203,7 +225,7 @@ def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
 def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path, list[str], Scaler]:
     """The group's signals under a scaler fitted on the group, as one file that workers map into memory; whose rows."""
     assert plan.group is not None
-    subjects = plan.group.subjects
+    subjects = plan.group.learners
     moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
     scaler = fit_scaler(moments, sorted(moments), kind=plan.scale)
     parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}

@@ -12,10 +12,10 @@ from pathlib import Path
 from orchestrator import quality
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
-from orchestrator.config import PATHS, SHORT, Config, with_protocol
+from orchestrator.config import PATHS, SHORT, Config, choices, with_protocol
 from orchestrator.encoders import NOT_RECIPE, Encoder
 from orchestrator.foldfit import FoldRecipe
-from orchestrator.folds import Fold, Plan
+from orchestrator.folds import Fold, Plan, seed_of
 from orchestrator.lineage import Lineage
 from orchestrator.models_needed import ESTIMATORS
 from orchestrator.storage import file_sha256, key_of, sources_sha256, write_json, write_text
@@ -41,7 +41,8 @@ def run_dir(config: Config) -> Path:
     name = f"{config.dataset}-{config.task.name}-{config.model.name}-{config.protocol.name}"
     # another place to read from is another run, before anything of it is read: report and doctor go by the name alone
     read = (config.data.root, config.split.root, config.sweep.read, config.pretrain.checkpoint,
-            *(config.face.get(folder) for folder in FACE_FOLDERS))
+            *(config.face.get(folder) for folder in FACE_FOLDERS),
+            *([config.pretrain.given] if config.pretrain.given else []))
     places = [str(Path(place).expanduser().resolve()) if place else None for place in read]
     return Path("runs").resolve() / f"{name}-{key_of([_content(config), places, config.pretrain.checkpoint_saw], 8)}"
 
@@ -65,8 +66,10 @@ def _content(config: Config) -> dict:
     content["protocol"].pop("seeds")  # every ledger file carries its own
     content["data"].pop("root")  # the data are known by their hashes
     content["split"].pop("root")
-    for name in ("workers", "checkpoint", "checkpoint_saw", *NOT_RECIPE):
+    for name in ("workers", "checkpoint", "checkpoint_saw", "from", *NOT_RECIPE):
         content["pretrain"].pop(name)  # the encoders are known by theirs
+    if content["pretrain"]["seeds"] == 1:
+        content["pretrain"].pop("seeds")
     content["face"] = _without_folders(content["face"])
     if content["model"].get("weights"):
         content["model"]["weights"] = _weights(content["model"]["weights"])
@@ -138,6 +141,8 @@ def portable(config: Config) -> dict:
     content = config.model_dump(mode="json", exclude={"store", "run"})
     content["data"]["root"] = content["split"]["root"] = None
     content["pretrain"]["checkpoint"] = content["sweep"]["read"] = None
+    if content["pretrain"]["from"] and content["pretrain"]["from"] not in choices("dataset"):
+        content["pretrain"]["from"] = "a folder"
     if content["pretrain"]["checkpoint_saw"] not in ("none", "unknown"):
         content["pretrain"]["checkpoint_saw"] = "a file"
     content["face"] = _without_folders(content["face"])
@@ -149,8 +154,9 @@ def portable(config: Config) -> dict:
 def without_paths(command: str) -> str:
     words = []
     for word in shlex.split(command):
-        name, separator, _ = word.partition("=")
-        words.append(f"{name}=..." if separator and SHORT.get(name, name) in PATHS else word)
+        name, separator, value = word.partition("=")
+        named = name == "pretrain.from" and value in choices("dataset")  # no path, though it may be one
+        words.append(f"{name}=..." if separator and SHORT.get(name, name) in PATHS and not named else word)
     return " ".join(words)
 
 
@@ -191,20 +197,29 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
         "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds
                          if f.name in failed],
-        "seeds": list(config.protocol.seeds), "wall_s": wall_s, "versions": versions(), "git_commit": commit,
+        "seeds": plan.seeds() if plan.by_pretrain_seed else list(config.protocol.seeds),
+        "pretrain_seeds": [seed for seed, _ in plan.by_pretrain_seed] or [config.pretrain.seed], "seed_of": seed_of(plan),
+        "wall_s": wall_s, "versions": versions(), "git_commit": commit,
         "dirty": dirty, "key_fingerprint": people.key_fingerprint, "command": without_paths(command),
         "quarantine": {
             "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
             "by_subject": dict(Counter(r["subject"] for r in quarantine)),
             "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
         "clips": _by_person(people, counts, names),
-        "curves": [row for e in encoders for row in e.curve()], "plan": plan.text(), "refit": plan.refit,
+        "curves": [row for e in encoders for row in _curve(e)], "plan": plan.text(), "refit": plan.refit,
         "quality": quality.of(encoders),
         "notes": [*people.notes, *clips.notes(), *_settings(config)], "n_not_asked": plan.n_not_asked,
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
         "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+
+
+def _curve(encoder: Encoder) -> list[dict]:
+    """With the pretrain seed in its name where a run has several: each has an encoder 1."""
+    seed = encoder.plan.group.seed if encoder.plan.group else None
+    rows = encoder.curve()
+    return rows if seed is None else [{**row, "encoder": f"{row.get('encoder')}, pretrain seed {seed}"} for row in rows]
 
 
 def _settings(config: Config) -> list[str]:

@@ -160,7 +160,8 @@ OPTIONS: tuple[Option, ...] = (
     # pretraining
     Option("pretrain.fraction", "number", above=0, below=0.5, null=True),
     Option("pretrain.subjects", "whole", least=0, most=1_000_000, many=(1, 1_000_000), once=True, null=True),
-    Option("pretrain.checkpoint_saw", "text"), _seed("pretrain.seed"), _whole("pretrain.workers", most=4096, null=True),
+    Option("pretrain.checkpoint_saw", "text"), Option("pretrain.from", "text", null=True),
+    _seed("pretrain.seed"), _whole("pretrain.seeds", most=MOST_SEEDS), _whole("pretrain.workers", most=4096, null=True),
     _word("pretrain.precision", "auto", "float32", "bf16"), _whole("pretrain.save_epochs", most=MOST_EPOCHS, null=True),
     _whole("pretrain.save_steps", most=10**9, null=True),
     Option("pretrain.save_seconds", "number", above=0, most=1e9, null=True),

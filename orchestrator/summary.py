@@ -59,7 +59,8 @@ def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     majority, uniform = chance.majority_baseline(run, folds), 1 / n_classes
     balanced, areas = chance.values_of(people, "balanced_accuracy"), chance.values_of(people, "auroc")
     draws = draws_of(folds, n_classes)
-    return {name: run.get(name) for name in COPIED} | {
+    several = {name: run[name] for name in ("pretrain_seeds", "seed_of")} if run.get("seed_of") else {}
+    return {name: run.get(name) for name in COPIED} | several | {
         "classes": list(run["class_names"]), "n_folds": len(folds),
         "accuracy_mean": mean, "accuracy_std": std,
         "accuracy_ci95": _interval(values),

@@ -93,8 +93,9 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
 
 
 def lineage_of(encoder: Encoder) -> Lineage:
-    """Of the tokens: a public checkpoint's own where the video weights are its, whatever the signal MAE beside it saw."""
-    video = encoder.lineage if encoder.plan.foreign is None else encoder.lineage.parents[0]
+    """Of the tokens: that of video weights from elsewhere where they are, whatever the signal MAE beside them saw."""
+    own = encoder.plan.foreign is None and encoder.plan.origin is None
+    video = encoder.lineage if own else encoder.lineage.parents[0]
     return Lineage(f"tokens of {video.artefact}", parents=(video,))
 
 

@@ -103,15 +103,23 @@ def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
     node, pretrain = leaf.partition(".")[0], config.pretrain
     if not reads_encoder(config):
         return f"{_model(config)}, which reads no encoder", "model=dual, model=video or model=signal"
+    signal = config.model.name in SIGNAL_ENCODERS
     if node in ("checkpoint", "checkpoint_saw", "video") and not needs(config) & TOKENS:
         return f"{_model(config)}, which reads no video encoder", TOKEN_MODELS
-    if node == "signal" and config.model.name not in SIGNAL_ENCODERS:
+    if node == "signal" and not signal:
         return f"{_model(config)}, which has no signal encoder", "model=dual or model=signal"
     if node == "checkpoint_saw" and not pretrain.checkpoint:
         return "pretrain.checkpoint=null", "pretrain.checkpoint=FILE"
     if node == "video" and pretrain.checkpoint:
         return "pretrain.checkpoint, whose file was pretrained elsewhere", "pretrain.checkpoint=null"
-    random = node == "seed" and needs(config) & TOKENS  # draws the weights of an encoder that nobody trains
+    if node in ("from", "seeds") and stage == "sweep":
+        return "a sweep, which compares encoders of one pretraining each", "orchestrator.loso"
+    if node in ("from", "seeds") and pretrain.checkpoint and (node == "from" or not signal):
+        return "pretrain.checkpoint, whose file was pretrained elsewhere", "pretrain.checkpoint=null"
+    if pretrain.given and pretrain.name == "mae" and (
+            node in ("video", "seeds") or (node not in ("", "from") and not signal)):
+        return "pretrain.from, whose encoders are trained already", "pretrain.from=null"
+    random = node in ("seed", "seeds") and needs(config) & TOKENS  # draws the weights of an encoder that nobody trains
     if pretrain.name == "none" and node not in ("", "checkpoint", "checkpoint_saw") and not random:
         return "pretrain=none", "pretrain=mae"
     if leaf == "video.mask_ratio" and stage == "sweep":
