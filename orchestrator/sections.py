@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import yaml
 
-<<<<<<< HEAD
-from orchestrator import chance, plots, statistics
-=======
-from orchestrator import plots, quality, statistics
->>>>>>> mae
+from orchestrator import chance, plots, quality, statistics
 from orchestrator.anchors import NOTES, anchors
 from orchestrator.choices import choices
 from orchestrator.findings import Report, encoders_of, lineage_words, lost_by_class
