@@ -119,10 +119,11 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
 
 
 def unread_length(film: VideoRef) -> tuple[float, float]:
-    """(seconds, pictures a second) of a film that is not decoded: of its window where it has one, else by its packets."""
+    """(seconds, pictures a second) of a film that is not decoded: of its window where it has one, else by its packets.
+    Where the rate was given by hand, stamps are not believed: unknown."""
     if film.start_s is not None or film.end_s is not None:
         return (0.0, 0.0) if film.end_s is None else (film.end_s - (film.start_s or 0.0), film.fps or 25.0)
-    return film_length(film.path)
+    return (0.0, 0.0) if film.fps else film_length(film.path)
 
 
 def check_film(film: float, fps: float, seconds: float, fs: float) -> None:

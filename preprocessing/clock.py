@@ -14,12 +14,18 @@ import numpy as np
 BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg"}
 BY_PACKET = {"avi"}
 BY_INDEX = {"mov", "matroska"}  # an index of the pictures that are whole by themselves, with their presentation times
-_WRAP = 1 << 33  # MPEG's time stamps start again from 0 after 26.5 hours
+WRAP = 1 << 33  # MPEG's time stamps start again from 0 after 26.5 hours
 _WRAPS = {"mpegts", "mpeg"}
 _SPARSE = "mpeg"  # program streams stamp one picture of many, and where several share a packet that may be its neighbour
 _SPARSE_SLACK = 4.0  # pictures that such a stamp may be off
 _FASTEST = 1000.0  # pictures a second: what claims more names the ticks of a clock
 _COARSE_S = 2e-4  # stamps that are rounded to more than this are put back on the grid of the rate
+
+
+def film_streams(container: Any) -> list[Any]:
+    """The streams of moving pictures: a cover is one of still ones."""
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
 class Clock:
@@ -106,7 +112,7 @@ class Clock:
     def _unwrapped(self, stamp: int) -> int:
         if self._kind not in _WRAPS or self._origin is None:
             return stamp
-        return stamp + _WRAP * round((self._last_stamp - stamp) / _WRAP)
+        return stamp + WRAP * round((self._last_stamp - stamp) / WRAP)
 
     def _by_packet(self, frame: av.VideoFrame) -> int | None:
         """A decoder that puts pictures in order gives them later than their packets, but as many."""

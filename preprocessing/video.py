@@ -17,7 +17,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from .access import AccessPoints
-from .clock import BARE, BY_INDEX, Clock, named_rate, varies
+from .clock import BARE, BY_INDEX, Clock, film_streams, named_rate, varies
 from .errors import ClipError
 from .frames import DecodedFrame, Frame, ImageFrame
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -139,8 +139,7 @@ class Video:
                 raise ClipError("video", "truncated", fix) from None
             fix = "the file's content is not a video, whatever its name ends in: replace it"
             raise ClipError("video", "not_a_video", fix) from None
-        cover = av.stream.Disposition.attached_pic
-        streams = [s for s in self._container.streams.video if not s.disposition & cover]
+        streams = film_streams(self._container)
         if not streams:
             self._container.close()
             raise ClipError("video", "no_video_stream", "the file holds sound but no picture: replace it")

@@ -41,7 +41,8 @@ def test_what_is_no_film_has_no_length(tmp_path):
     films.write_folder(tmp_path / "frames", films.numbered(3))
     whole = films.write_video(tmp_path / "a.mp4", films.numbered(30)).read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[:len(whole) // 2])
-    for name in ("absent.mp4", "text.mp4", "frames", "cut.mp4"):
+    films.write_video(tmp_path / "a.mpg", films.numbered(30), codec="mpeg2video")
+    for name in ("absent.mp4", "text.mp4", "frames", "cut.mp4", "a.mpg"):
         assert film_length(tmp_path / name) == (0.0, 0.0)
 
 
@@ -56,5 +57,6 @@ def test_signals_as_long_as_the_film_and_films_that_are_away(tmp_path):
     film = films.write_video(tmp_path / "a.mp4", films.numbered(75))
     assert prepare_clip(recording(tmp_path, film, 3.0), None, SIGNALS_ALONE).signal.shape == (400, 1)
     assert prepare_clip(recording(tmp_path, tmp_path / "away.mp4", 1.0), None, SIGNALS_ALONE).signal.shape == (400, 1)
+    assert prepare_clip(recording(tmp_path, film, 1.5, fps=50.0), None, SIGNALS_ALONE).signal.shape == (400, 1)  # rate by hand
     with pytest.raises(ClipError, match="The film lasts 1.00 s, its signals 3.00 s"):  # its window, not the whole film
         prepare_clip(recording(tmp_path, film, 3.0, start_s=1.0, end_s=2.0), None, SIGNALS_ALONE)
