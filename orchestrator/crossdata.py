@@ -132,6 +132,7 @@ class JoinedStore(ClipStore):
     def __init__(self, config: Config, stores: Sequence[ClipStore]):
         self.folder, second = stores[0].folder, len(stores[0].paths)
         self.paths = {**stores[0].paths, **{s + second: path for s, path in stores[1].paths.items()}}
+        self.hashes = {**stores[0].hashes, **{s + second: own for s, own in stores[1].hashes.items()}}
         self.sides = {**stores[0].sides, **{s + second: side for s, side in stores[1].sides.items()}}
         columns = _common(stores) if SIGNALS <= needs(config) else (None, None)
         self.parts = (_Part(stores[0], 0, None, columns[0]), _Part(stores[1], second, _labels(config), columns[1]))
