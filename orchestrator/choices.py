@@ -253,7 +253,8 @@ AUGMENTED = _listed(
     train__signal_scale="gain {}", train__signal_mix="mix {}", train__signal_noise="noise {}")
 FILMS = [
     _listed("face crop", "text: FaceXZoo; code: RetinaFace, 224 pixels", face__provider="{}", face__size="{} pixels",
-            face__min_frames="at least {} frames with a face"),
+            face__image="kept as {}", face__score="probability {}", face__margin="margin {}",
+            face__max_lost="at most {} of the frames without a face", face__min_frames="at least {} frames"),
     _listed("key frames", "text: distance to the previous key frame, 16 or more, no thresholds; code: pixels, 15 less 4 at a "
             "time, to the previous frame, the first 100", frames="of {}", keyframe__preset="preset {}",
             keyframe__norm="distance in {}", keyframe__t_init="from {}", keyframe__step="less {}", keyframe__t_min="to {}",

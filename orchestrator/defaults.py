@@ -38,8 +38,10 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
     wanted, found = NEEDS.get(model, frozenset()), []
     keyframe = dict(config.get("keyframe") or {})
     if wanted - SIGNALS:
+        from preprocessing.faces import FaceOptions
         from preprocessing.keyframes import KeyframeOptions
 
+        found.append(("face.", asdict(FaceOptions())))
         found.append(("keyframe.", asdict(KeyframeOptions.preset(keyframe.get("preset", "default")))))
     if SIGNALS <= wanted:
         from preprocessing.signals import SignalOptions

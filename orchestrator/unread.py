@@ -92,6 +92,8 @@ def _train(config: Config, leaf: str, stage: str) -> Reason:
         return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
     if config.protocol.name == "as_paper" and leaf in PUBLISHED:
         return "protocol=as_paper, which stops as the released code does", "protocol.as_paper_epochs, or protocol=clean"
+    if leaf in ("patience", "plateau") and config.train.get("stop") == "rate":
+        return "train.stop=rate, which stops as the released code does", "train.stop=patience"
     if leaf.startswith("signal_") and not needs(config) & SIGNALS:
         return f"{_model(config)}, which reads no signals", "model=dual or model=signal"
     if leaf == "lr_signal" and config.model.name not in SIGNAL_ENCODERS:

@@ -17,7 +17,7 @@ OTHERS = {  # another value of options whose kind is not to be seen from the val
     "pretrain.name": "none", "protocol.val": "fixed_epochs", "protocol.refit": True, "protocol.val_subjects": 5,
     "protocol.seeds": [0, 1], "max_folds": 3,
     "train.optimizer": "adam", "train.monitor": "val_accuracy", "train.stop": "rate", "train.lr_schedule": "cosine",
-    "train.signal_mirror": [1, -1], "train.signal_vectors": [[0, 1, 2]], "face.provider": "precomputed",
+    "train.signal_mirror": [1, -1], "train.signal_vectors": [[0, 1, 2]], "face.provider": "precomputed", "face.image": "jpeg",
     "keyframe.preset": "paper", "keyframe.norm": "rms", "keyframe.ref": "previous_frame", "encoder.scale": "tiny",
     "embed.pool": "2x2", "embed.dtype": "int8", "model.hpa.token_pool": "2x2", "pretrain.video.mask": "random",
     "pretrain.precision": "bf16", "signal.window_mode": "crop", "signal.envelope": "none", "signal.source": "filtered",

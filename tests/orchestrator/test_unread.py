@@ -115,6 +115,12 @@ def test_what_the_released_rule_stands_for_is_not_read_by_as_paper(word):
     assert check("synthetic", "model=signal", "protocol=both", word) == []
 
 
+def test_patience_is_not_read_where_the_rate_stops():
+    for word in ("train.patience=2", "train.plateau=true"):
+        with pytest.raises(UserError, match="no effect with train.stop=rate"):
+            check("synthetic", "model=signal", "train.stop=rate", word)
+
+
 def test_epochs_of_as_paper_are_read_where_it_runs():
     for protocol in ("as_paper", "both"):
         assert check("synthetic", "model=signal", f"protocol={protocol}", "protocol.as_paper_epochs=9") == []
