@@ -307,7 +307,7 @@ def margin_words(pair: Pair) -> str:
 NOTE = ("Gaps in points of accuracy, paired by person, seeds averaged first. p flip: sign-flip test; p Holm: the same, "
         "adjusted for all pairs; detect: the smallest true gap these people would show with 80 % power at 0.05; +/=/-: "
         "people for whom the first is ahead, equal, behind. Folds share training people, so people are not quite "
-        "independent. That one is no worse than another is a claim about a margin: compare.margin=POINTS tests it.")
+        "independent. \"No worse\" is a claim about a margin: compare.margin=POINTS tests it.")
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:
@@ -319,8 +319,10 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
         for row in rows:
             table.add_row(*row)
         # whole names, beyond the width if need be: a file has none, and a terminal breaks lines by itself
-        console.print(table, width=max(console.width, Measurement.get(console, console.options.update(max_width=10_000),
-                                                                      table).maximum), crop=False, soft_wrap=True)
+        width, wanted = console.width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+        console.width = max(width, wanted)
+        console.print(table)
+        console.width = width
     for text in (*(f"warning: {warning}" for warning in found.warnings), *filter(None, map(margin_words, found.pairs)), NOTE):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 

@@ -8,7 +8,8 @@ from orchestrator.config import compose
 from orchestrator.folds import make_plan
 from orchestrator.study import marks, record, same_recordings
 
-PEOPLE = Cohort("made", "made", ("a", "b"), tuple(Person(i, f"s{i}") for i in range(3)), (), "", False, (), False, secret="key")
+THREE = tuple(Person(i, f"s{i}") for i in range(3))
+PEOPLE = Cohort("made", "made", ("a", "b"), THREE, (), "", False, (), False, secret="a-secret")
 HASHES = {i: {f"c{i}{k}": ("", f"{i}{k}") for k in range(2)} for i in range(3)}
 
 
@@ -23,11 +24,11 @@ def test_a_mark_follows_the_content_of_every_file():
 def test_a_mark_cannot_be_made_without_the_key():
     ours = marks(PEOPLE, HASHES)["s0"]["signals"]
     assert ours != marks(replace(PEOPLE, secret="another"), HASHES)["s0"]["signals"]
-    assert ours != hashlib.sha256(b"c00 00\nc01 01").hexdigest()[:16] and "key" not in repr(PEOPLE)
+    assert ours != hashlib.sha256(b"c00 00\nc01 01").hexdigest()[:16] and "a-secret" not in repr(PEOPLE)
 
 
 def test_what_is_not_read_or_not_there_has_no_mark():
-    hashes = {0: {"c": ("film", "")}, 1: {"c": ("", "unreadable")}, 2: {"c": ("film", "signal")}}
+    hashes = {0: {"c": ("film", "")}, 1: {"c": ("", "unreadable")}, 2: {"c": ("another", "signal")}}
     found = marks(PEOPLE, hashes)
     assert {person: set(own) for person, own in found.items()} == {"s0": {"video"}, "s2": {"video", "signals"}}
     assert same_recordings(found["s0"], found["s2"]) is False and same_recordings(found["s0"], {}) is None
