@@ -4,6 +4,7 @@ Each function returns sentences; only another study is refused. Reads the runs' 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
     from orchestrator.comparison import Result
 
 REFIT = "protocol.refit=true fits networks, too, on everybody but the test people"
+
+
+def checked(record: Any, where: Path) -> dict[str, Any]:
+    """A run's record, {} where there is none. Raises UserError for one that cannot be read."""
+    if record is None and not where.exists():
+        return {}
+    try:
+        _seen(record)
+        for lineage in record.get("chosen_by") or ():
+            Lineage.from_json(lineage)
+        for own in (record.get("recordings") or {}).values():
+            own.get("signals")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where} was cut or changed since it was written: run the same command again, which writes it "
+                        "anew.") from error
+    return dict(record)
 
 
 def study(a: "Result", b: "Result") -> list[str]:

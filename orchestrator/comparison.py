@@ -120,9 +120,9 @@ def _result(path: Path, summary: Mapping[str, Any], table: pa.Table) -> Result:
     by_seed = {person: {seed: float(np.mean(own)) for seed, own in sorted(hits[person].items())}
                for person in sorted(hits)}
     split = (table.schema.metadata or {}).get(b"split", b"unknown").decode()
-    record = read_json(path / "lineage.json")
+    record = comparable.checked(read_json(path / "lineage.json"), path / "lineage.json")
     result = Result(path.resolve().name, {**summary, "split": split}, by_seed,
-                    {person: frozenset(own) for person, own in clips.items()}, record if isinstance(record, dict) else {})
+                    {person: frozenset(own) for person, own in clips.items()}, record)
     if abs(np.mean(list(result.by_person.values())) - (summary.get("accuracy_mean") or 0)) > 1e-9:
         raise UserError(f"summary.json and predictions.parquet in {path} do not belong together: run the same command "
                         "again to rewrite them.")

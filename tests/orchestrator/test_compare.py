@@ -171,6 +171,16 @@ def test_a_run_that_does_not_say_what_it_read_is_told(tmp_path):
     assert "old was made before runs recorded it" in said and "paired by name alone" in said
 
 
+@pytest.mark.parametrize("text", ["[]", "{", '{"recordings": 3}', '{"recordings": {"x": 1}}', '{"encoders": [{}]}',
+                                  '{"folds": [1]}'])
+def test_a_record_that_was_changed_is_one_sentence(tmp_path, text, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b")
+    (b / "lineage.json").write_text(text)
+    assert cli.run(compare.main, [str(a), str(b)]) == 2
+    err = capsys.readouterr().err
+    assert "lineage.json was cut or changed" in err and err.count("\n") == 1
+
+
 def test_a_transductive_scale_is_another_question(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b", record={"scale": "subject_z"})
     assert "b is transductive" in " ".join(compare_runs([a, b]).warnings)
