@@ -14,6 +14,7 @@ from orchestrator.config import compose
 from orchestrator.models_needed import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS
 
 Values = dict[str, Any]
+NULL_IS_DEFAULT = ("encoder.", "model.")  # of the scale, of the model; elsewhere null is a value: no filter, no limit
 
 
 @cache
@@ -27,8 +28,9 @@ def filled(config: Mapping[str, Any], model: str) -> Values:
     flat = _flat(config)
     for prefix, defaults in _defaults(config, model):
         for name, value in defaults.items():
-            if flat.get(f"{prefix}{name}") is None:
-                flat[f"{prefix}{name}"] = value
+            key = f"{prefix}{name}"
+            if key not in flat or (flat[key] is None and prefix in NULL_IS_DEFAULT):
+                flat[key] = value
     own = (config.get("model") or {}).get("signal") or {}  # these win over smae
     return flat | {f"smae.{name}": value for name, value in own.items()}
 
