@@ -298,8 +298,8 @@ E_TS = ("3 layers, width 64, heads 4 (text) or 8 (table, code); code: the classi
 SIZES = {"smae__dim": "width {}", "smae__depth": "{} layers", "smae__heads": "{} heads", "smae__ff": "feed-forward {}",
          "smae__norm": "{} norm", "smae__pos": "positions {}", "smae__dropout": "dropout {}",
          "pretrain__name": "pretraining {}"}
-SIGNAL_ENCODER = _listed("signal encoder", E_TS, **SIZES)
-SMALL_ENCODER = _listed("signal encoder", E_TS, **SIZES, smae__max_tokens="at most {} tokens",
+SIGNAL_ENCODER = _listed("signal encoder", E_TS, "", False, **SIZES)
+SMALL_ENCODER = _listed("signal encoder", E_TS, "", False, **SIZES, smae__max_tokens="at most {} tokens",
                         smae__conv_layers="{} convolutions", smae__conv_kernel="of {}")
 LATENT = _listed("signal tokens", "text: the latent; code: the reconstruction", model__signal_output="{}")
 SIGNAL_MAE = [

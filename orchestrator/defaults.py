@@ -37,7 +37,8 @@ def filled(config: Mapping[str, Any], model: str) -> Values:
 
 def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[str, Any]]]:
     """(prefix of the keys, defaults), where the model reads them."""
-    wanted, found = NEEDS.get(model, frozenset()), []
+    wanted = NEEDS.get(model, frozenset())
+    found: list[tuple[str, Mapping[str, Any]]] = []
     keyframe = dict(config.get("keyframe") or {})
     if wanted - SIGNALS:
         from preprocessing.faces import FaceOptions

@@ -50,7 +50,7 @@ def write_optimism(clean: Config, leaky: Config) -> None:
     folders = {config.protocol.name: runinfo.run_dir(config) for config in (clean, leaky)}
     stored = {config.protocol.name: _stored(config) for config in (clean, leaky)}
     try:
-        pair = optimism(*folders.values(), *(entries for _, entries in stored.values()))
+        pair = optimism(folders["clean"], folders["as_paper"], stored["clean"][1], stored["as_paper"][1])
     except UserError as error:  # the runs themselves are done
         progress.say("loso", f"no gap between as_paper and clean: {error}")
         return
