@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from models.augment import SignalChanges, augment
 from models.batches import Batches
@@ -26,6 +27,9 @@ from models.flat import FlatParameters
 
 Arrays = Mapping[str, np.ndarray]
 EpochReport = Callable[[dict[str, Any]], None]
+# When the released code of the paper stops: the rate halves once the training loss has not fallen for more than 7 epochs, and
+# the training ends where it reaches 1e-6 (spec: stage 2, "stop").
+PLATEAU_FACTOR, PLATEAU_PATIENCE, LEAST_RATE = 0.5, 7, 1e-6
 STAGE_1 = ("VideoMAEObjective", "VideoMAERecipe", "video_optimisers", "video_step", "video_lr",
            "SignalMAEObjective", "SignalMAERecipe", "signal_optimisers", "signal_step", "set_lr")
 
@@ -41,6 +45,8 @@ def __getattr__(name: str) -> Any:
 class ClassifierRecipe(SignalChanges):
     """How stage 2 is trained: it ends after `patience` epochs without an improvement of `monitor`.
 
+    stop="rate" ends it as the paper's released code does instead: the rates halve on a plateau of the training loss, and the
+    training ends where they have come down to 1e-6. `patience` and `plateau` then say nothing.
     signal_*: what happens to the signals of training batches (models.augment.SignalChanges); nothing in the paper.
     lr_signal: the signal encoder's own rate, None as the others; grad_clip: bound on the gradient's norm.
     """
@@ -52,6 +58,7 @@ class ClassifierRecipe(SignalChanges):
     max_epochs: int = 200
     patience: int = 10
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    stop: Literal["patience", "rate"] = "patience"
     grad_clip: float | None = None
     lr_decay: float = 1.0  # the rates are multiplied by this after every epoch
     lr_schedule: Literal["constant", "cosine"] = "constant"  # cosine: besides, half a cosine down to 0 over max_epochs
@@ -90,6 +97,8 @@ def fit_classifier(
         raise ValueError(f"no such monitor: {recipe.monitor!r}")
     if recipe.lr_schedule not in ("constant", "cosine"):
         raise ValueError(f"no such lr_schedule: {recipe.lr_schedule!r}")
+    if recipe.stop not in ("patience", "rate"):
+        raise ValueError(f"no such stop: {recipe.stop!r}")
     if recipe.batch_size < 2 or recipe.max_epochs < 1:
         raise ValueError(f"batch_size must be 2 or more and max_epochs 1 or more: {recipe}")
     device = next(model.parameters()).device
@@ -99,6 +108,7 @@ def fit_classifier(
     history: list[dict[str, Any]] = []
     best, best_epoch, best_state = math.inf, 0, None
     flat, optimizer = build_optimizer(model, recipe)
+    by_rate = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_PATIENCE) if recipe.stop == "rate" else None
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for epoch in range(1, recipe.max_epochs + 1):
@@ -120,9 +130,13 @@ def fit_classifier(
                 if on_epoch is not None:
                     on_epoch(dict(row))
                 waited = epoch - best_epoch
-                if waited >= recipe.patience:
+                if by_rate is not None:
+                    by_rate.step(row["train_loss"])
+                    if val is not None and max(group["lr"] for group in optimizer.param_groups) <= LEAST_RATE:
+                        break
+                elif waited >= recipe.patience:
                     break
-                stuck = recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0
+                stuck = by_rate is None and recipe.plateau and waited and waited % max(recipe.patience // 2, 1) == 0
                 for group in optimizer.param_groups:
                     group["lr"] *= recipe.lr_decay * (0.5 if stuck else 1.0) * cosine_step(recipe, epoch)
     finally:

@@ -70,6 +70,7 @@ class ClipStore:
     def __init__(self, folder: Path, jobs: Sequence[ShardJob]):
         self.folder = folder
         self.paths = {job.subject: job.path for job in jobs}
+        self.hashes = {job.subject: job.hashes for job in jobs}  # of the source files, by person and sample
         self.sides: dict[int, dict] = {job.subject: read_sealed(job.path.with_suffix(".json")) or {} for job in jobs}
 
     def sha256(self, subject: int) -> str:

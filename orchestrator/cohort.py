@@ -9,7 +9,7 @@ import hmac
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator import owners, progress
@@ -67,6 +67,7 @@ class Cohort:
     notes: tuple[str, ...]
     synthetic: bool
     place: str = ""  # keeps the stores of data sets apart that share a name: of a manifest where it lies
+    secret: str = field(default="", repr=False)  # from the pseudonym key: what recordings are marked with, never written
 
     @property
     def store_name(self) -> str:
@@ -154,7 +155,7 @@ def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bo
         rank[recording.subject] += 1
     return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
                   hashlib.sha256(key).hexdigest()[:12], lacking, (*dataset.notes, *_unused(config, dataset)),
-                  dataset.synthetic, _place(config, dataset))
+                  dataset.synthetic, _place(config, dataset), hmac.new(key, b"recordings", hashlib.sha256).hexdigest())
 
 
 def _place(config: Config, dataset: DataSet) -> str:

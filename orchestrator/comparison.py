@@ -1,11 +1,12 @@
-"""Finished runs side by side, paired by person. Reads summary.json and predictions.parquet, nothing else.
+"""Finished runs side by side, paired by person. Reads summary.json, predictions.parquet and lineage.json.
 
-Two runs are comparable when they ask the same question (data set, task) of people named with the same key. What
-differs beside the method (protocol, seeds, the people or clips scored) is said, never smoothed over.
+Two runs are comparable when they ask the same question (data set, task) of the same recordings and of people named with the
+same key. What differs beside the method (protocol, seeds, scale, who trained whom, the people or clips scored) is said, never
+smoothed over.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-from orchestrator import paired, statistics
+from orchestrator import comparable, paired, statistics
 from orchestrator.errors import UserError
+from orchestrator.people import fold_people
 from orchestrator.storage import read_json
 from orchestrator.summary import percent, stamps
 
@@ -34,6 +37,7 @@ class Result:
     summary: Mapping[str, Any]
     by_seed: dict[str, dict[int, float]]
     clips: dict[str, frozenset[tuple[str, int]]]  # by person: (sample, true label)
+    record: Mapping[str, Any] = field(default_factory=dict)  # lineage.json
 
     @property
     def by_person(self) -> dict[str, float]:
@@ -66,6 +70,17 @@ class Pair:
     better: int  # people for whom a is ahead, equal, behind
     equal: int
     worse: int
+    bounds95: tuple[float, float] | None = None  # one-sided, lower and upper
+    margin: float | None = None  # a fraction: how much worse is still "no worse"
+
+    @property
+    def a_no_worse(self) -> bool | None:
+        """Whether a gap of -margin or below is refuted at 5 %; None without a margin or a bound."""
+        return None if self.margin is None or self.bounds95 is None else self.bounds95[0] > -self.margin
+
+    @property
+    def b_no_worse(self) -> bool | None:
+        return None if self.margin is None or self.bounds95 is None else self.bounds95[1] < self.margin
 
 
 @dataclass(frozen=True)
@@ -105,8 +120,9 @@ def _result(path: Path, summary: Mapping[str, Any], table: pa.Table) -> Result:
     by_seed = {person: {seed: float(np.mean(own)) for seed, own in sorted(hits[person].items())}
                for person in sorted(hits)}
     split = (table.schema.metadata or {}).get(b"split", b"unknown").decode()
+    record = comparable.checked(read_json(path / "lineage.json"), path / "lineage.json")
     result = Result(path.resolve().name, {**summary, "split": split}, by_seed,
-                    {person: frozenset(own) for person, own in clips.items()})
+                    {person: frozenset(own) for person, own in clips.items()}, record)
     if abs(np.mean(list(result.by_person.values())) - (summary.get("accuracy_mean") or 0)) > 1e-9:
         raise UserError(f"summary.json and predictions.parquet in {path} do not belong together: run the same command "
                         "again to rewrite them.")
@@ -131,7 +147,7 @@ def check(a: Result, b: Result) -> None:
                         "the same ones.")
 
 
-def pair_up(a: Result, b: Result) -> Pair:
+def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
     """Everything but Holm, which needs all pairs: p_holm is the plain p here."""
     ours, theirs = a.by_person, b.by_person
     both = sorted(set(ours) & set(theirs))
@@ -140,7 +156,8 @@ def pair_up(a: Result, b: Result) -> Pair:
     return Pair(a.name, b.name, len(both), len(set(ours) ^ set(theirs)),
                 float(np.mean([ours[person] for person in both])), float(np.mean([theirs[person] for person in both])),
                 float(d.mean()), statistics.student_interval(d), p, how, paired.wilcoxon(d), p, paired.cohen_dz(d),
-                paired.smallest_gap(d), int((d > 0).sum()), int((d == 0).sum()), int((d < 0).sum()))
+                paired.smallest_gap(d), int((d > 0).sum()), int((d == 0).sum()), int((d < 0).sum()),
+                paired.one_sided_bounds(d), margin)
 
 
 def warnings_of(a: Result, b: Result) -> list[str]:
@@ -153,20 +170,22 @@ def warnings_of(a: Result, b: Result) -> list[str]:
         said.append(f"{a.name} and {b.name} scored different clips of {other} people "
                     "(one lost clips that the other used).")
     if bool(a.summary.get("leaky")) != bool(b.summary.get("leaky")):
-        said.append(f"One of {a.name} and {b.name} is leaky on purpose: their gap measures optimism, not a better "
-                    "model.")
-    return said
+        said.append(f"One of {a.name} and {b.name} is leaky on purpose: their gap says what looking at the test people "
+                    "does, not which model is better.")
+    return [*comparable.study(a, b), *said, *comparable.scale(a, b), *comparable.training(a, b), *comparable.encoders(a, b),
+            *comparable.settings(a, b)]
 
 
-def compare(paths: Sequence[Path | str]) -> Comparison:
-    """Every pair of the given runs. Raises UserError for fewer than two, or runs that cannot be compared."""
+def compare(paths: Sequence[Path | str], margin: float | None = None) -> Comparison:
+    """Every pair of the given runs. margin: of "no worse", a fraction of accuracy. Raises UserError for fewer than two, or runs
+    that cannot be compared."""
     if len(paths) < 2:
         raise UserError("Comparing needs at least two run folders: python -m orchestrator.compare RUN_A RUN_B.")
     found = [read_run(path) for path in paths]
-    runs = [Result(name, r.summary, r.by_seed, r.clips) for name, r in zip(_names(found, paths), found, strict=True)]
+    runs = [replace(r, name=name) for name, r in zip(_names(found, paths), found, strict=True)]
     for a, b in combinations(runs, 2):
         check(a, b)
-    plain = [pair_up(a, b) for a, b in combinations(runs, 2)]
+    plain = [pair_up(a, b, margin) for a, b in combinations(runs, 2)]
     adjusted = paired.holm([pair.p_sign_flip for pair in plain])
     pairs = [Pair(**{**asdict(pair), "p_holm": float(p)}) for pair, p in zip(plain, adjusted, strict=True)]
     warnings = [text for a, b in combinations(runs, 2) for text in warnings_of(a, b)]
@@ -176,17 +195,72 @@ def compare(paths: Sequence[Path | str]) -> Comparison:
     return Comparison(runs, pairs, warnings)
 
 
-def optimism(clean: Path | str, leaky: Path | str) -> Pair:
-    """What the leaky protocol adds on the same people (gap = leaky minus clean): the answer of protocol=both."""
-    return compare([leaky, clean]).pairs[0]
+def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[Mapping[str, Any]] = (),
+             leaky_folds: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """What the leaky protocol adds on the same people (gap = leaky minus clean): the answer of protocol=both.
+
+    The pair, as a mapping, with what the folds (ledger entries) say beside it: same_training, whether both fitted the scored
+    models on the same people, and choosing, what the choice of the epoch alone adds.
+    """
+    theirs = {(fold["seed"], *fold_people(fold)): fold for fold in clean_folds}
+    pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold["seed"], *fold_people(fold))) in theirs]
+    same = all(_fitted(one) == _fitted(other) for one, other in pairs) if pairs else None
+    return {**asdict(compare([leaky, clean]).pairs[0]), "same_training": same, "choosing": choosing(pairs)}
+
+
+def _fitted(fold: Mapping[str, Any]) -> set[str]:
+    again = fold["val_subjects"] if fold.get("refit") else ()
+    return {*fold["train_subjects"], *again} - set(fold_people(fold))
+
+
+def choosing(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any] | None:
+    """What choosing the epoch on the test people adds within the very same fits: as_paper's score at the epoch they chose minus
+    its score at the epoch that the clean fold stopped at. Mean over test sets, seeds averaged first; None without epochs.
+
+    pairs: (clean, as_paper) entries of one test set and seed. Never negative: the chosen epoch is the best one.
+    """
+    found: dict[tuple[str, ...], list[float]] = {}
+    for clean, leaky in pairs:
+        seen = [row["val_accuracy"] for row in leaky["history"] if "val_accuracy" in row]
+        if seen and clean["epochs"] and leaky["epochs"]:
+            gain = seen[leaky["epochs"] - 1] - seen[min(clean["epochs"], len(seen)) - 1]
+            found.setdefault(tuple(fold_people(leaky)), []).append(gain)
+    if not found:
+        return None
+    means = [float(np.mean(own)) for own in found.values()]
+    return {"gap": float(np.mean(means)), "gap_ci95": statistics.student_interval(means), "n": len(means)}
+
+
+def optimism_words(pair: Mapping[str, Any]) -> list[str]:
+    """What follows from the gap between as_paper and clean, and what does not."""
+    ci95, gap = pair["gap_ci95"], pair["gap"]
+    if pair.get("same_training") is False:
+        said = ["Not all of this is optimism or the lack of it: as_paper fits on the validation people as well, and clean "
+                "without a refit does not."]
+    elif gap <= 0:
+        said = ["It scores no higher, so no optimism is shown."]
+    elif not ci95 or ci95[0] <= 0:
+        said = ["With so few people this may be chance: no optimism is shown."]
+    else:
+        said = ["That is optimism, not skill, and at least so much: whatever else was chosen on the test people (settings, "
+                "sample rates) is not repeated here."]
+    if own := pair.get("choosing"):
+        ends = own["gap_ci95"]
+        between = f" (95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else ""
+        said.append(f"Within as_paper's own fits, choosing the epoch on the test people is worth {100 * own['gap']:+.1f} points"
+                    f"{between} over the epoch that clean stopped at.")
+    return said
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
     names = ("dataset", "task", "model", "encoder", "protocol", "leaky", "unproven", "partial", "seeds", "n_folds",
              "n_planned", "accuracy_mean", "accuracy_std", "accuracy_ci95", "chance", "git_commit", "dirty")
+    def of(pair: Pair) -> dict[str, Any]:
+        return {**asdict(pair), "a_no_worse": pair.a_no_worse, "b_no_worse": pair.b_no_worse}
+
     return {"runs": [{"name": run.name, **{name: run.summary.get(name) for name in names},
                       "n_people": len(run.by_seed), "variance": asdict(run.variance())} for run in found.runs],
-            "pairs": [asdict(pair) for pair in found.pairs], "warnings": found.warnings}
+            "pairs": [of(pair) for pair in found.pairs], "warnings": found.warnings}
 
 
 RUN_HEAD = ("run", "model", "protocol", "people", "accuracy %", "95 % CI", "seed std")
@@ -213,10 +287,27 @@ def _pair_cells(pair: Pair) -> tuple[str, ...]:
             percent(pair.smallest_gap), f"{pair.better}/{pair.equal}/{pair.worse}")
 
 
+def margin_words(pair: Pair) -> str:
+    """What the margin says of the pair."""
+    if pair.margin is None:
+        return ""
+    within = f"{100 * pair.margin:g} points"
+    if pair.bounds95 is None:
+        return f"{pair.a} - {pair.b}: too few people for a bound."
+    low, high = (f"{100 * end:+.1f}" for end in pair.bounds95)
+    bounds = f"one-sided 95 % bounds of the gap {low} and {high}"
+    if pair.a_no_worse and pair.b_no_worse:
+        return f"{pair.a} and {pair.b} are equivalent within {within} ({bounds})."
+    for better, other, shown in ((pair.a, pair.b, pair.a_no_worse), (pair.b, pair.a, pair.b_no_worse)):
+        if shown:
+            return f"{better} is no worse than {other} by {within} or more ({bounds})."
+    return f"Neither of {pair.a} and {pair.b} is shown to be no worse than the other by {within} ({bounds})."
+
+
 NOTE = ("Gaps in points of accuracy, paired by person, seeds averaged first. p flip: sign-flip test; p Holm: the same, "
         "adjusted for all pairs; detect: the smallest true gap these people would show with 80 % power at 0.05; +/=/-: "
         "people for whom the first is ahead, equal, behind. Folds share training people, so people are not quite "
-        "independent.")
+        "independent. \"No worse\" is a claim about a margin: compare.margin=POINTS tests it.")
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:
@@ -224,12 +315,15 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
     for head, rows in ((RUN_HEAD, map(_run_cells, found.runs)), (PAIR_HEAD, map(_pair_cells, found.pairs))):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for name in head:
-            table.add_column(name, overflow="fold", no_wrap=name not in ("run", "protocol", "pair"),
-                             justify="left" if name in ("run", "model", "protocol", "pair") else "right")
+            table.add_column(name, no_wrap=True, justify="left" if name in ("run", "model", "protocol", "pair") else "right")
         for row in rows:
             table.add_row(*row)
+        # whole names, beyond the width if need be: a file has none, and a terminal breaks lines by itself
+        width, wanted = console.width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+        console.width = max(width, wanted)
         console.print(table)
-    for text in (*(f"warning: {warning}" for warning in found.warnings), NOTE):
+        console.width = width
+    for text in (*(f"warning: {warning}" for warning in found.warnings), *filter(None, map(margin_words, found.pairs)), NOTE):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -238,4 +332,5 @@ def as_markdown(found: Comparison) -> str:
     for head, rows in ((RUN_HEAD, map(_run_cells, found.runs)), (PAIR_HEAD, map(_pair_cells, found.pairs))):
         lines += [" | ".join(["", *head, ""]).strip(), "|---" * len(head) + "|"]
         lines += [" | ".join(["", *(cell.replace("|", "\\|") for cell in row), ""]).strip() for row in rows] + [""]
-    return "\n".join([*lines, *(f"- {warning}" for warning in found.warnings), "", NOTE, ""])
+    return "\n".join([*lines, *(f"- {warning}" for warning in found.warnings), *(f"- {text}" for pair in found.pairs
+                                                                                if (text := margin_words(pair))), "", NOTE, ""])

@@ -58,6 +58,7 @@ class Protocol(Node):
     val_subjects: int | None = Field(default=None, ge=1)
     val: Literal["inner", "fixed_epochs"] = "inner"
     refit: bool | None = None
+    as_paper_epochs: int = Field(default=1000, ge=1)
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -357,4 +358,8 @@ def with_pretrain_seed(config: Config, seed: int) -> Config:
 
 
 def with_protocol(config: Config, name: str) -> Config:
-    return config.model_copy(update={"protocol": config.protocol.model_copy(update={"name": name})})
+    """The same under another protocol. As one half of `both`, clean is refitted unless that is declined: as_paper fits on
+    everybody but the test person, and a gap between the two is to be no gap of training people."""
+    protocol = config.protocol
+    refit = True if (protocol.name, name, protocol.refit) == ("both", "clean", None) else protocol.refit
+    return config.model_copy(update={"protocol": protocol.model_copy(update={"name": name, "refit": refit})})

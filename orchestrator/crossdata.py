@@ -91,7 +91,7 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
     if first.synthetic != second.synthetic:
         notes = (f"The people of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
     return Joined(first.dataset, first.name, first.class_names, people, clips, key, first.partial or second.partial, notes,
-                  first.synthetic and second.synthetic, parts=(first, second))
+                  first.synthetic and second.synthetic, secret=first.secret + second.secret, parts=(first, second))
 
 
 def _check_spellings(first: Cohort, second: Cohort) -> None:
@@ -132,6 +132,7 @@ class JoinedStore(ClipStore):
     def __init__(self, config: Config, stores: Sequence[ClipStore]):
         self.folder, second = stores[0].folder, len(stores[0].paths)
         self.paths = {**stores[0].paths, **{s + second: path for s, path in stores[1].paths.items()}}
+        self.hashes = {**stores[0].hashes, **{s + second: own for s, own in stores[1].hashes.items()}}
         self.sides = {**stores[0].sides, **{s + second: side for s, side in stores[1].sides.items()}}
         columns = _common(stores) if SIGNALS <= needs(config) else (None, None)
         self.parts = (_Part(stores[0], 0, None, columns[0]), _Part(stores[1], second, _labels(config), columns[1]))

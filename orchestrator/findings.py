@@ -159,7 +159,8 @@ def warnings(report: Report) -> list[str]:
         said.append(f"max_folds: only {asked} of the {asked + not_asked} test folds were asked for; the others' people are in "
                     "no mean.")
     if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
-        said.append(f"In {count(len(overlapping), 'fold')} the test person is also a training or validation person.")
+        said.append(f"In {count(len(overlapping), 'fold')} the test person is also a training or validation person, or "
+                    "in the scale.")
     if failed := [row["name"] for row in run.get("audit") or [] if row["verdict"] == "FAILED"]:
         said.append(f"Leakage canaries failed: {', '.join(failed)}. Do not use the number.")
     if opened := [fold["fold"] for fold in report.folds if fold.get("test_openings", 1) != 1]:
@@ -220,7 +221,9 @@ def _lost_unevenly(report: Report) -> list[str]:
 
 
 def used_in_training(fold: Fold) -> set[str]:
-    return set(fold_people(fold)) & {*fold["train_subjects"], *fold["val_subjects"]}
+    """Test people who trained, chose the epoch or, under the leaky protocol, are in the scale."""
+    own = set(fold_people(fold))
+    return own if fold.get("leaky") else own & {*fold["train_subjects"], *fold["val_subjects"]}
 
 
 def shared_training(folds: Sequence[Fold]) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
-from orchestrator.config import Config
+from orchestrator.config import Config, with_protocol
 from orchestrator.fingerprint import Fingerprint
 from orchestrator.folds import Fold, Plan
 from orchestrator.models_needed import ESTIMATORS, VIDEO, needs
@@ -24,6 +24,7 @@ STATISTIC_SECONDS = 8e-8
 FOREST_SECONDS = 9e-8  # a tree, n log2(n) sqrt(f); with hashing the trees
 SVM_SECONDS, RIDGE_SECONDS, TREE_SECONDS = 1e-9, 7e-9, 7e-7  # n^2 f; n f^2; n log2(n)
 STATISTICS_A_CHANNEL = 10
+LEAST_RATE, PLATEAU_PATIENCE = 1e-6, 7  # models/training.py, which would bring torch; a test holds them together
 # The run's folder: a prediction in the ledger and in the table, a class of it, an epoch of a history, report and the rest
 PREDICTION_BYTES, CLASS_BYTES, EPOCH_BYTES, ENTRY_BYTES, REPORT_BYTES = 160, 24, 170, 1500, 150_000
 
@@ -32,6 +33,8 @@ def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: f
     """Fits, audit and report of one protocol's run. done: names of folds in the ledger, and "audit"."""
     from orchestrator.costs import REPORT_SECONDS, TORCH_START, Cost, twice
 
+    if config.protocol.name == "both":
+        config = with_protocol(config, "as_paper" if plan.leaky else "clean")
     left = [fold for fold in plan.folds if fold.name not in done]
     protocol = (" (as_paper)" if plan.leaky else " (clean)") if named else ""
     rows = []
@@ -87,11 +90,17 @@ def seconds_of(config: Config, data: Fingerprint, folds: Sequence[Fold], refit: 
 
 
 def epochs(config: Config, every_epoch: bool = False) -> tuple[int, int]:
-    """Fewest and most epochs of a fit: it ends `patience` after the best one, or when the epochs are used up."""
-    most = int(config.train.get("max_epochs", 200))
-    if every_epoch or (config.protocol.val == "fixed_epochs" and config.protocol.name != "as_paper"):
+    """Fewest and most epochs of a fit: it ends `patience` after the best one, as_paper when its rate has come down to where
+    the released code stops, or either when the epochs are used up."""
+    paper = config.protocol.name == "as_paper"
+    most = config.protocol.as_paper_epochs if paper else int(config.train.get("max_epochs", 200))
+    if every_epoch or (config.protocol.val == "fixed_epochs" and not paper):
         return most, most
-    return min(most, int(config.train.get("patience", 10)) + 1), most
+    if not paper and config.train.get("stop", "patience") == "patience":
+        return min(most, int(config.train.get("patience", 10)) + 1), most
+    rate = max(float(config.train.get("lr", 1e-3)), float(config.train.get("lr_signal") or 0.0))
+    halvings = max(0, math.ceil(math.log2(rate / LEAST_RATE) - 1e-9))
+    return min(most, 1 + halvings * (PLATEAU_PATIENCE + 1)), most
 
 
 def clip_seconds(config: Config, data: Fingerprint, speed: "Speed") -> float:

@@ -14,7 +14,7 @@ from orchestrator.errors import UserError
 from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.framestore import Frames, ShardClips
 from orchestrator.lineage import Lineage
-from orchestrator.models_needed import check_modalities, needs
+from orchestrator.models_needed import check_modalities, chooses_epoch, needs
 from orchestrator.tokenstore import TokenJob, Tokens, stored_lineage, token_shape
 from preprocessing.prints import same_signals, signal_print
 
@@ -109,7 +109,8 @@ def names(config: Config, people: Cohort) -> tuple[str, ...]:
 
 def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
     return FoldRecipe(config.model.name, config.model.options(), dict(config.train), refit, leaky,
-                      config.protocol.val == "fixed_epochs" and not leaky, dict(config.smae), config.scale)
+                      config.protocol.val == "fixed_epochs" and not leaky, dict(config.smae), config.scale,
+                      config.protocol.as_paper_epochs if leaky and chooses_epoch(config) else None)
 
 
 def used_encoder(encoders: Sequence[Encoder], group: int | None) -> UsedEncoder | None:

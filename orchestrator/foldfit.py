@@ -85,6 +85,7 @@ class FoldRecipe:
     fixed_epochs: bool
     signal: dict[str, Any] = field(default_factory=dict)
     scale: str = "train_z"  # preprocessing.moments.KINDS
+    as_paper_epochs: int | None = None  # leaky: most epochs of the released code's stopping rule; None: train.max_epochs
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,14 @@ def _classifier_recipe(kind: type, recipe: FoldRecipe):
         if name not in known:
             raise UserError(f"There is no option 'train.{name}': the options are {', '.join(sorted(known))}.")
     settings = kind(**recipe.train)
-    return replace(settings, monitor="val_accuracy") if recipe.leaky else settings
+    return published(settings, recipe.as_paper_epochs) if recipe.leaky else settings
+
+
+def published(settings: Any, epochs: int | None) -> Any:
+    """The recipe with the released code's rule: best accuracy on the held-out person, until its rate has come down to 1e-6,
+    or for so many epochs. Optimiser, first rate, batch and augmentation stay the run's own."""
+    return replace(settings, monitor="val_accuracy", stop="rate", lr_decay=1.0, lr_schedule="constant",
+                   max_epochs=epochs or settings.max_epochs)
 
 
 def predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None,
@@ -319,18 +327,31 @@ def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder 
                     "prob": [float(p) for p in probability]}
                    for row, probability in zip(rows, probabilities, strict=True)]
     names = [data.pseudonyms[s] for s in fold.test]
+    trained, chose = roles(fold, recipe)
     return {
         "fold": fold.index, "seed": fold.seed, "leaky": recipe.leaky, "subject": names[0], "subjects": names,
         "n_test": len(predictions),
         "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined,
         "quarantined_by_subject": lost, "epochs": epochs,
-        "train_subjects": [data.pseudonyms[s] for s in fold.train], "val_subjects": [data.pseudonyms[s] for s in fold.val],
+        "train_subjects": [data.pseudonyms[s] for s in trained], "val_subjects": [data.pseudonyms[s] for s in chose],
+        "refit": recipe.refit and bool(chose) and not recipe.leaky,
         "train_label_counts": train_counts.tolist(),
         "scaler_sha256": scaler.sha256() if scaler else hash_all([]),
         "encoder_sha256": encoder.sha256 if encoder else hash_all([]), "weights_sha256": weights,
         "n_parameters": n_parameters, "test_openings": openings, "history": history, "wall_s": wall_s,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "predictions": predictions, "warnings": _warnings(fold, data)}
+
+
+def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(who the model is fitted on, who is kept for choosing the epoch), whatever the plan called them.
+
+    A model that chooses no epoch is fitted on the validation people as well, and an estimator never on the test people.
+    Of a network that is refitted the first are those of the fit that chose the epoch; the refit is on both.
+    """
+    if recipe.model in ESTIMATORS:
+        return tuple(sorted({*fold.train, *fold.val} - set(fold.test))), ()
+    return fold.train, () if recipe.fixed_epochs else fold.val
 
 
 def _warnings(fold: Fold, data: FoldData) -> list[str]:

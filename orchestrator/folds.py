@@ -77,7 +77,8 @@ class Plan:
         lines += self._pretraining()
         lines.append(f"each fold: {_sizes(f.train for f in self.folds)} train, "
                      f"{'0' if self.leaky else _sizes(f.val for f in self.folds)} inner validation, "
-                     f"{_sizes(f.test for f in self.folds)} test" + ("; then refit on everybody else" if self.refit else ""))
+                     f"{_sizes(f.test for f in self.folds)} test" + ("; then refit on everybody else" if self.refit else "")
+                     + ("; the test people choose the epoch" if self.leaky and any(f.val for f in self.folds) else ""))
         return "\n".join(lines)
 
 
@@ -216,7 +217,8 @@ def _fold(number: int, seed: int, cut: Cut, people: Mapping[int, Person], groups
     protocol = config.protocol
     if protocol.name == "as_paper":  # the published way: one encoder, and the held-out people choose the epoch
         train = tuple(sorted((*cut.others, *cut.val)))  # the own split's validation people choose nothing here
-        return Fold(number, seed, cut.test, train, cut.test, 0 if groups else None)
+        chooser = cut.test if chooses_epoch(config) else ()
+        return Fold(number, seed, cut.test, train, chooser, 0 if groups else None)
     inner = protocol.val == "inner" and chooses_epoch(config)
     group = next((g for g in groups if serves(g, cut) or protocol.name == "exclude_pretrain"), None)
     if cut.val:  # the data set's own split says who validates

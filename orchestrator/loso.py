@@ -9,7 +9,21 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator import audit, chosen, cli, crossdata, damage, folddata, folds, origin, progress, report, runinfo, session
+from orchestrator import (
+    audit,
+    chosen,
+    cli,
+    crossdata,
+    damage,
+    folddata,
+    folds,
+    origin,
+    progress,
+    report,
+    runinfo,
+    session,
+    study,
+)
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
@@ -55,7 +69,8 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         claim(ledger, content)
         damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
-        runinfo.write_start(folder, config, runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky))
+        record = runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky)
+        runinfo.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
         from orchestrator.schedule import run_missing
 

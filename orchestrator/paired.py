@@ -66,6 +66,19 @@ def power(dz: float, n: int, alpha: float = 0.05) -> float:
     return float(stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
+def one_sided_bounds(d: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """The lower and the upper one-sided Student bound of the mean, each at `level`; None for fewer than 2 people.
+
+    Two one-sided tests against a margin (Schuirmann 1987) at 1 - level: the mean is above -margin where the lower bound is, and
+    below the margin where the upper one is; both together are equivalence.
+    """
+    differences = _differences(d)
+    if differences.size < 2:
+        return None
+    half = stats.t.ppf(level, differences.size - 1) * differences.std(ddof=1) / np.sqrt(differences.size)
+    return float(differences.mean() - half), float(differences.mean() + half)
+
+
 def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
     """The effect size dz that n people show with the wanted power; None for fewer than 3 people."""
     if n < 3:

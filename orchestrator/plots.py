@@ -198,7 +198,8 @@ def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[st
     matrix = np.zeros((len(rows), len(people)), dtype=int)
     for i, fold in enumerate(rows):
         train, val, test = set(fold["train_subjects"]), set(fold["val_subjects"]), set(fold_people(fold))
-        matrix[i] = [4 if p in test and p in train | val else 3 if p in test else 2 if p in val else int(p in train)
+        used = test if fold.get("leaky") else test & (train | val)  # the leaky scale is over everybody
+        matrix[i] = [4 if p in used else 3 if p in test else 2 if p in val else int(p in train)
                      for p in people]
     return matrix, rows, people
 

@@ -6,7 +6,6 @@
 import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from orchestrator import cli, progress, runinfo, summary, surroundings
@@ -46,22 +45,23 @@ def write(folder: Path, run: dict, entries: list[dict]) -> dict:
 
 def write_optimism(clean: Config, leaky: Config) -> None:
     """protocol=both: the gap, paired by person, and on each page the other run beside its own."""
-    from orchestrator.comparison import optimism
+    from orchestrator.comparison import optimism, optimism_words
     from orchestrator.page import write_report
 
     folders = {config.protocol.name: runinfo.run_dir(config) for config in (clean, leaky)}
+    stored = {config.protocol.name: _stored(config) for config in (clean, leaky)}
     try:
-        pair = optimism(*folders.values())
+        pair = optimism(folders["clean"], folders["as_paper"], stored["clean"][1], stored["as_paper"][1])
     except UserError as error:  # the runs themselves are done
         progress.say("loso", f"no gap between as_paper and clean: {error}")
         return
-    low, high = pair.gap_ci95 or (pair.gap, pair.gap)
-    progress.say("loso", f"as_paper minus clean: {100 * pair.gap:+.1f} points of optimism (95 % CI {100 * low:+.1f} to "
-                         f"{100 * high:+.1f}, paired over {pair.n_people} people, {pair.n_left_out} left out)")
+    between = "95 % CI {:+.1f} to {:+.1f}, ".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""
+    progress.say("loso", f"as_paper minus clean: {100 * pair['gap']:+.1f} points ({between}paired over "
+                         f"{pair['n_people']} people, {pair['n_left_out']} left out). {' '.join(optimism_words(pair))}")
     for config, other in ((clean, leaky), (leaky, clean)):
-        run, entries = _stored(config)
+        run, entries = stored[config.protocol.name]
         beside = [read_json(folders[other.protocol.name] / "summary.json")]
-        write_report(folders[config.protocol.name], {**run, "beside": beside, "optimism": asdict(pair)}, entries)
+        write_report(folders[config.protocol.name], {**run, "beside": beside, "optimism": pair}, entries)
 
 
 def _stored(config: Config) -> tuple[dict, list[dict]]:

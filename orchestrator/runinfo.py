@@ -64,6 +64,8 @@ def runs(config: Config) -> list[Config]:
 def _content(config: Config) -> dict:
     content = config.model_dump(mode="json", exclude=NOT_CONTENT)
     content["protocol"].pop("seeds")  # every ledger file carries its own
+    if config.protocol.name != "as_paper":
+        content["protocol"].pop("as_paper_epochs")
     content["data"].pop("root")  # the data are known by their hashes
     content["split"].pop("root")
     for name in ("workers", "checkpoint", "checkpoint_saw", "from", *NOT_RECIPE):
@@ -140,7 +142,8 @@ def portable(config: Config) -> dict:
     """The configuration without this machine's paths: those are for the terminal and <store>/private alone."""
     content = config.model_dump(mode="json", exclude={"store", "run"})
     content["data"]["root"] = content["split"]["root"] = None
-    content["pretrain"]["checkpoint"] = content["sweep"]["read"] = None
+    content["sweep"]["read"] = None
+    content["pretrain"]["checkpoint"] = "a file" if content["pretrain"]["checkpoint"] else None
     if content["pretrain"]["from"] and content["pretrain"]["from"] not in choices("dataset"):
         content["pretrain"]["from"] = "a folder"
     if content["pretrain"]["checkpoint_saw"] not in ("none", "unknown"):

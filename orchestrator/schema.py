@@ -135,7 +135,7 @@ OPTIONS: tuple[Option, ...] = (
     _word("frames", "keyframes", "all"), _flag("strict"), _flag("audit"), _whole("max_folds", null=True),
     _word("scale", "train_z", "train_minmax", "clip_minmax", "subject_z"),
     _whole("protocol.val_subjects", null=True), _word("protocol.val", "inner", "fixed_epochs"),
-    _flag("protocol.refit", null=True),
+    _flag("protocol.refit", null=True), _whole("protocol.as_paper_epochs", most=MOST_EPOCHS),
     _whole("split.n", 2), _whole("split.k", 2), _seed("split.seed"), _whole("split.test_subjects", null=True),
     _whole("split.repeats", most=10_000), _word("split.list", "auto", "own", "random", "hold_out_26"),
     Option("split.classes", "whole", least=0, most=1_000_000, many=(2, 1000), once=True, null=True),
@@ -180,7 +180,8 @@ OPTIONS: tuple[Option, ...] = (
     # training
     _word("train.optimizer", "radam", "adam", "adamw"), _rate("train.lr"), _rate("train.lr_signal", null=True),
     _whole("train.batch_size", 2), _whole("train.max_epochs", most=MOST_EPOCHS), _whole("train.patience", most=MOST_EPOCHS),
-    _word("train.monitor", "val_loss", "val_accuracy"), Option("train.grad_clip", "number", above=0, most=1e9, null=True),
+    _word("train.monitor", "val_loss", "val_accuracy"), _word("train.stop", "patience", "rate"),
+    Option("train.grad_clip", "number", above=0, most=1e9, null=True),
     Option("train.lr_decay", "number", above=0, most=1), _word("train.lr_schedule", "constant", "cosine"),
     _flag("train.plateau"), _number_from("train.weight_decay", most=1000), _share("train.label_smoothing"),
     _number_from("train.signal_stretch", most=10), _number_from("train.signal_shift"),
@@ -211,7 +212,7 @@ OPTIONS: tuple[Option, ...] = (
     # bounds from above; preprocessing's own options classes hold the rest
     _whole("signal.length"), _whole("face.size", 8, 4096), _whole("face.min_frames"), _whole("keyframe.k_min"),
     _whole("signal.emg_order", most=20), _whole("signal.ecg_order", most=20),
-    _flag("sweep.halves"),
+    _flag("sweep.halves"), Option("compare.margin", "number", above=0, below=100),  # points, of orchestrator.compare
 )
 TABLE: dict[str, Option] = {option.key: option for option in OPTIONS}
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

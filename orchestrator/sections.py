@@ -7,10 +7,12 @@ import numpy as np
 import yaml
 
 from orchestrator import chance, plots, quality, statistics
-from orchestrator.anchors import NOTES, anchors
+from orchestrator.anchors import NOTES, beside_run
 from orchestrator.choices import choices
+from orchestrator.comparison import optimism_words
 from orchestrator.findings import Report, encoders_of, lineage_words, lost_by_class
 from orchestrator.markup import note, section, table, text, words
+from orchestrator.models_needed import ESTIMATORS
 from orchestrator.people import fold_people, interval
 from orchestrator.summary import percent
 
@@ -184,9 +186,9 @@ def curves_section(report: Report) -> str:
 
 def published_section(report: Report) -> str:
     run, summary = report.run, report.summary
-    known = anchors(run["dataset"], run["task"])
+    known, absent = beside_run(run)
     beside = run.get("beside") or []
-    if not known and not beside:
+    if not known and not absent and not beside:
         return ""
     ours = [_our_row(summary), *map(_our_row, beside)]
     theirs = [(a.name, a.inputs, f"{a.accuracy:.2f}" + (f"{PM}{a.std:.2f}" if a.std is not None else ""), a.chosen)
@@ -194,17 +196,25 @@ def published_section(report: Report) -> str:
     body = table(("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, left=4,
                  ours=range(len(ours)))
     body += _gap(run.get("optimism"))
+    body += "".join(map(note, absent))
     if known:
         body += note("These are not the same thing, whatever the digits say: where the epoch was chosen by looking at "
                      "the person or set that is reported, the number is not one for people never seen. "
                      + NOTES.get(run["dataset"], ""))
-    return section("published", "Beside published numbers" if known else "Beside another protocol", body)
+    return section("published", "Beside published numbers" if known or absent else "Beside another protocol", body)
 
 
 def _our_row(summary: Mapping) -> tuple[str, str, str, str]:
     protocol = {"clean": "stopping decided on other people than the test person",
                 "exclude_pretrain": "stopping decided on other people; pretraining people are not tested",
                 "as_paper": "on the test person itself, as the paper's code does (leaky on purpose)"}
+    if summary["model"] in ESTIMATORS:
+        alone = "no epoch to choose; fitted and scaled without the test person"
+        protocol = {"clean": alone, "exclude_pretrain": alone,
+                    "as_paper": "no epoch to choose; scaled with the test person's clips too (leaky on purpose)"}
+    elif summary.get("folds") and not any(fold["val_subjects"] for fold in summary["folds"]):
+        fixed = "a number of epochs that was fixed beforehand"
+        protocol |= {"clean": fixed, "exclude_pretrain": f"{fixed}; pretraining people are not tested"}
     return (f"this run, {summary['model']}", str(summary["encoder"] or "-"),
             plus_minus(summary["accuracy_mean"], summary["accuracy_std"]),
             f"{summary['protocol']}: {protocol.get(summary['protocol'], '')}")
@@ -216,11 +226,11 @@ def _gap(pair: Mapping | None) -> str:
     between = " (95 % interval {:+.1f} to {:+.1f})".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""
     alone = f", {pair['n_left_out']} tested by one run alone" if pair["n_left_out"] else ""
     return note(f"Same model, paired over {pair['n_people']} people{alone}: the leaky protocol reports "
-                f"{100 * pair['gap']:+.1f} points{between}. That gap is optimism, not skill.")
+                f"{100 * pair['gap']:+.1f} points{between}. {' '.join(optimism_words(pair))}")
 
 
 def choices_section(report: Report) -> str:
-    rows = choices(report.run)
+    rows = choices(report.run, report.folds)
     if not rows:
         return ""
     return section("choices", "Where the paper and the default differ",
@@ -235,6 +245,9 @@ def folds_section(report: Report) -> str:
             for f in report.summary["folds"]]
     body = table(("fold", "seed", "test person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %",
                   "epochs", "train", "val", "weights"), rows, left=3)
+    if any(fold.get("refit") for fold in report.folds):
+        body += note("Train: people of the fit that chose the epoch; the model that is scored was then fitted on these and on "
+                     "the validation people.")
     if failed := report.run.get("failed_folds"):
         body += "<h3>Failed</h3>" + table(("fold", "seed", "reason"), [(f["fold"], f["seed"], no_paths(f["reason"]))
                                                                        for f in failed], left=3)

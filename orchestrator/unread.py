@@ -22,6 +22,8 @@ from orchestrator.models_needed import (
 WITHOUT_VIDEO = ("watch", "ai4pain_2025")
 # Given to an estimator they are only told: one command line serves all models that are compared.
 TOLD = ("pretrain", "protocol.val", "protocol.refit")
+# What the released code's own rule of stopping stands for (foldfit.published).
+PUBLISHED = ("max_epochs", "patience", "monitor", "stop", "plateau", "lr_decay", "lr_schedule")
 TOKEN_MODELS = "model=dual or model=video"
 Reason = tuple[str, str] | None  # (what makes the key idle, what would read it)
 
@@ -88,6 +90,10 @@ def _smae(config: Config, leaf: str, stage: str) -> Reason:
 def _train(config: Config, leaf: str, stage: str) -> Reason:
     if config.model.name in ESTIMATORS:
         return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
+    if config.protocol.name == "as_paper" and leaf in PUBLISHED:
+        return "protocol=as_paper, which stops as the released code does", "protocol.as_paper_epochs, or protocol=clean"
+    if leaf in ("patience", "plateau") and config.train.get("stop") == "rate":
+        return "train.stop=rate, which stops as the released code does", "train.stop=patience"
     if leaf.startswith("signal_") and not needs(config) & SIGNALS:
         return f"{_model(config)}, which reads no signals", "model=dual or model=signal"
     if leaf == "lr_signal" and config.model.name not in SIGNAL_ENCODERS:
@@ -128,10 +134,13 @@ def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
 
 
 def _protocol(config: Config, leaf: str, stage: str) -> Reason:
-    if leaf not in ("val_subjects", "val", "refit"):
+    if leaf not in ("val_subjects", "val", "refit", "as_paper_epochs"):
         return None
     if config.model.name in ESTIMATORS:
         return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
+    if leaf == "as_paper_epochs":
+        return None if config.protocol.name in ("as_paper", "both") else (f"protocol={config.protocol.name}",
+                                                                          "protocol=as_paper or protocol=both")
     if leaf in ("val_subjects", "refit"):
         if config.protocol.name == "as_paper":
             return "protocol=as_paper, where the test person chooses the epoch", "protocol=clean"

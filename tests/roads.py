@@ -19,7 +19,7 @@ TINY = [
     "encoder.decoder_depth=1", "signal.length=32", "signal.emd=false", "embed.pool=temporal",
     "smae.dim=16", "smae.depth=1", "smae.heads=2", "smae.ff=16",
     "pretrain.workers=1", "pretrain.video.epochs=1", "pretrain.video.batch=8", "pretrain.video.warmup=0",
-    "pretrain.signal.epochs=1", "train.max_epochs=2", "train.batch_size=16",
+    "pretrain.signal.epochs=1", "train.max_epochs=2", "train.batch_size=16", "protocol.as_paper_epochs=2",
     "model.hpa.filters=4", "model.dcan.dim=16", "model.dcan.hidden=16", "resources.cpus=2"]
 TIMES = ("wall_s",)
 

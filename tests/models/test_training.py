@@ -331,3 +331,36 @@ def test_mistakes_are_refused():
         fit(small(), recipe, {**arrays, "signals": np.full_like(arrays["signals"], np.nan)}, labels)
     with pytest.raises(ValueError, match="no rows"):
         predict_proba(small(), arrays, np.array([], int))
+
+
+# ---- the released code's rule of stopping
+
+
+def test_the_released_rule_halves_the_rate_on_plateaus_of_the_training_loss_down_to_1e_6(monkeypatch):
+    """The training loss stays as it is, so the rate halves after 8 epochs without a fall, at 1e-5 four times: 33 epochs."""
+    arrays, labels = planted()
+    monkeypatch.setattr("models.training.train_epoch", lambda *a: {"train_loss": 1.0, "train_accuracy": 0.5})
+    result = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-5, max_epochs=1000, patience=1), arrays, labels)
+    rates = [row["lr"] for row in result.history]
+    assert len(rates) == 1 + 4 * 8 and rates[:9] == [1e-5] * 9 and rates[9] == 0.5e-5 and rates[-1] == 1e-5 / 8
+    assert len(fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-5, max_epochs=5), arrays, labels).history) == 5
+
+
+def test_the_released_rule_goes_on_while_the_training_loss_falls(monkeypatch):
+    falling = iter(range(100, 0, -1))
+    arrays, labels = planted()
+    monkeypatch.setattr("models.training.train_epoch", lambda *a: {"train_loss": next(falling), "train_accuracy": 0.5})
+    result = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-5, max_epochs=60, patience=1), arrays, labels)
+    assert len(result.history) == 60 and {row["lr"] for row in result.history} == {1e-5}
+
+
+def test_the_released_rule_keeps_the_epoch_with_the_best_accuracy_and_a_refit_runs_every_epoch():
+    arrays, labels = planted(effect=0.5)
+    recipe = ClassifierRecipe(stop="rate", monitor="val_accuracy", max_epochs=6)
+    result = fit(small("signal"), recipe, arrays, labels)
+    accuracies = [row["val_accuracy"] for row in result.history]
+    assert result.epochs == 1 + int(np.argmax(accuracies)) and result.best == max(accuracies)
+    again = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-6, max_epochs=3), arrays, labels, range(80), None)
+    assert len(again.history) == 3
+    with pytest.raises(ValueError, match="no such stop"):
+        fit(small("signal"), ClassifierRecipe(stop="never"), arrays, labels)

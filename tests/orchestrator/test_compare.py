@@ -1,28 +1,44 @@
 """python -m orchestrator.compare: what it refuses, what it says, what it writes."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import made_run
+from made_runs import made_run, pseudonym
+from rich.console import Console
+from scipy import stats
 
 from orchestrator import cli, compare
+from orchestrator.comparison import choosing, margin_words, optimism, optimism_words, print_comparison, read_run
 from orchestrator.comparison import compare as compare_runs
-from orchestrator.comparison import optimism, read_run
 from orchestrator.errors import UserError
+from orchestrator.lineage import Lineage
+from orchestrator.storage import write_json
 from orchestrator.summary import write_run_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def write(tmp_path, name, drop=0, **more):
+def write(tmp_path, name, drop=0, record=None, changes=lambda fold: fold, **more):
+    """A finished run with the record of a run today; record=False: of a run before there was one."""
     run, folds = made_run(**more)
-    write_run_files(tmp_path / name, run, folds[drop:])
+    folds = [changes(fold) for fold in folds[drop:]]
+    write_run_files(tmp_path / name, run, folds)
+    if record is not False:
+        recordings = {fold["subject"]: {"signals": f"{fold['fold']:016x}"} for fold in folds}
+        write_json(tmp_path / name / "lineage.json", {"recordings": recordings, "scale": "train_z", "refit": False,
+                                                      "settings": None} | (record or {}))
     return tmp_path / name
+
+
+def fitted_on_everybody(fold):
+    return fold | {"train_subjects": fold["train_subjects"] + fold["val_subjects"], "val_subjects": []}
 
 
 def test_pairs_by_person(tmp_path):
@@ -75,7 +91,7 @@ def test_what_differs_is_said(tmp_path):
     assert "differ in protocol: clean and as_paper" in text and "2 are left out" in text and "leaky on purpose" in text
     assert compare_runs([a, b]).pairs[0].n_people == 6 and compare_runs([a, b]).pairs[0].n_left_out == 2
     assert "different clips of 1 people" in " ".join(compare_runs([a, tmp_path / "c"]).warnings)
-    assert optimism(a, b).gap > 0
+    assert optimism(a, b)["gap"] > 0
     split = write(tmp_path, "d", split="lnso")
     assert "differ in split: unknown and lnso" in " ".join(compare_runs([a, split]).warnings)
 
@@ -147,3 +163,160 @@ def test_a_terminal_that_knows_ascii_alone(tmp_path):
     done = subprocess.run([sys.executable, "-m", "orchestrator.compare", "a", "b"], cwd=tmp_path, env=environment,
                           capture_output=True)
     assert done.returncode == 0 and done.stdout.isascii() and b"+-" in done.stdout and b"Traceback" not in done.stderr
+
+
+def marked(change):
+    """The record of a run in which the recordings of some people (by number of their fold) are others."""
+    return {"recordings": {pseudonym(i): {"signals": f"{i:016x}" if i not in change else "f" * 16} for i in range(8)}}
+
+
+def test_two_studies_with_the_same_names_are_refused(tmp_path, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", record=marked(range(8)))
+    assert cli.run(compare.main, [str(a), str(b)]) == 2
+    said = capsys.readouterr().err
+    assert "two studies" in said and said.count("\n") == 1
+
+
+def test_some_other_recordings_are_told(tmp_path):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", record=marked({2, 5}))
+    assert "other recordings of 2 of 8 people" in " ".join(compare_runs([a, b]).warnings)
+    both = {"recordings": {pseudonym(i): {"signals": f"{i:016x}", "video": "0" * 16} for i in range(8)}}
+    assert compare_runs([a, write(tmp_path, "c", record=both)]).warnings == []  # a film that only one of them reads
+    films = {"recordings": {pseudonym(i): {"video": f"{i:016x}"} for i in range(8)}}
+    assert "one reads films alone" in " ".join(compare_runs([a, write(tmp_path, "d", record=films)]).warnings)
+
+
+def test_a_run_that_does_not_say_what_it_read_is_told(tmp_path):
+    a, old = write(tmp_path, "a"), write(tmp_path, "old", record=False)
+    said = " ".join(compare_runs([a, old]).warnings)
+    assert "old was made before runs recorded it" in said and "paired by name alone" in said
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"recordings": 3}', '{"recordings": {"x": 1}}', '{"encoders": [{}]}',
+                                  '{"folds": [1]}'])
+def test_a_record_that_was_changed_is_one_sentence(tmp_path, text, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b")
+    (b / "lineage.json").write_text(text)
+    assert cli.run(compare.main, [str(a), str(b)]) == 2
+    err = capsys.readouterr().err
+    assert "lineage.json was cut or changed" in err and err.count("\n") == 1
+
+
+def test_a_transductive_scale_is_another_question(tmp_path):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", record={"scale": "subject_z"})
+    assert "b is transductive" in " ".join(compare_runs([a, b]).warnings)
+    c = write(tmp_path, "c", record={"scale": "clip_minmax"})
+    assert "differ in scale: train_z and clip_minmax" in " ".join(compare_runs([a, c]).warnings)
+    assert compare_runs([a, write(tmp_path, "d", record={"scale": None})]).warnings == []  # reads no signals
+
+
+def test_who_was_fitted_on_fewer_people_is_told_and_a_refit_evens_it_out(tmp_path):
+    forest = write(tmp_path, "forest", model="random_forest", changes=fitted_on_everybody)
+    network = write(tmp_path, "network")
+    said = " ".join(compare_runs([forest, network]).warnings)
+    assert "forest on 7, network on 5 and keeps back, for choosing the epoch, 2" in said and "protocol.refit=true" in said
+    again = write(tmp_path, "again", record={"refit": True})
+    assert compare_runs([forest, again]).warnings == []
+    other = write(tmp_path, "other", changes=lambda fold: fold | {
+        "train_subjects": fold["val_subjects"] + fold["train_subjects"][2:], "val_subjects": fold["train_subjects"][:2]})
+    assert "fitted on other people for 8 of 8 tests" in " ".join(compare_runs([network, other]).warnings)
+
+
+def test_encoders_that_learnt_from_other_people_are_told(tmp_path):
+    def encoded(people):
+        lineage = Lineage("encoder 1", frozenset(f"made/{p}" for p in people)).to_json()
+        return {"encoders": [{"index": 0, "sha256": "0", "lineage": lineage}],
+                "folds": [{"fold": i, "seed": 0, "encoder": 0, "test": [f"made/{pseudonym(i)}"]} for i in range(8)]}
+
+    a, b = write(tmp_path, "a", record=encoded("xyz")), write(tmp_path, "b", record=encoded("xy"))
+    assert "from other people for 8 of 8 test people (3 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
+    assert compare_runs([a, write(tmp_path, "same", record=encoded("zyx"))]).warnings == []
+    none = write(tmp_path, "none", record=encoded(""))
+    assert "encoders of a have learnt from 3 people without labels, none has no" in " ".join(compare_runs([a, none]).warnings)
+
+
+def test_tuned_settings_are_told(tmp_path):
+    sweep = Lineage("a setting", frozenset({"made/x", "made/y"})).to_json()
+    a, b = write(tmp_path, "a", record={"chosen_by": [sweep]}), write(tmp_path, "b")
+    said = " ".join(compare_runs([a, b]).warnings)
+    assert "a were chosen by a sweep in which 2 people took part" in said and "b were not chosen by a sweep" in said
+    c = write(tmp_path, "c", record={"settings": "chosen on people who are tested here."})
+    assert "settings of c's training were chosen on people who are tested here." in " ".join(compare_runs([b, c]).warnings)
+
+
+def test_no_worse_is_a_claim_about_a_margin(tmp_path, capsys):
+    a, b = write(tmp_path, "a", n_people=10), write(tmp_path, "b", n_people=10, skill=0.4)
+    pair = compare_runs([a, b], 0.05).pairs[0]
+    d = np.array([read_run(a).by_person[p] - read_run(b).by_person[p] for p in read_run(a).by_person])
+    low, high = stats.t.interval(0.9, 9, loc=d.mean(), scale=stats.sem(d))
+    assert pair.bounds95 == pytest.approx((low, high)) and pair.a_no_worse and not pair.b_no_worse
+    assert pair.a_no_worse == (stats.ttest_1samp(d, -0.05, alternative="greater").pvalue < 0.05)
+    assert cli.run(compare.main, [str(a), "compare.margin=5", str(b)]) == 0
+    assert "a is no worse than b by 5 points or more" in capsys.readouterr().out
+    assert cli.run(compare.main, [str(a), str(a), "compare.margin=0.1"]) == 0
+    assert "equivalent within 0.1 points" in capsys.readouterr().out
+    assert cli.run(compare.main, [str(a), str(b)]) == 0
+    said = capsys.readouterr().out
+    assert "is no worse" not in said and "compare.margin=POINTS tests it" in said
+    wide = margin_words(replace(pair, bounds95=(-0.2, 0.3)))
+    assert wide.startswith("Neither of a and b is shown to be no worse than the other by 5 points")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "-inf", "", "two", "100", "[1]"])
+def test_a_margin_that_is_none_is_one_sentence(tmp_path, value, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b")
+    assert cli.run(compare.main, [str(a), str(b), f"compare.margin={value}"]) == 2
+    out, err = capsys.readouterr()
+    assert "compare.margin" in err and err.count("\n") == 1 and out == ""
+
+
+def test_an_option_of_another_command_is_refused(tmp_path, capsys):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b")
+    assert cli.run(compare.main, [str(a), str(b), "protocol.seeds=3"]) == 2
+    assert "no option 'protocol.seeds'" in capsys.readouterr().err
+
+
+def test_names_stay_whole_where_the_width_is_not_a_persons(tmp_path):
+    long = "watch-exercise-signal_small-clean-with_a_name_that_no_table_of_80_columns_holds"
+    a, b = write(tmp_path, long + "-1"), write(tmp_path, long + "-2", skill=0.2)
+    out = io.StringIO()
+    print_comparison(compare_runs([a, b]), Console(file=out, width=80))
+    lines = out.getvalue().splitlines()
+    assert any(f"{long}-1" in line and "dual" in line for line in lines)
+    assert any(f"{long}-1 - {long}-2" in line and "dz" not in line for line in lines)
+    assert not any(len(line.strip()) == 1 for line in lines)
+
+
+def entries(histories, epochs, val, refit=False):
+    return [{"seed": 0, "fold": i, "subjects": [f"p{i}"], "train_subjects": ["x", "y"], "val_subjects": val or [f"p{i}"],
+             "refit": refit, "epochs": n, "history": [{"val_accuracy": a} for a in own]}
+            for i, (own, n) in enumerate(zip(histories, epochs, strict=True))]
+
+
+def test_choosing_the_epoch_is_measured_within_the_same_fits():
+    leaky = entries([(0.5, 0.7, 0.6), (0.9, 0.4, 0.8)], [2, 1], None)
+    clean = entries([(0.1,) * 5, (0.1,) * 5], [1, 5], ["v"])
+    found = choosing(list(zip(clean, leaky, strict=True)))
+    assert found["gap"] == pytest.approx((0.2 + 0.1) / 2) and found["n"] == 2  # 0.7 - 0.5; 0.9 - 0.8, its last epoch
+    assert choosing([(fold | {"history": [], "epochs": 0}, fold | {"history": [], "epochs": 0}) for fold in clean]) is None
+
+
+def test_a_gap_is_called_optimism_only_where_it_is_shown():
+    shown = {"gap": 0.1, "gap_ci95": (0.05, 0.15), "same_training": True}
+    assert "That is optimism, not skill, and at least so much" in optimism_words(shown)[0]
+    for other in ({"gap": -0.009, "gap_ci95": (-0.017, -0.001)}, {"gap_ci95": (-0.05, 0.25)}, {"gap_ci95": None},
+                  {"gap": 0.0, "gap_ci95": (0.0, 0.0)}, {"same_training": False}):
+        assert "is optimism, not skill" not in " ".join(optimism_words(shown | other))
+    assert "fits on the validation people as well" in optimism_words(shown | {"same_training": False})[0]
+    own = {"choosing": {"gap": 0.056, "gap_ci95": (0.01, 0.1), "n": 8}}
+    assert "worth +5.6 points (95 % interval +1.0 to +10.0)" in optimism_words(shown | own)[1]
+
+
+def test_like_is_compared_with_like(tmp_path):
+    run, folds = made_run()
+    a, b = write(tmp_path, "a"), write(tmp_path, "b", skill=2.0, leaky=True, protocol="as_paper")
+    plain = [fold | {"history": [], "subjects": [fold["subject"]]} for fold in folds]
+    leaky = [fitted_on_everybody(fold) | {"history": [], "subjects": [fold["subject"]], "val_subjects": [fold["subject"]]}
+             for fold in folds]
+    assert optimism(a, b, plain, leaky)["same_training"] is False
+    assert optimism(a, b, [fold | {"refit": True} for fold in plain], leaky)["same_training"] is True

@@ -236,3 +236,20 @@ def test_a_step_is_tried_with_the_run_s_own_options():
 def test_runs_of_both_protocols_are_looked_for_in_their_own_folders(tmp_path):
     config = compose("synthetic", ["protocol=both", f"run.dir={tmp_path}"])
     assert [runinfo.run_dir(c).name for c in runinfo.runs(config)] == ["clean", "as_paper"]
+
+
+def test_as_paper_is_priced_by_its_own_epochs_and_its_own_rule():
+    """1e-3 halves ten times before 1e-6, after 8 epochs each: 81 at the least, 1,000 at most; patience says nothing."""
+    from models import training
+
+    assert (foldcosts.LEAST_RATE, foldcosts.PLATEAU_PATIENCE) == (training.LEAST_RATE, training.PLATEAU_PATIENCE)
+    paper = compose("synthetic", ["protocol=as_paper"])
+    assert foldcosts.epochs(paper) == (81, 1000)
+    assert foldcosts.epochs(compose("synthetic", ["protocol=as_paper", "protocol.as_paper_epochs=50"])) == (50, 50)
+    assert foldcosts.epochs(compose("synthetic", ["train.stop=rate", "train.lr=1e-4"])) == (57, 200)
+    assert foldcosts.epochs(compose("synthetic", [])) == (11, 200)
+    low, high = folds_alone(prices("protocol=as_paper"))
+    assert low > folds_alone(prices("protocol.refit=false"))[0] and high > 4 * folds_alone(prices("protocol.refit=false"))[1]
+    both = prices("protocol=both", "protocol.refit=true", "protocol.as_paper_epochs=100")
+    words = [row.what for row in both if row.stage == "loso"]
+    assert len(words) == 2 and "refit" in words[0] and "refit" not in words[1]

@@ -11,6 +11,7 @@ from orchestrator.errors import FoldError, LineageError, UserError
 from orchestrator.foldfit import fit_fold
 from orchestrator.folds import Fold
 from orchestrator.lineage import Lineage
+from orchestrator.models_needed import ESTIMATORS
 from orchestrator.validation import fit_validation
 from preprocessing.moments import KINDS, fit_scaler
 from tests.made_data import changed, encoder, fold, made_data, recipe, with_moments
@@ -32,8 +33,9 @@ def test_every_model_leaves_a_whole_entry(data, model):
     entry = fit_fold(fold(2), data, recipe(model), encoder())
     assert set(entry) >= FIELDS and json.loads(json.dumps(entry, allow_nan=False)) == entry
     assert (entry["fold"], entry["subject"], entry["n_test"], entry["test_openings"]) == (2, "p2", 6, 1)
-    assert entry["train_subjects"] == ["p0", "p1", "p3", "p4"] and entry["val_subjects"] == ["p5", "p6"]
-    assert entry["train_label_counts"] == [18, 18]
+    others = ["p0", "p1", "p3", "p4"]
+    assert entry["train_subjects"] + entry["val_subjects"] == [*others, "p5", "p6"]
+    assert entry["val_subjects"] == ([] if model in ESTIMATORS else ["p5", "p6"]) and entry["train_label_counts"] == [18, 18]
     assert [row["sample"] for row in entry["predictions"]] == [f"c{i:04d}" for i in range(12, 18)]
     for row in entry["predictions"]:
         assert sum(row["prob"]) == pytest.approx(1) and row["y_pred"] == int(np.argmax(row["prob"]))
@@ -238,3 +240,44 @@ def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatc
             assert entry["warnings"].count("ConvergenceWarning: lbfgs failed, see ... for more") == 1
     monkeypatch.setattr(foldfit, "predict", real)
     assert not fit_fold(fold(0), data, recipe("ridge"), encoder())["warnings"]
+
+
+@pytest.mark.parametrize("model", ["ridge", "random_forest", "svm", "one_number"])
+@pytest.mark.parametrize("leaky", [False, True])
+def test_an_estimator_is_fitted_on_everybody_but_the_test_people_and_keeps_nobody_back(data, model, leaky):
+    """However the plan shares them out: the entry says what was fitted, and the fit is the same."""
+    how = recipe(model, leaky=leaky)
+    entries = [fit_fold(plan, data, how, None) for plan in (fold(2, leaky=leaky), replace(fold(2), val=(5, 6)),
+                                                           replace(fold(2), train=(0, 1, 3, 4, 5, 6), val=()))]
+    for entry in entries:
+        assert entry["train_subjects"] == ["p0", "p1", "p3", "p4", "p5", "p6"] and entry["val_subjects"] == []
+        assert entry["refit"] is False and entry["train_label_counts"] == [18, 18]
+    assert len({entry["weights_sha256"] for entry in entries}) == 1
+    assert entries[0]["predictions"] == entries[1]["predictions"] == entries[2]["predictions"]
+
+
+def test_who_is_fitted_of_a_network(data):
+    plain = fit_fold(fold(2), data, recipe("signal", refit=False), None)
+    assert (plain["train_subjects"], plain["val_subjects"], plain["refit"]) == (["p0", "p1", "p3", "p4"], ["p5", "p6"], False)
+    assert fit_fold(fold(2), data, recipe("signal", refit=True), None)["refit"] is True
+    fixed = fit_fold(fold(2), data, recipe("signal", refit=False, fixed_epochs=True), None)
+    assert fixed["train_subjects"] == ["p0", "p1", "p3", "p4"] and fixed["val_subjects"] == []  # nobody chose anything
+    leaky = fit_fold(fold(2, leaky=True), data, recipe("signal", leaky=True, refit=False), None)
+    assert leaky["val_subjects"] == ["p2"] and len(leaky["train_subjects"]) == 6 and leaky["refit"] is False
+
+
+def test_the_published_way_stops_by_the_released_rule_and_not_by_the_run_s():
+    from models.training import ClassifierRecipe
+
+    given = ClassifierRecipe(max_epochs=12, patience=3, lr=3e-3, lr_schedule="cosine", lr_decay=0.9, batch_size=48)
+    found = foldfit.published(given, 1000)
+    assert found == replace(given, max_epochs=1000, stop="rate", monitor="val_accuracy", lr_schedule="constant", lr_decay=1.0)
+    assert foldfit.published(given, None).max_epochs == 12
+
+
+def test_the_epochs_of_the_published_way_are_its_own(data):
+    how = replace(recipe("signal", leaky=True, refit=False, max_epochs=2, patience=1, lr=0.01), as_paper_epochs=6)
+    entry = fit_fold(fold(2, leaky=True), data, how, None)
+    assert len(entry["history"]) == 6 and entry["test_openings"] == 7  # as many looks as epochs, and the last
+    accuracies = [row["val_accuracy"] for row in entry["history"]]
+    assert entry["epochs"] == 1 + accuracies.index(max(accuracies))

@@ -148,6 +148,24 @@ def test_as_paper_is_leaky_on_purpose_and_says_so(clean):
     assert all(f.val == f.test and f.test[0] not in f.train and len(f.train) == 9 and f.group == 0 for f in plan.folds)
 
 
+@pytest.mark.parametrize("model", ["ridge", "random_forest"])
+def test_as_paper_asks_nobody_to_choose_where_there_is_no_epoch(model):
+    plan = make_plan(compose("synthetic", [f"model={model}", "protocol=as_paper"]), people(10))
+    assert plan.leaky and all(f.val == () and len(f.train) == 9 for f in plan.folds)
+    assert "choose the epoch" not in plan.text()
+
+
+def test_clean_beside_as_paper_is_refitted_so_that_both_fit_on_the_same_people():
+    both = compose("synthetic", ["protocol=both"])
+    clean, paper = (make_plan(with_protocol(both, name), people(30)) for name in ("clean", "as_paper"))
+    assert clean.refit and not paper.refit and not make_plan(compose("synthetic", []), people(30)).refit
+    for ours, theirs in zip(clean.folds, paper.folds, strict=True):
+        assert {*ours.train, *ours.val} == set(theirs.train) and theirs.val == theirs.test
+    declined = compose("synthetic", ["protocol=both", "protocol.refit=false"])
+    assert not make_plan(with_protocol(declined, "clean"), people(30)).refit
+    assert "the test people choose the epoch" in paper.text() and "the test people choose" not in clean.text()
+
+
 def test_exclude_pretrain_tests_nobody_the_encoder_saw(clean):
     plan = make_plan(with_protocol(clean, "exclude_pretrain"), people(10))
     assert len(plan.groups) == 1 and len(plan.folds) == 6 and [f.index for f in plan.folds] == list(range(6))

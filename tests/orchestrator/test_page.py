@@ -9,8 +9,6 @@ from made_runs import made_run, pseudonym
 from scipy import stats
 
 from orchestrator import plots
-from orchestrator.anchors import ANCHORS, anchors
-from orchestrator.choices import choices
 from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, warnings
 from orchestrator.page import build_page, write_report
 from orchestrator.sections import no_paths, scores_table
@@ -272,25 +270,6 @@ def test_no_path_of_anybodys_machine_travels(full):
     assert "/home" not in build_page(run | {"failed_folds": [{"fold": 1, "seed": 0, "reason": reason}]}, folds)
 
 
-def test_what_ran_is_read_from_the_configuration():
-    config = {"protocol": {"val": "inner"}, "train": {"monitor": "val_loss"}, "pretrain": {"name": "mae", "video": {}},
-              "encoder": {"scale": "micro", "image_size": 128, "decoder_depth": 2}, "embed": {"pool": "2x2"},
-              "signal": {"window_mode": "crop", "length": 128}, "smae": {"heads": 4, "dim": 32}, "model": {}}
-    ran = {row.what: row.ran for row in choices(made_run(config=config)[0])}
-    assert ran["video encoder"] == "ViT-Micro, 128 pixels" and "2 x 2" in ran["video tokens"]
-    assert ran["choosing the epoch"] == "val_loss of inner validation people"
-    assert ran["signal window"] == "raw crop, 128 steps" and ran["parameters"] == "0.12 M"
-    assert ran["signal encoder"] == "4 heads, width 32, pretrained"
-    own = {**config, "model": {"signal": {"heads": 2}}}
-    assert {row.what: row.ran for row in choices(made_run(config=own)[0])}["signal encoder"].startswith("2 heads, width 32")
-    leaky = {row.what: row.ran for row in choices(made_run(config=config, leaky=True, model="random_forest")[0])}
-    assert set(leaky) == {"choosing the epoch", "scaling of signals", "who pretrains"}
-    assert leaky["choosing the epoch"] == "there are none to choose" and leaky["scaling of signals"] == "everybody"
-    network = {row.what: row.ran for row in choices(made_run(config=config, leaky=True)[0])}
-    assert network["choosing the epoch"] == "best accuracy on the held-out person"
-    assert choices(made_run()[0]) == []
-
-
 def test_roles_of_every_fold():
     _, folds = made_run(n_people=6)
     matrix, rows, people = plots.roles_matrix(folds)
@@ -300,28 +279,41 @@ def test_roles_of_every_fold():
 
 
 def test_published_numbers_stand_only_beside_their_own_question():
-    assert anchors("synthetic", "bl_pa4") == [] and anchors("biovid_a", "exercise") == []
-    paper = anchors("biovid_a", "bl_pa4")[0]
-    assert (paper.accuracy, paper.std) == (86.73, 11.67) and "held-out person" in paper.chosen
-    assert all(0 < anchor.accuracy < 100 and anchor.chosen for rows in ANCHORS.values() for anchor in rows)
-    run, folds = made_run(dataset="biovid_a")
-    text = Tags(build_page(run, folds)).text
-    assert "86.73" in text and "not the same thing" in text and "stopping decided on other people" in text
-    assert "86.73" not in Tags(build_page(*made_run())).text
+    run, folds = made_run(dataset="biovid_a", split="loso")
+    clean = Tags(build_page(run, folds)).text
+    assert "86.73" not in clean and "83.30" in clean and "stands beside protocol=as_paper alone" in clean
+    assert "not the same thing" in clean and "stopping decided on other people" in clean
+    paper = Tags(build_page(run | {"protocol": "as_paper", "leaky": True}, folds)).text
+    assert "86.73" in paper and "83.30" not in paper and "on the test person itself" in paper
+    elsewhere = Tags(build_page(run | {"split": "kfold"}, folds)).text
+    assert "86.73" not in elsewhere and "83.30" not in elsewhere and "made with another split" in elsewhere
+    assert "Published for this question" not in Tags(build_page(*made_run())).text
+
+
+def test_a_model_without_epochs_does_not_say_when_stopping_was_decided():
+    run, folds = made_run(dataset="biovid_a", split="loso", model="random_forest")
+    said = Tags(build_page(run, folds)).text
+    assert "clean: no epoch to choose; fitted and scaled without the test person" in said and "stopping decided" not in said
+    paper = Tags(build_page(run | {"protocol": "as_paper", "leaky": True}, folds)).text
+    assert "as_paper: no epoch to choose; scaled with the test person's clips too" in paper
+    fixed = [fold | {"val_subjects": []} for fold in folds]
+    assert "a number of epochs that was fixed beforehand" in Tags(build_page(run | {"model": "lstm"}, fixed)).text
+
+
+def test_of_a_leaky_run_nobody_is_said_to_be_unseen():
+    """An estimator keeps nobody back and its scale holds the test person all the same."""
+    run, folds = made_run(model="ridge", leaky=True, protocol="as_paper")
+    folds = [fold | {"leaky": True, "epochs": 0, "val_subjects": []} for fold in folds]
+    said = " ".join(lineage_words(Report(run, folds, build_summary(run, folds))))
+    assert "In no fold" not in said and "opened once" not in said and "only the scale over everybody is left" in said
+    matrix, _, _ = plots.roles_matrix(folds)
+    assert (np.array(list(plots.ROLES))[matrix].diagonal() == "test person also used").all()
 
 
 def test_folds_that_somebody_picked_are_told_first_thing():
     run, folds = made_run(n_people=8, seeds=(0, 1))
     assert "max_folds: only 8 of the 20 test folds were asked for" in Tags(build_page(run | {"n_not_asked": 12}, folds)).text
     assert "max_folds" not in Tags(build_page(run | {"n_not_asked": 0}, folds)).text
-
-
-def test_where_no_encoder_was_needed_nobody_pretrained():
-    def who(**more):
-        config = {"pretrain": {"name": "mae"}}
-        return {row.what: row.ran for row in choices(made_run(config=config, **more)[0])}["who pretrains"]
-
-    assert who(lineage=[]) == "nobody" and who(lineage=[{"artefact": "encoder 1"}]) == "two groups, two encoders"
 
 
 def test_a_transductive_scale_is_declared():
@@ -336,6 +328,10 @@ def test_both_protocols_side_by_side_give_the_optimism():
     text = Tags(build_page(run | {"beside": [leaky], "optimism": pair}, folds)).text
     assert "paired over 7 people, 1 tested by one run alone: the leaky protocol reports +12.3 points" in text
     assert "95 % interval +5.0 to +20.0" in text and f"{100 * leaky['accuracy_mean']:.1f}" in text
+    assert "That is optimism, not skill, and at least so much" in text
+    under = pair | {"gap": -0.009, "gap_ci95": (-0.017, -0.001)}
+    lower = Tags(build_page(run | {"beside": [leaky], "optimism": under}, folds)).text
+    assert "reports -0.9 points" in lower and "no optimism is shown" in lower and "is optimism" not in lower
     few = Tags(build_page(run | {"optimism": {**pair, "gap_ci95": None, "n_left_out": 0}, "beside": [leaky]}, folds)).text
     assert "paired over 7 people: the leaky protocol reports +12.3 points." in few
 

@@ -96,7 +96,7 @@ def test_an_encoder_of_people_no_fold_tests(made, inline):
 def test_both_protocols_and_compare(made, inline, capsys):
     made.words += ["split=kfold", "split.k=3", "protocol=both"]
     assert made.main() == 0
-    assert "points of optimism" in capsys.readouterr().out
+    assert "as_paper minus clean" in capsys.readouterr().out
     paper = read_json(made.run / "as_paper" / "summary.json")
     assert paper["leaky"] and all(fold["val_subjects"] == fold["subject"].split("+") for fold in paper["folds"])
     assert cli.run(compare.main, [str(made.run / "clean"), str(made.run / "as_paper")]) == 0
@@ -104,7 +104,7 @@ def test_both_protocols_and_compare(made, inline, capsys):
     assert all(b"paired over" in page for page in pages.values())
     for name in pages:
         (made.run / name / "report.html").unlink()
-    assert cli.run(report.main, made.argv()) == 0 and "points of optimism" in capsys.readouterr().out
+    assert cli.run(report.main, made.argv()) == 0 and "as_paper minus clean" in capsys.readouterr().out
     assert {name: (made.run / name / "report.html").read_bytes() for name in pages} == pages
 
 

@@ -113,3 +113,28 @@ def test_sizes_that_do_not_go_together_are_one_sentence(words):
     with pytest.raises((UserError, ModelError)) as info:
         check("synthetic", *words)
     assert "\n" not in str(info.value) and str(info.value).endswith(".")
+
+
+@pytest.mark.parametrize("word", ["train.max_epochs=5", "train.patience=2", "train.monitor=val_accuracy", "train.plateau=true",
+                                  "train.lr_schedule=cosine", "train.lr_decay=0.9", "train.stop=rate"])
+def test_what_the_released_rule_stands_for_is_not_read_by_as_paper(word):
+    with pytest.raises(UserError, match="no effect with protocol=as_paper, which stops as the released code does"):
+        check("synthetic", "model=signal", "protocol=as_paper", word)
+    assert check("synthetic", "model=signal", "protocol=both", word) == []
+
+
+def test_patience_is_not_read_where_the_rate_stops():
+    for word in ("train.patience=2", "train.plateau=true"):
+        with pytest.raises(UserError, match="no effect with train.stop=rate"):
+            check("synthetic", "model=signal", "train.stop=rate", word)
+
+
+def test_epochs_of_as_paper_are_read_where_it_runs():
+    for protocol in ("as_paper", "both"):
+        assert check("synthetic", "model=signal", f"protocol={protocol}", "protocol.as_paper_epochs=9") == []
+    for words in (["protocol=clean"], ["protocol=exclude_pretrain"], ["protocol=as_paper", "model=ridge"]):
+        with pytest.raises(UserError, match="protocol.as_paper_epochs=9 has no effect"):
+            check("synthetic", *words, "protocol.as_paper_epochs=9")
+    for value in ("0", "-1", "1.5", "nan", "null"):
+        with pytest.raises(UserError, match="protocol.as_paper_epochs"):
+            compose("synthetic", ["protocol=as_paper", f"protocol.as_paper_epochs={value}"])
