@@ -9,14 +9,30 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator import audit, chosen, cli, crossdata, damage, folddata, folds, progress, report, runinfo, session
+from orchestrator import (
+    audit,
+    chosen,
+    cli,
+    cohort_ledger,
+    crossdata,
+    damage,
+    folddata,
+    folds,
+    progress,
+    report,
+    runinfo,
+    session,
+)
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
+from orchestrator.controls import control_rows
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
 from orchestrator.ledger import claim, open_ledger, run_folder
 from orchestrator.models_needed import ESTIMATORS
 from orchestrator.prepared import prepare
+from orchestrator.raw_noise import Road
 from orchestrator.storage import key_of
+from orchestrator.subgroups import subgroup_rows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -55,13 +71,14 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
         runinfo.write_start(folder, config, runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky))
         ledger.sweep()
+        number = cohort_ledger.meet(config, people, plan, ledger.content_key)
         from orchestrator.schedule import run_missing
 
         failed: dict[str, str] = {}
         for p in parts:
             failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
-        rows = audit.run(config, plan, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder) \
-            if config.audit and not plan.leaky else []
+        rows = audit.run(config, plan, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder,
+                         Road(config, plan, people, clips, parts[0].encoders)) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}")
@@ -69,7 +86,12 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         run = runinfo.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
         notes = [*run["notes"], *damaged, *chosen.notes([p.part for p in parts])]
-        return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
+        beside = {"configurations_on_cohort": number,
+                  "controls": control_rows(plan.folds, parts[0].data, entries) if config.controls else [],
+                  "subgroups": subgroup_rows(people, entries, len(config.task.classes))}
+        result = report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
+        progress.say("loso", cohort_ledger.sentence(number))
+        return result
 
 
 if __name__ == "__main__":
