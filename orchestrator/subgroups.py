@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 from scipy import stats
 
 from orchestrator import statistics
@@ -61,7 +62,7 @@ def subgroup_rows(people: Cohort, entries: Sequence[Mapping], n_classes: int) ->
 
 
 def _group(name: str, values: Sequence[float]) -> dict:
-    ci95 = interval(values)[0]
+    ci95 = interval(values)[0] if max(values) > min(values) else None  # no spread is no certainty
     return {"name": name, "n_people": len(values), "accuracy": statistics.mean_std(values)[0],
             "ci95": list(ci95) if ci95 else None}
 
@@ -75,14 +76,20 @@ def _differences(groups: Mapping[str, Sequence[float]]) -> list[dict]:
     for name, values in groups.items():
         if name == largest:
             continue
-        one, other = groups[largest], values
-        gap = sum(one) / len(one) - sum(other) / len(other)
-        ends = [gap, gap]
-        if len(set(one)) > 1 or len(set(other)) > 1:
-            found_ends = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
-            ends = [float(found_ends.low), float(found_ends.high)]
+        gap, ends = welch(groups[largest], values)
         found.append({"of": largest, "minus": name, "difference": gap, "ci95": ends})
     return found
+
+
+def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[float] | None]:
+    """(difference of the means, its 95 % interval; None where neither group has any spread to judge it by)."""
+    gap = float(np.mean(one) - np.mean(other))
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (one, other)]
+    if sum(parts) < 1e-12:
+        return gap, None
+    df = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True))
+    half = float(stats.t.ppf(0.975, df)) * sum(parts) ** 0.5
+    return gap, [gap - half, gap + half]
 
 
 def subgroups_section(report: "Report") -> str:
@@ -110,6 +117,9 @@ def _said(row: Mapping) -> list[str]:
     if row["unknown"]:
         said.append(f"{row['unknown']} of whom the {row['kind']} is not known.")
     for gap in row["differences"]:
+        if gap["ci95"] is None:
+            said.append(f"{gap['of']} minus {gap['minus']}: {100 * gap['difference']:+.1f} points, without an interval.")
+            continue
         low, high = gap["ci95"]
         shown = low > 0 or high < 0
         said.append(f"{gap['of']} minus {gap['minus']}: {100 * gap['difference']:+.1f} points (95 % interval {100 * low:+.1f} "

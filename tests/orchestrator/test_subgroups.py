@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from made_runs import made_run
+from scipy import stats
 
 from orchestrator.cohort import Cohort, Person
 from orchestrator.findings import Report
-from orchestrator.subgroups import age_band, subgroup_rows, subgroups_section
+from orchestrator.subgroups import age_band, subgroup_rows, subgroups_section, welch
 from orchestrator.summary import build_summary
 
 
@@ -44,6 +45,20 @@ def test_groups_with_intervals_and_differences():
     assert "Fewer than 10 people, of whom little follows: female, male" in page
     assert "1 in groups of fewer than 2, which are not shown" in page and "no difference is shown" in page
     assert "over 65" not in page, "one person is a group"
+
+
+def test_welch_is_scipys_and_no_spread_is_no_certainty():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=5).tolist(), rng.normal(1, 3, size=9).tolist()
+    theirs = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    assert welch(one, other)[1] == pytest.approx([theirs.low, theirs.high])
+    assert welch([1.0, 1.0], [0.5, 0.5]) == (0.5, None) and welch([1.0, 1.0], [0.5, 0.6])[1] is not None
+    run, folds = made_run(n_people=4)
+    folds = with_accuracy(folds, [1.0, 1.0, 0.5, 0.5])
+    (sex,) = subgroup_rows(people_like(folds, "ffmm", [None] * 4), folds, 2)
+    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two people who are alike are no certainty"
+    page = subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds)))
+    assert "+50.0 points, without an interval" in page
 
 
 def test_no_difference_is_claimed_of_equal_people():
