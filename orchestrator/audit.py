@@ -38,7 +38,7 @@ QUESTIONS = {
     "shuffled": "Labels shuffled within every person: is accuracy at chance, and does no answer follow its label?",
     "coded": "Every person and class replaced by a code of its own: learnt by heart, and of no use for others?",
     "again": "The first fold fitted once more: is everything the same?",
-    "noisy_test": "The recordings of the first fold's test people replaced by noise: is everything fitted the same?",
+    "noisy_test": "The recordings of whom the first fold tests replaced by noise: is everything fitted the same?",
     "noisy_other": "The recordings of a training person of the first fold replaced by noise: do the weights change?",
     "guard": "An artefact that says it saw the test people: does the fold refuse to start?",
     "roles": "Is every test person absent from training, validation and the encoder of the fold?",
