@@ -194,6 +194,13 @@ class Sweep(Node):
         return value
 
 
+class Canaries(Node):
+    """What audit=true must be able to see; see experiments/config.yaml."""
+
+    repeats: int | None = Field(default=None, ge=1)
+    points: float = Field(default=5.0, gt=0)
+
+
 class Resources(Node):
     cpus: int | None = Field(default=None, ge=1)
     fold_timeout_s: float = Field(default=86400, gt=0)
@@ -218,6 +225,8 @@ class Config(Node):
     frames: Literal["keyframes", "all"]
     strict: bool
     audit: bool
+    canaries: Canaries = Canaries()
+    controls: bool = True
     max_folds: int | None = Field(default=None, ge=1)
     face: dict[str, Any]
     keyframe: dict[str, Any]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from orchestrator.audit import Canary, planned
 from orchestrator.config import Config, with_protocol
 from orchestrator.fingerprint import Fingerprint
 from orchestrator.folds import Fold, Plan
@@ -46,23 +47,24 @@ def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: f
             words.append("each fitted twice (refit)")
         rows.append(Cost("loso", ", ".join(words), _with_start(seconds_of(config, data, left, plan.refit, speed), TORCH_START),
                          run_bytes(config, data, left, plan)))
-    extra = audited(plan) if config.audit and not plan.leaky and "audit" not in done else []
+    extra = audited(config, data, plan) if config.audit and not plan.leaky and "audit" not in done else []
     if extra:
-        shuffled = seconds_of(config, data, extra, plan.refit, speed)
-        coded = seconds_of(config, data, extra[2:], False, speed, every_epoch=True)
-        seconds = (shuffled[0] + coded[0], shuffled[1] + coded[1])
-        rows.append(Cost("audit", f"{len(extra) + len(extra[2:])} fits of the canaries{protocol}",
-                         _with_start(seconds, TORCH_START), 2 * run_bytes(config, data, extra[2:], plan)))
+        codes = [fit.fold for fit in extra if fit.kind == "coded"]
+        others = [fit.fold for fit in extra if fit.kind != "coded"]
+        plain = seconds_of(config, data, others, plan.refit, speed)
+        coded = seconds_of(config, data, codes, False, speed, every_epoch=True)
+        seconds = (plain[0] + coded[0], plain[1] + coded[1])
+        rows.append(Cost("audit", f"{len(extra)} fits of the canaries{protocol}", _with_start(seconds, TORCH_START),
+                         run_bytes(config, data, [*others, *codes], plan)))
     return [*rows, Cost("report", f"figures and tables{protocol}", twice(REPORT_SECONDS), REPORT_BYTES)]
 
 
-def audited(plan: Plan) -> list[Fold]:
-    """The fits of the canaries that train as the run does: the first fold twice with noise, then every fold of one seed.
-
-    The fits on codes come on top: the same folds of one seed again, without validation people and so without a refit.
-    """
+def audited(config: Config, data: Fingerprint, plan: Plan) -> list[Canary]:
+    """The fits of the canaries. Those on codes have no validation people and so no refit; the others train as the run does."""
     first = [fold for fold in plan.folds if fold.seed == plan.folds[0].seed]
-    return [first[0], first[0], *first] if first else []
+    n_clips = data.task_clips / max(1, data.people) * sum(len(fold.test) for fold in first)
+    asked = config.canaries
+    return planned(plan.folds, n_clips, len(config.task.classes), asked.repeats, asked.points) if first else []
 
 
 def seconds_of(config: Config, data: Fingerprint, folds: Sequence[Fold], refit: bool, speed: "Speed",

@@ -7,7 +7,7 @@ import numpy as np
 
 from orchestrator import twins
 from orchestrator.clipstore import ClipStore
-from orchestrator.cohort import Cohort
+from orchestrator.cohort import Cohort, Person
 from orchestrator.config import Config
 from orchestrator.encoders import Encoder
 from orchestrator.errors import UserError
@@ -16,7 +16,9 @@ from orchestrator.framestore import Frames, ShardClips
 from orchestrator.lineage import Lineage
 from orchestrator.models_needed import check_modalities, chooses_epoch, needs
 from orchestrator.tokenstore import TokenJob, Tokens, stored_lineage, token_shape
+from orchestrator.trial_order import trial_order
 from preprocessing.prints import same_signals, signal_print
+from preprocessing.shard import ShardSignals
 
 
 def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
@@ -29,6 +31,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     counts_per_person = []
     shapes: dict[tuple, int] = {}
     channels: tuple[str, ...] = ()
+    order = trial_order(people)
     for person in people.people:
         shard = clips.signals(person.index)
         keep = shard.usable(classes, seen, "signals" in wanted)
@@ -41,7 +44,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         parts["subject"].append(np.full(keep.sum(), person.index))
         parts["labels"].append([classes.index(int(label)) for label in shard.label[keep]])
         parts["signals"].append(shard.signals[keep])
-        parts["numbers"].append(np.stack([shard.duration_s, shard.n_frames, shard.n_keyframes], 1)[keep])
+        parts["numbers"].append(_numbers(person, shard, order)[keep])
         shapes.setdefault((shard.signals.shape[1:], shard.channels), person.index)
         channels = channels or shard.channels
     check_modalities(config, people.dataset, people.has_video, True)
@@ -54,16 +57,36 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     check_modalities(config, people.dataset, True, bool(signals.size))
     subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
     check_twins(signals, subject, people)
+    numbers = np.concatenate(parts["numbers"])
+    _check_known(config, numbers)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
     return FoldData(
         tuple(parts["samples"]), subject, labels, signals, channels,
         _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
-        token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), np.concatenate(parts["numbers"]),
+        token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), numbers,
         moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
         _lost(people.label_counts(classes), subject, labels), names(config, people),
         Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size) if "video" in wanted else None,
         tuple(p.cohort or people.name for p in people.people),
         _lineages(encoders, tokens) if "tokens" in wanted else {})
+
+
+def _numbers(person: Person, shard: ShardSignals, order: Mapping[tuple[int, str], float]) -> np.ndarray:
+    """(n, 6) float64 as FoldData.numbers."""
+    sex, n = {"f": 0.0, "m": 1.0}.get(person.sex or "", np.nan), len(shard.samples)
+    age = np.nan if person.age is None else float(person.age)
+    places = [order.get((person.index, sample), np.nan) for sample in shard.samples]
+    return np.stack([shard.duration_s, shard.n_frames, shard.n_keyframes, np.full(n, sex), np.full(n, age), places], 1)
+
+
+def _check_known(config: Config, numbers: np.ndarray) -> None:
+    """UserError for a control of numbers that this data set does not give."""
+    feature = config.model.options().get("feature") if config.model.name == "one_number" else None
+    columns = {"sex_age": [3, 4], "trial_order": [5]}.get(str(feature))
+    if columns and not np.isfinite(numbers[:, columns]).any():
+        what = "sex and age of its people are not known" if feature == "sex_age" else \
+            "its clips are not cut from common recordings, so that their order is not known"
+        raise UserError(f"model.feature={feature} is of no use for {config.dataset}, as {what}: use another model.feature.")
 
 
 def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort) -> None:

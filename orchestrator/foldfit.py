@@ -30,8 +30,9 @@ from preprocessing.notes import gathered
 class FoldData:
     """Everything folds share, read-only: labels (n,) in 0..K-1, subject (n,) indices, signals (n, L, C) unscaled.
 
-    tokens: by encoder index, (n, N, D) float16. moments: by subject, over the task's classes. numbers (n, 3):
-    clip length in seconds, frames and keyframes, for the one-number baseline.
+    tokens: by encoder index, (n, N, D) float16. moments: by subject, over the task's classes. numbers (n, 6):
+    clip length in seconds, frames, keyframes, sex (0 female, 1 male), age, trial order (0 to 1), NaN where not known, for the
+    one-number baseline and the controls.
     """
 
     samples: tuple[str, ...]

@@ -13,6 +13,7 @@ from orchestrator import (
     audit,
     chosen,
     cli,
+    cohort_ledger,
     crossdata,
     damage,
     folddata,
@@ -26,11 +27,14 @@ from orchestrator import (
 )
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
+from orchestrator.controls import control_rows
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
 from orchestrator.ledger import claim, open_ledger, run_folder
 from orchestrator.models_needed import ESTIMATORS
 from orchestrator.prepared import prepare
+from orchestrator.raw_noise import Road
 from orchestrator.storage import key_of
+from orchestrator.subgroups import subgroup_rows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,13 +76,15 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         record = runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky)
         runinfo.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
+        number = cohort_ledger.meet(config, people, plan, ledger.content_key)
         from orchestrator.schedule import run_missing
 
         failed: dict[str, str] = {}
         for p in parts:
             failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
-        rows = audit.run(config, plan.parts(config)[0][1], parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder) \
-            if config.audit and not plan.leaky else []
+        first = plan.parts(config)[0][1]  # canaries are fits of one pretrain seed
+        rows = audit.run(config, first, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder,
+                         Road(config, first, people, clips, parts[0].encoders)) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}")
@@ -87,7 +93,12 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
         heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
         notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *chosen.notes([p.part for p in parts])]
-        return report.write(folder, {**run, "audit": rows, "notes": notes}, entries)
+        beside = {"configurations_on_cohort": number,
+                  "controls": control_rows(plan.folds, parts[0].data, entries) if config.controls else [],
+                  "subgroups": subgroup_rows(people, entries, len(config.task.classes))}
+        result = report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
+        progress.say("loso", cohort_ledger.sentence(number))
+        return result
 
 
 if __name__ == "__main__":

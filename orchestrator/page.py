@@ -5,10 +5,13 @@ from pathlib import Path
 
 from orchestrator import plots
 from orchestrator import sections as of
+from orchestrator.cohort_ledger import ledger_section
+from orchestrator.controls import controls_section
 from orchestrator.findings import Report, metric_words, plain_words, warnings
 from orchestrator.markup import page, text
 from orchestrator.people import Fold, Run, interval
 from orchestrator.storage import read_json, write_text
+from orchestrator.subgroups import subgroups_section
 from orchestrator.summary import build_summary, chance_words, draws_words, percent, stamps
 
 QUESTION = "How well does this work on a person it has never seen?"
@@ -49,7 +52,7 @@ def careful(report: Report) -> str:
 SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("People", of.people_section), ("Classes", of.confusion_section), ("Certainty", of.calibration_section),
     ("Variance", of.seeds_section), ("Lost clips", of.losses_section), ("Who has seen whom", of.lineage_section),
-    ("Canaries", of.audit_section),
+    ("Canaries", of.audit_section), ("Looks", ledger_section), ("Controls", controls_section), ("Subgroups", subgroups_section),
     ("Beside other numbers", of.published_section), ("Paper and default", of.choices_section),
     ("Pretraining", of.curves_section), ("Folds", of.folds_section), ("How it was made", of.made_section))
 

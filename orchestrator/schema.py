@@ -132,7 +132,9 @@ def _signal_mae(node: str) -> list[Option]:
 OPTIONS: tuple[Option, ...] = (
     # the run
     Option("task.name", "text"), Option("task.classes", "whole", least=0, most=1_000_000, many=(2, 1000), once=True),
-    _word("frames", "keyframes", "all"), _flag("strict"), _flag("audit"), _whole("max_folds", null=True),
+    _word("frames", "keyframes", "all"), _flag("strict"), _flag("audit"), _flag("controls"),
+    _whole("canaries.repeats", most=1000, null=True), Option("canaries.points", "number", above=0, most=100),
+    _whole("max_folds", null=True),
     _word("scale", "train_z", "train_minmax", "clip_minmax", "subject_z"),
     _whole("protocol.val_subjects", null=True), _word("protocol.val", "inner", "fixed_epochs"),
     _flag("protocol.refit", null=True), _whole("protocol.as_paper_epochs", most=MOST_EPOCHS),
@@ -208,7 +210,8 @@ OPTIONS: tuple[Option, ...] = (
     _whole("model.mlp"), _whole("model.tubelet", many=(3, 3)), Option("model.backbone", "text"),
     _whole("model.trees", most=100_000), _whole("model.min_leaf"), Option("model.c", "number", above=0, most=1e12),
     Option("model.gamma", "number", above=0, most=1e12, words=("scale", "auto")), _number_from("model.alpha", most=1e12),
-    _word("model.feature", "gsr_peak", "clip_length", "n_frames", "n_keyframes"), _whole("model.leaves", 2),
+    _word("model.feature", "gsr_peak", "clip_length", "n_frames", "n_keyframes", "sex_age", "trial_order"),
+    _whole("model.leaves", 2),
     # bounds from above; preprocessing's own options classes hold the rest
     _whole("signal.length"), _whole("face.size", 8, 4096), _whole("face.min_frames"), _whole("keyframe.k_min"),
     _whole("signal.emg_order", most=20), _whole("signal.ecg_order", most=20),

@@ -21,7 +21,7 @@ from orchestrator.storage import write_bytes, write_json
 
 COPIED = ("dataset", "task", "model", "encoder", "n_parameters", "protocol", "leaky", "unproven", "partial",
           "n_subjects", "n_planned", "n_failed", "seeds", "wall_s", "versions", "git_commit", "dirty",
-          "key_fingerprint")
+          "key_fingerprint", "configurations_on_cohort")
 FOLD_COPIED = ("fold", "seed", "n_quarantined", "epochs", "train_subjects", "val_subjects", "scaler_sha256",
                "encoder_sha256", "weights_sha256")
 

@@ -174,6 +174,10 @@ def _audit(config: Config, leaf: str, stage: str) -> Reason:
     return ("a sweep, which tests nobody", "orchestrator.loso") if stage == "sweep" else None
 
 
+def _canaries(config: Config, leaf: str, stage: str) -> Reason:
+    return None if config.audit else ("audit=false", "audit=true")
+
+
 def _options(config: Config, leaf: str, stage: str) -> Reason:
     """model.*: the four classifiers share one signature, of which each reads a part. Other models: options.check."""
     name, given = config.model.name, config.model.options()
@@ -203,7 +207,7 @@ RULES: tuple[tuple[str, Callable[[Config, str, str], Reason]], ...] = (
     ("encoder", _encoder), ("embed", _tokens), ("clip", _pictures), ("face", _films), ("keyframe", _films), ("frames", _films),
     ("smae", _smae), ("train", _train), ("train_from", _train), ("scale", _scale), ("pretrain", _pretrain),
     ("protocol", _protocol), ("synthetic", _synthetic), ("data", _data), ("sweep", _sweep),
-    ("audit", _audit), ("model", _options))
+    ("audit", _audit), ("canaries", _canaries), ("controls", _audit), ("model", _options))
 
 
 def readers(leaf: str, known: Callable[[str], Collection[str]]) -> str:

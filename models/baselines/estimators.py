@@ -18,7 +18,8 @@ from models.baselines.window_statistics import window_statistics
 from models.errors import ModelError
 
 Arrays = Mapping[str, np.ndarray]
-NUMBERS = ("clip_length", "n_frames", "n_keyframes")  # the columns of arrays["numbers"]
+NUMBERS = ("clip_length", "n_frames", "n_keyframes", "sex", "age", "trial_order")  # the columns of arrays["numbers"]
+ONE_NUMBER = ("gsr_peak", "clip_length", "n_frames", "n_keyframes", "sex_age", "trial_order")
 
 
 class Estimator:
@@ -162,11 +163,18 @@ class RidgeLeastSquares(Estimator):
                 "intercept": self.linear.intercept}
 
 
+def columns_of(feature: str) -> list[int]:
+    """The columns of arrays["numbers"] that a feature of the one-number control is made of."""
+    return [NUMBERS.index(name) for name in (("sex", "age") if feature == "sex_age" else (feature,))]
+
+
 class OneNumber(Estimator):
-    """The control: one number a sample, cut by a small decision tree. If it scores well, the number tells the class.
+    """The control: one number a sample (sex and age: two), cut by a small decision tree. If it scores well, the number tells
+    the class.
 
     feature "gsr_peak": position (0..1) of the maximum of the skin-conductance channel, found by its name in
-    `channels` (else the first); "clip_length", "n_frames", "n_keyframes": a column of arrays["numbers"] (n, 3).
+    `channels` (else the first); "clip_length", "n_frames", "n_keyframes", "sex_age", "trial_order": columns of
+    arrays["numbers"] (n, 6), NaN where not known.
     """
 
     def __init__(
@@ -179,8 +187,8 @@ class OneNumber(Estimator):
         **_: Any,
     ):
         super().__init__(n_classes, seed)
-        if feature not in ("gsr_peak", *NUMBERS):
-            raise ModelError(f"one_number has no feature {feature!r}: choose one of gsr_peak, {', '.join(NUMBERS)}")
+        if feature not in ONE_NUMBER:
+            raise ModelError(f"one_number has no feature {feature!r}: choose one of {', '.join(ONE_NUMBER)}")
         self.feature, self.leaves = feature, leaves
         self.channel = next((i for i, name in enumerate(channels) if is_skin_conductance(name)), 0)
         self.needs = frozenset({"signals" if feature == "gsr_peak" else "numbers"})
@@ -188,7 +196,7 @@ class OneNumber(Estimator):
 
     def features(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
         if self.feature != "gsr_peak":
-            return np.asarray(arrays["numbers"])[rows][:, [NUMBERS.index(self.feature)]].astype(np.float64)
+            return np.asarray(arrays["numbers"])[rows][:, columns_of(self.feature)].astype(np.float64)
         channel_nL = arrays["signals"][rows][:, :, self.channel]
         return (channel_nL.argmax(1) / max(channel_nL.shape[1] - 1, 1)).reshape(-1, 1)
 

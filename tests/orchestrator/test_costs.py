@@ -75,21 +75,25 @@ def test_a_refit_is_a_second_training_with_the_validation_people_among_the_other
     assert folds_alone(without)[1] == pytest.approx((21 + 2 / 3) * most + tested + 24 * foldcosts.FOLD_SECONDS / 2)
 
 
-def test_the_audit_is_one_seed_twice_and_the_first_fold_twice():
+def test_the_audit_is_one_seed_four_times_and_the_first_fold_thrice():
     words = ["model=ridge", "protocol.seeds=3"]
     rows = prices(*words, "audit=true")
-    assert "50 fits" in next(row.what for row in rows if row.stage == "audit")
+    assert "99 fits" in next(row.what for row in rows if row.stage == "audit")
     one_seed = folds_alone(prices("model=ridge"))
-    assert folds_alone(rows, "audit") == pytest.approx([x * 50 / 24 for x in one_seed], rel=0.02)
+    assert folds_alone(rows, "audit") == pytest.approx([x * 99 / 24 for x in one_seed], rel=0.02)
     assert folds_alone(rows) == pytest.approx([3 * x for x in one_seed])
     assert not [row for row in prices(*words, "audit=true", "protocol=as_paper") if row.stage == "audit"]
+    asked = prices(*words, "audit=true", "canaries.repeats=3")
+    assert f"{3 * 96 + 3} fits" in next(row.what for row in asked if row.stage == "audit")
+    small = prices(*words, "audit=true", "canaries.points=0.2")  # 24 x 16 clips see 0.4 points at once
+    assert f"{2 * 96 + 3} fits" in next(row.what for row in small if row.stage == "audit")
 
 
 def test_a_code_is_learnt_over_every_epoch():
     """The canary of codes has no validation people: patience does not end its training."""
     low, high = folds_alone(prices("audit=true", "train.max_epochs=50"), "audit")
-    coded = 50 * 16 * 24 * 21 * 0.001 / 2
-    assert low > coded and high - low == pytest.approx(26 / 24 * (50 - 11) * 16 * 24 * (21 + 2 / 3) * 0.001 / 2, rel=0.01)
+    coded = 2 * 50 * 16 * 24 * 21 * 0.001 / 2
+    assert low > coded and high - low == pytest.approx(51 / 24 * (50 - 11) * 16 * 24 * (21 + 2 / 3) * 0.001 / 2, rel=0.01)
 
 
 def test_fixed_epochs_have_no_range():

@@ -1,0 +1,110 @@
+"""How many configurations have met these test people: the analyst looks at every result, and remembers.
+
+<store>/private/met/<cohort>.json holds one entry for each configuration whose outer folds were asked for, in the order in
+which they first came. A configuration is what a run's content key says (settings, code, data, encoders): resumed, run again,
+elsewhere or with more seeds it is the same one. Inner scores of a sweep test nobody and do not count; each of the two runs of
+protocol=both does.
+"""
+
+import re
+from collections.abc import Iterable
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scipy import stats
+
+from orchestrator import progress
+from orchestrator.cohort import Cohort, private_folder
+from orchestrator.config import Config
+from orchestrator.folds import Plan
+from orchestrator.markup import note, section, words
+from orchestrator.storage import exclusive, key_of, read_sealed, seal, write_json
+
+if TYPE_CHECKING:
+    from orchestrator.findings import Report
+
+
+def meet(config: Config, people: Cohort, plan: Plan, content_key: str) -> int:
+    """This configuration's number among those that have met any of the plan's test people: 1 for the first.
+
+    Written down once: the same configuration keeps its number, whoever comes between. Two commands at once wait for each
+    other. A file that was cut or changed is put aside and told, and counting starts again.
+    """
+    tested = people.keys(sorted({s for fold in plan.folds for s in fold.test}))
+    path = private_folder(config) / "met" / f"{_name(config, tested)}.json"
+    with exclusive(path.with_suffix(".lock"), lambda: None):
+        entries = _read(path)
+        what = f"{config.task.name} {config.model.name} {config.protocol.name}"
+        number, entries = counted(entries, content_key, tested, what)
+        write_json(path, seal({"configurations": entries}), mode=0o600)
+    return number
+
+
+def counted(entries: list[dict], key: str, tested: Iterable[str], what: str) -> tuple[int, list[dict]]:
+    """(this configuration's number, all entries). More test people than before (max_folds) can raise a number, never lower
+    it."""
+    place = next((i for i, entry in enumerate(entries) if entry["key"] == key), len(entries))
+    known: dict[str, Any] = entries[place] if place < len(entries) else {"key": key, "what": what, "tested": [], "number": 0}
+    everyone = sorted({*known["tested"], *tested})
+    if place < len(entries) and everyone == known["tested"]:
+        return known["number"], entries
+    number = max(known["number"], 1 + sum(bool({*entry["tested"]} & {*everyone}) for entry in entries[:place]))
+    return number, [*entries[:place], {**known, "tested": everyone, "number": number}, *entries[place + 1:]]
+
+
+def _read(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    there = read_sealed(path)
+    if there is None:
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        progress.say("loso", f"the list of configurations that have met this cohort was cut or changed: it is put aside as "
+                             f"{aside}, and counting starts again")
+        return []
+    return there["configurations"]
+
+
+def _name(config: Config, tested: list[str]) -> str:
+    """Of the tested people's cohort; the synthetic ones of another seed or effect are other people."""
+    cohort = tested[0].rpartition("/")[0]
+    drawn: list[Any] = []
+    if cohort == "synthetic":
+        from preprocessing.synthetic import VERSION
+
+        drawn = [config.synthetic.seed, config.synthetic.effect, VERSION]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', cohort)[:40]}-{key_of([cohort, *drawn], 8)}"
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
+def sentence(number: int) -> str:
+    return f"{ordinal(number)} configuration on this cohort"
+
+
+def best_of(n: int, error: float) -> float:
+    """How far the best of n equally good results lies above the truth, if they err independently by `error` each: the expected
+    largest of n normal deviates, by Blom (1958)."""
+    return float(stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
+
+
+def ledger_section(report: "Report") -> str:
+    number, values = report.run.get("configurations_on_cohort"), report.values
+    if not number:
+        return ""
+    said = [f"{sentence(number)}: "
+            + (f"{number - 1} other{'s' if number > 2 else ''} had met some of these test people in this store before it."
+               if number > 1 else "none had met these test people in this store before it.")]
+    if number > 1 and len(values) > 1:
+        error = report.summary["accuracy_std"] / sqrt(len(values))
+        said.append(f"If all {number} were equally good and the best of them is quoted, luck with these people alone could "
+                    f"make it look up to {100 * best_of(number, error):.1f} points better than it is. Settings that were "
+                    "chosen after looking need people who were not looked at.")
+    return section("looks", "How often these people were looked at", words(said) + note(
+        "A configuration counts once, however often it is run again or resumed. Inner scores of a sweep do not count. Other "
+        "stores and other machines are not known here."))
