@@ -28,6 +28,7 @@ SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this pr
 
 _ask: Callable[[], str] | None = None  # of the Ray that is watched now
 _leave: Callable[[], object] | None = None  # clears away what goes with it
+_logs = ""  # folder that everything of a Ray that this command started writes to
 
 
 def mark() -> None:
@@ -46,8 +47,9 @@ def watch(leave: Callable[[], object] | None = None) -> None:
     if node is None:  # a test's
         return
     ours = {name: infos[0].process for name in NEEDED if (infos := node.all_processes.get(name))}
-    global _ask, _leave
+    global _ask, _leave, _logs
     _leave = leave
+    _logs = node.get_logs_dir_path() if ours else ""
     _ask = ask = _dead(ours) if ours else _silent(*_place(node.gcs_address))
     threading.Thread(target=_follow, args=(ask, lambda: _is_node(node), end), name="raywatch", daemon=True).start()
 
@@ -138,7 +140,8 @@ def end(text: str) -> NoReturn:
     with suppress(Exception):
         sys.stdout.flush()
         os.write(2, f"error: {text}\n".encode())
-    kill(started_here())
+    for _ in range(3):  # who was just being started is found the next time
+        kill(started_here())
     scratch.remove_all()
     with suppress(Exception):
         if _leave is not None:
@@ -147,13 +150,30 @@ def end(text: str) -> NoReturn:
 
 
 def started_here() -> list[int]:
-    """Living processes that carry this command's mark, this one excepted. Empty where there is no /proc."""
+    """Living processes of this command, this one excepted. Empty where there is no /proc.
+
+    They carry its mark; or, since Ray's workers and agents overwrite their environment with their title, write to a log of
+    its Ray. Who reads one, as a user's `tail` does, is not meant.
+    """
     wanted, found = f"{MARK}={os.environ.get(MARK)}".encode(), []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):
-            if int(entry.name) != os.getpid() and wanted in (entry / "environ").read_bytes().split(b"\0"):
+            if int(entry.name) != os.getpid() and (wanted in (entry / "environ").read_bytes().split(b"\0") or _writes(entry)):
                 found.append(int(entry.name))
     return found
+
+
+def _writes(entry: Path) -> bool:
+    """Whether the process of that folder of /proc has a file below `_logs` open to write."""
+    if not _logs:
+        return False
+    for link in (entry / "fd").iterdir():
+        with suppress(OSError):
+            if os.readlink(link).startswith(_logs + os.sep):
+                flags = (entry / "fdinfo" / link.name).read_text().partition("flags:")[2].split()[0]
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
+    return False
 
 
 def kill(pids: Iterable[int]) -> None:

@@ -84,6 +84,31 @@ def test_the_end_is_a_sentence_and_code_2_and_takes_what_was_started_along(tmp_p
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
 
 
+@pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="needs /proc")
+def test_who_hides_its_environment_is_known_by_the_log_it_writes_and_who_reads_one_is_spared(tmp_path, monkeypatch):
+    """Ray's agents and workers wipe their environment when they take a title."""
+    bare = {key: value for key, value in os.environ.items() if key != raywatch.MARK}
+    monkeypatch.setenv(raywatch.MARK, "of this test")
+    (tmp_path / "raylet.out").touch()
+
+    def opened(path: Path, mode: str) -> subprocess.Popen:
+        code = f"import signal; f = open({str(path)!r}, {mode!r}); print(flush=True); signal.pause()"
+        process = subprocess.Popen([sys.executable, "-c", code], env=bare, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        return process
+
+    writer, reader, other = (opened(tmp_path / "raylet.out", "a"), opened(tmp_path / "raylet.out", "r"),
+                             opened(tmp_path.parent / f"{tmp_path.name}.out", "a"))
+    try:
+        assert writer.pid not in raywatch.started_here()
+        monkeypatch.setattr(raywatch, "_logs", str(tmp_path))
+        assert {writer.pid, reader.pid, other.pid} & set(raywatch.started_here()) == {writer.pid}
+    finally:
+        for process in (writer, reader, other):
+            process.kill()
+            process.communicate()
+
+
 def test_an_error_of_a_dying_ray_is_said_as_its_death(monkeypatch):
     said = []
     monkeypatch.setattr(raywatch, "end", said.append)
