@@ -179,11 +179,11 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
 
     session.quiet()
     video = _with_video(config, jobs) > 0
-    return ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        worker,  # type: ignore[arg-type]  # a class, as Ray Data documents
+    return session.mapped(
+        ray.data.from_items(jobs, override_num_blocks=len(jobs)), worker,
         # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
         compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video}, **session.RESTARTS)
+        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
 
 
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
