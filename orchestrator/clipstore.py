@@ -27,7 +27,7 @@ from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.notes import gathered
 from preprocessing.paths import is_file, is_folder
-from preprocessing.prints import film_print, signal_print
+from preprocessing.prints import HOLDS_LITTLE, film_print, signal_print
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
 from preprocessing.signals import source_files
 
@@ -88,6 +88,11 @@ class ClipStore:
             said.update(side["notes"])
         total = sum(side["quality"].get("clips", 0) for side in self.sides.values())
         return [f"{n} of {total} clips: {text}" for text, n in sorted(said.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+    def told_apart(self, subject: int, samples: Sequence[str]) -> np.ndarray:
+        """(n,) bool: which of a person's clips hold enough to be compared with other people's."""
+        prints = self.sides[subject].get("prints", {})
+        return np.array([prints.get(sample, {}).get("signal") is not None for sample in samples], bool)
 
     def moments(self, subject: int, labels: Sequence[int]) -> Moments | None:
         """The person's signal moments over clips of `labels`, merged in the order of `labels`; None without any."""
@@ -283,7 +288,9 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 continue
             notes.update(said)
             quarantine.extend(lacking)  # it is there all the same, with what it has
-            prints[clip.sample] = {"signal": signal_print(prepared.signal), "video": film_print(prepared.frames)}
+            told = signal_print(prepared.signal) if prepared.tells else None
+            prints[clip.sample] = {"signal": told, "video": film_print(prepared.frames)}
+            notes.update([HOLDS_LITTLE] if prepared.signal.size and told is None else [])
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
             quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,

@@ -21,6 +21,7 @@ from orchestrator.machine import OK, STOP, WARN, Finding
 from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.storage import free_bytes
 from preprocessing.errors import InputError
+from preprocessing.prints import HOLDS_LITTLE
 
 MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files
@@ -106,7 +107,8 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     if data.same_content:
         first = ", ".join(str(p) for p in data.same_content[0][:SHOWN])
         found.append(Finding("Twice", WARN, f"{len(data.same_content)} groups of files are byte for byte equal ({first})",
-                             "a recording copied under another name leaks between people: keep one"))
+                             "a recording copied under another name leaks between people: keep one, unless values so few or "
+                             "coarse are equal by chance"))
     if not data.hashed_all:
         found.append(Finding("Twice", OK, "files of equal size are too many to compare all of them"))
     if data.lacking_a_class:
@@ -142,15 +144,18 @@ def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Findi
                 "|".join(group.get(path, str(path.absolute())) for path in files))
 
     found = twins.shared_files(people, digests)
-    whole = True
+    whole, n_little = True, 0
     if found is None and not data.planned:
-        decoded, whole = twins.shared_decoded(people, watched=watched)
+        decoded, whole, n_little = twins.shared_decoded(people, watched=watched)
         found = decoded[0] if decoded else None
     if found is not None:
         files = [str(one.path) for clip in found[:2] if (one := getattr(clip.recording, found[2]))]
         return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
                         "whichever is tested, training has seen it: keep one")]
-    return [] if whole else [Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
+    notes = [Finding("Twice", OK, f"{n_little} clips: {HOLDS_LITTLE.rstrip('.')}")] if n_little else []
+    if whole:
+        return notes
+    return [*notes, Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
 
 
 def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
