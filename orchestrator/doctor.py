@@ -18,7 +18,7 @@ from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.fingerprint import Fingerprint, Sample
 from orchestrator.folds import Plan
 from orchestrator.machine import OK, STOP, WARN, Finding
-from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs, reads_video
+from orchestrator.models_needed import ESTIMATORS, SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.storage import free_bytes
 from preprocessing.errors import InputError
 from preprocessing.prints import HOLDS_LITTLE
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             console.print(block, "")
         wrong = judge(config, data, problem) + twice(people, data, reads_video(config))
         plans, bad = plan(config, people)
-        wrong += bad
+        wrong += bad + classes_left(config, people, data, plans)
         if plans:
             speed = trials.tried(costs.measured(config), config, data)
             found = there(config, people, plans)
@@ -88,6 +88,26 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
 
 
+def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[Plan]) -> list[Finding]:
+    """STOP where what is excluded leaves some fold without a class to train on, which a run would tell after all its work."""
+    if data.planned:
+        return []
+    names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
+    lost = len(data.lengths.odd)
+    fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else "restore the files"
+    for c, name in enumerate(names):
+        total = sum(counter[c] for counter in n_all.values())
+        if total and not any(counter[c] for counter in data.usable.values()):
+            why = "for their length or because their files are absent"
+            return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
+    try:
+        for one in plans:
+            folds.check_classes(one.folds, data.usable, names, config.model.name in ESTIMATORS)
+    except UserError as error:
+        return [Finding.stop("Classes", error)]
+    return []
+
+
 def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     """What is wrong with the data, each with its fix."""
     found = [Finding.stop("Cohort", problem)] if problem else []
@@ -118,6 +138,9 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         found.append(Finding.stop("Rates", data.uneven_rates))
     if text := data.lengths.sentence():
         fix = "correct fs, or give them all one window; a run quarantines them" if data.lengths.odd else ""
+        found.append(Finding("Lengths", WARN, text, fix))
+    if data.told_by_length:
+        text, _, fix = data.told_by_length.rstrip(".").rpartition("; ")
         found.append(Finding("Lengths", WARN, text, fix))
     found += [Finding("Filters", WARN, text.rstrip("."), "a run goes on without; bands are in signal.*") for text in data.unfit]
     for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):

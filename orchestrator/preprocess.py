@@ -5,7 +5,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from orchestrator import cli, cohort, damage, machine, progress, session, twins
@@ -195,8 +195,8 @@ def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
         "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
 
 
-def _report_quality(store: ClipStore) -> None:
-    """What is in the store and still worth a look."""
+def _report_quality(store: ClipStore, classes: Mapping[int, str]) -> None:
+    """What is in the store and still worth a look. classes: names by label, of the task."""
     total: Counter = Counter()
     for side in store.sides.values():
         total.update(side["quality"])
@@ -205,7 +205,7 @@ def _report_quality(store: ClipStore) -> None:
     said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
     if said:
         progress.say("preprocess", "in the store: " + "; ".join(said))
-    for text in store.notes():
+    for text in (*store.told_by_length(classes), *store.notes()):
         progress.say("preprocess", text)
 
 
@@ -218,7 +218,7 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     with atomic_path(store.folder / "quarantine.parquet") as temporary:
         pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
                                  for n in names}), temporary)
-    _report_quality(store)
+    _report_quality(store, {c: people.class_names[c] for c in config.task.classes})
     # one store with films and one without may stand side by side, and each says which files it left out
     part = "-signals" if people.has_video and not has_video(config, people) else ""
     private = private_folder(config) / f"quarantine-{people.store_name}{part}.json"

@@ -109,7 +109,7 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
         raise ClipError("video", "no_modality", "The clip has neither a video nor a signal file: complete the copy.")
     if video is None:
         if recording.video is not None:  # no model of this store looks at it: its length still tells what the signals lack
-            check_film(*unread_length(recording.video), duration, slowest)
+            check_film(*unread_length(recording.video, options.limits), duration, slowest)
         none = np.zeros(0, np.int32)
         return PreparedClip((), none, none, np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
                             channels, duration, much)
@@ -122,12 +122,12 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
                         face.n_lost, face.max_faces, signal, channels, duration, much)
 
 
-def unread_length(film: VideoRef) -> tuple[float, float]:
+def unread_length(film: VideoRef, limits: Limits | None = None) -> tuple[float, float]:
     """(seconds, pictures a second) of a film that is not decoded: of its window where it has one, else by its packets.
     Where the rate was given by hand, stamps are not believed: unknown."""
     if film.start_s is not None or film.end_s is not None:
         return (0.0, 0.0) if film.end_s is None else (film.end_s - (film.start_s or 0.0), film.fps or 25.0)
-    return (0.0, 0.0) if film.fps else film_length(film.path)
+    return (0.0, 0.0) if film.fps else film_length(film.path, limits)
 
 
 def check_film(film: float, fps: float, seconds: float, fs: float) -> None:
