@@ -113,10 +113,13 @@ def _need_models(config: Config, jobs: list[ShardJob]) -> None:
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
     """A guess, and what it supposes: nothing is opened for it. The doctor opens some videos and measures them."""
+    from orchestrator import costs  # which knows this module
+
     clips = sum(len(job.clips) for job in jobs)
     seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
-    return (f"{len(jobs)} people, {clips} clips to do: about {seconds / 60:.1f} min on "
-            f"{session.cpus(config)} cores, {_bytes(config, jobs) / 1e9:.2f} GB"
+    seconds += costs.RAY_SECONDS + costs.FACE_START
+    return (f"{len(jobs)} people, {clips} clips to do: about {costs.duration(seconds)} on "
+            f"{session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
             + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
                if _with_video(config, jobs) else ""))
 
