@@ -6,7 +6,7 @@ says under which ones the shard was made, and it is made again where others coul
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from glob import escape
 from operator import itemgetter
@@ -27,7 +27,7 @@ from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.notes import gathered
 from preprocessing.paths import is_file, is_folder
-from preprocessing.prints import film_print, signal_print
+from preprocessing.prints import HOLDS_LITTLE, film_print, signal_print
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
 from preprocessing.signals import source_files
 
@@ -82,6 +82,12 @@ class ClipStore:
     def quarantine(self) -> list[dict]:
         return [row for subject in sorted(self.sides) for row in self.sides[subject]["quarantine"]]
 
+    def told_by_length(self, names: Mapping[int, str]) -> list[str]:
+        """What the lengths of the stored clips tell of their classes; names: by label, of the classes that are compared."""
+        seconds = {name: [s for side in self.sides.values() for s in side["seconds"].get(str(label), [])]
+                   for label, name in names.items()}
+        return [text] if (text := lengths.by_class(seconds)) else []
+
     def notes(self) -> list[str]:
         """What preprocessing has to say of the stored clips, most frequent first: "N of M clips: sentence"."""
         said: Counter = Counter()
@@ -89,6 +95,11 @@ class ClipStore:
             said.update(side["notes"])
         total = sum(side["quality"].get("clips", 0) for side in self.sides.values())
         return [f"{n} of {total} clips: {text}" for text, n in sorted(said.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+    def told_apart(self, subject: int, samples: Sequence[str]) -> np.ndarray:
+        """(n,) bool: which of a person's clips hold enough to be compared with other people's."""
+        prints = self.sides[subject].get("prints", {})
+        return np.array([prints.get(sample, {}).get("signal") is not None for sample in samples], bool)
 
     def moments(self, subject: int, labels: Sequence[int]) -> Moments | None:
         """The person's signal moments over clips of `labels`, merged in the order of `labels`; None without any."""
@@ -247,6 +258,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}: at most one row a clip."""
     quarantine: list[dict] = []
     by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+    seconds: dict[str, list[float]] = defaultdict(list)  # by label, of the signals that are stretched to one length
     quality: Counter = Counter()
     notes: Counter = Counter()
     prints: dict[str, dict] = {}
@@ -284,9 +296,13 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 continue
             notes.update(said)
             quarantine.extend(lacking)  # it is there all the same, with what it has
-            prints[clip.sample] = {"signal": signal_print(prepared.signal), "video": film_print(prepared.frames)}
+            told = signal_print(prepared.signal) if prepared.tells else None
+            prints[clip.sample] = {"signal": told, "video": film_print(prepared.frames)}
+            notes.update([HOLDS_LITTLE] if prepared.signal.size and told is None else [])
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))
+                if options.signal.window_mode == "resample":
+                    seconds[str(clip.label)].append(min(prepared.duration_s, options.signal.seconds or prepared.duration_s))
             quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,
                            several_faces=int(prepared.max_faces > 1), keyframes=len(prepared.keyframes))
             yield Row(clip.sample, clip.index, clip.label, job.hashes[clip.sample], prepared)
@@ -297,7 +313,8 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                for label in sorted(by_label)}
     write_json(job.path.with_suffix(".json"), seal({
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
-        "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits)}))
+        "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits),
+        "seconds": dict(seconds)}))
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
 
 

@@ -18,9 +18,10 @@ from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.fingerprint import Fingerprint, Sample
 from orchestrator.folds import Plan
 from orchestrator.machine import OK, STOP, WARN, Finding
-from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs, reads_video
+from orchestrator.models_needed import ESTIMATORS, SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.storage import free_bytes
 from preprocessing.errors import InputError
+from preprocessing.prints import HOLDS_LITTLE
 
 MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             console.print(block, "")
         wrong = judge(config, data, problem) + twice(people, data, reads_video(config))
         plans, bad = plan(config, people)
-        wrong += bad
+        wrong += bad + classes_left(config, people, data, plans)
         if plans:
             speed = trials.tried(costs.measured(config), config, data)
             found = there(config, people, plans)
@@ -88,6 +89,26 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
 
 
+def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[Plan]) -> list[Finding]:
+    """STOP where what is excluded leaves some fold without a class to train on, which a run would tell after all its work."""
+    if data.planned:
+        return []
+    names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
+    lost = len(data.lengths.odd)
+    fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else "restore the files"
+    for c, name in enumerate(names):
+        total = sum(counter[c] for counter in n_all.values())
+        if total and not any(counter[c] for counter in data.usable.values()):
+            why = "for their length or because their files are absent"
+            return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
+    try:
+        for one in plans:
+            folds.check_classes(one.folds, data.usable, names, config.model.name in ESTIMATORS)
+    except UserError as error:
+        return [Finding.stop("Classes", error)]
+    return []
+
+
 def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     """What is wrong with the data, each with its fix."""
     found = [Finding.stop("Cohort", problem)] if problem else []
@@ -107,7 +128,8 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     if data.same_content:
         first = ", ".join(str(p) for p in data.same_content[0][:SHOWN])
         found.append(Finding("Twice", WARN, f"{len(data.same_content)} groups of files are byte for byte equal ({first})",
-                             "a recording copied under another name leaks between people: keep one"))
+                             "a recording copied under another name leaks between people: keep one, unless values so few or "
+                             "coarse are equal by chance"))
     if not data.hashed_all:
         found.append(Finding("Twice", OK, "files of equal size are too many to compare all of them"))
     if data.lacking_a_class:
@@ -117,6 +139,9 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         found.append(Finding.stop("Rates", data.uneven_rates))
     if text := data.lengths.sentence():
         fix = "correct fs, or give them all one window; a run quarantines them" if data.lengths.odd else ""
+        found.append(Finding("Lengths", WARN, text, fix))
+    if data.told_by_length:
+        text, _, fix = data.told_by_length.rstrip(".").rpartition("; ")
         found.append(Finding("Lengths", WARN, text, fix))
     found += [Finding("Filters", WARN, text.rstrip("."), "a run goes on without; bands are in signal.*") for text in data.unfit]
     for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
@@ -143,15 +168,18 @@ def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Findi
                 "|".join(group.get(path, str(path.absolute())) for path in files))
 
     found = twins.shared_files(people, digests)
-    whole = True
+    whole, n_little = True, 0
     if found is None and not data.planned:
-        decoded, whole = twins.shared_decoded(people, watched=watched)
+        decoded, whole, n_little = twins.shared_decoded(people, watched=watched)
         found = decoded[0] if decoded else None
     if found is not None:
         files = [str(one.path) for clip in found[:2] if (one := getattr(clip.recording, found[2]))]
         return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
                         "whichever is tested, training has seen it: keep one")]
-    return [] if whole else [Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
+    notes = [Finding("Twice", OK, f"{n_little} clips: {HOLDS_LITTLE.rstrip('.')}")] if n_little else []
+    if whole:
+        return notes
+    return [*notes, Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
 
 
 def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:

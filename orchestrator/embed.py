@@ -164,11 +164,11 @@ def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> N
 
     session.quiet()
     gpus = session.gpus()
-    dataset = ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        EmbedWorker,  # type: ignore[arg-type]  # a class, as Ray Data documents
+    dataset = session.mapped(
+        ray.data.from_items(jobs, override_num_blocks=len(jobs)), EmbedWorker,
         compute=ray.data.ActorPoolStrategy(size=min(gpus or session.cpus(config), len(jobs))), num_cpus=1,
         num_gpus=1 if gpus else None,
-        fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config}, **session.RESTARTS)
+        fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
         for row in dataset.iter_rows():
             if row["mistake"]:

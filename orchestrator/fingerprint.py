@@ -13,8 +13,8 @@ from orchestrator.clipstore import clip_options
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.errors import UserError
-from orchestrator.lengths import Lengths, check_rates, measure
-from orchestrator.models_needed import reads_video
+from orchestrator.lengths import Lengths, by_class, check_rates, measure
+from orchestrator.models_needed import SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.storage import file_sha256
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
@@ -78,6 +78,8 @@ class Fingerprint:
     lengths: Lengths = field(default_factory=Lengths)
     uneven_rates: str = ""  # what would stop a run that crops by steps
     unfit: tuple[str, ...] = ()  # what filters cannot do at these rates
+    told_by_length: str = ""  # what lengths alone say of the classes
+    usable: Mapping[int, Counter] = field(default_factory=dict)  # person -> class of the task -> clips that nothing excludes
 
     @property
     def task_clips(self) -> int:
@@ -114,12 +116,15 @@ def take(config: Config, people: Cohort) -> Fingerprint:
     options = clip_options(config, False)
     beside = {r.video: (seconds, max(c.fs for c in r.signal.channels)) for r in recordings
               if r.video and r.signal and (seconds := seconds_of(r.signal))}
+    unread = {} if films else {r.signal: r.video for r in recordings if r.signal and r.video}
     kept = [clip for clip in people.clips if clip.recording.signal]
     try:
         uneven = ""
         check_rates(kept, options.signal)
     except UserError as error:
         uneven = str(error)
+    lasting = measure(kept, options.signal)
+    absent = {*missing, *empty}
     unfit = {text: None for ref in signals
              for text in unfit_filters(ref.channels, ref.format == "biovid_filtered", options.signal)}
     return Fingerprint(
@@ -128,11 +133,39 @@ def take(config: Config, people: Cohort) -> Fingerprint:
         lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
         with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
         video=_until_one(lambda refs: sample_videos(refs, beside, options.limits), films, SAMPLED_VIDEOS, set(missing)),
-        signal=_until_one(lambda refs: sample_signals(refs, options.signal, options.limits), signals, SAMPLED_SIGNALS,
+        signal=_until_one(lambda refs: sample_signals(refs, options.signal, options.limits, unread), signals, SAMPLED_SIGNALS,
                           set(missing)),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
-        hashed_all=hashed_all, notes=people.notes, lengths=measure(kept, options.signal), uneven_rates=uneven,
-        unfit=tuple(unfit))
+        hashed_all=hashed_all, notes=people.notes, lengths=lasting, uneven_rates=uneven,
+        unfit=tuple(unfit), told_by_length=_told_by_length(config, people, lasting),
+        usable=_usable(config, people, lasting, absent))
+
+
+def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
+    if not lasting.stretched:
+        return ""
+    seconds: dict[str, list[float]] = {people.class_names[c]: [] for c in config.task.classes}
+    for clip in people.clips:
+        key = clip.subject, clip.sample
+        if clip.label in config.task.classes and key in lasting.seconds and key not in lasting.odd:
+            seconds[people.class_names[clip.label]].append(lasting.seconds[key])
+    return by_class(seconds)
+
+
+def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path]) -> dict[int, Counter]:
+    """Clips of the task whose files are there and whose length excludes none, as far as can be told without opening them."""
+    wanted, counts = needs(config), {person.index: Counter[int]() for person in people.people}
+
+    def there(ref: VideoRef | SignalRef | None) -> bool:
+        return ref is not None and not set(source_files(ref)) & absent
+
+    for clip in people.clips:
+        video, signal = clip.recording.video, clip.recording.signal
+        if clip.label not in config.task.classes or (clip.subject, clip.sample) in lasting.odd:
+            continue
+        if (there(signal) or not wanted & SIGNALS) and (there(video) or not wanted & (TOKENS | VIDEO)):
+            counts[clip.subject][config.task.classes.index(clip.label)] += 1
+    return counts
 
 
 def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
@@ -263,8 +296,13 @@ def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, fl
     return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))
 
 
-def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits) -> Sample:
-    """Read these clips and take them through all steps but the slow denoising."""
+def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits,
+                   unread: Mapping[SignalRef, VideoRef] = {}) -> Sample:
+    """Read these clips and take them through all steps but the slow denoising.
+
+    unread: films of the same clips that the model does not look at, with whose length a run compares the signals'."""
+    from preprocessing.clip import check_film, unread_length
+
     seconds, rates, problems = [], [], []
     for ref in refs:
         try:
@@ -276,4 +314,9 @@ def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Li
             continue
         seconds.append(max(len(c.values) / c.fs for c in channels))
         rates += [c.fs for c in channels]
+        if film := unread.get(ref):
+            try:
+                check_film(*unread_length(film, limits), seconds[-1], min(c.fs for c in channels))
+            except ClipError as error:
+                problems.append(f"{error.reason}: {error.fix}")
     return Sample(len(refs), tuple(seconds), tuple(rates), (), tuple(problems))

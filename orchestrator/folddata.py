@@ -41,6 +41,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         kept = zip(shard.samples, shard.n_crops, keep, strict=True)
         shards.append(ShardClips(clips.paths[person.index], tuple((s, int(count)) for s, count, k in kept if k)))
         parts["samples"] += [s for s, k in zip(shard.samples, keep, strict=True) if k]
+        parts["tells"].append(clips.told_apart(person.index, shard.samples)[keep])
         parts["subject"].append(np.full(keep.sum(), person.index))
         parts["labels"].append([classes.index(int(label)) for label in shard.label[keep]])
         parts["signals"].append(shard.signals[keep])
@@ -56,7 +57,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     signals = np.concatenate(parts["signals"]) if len(shapes) == 1 else np.zeros((0, 0, 0), np.float32)
     check_modalities(config, people.dataset, True, bool(signals.size))
     subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
-    check_twins(signals, subject, people)
+    check_twins(signals, subject, people, np.concatenate(parts["tells"]))
     numbers = np.concatenate(parts["numbers"])
     _check_known(config, numbers)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
@@ -89,14 +90,15 @@ def _check_known(config: Config, numbers: np.ndarray) -> None:
         raise UserError(f"model.feature={feature} is of no use for {config.dataset}, as {what}: use another model.feature.")
 
 
-def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort) -> None:
+def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort, tells: np.ndarray | None = None) -> None:
     """Refuse one and the same recording (n, L, C) under two people: whichever is tested, the other was trained on.
 
-    Constant recordings say nothing and may be equal. Raises UserError.
+    Constant recordings say nothing and may be equal, as may those that hold too little (tells (n,) bool: which do not; None for
+    none). Raises UserError.
     """
     rows, prints = [], []
     for row, clip in enumerate(signals):  # no rows where the data set has no signals
-        if (found := signal_print(clip)) is not None:
+        if (tells is None or tells[row]) and (found := signal_print(clip)) is not None:
             rows.append(int(subject[row]))
             prints.append(found)
     twins.refuse(people, rows, same_signals(prints), "equal after decoding")

@@ -5,7 +5,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from orchestrator import cli, cohort, damage, machine, progress, session, twins
@@ -113,10 +113,13 @@ def _need_models(config: Config, jobs: list[ShardJob]) -> None:
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
     """A guess, and what it supposes: nothing is opened for it. The doctor opens some videos and measures them."""
+    from orchestrator import costs  # which knows this module
+
     clips = sum(len(job.clips) for job in jobs)
     seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / session.cpus(config)
-    return (f"{len(jobs)} people, {clips} clips to do: about {seconds / 60:.1f} min on "
-            f"{session.cpus(config)} cores, {_bytes(config, jobs) / 1e9:.2f} GB"
+    seconds += costs.RAY_SECONDS + costs.FACE_START
+    return (f"{len(jobs)} people, {clips} clips to do: about {costs.duration(seconds)} on "
+            f"{session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
             + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
                if _with_video(config, jobs) else ""))
 
@@ -179,11 +182,11 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
 
     session.quiet()
     video = _with_video(config, jobs) > 0
-    return ray.data.from_items(jobs, override_num_blocks=len(jobs)).map(
-        worker,  # type: ignore[arg-type]  # a class, as Ray Data documents
+    return session.mapped(
+        ray.data.from_items(jobs, override_num_blocks=len(jobs)), worker,
         # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
         compute=ray.data.ActorPoolStrategy(size=min(session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video}, **session.RESTARTS)
+        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
 
 
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
@@ -195,8 +198,8 @@ def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
         "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
 
 
-def _report_quality(store: ClipStore) -> None:
-    """What is in the store and still worth a look."""
+def _report_quality(store: ClipStore, classes: Mapping[int, str]) -> None:
+    """What is in the store and still worth a look. classes: names by label, of the task."""
     total: Counter = Counter()
     for side in store.sides.values():
         total.update(side["quality"])
@@ -205,7 +208,7 @@ def _report_quality(store: ClipStore) -> None:
     said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
     if said:
         progress.say("preprocess", "in the store: " + "; ".join(said))
-    for text in store.notes():
+    for text in (*store.told_by_length(classes), *store.notes()):
         progress.say("preprocess", text)
 
 
@@ -218,7 +221,7 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     with atomic_path(store.folder / "quarantine.parquet") as temporary:
         pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
                                  for n in names}), temporary)
-    _report_quality(store)
+    _report_quality(store, {c: people.class_names[c] for c in config.task.classes})
     # one store with films and one without may stand side by side, and each says which files it left out
     part = "-signals" if people.has_video and not has_video(config, people) else ""
     private = private_folder(config) / f"quarantine-{people.store_name}{part}.json"

@@ -6,6 +6,7 @@ import os
 import secrets
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,14 @@ WORKER_ENVIRONMENT = {
 RESTARTS: dict[str, Any] = {"max_restarts": 3, "max_task_retries": 3}
 SHARE = 0.3  # of the memory, for Ray's objects: Ray's own rule, which knows nothing of a slice
 _private: raydir.Private | None = None  # of the Ray that runs
+
+
+def mapped(dataset: Any, worker: type, **options: Any) -> Any:
+    """A Ray data set mapped by actors that are started again RESTARTS times at most. options: of Dataset.map."""
+    with warnings.catch_warnings():
+        # Ray is about to name its remote parameters one by one, and has no name for this one
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        return dataset.map(worker, **options, **RESTARTS)
 
 
 def start(config: Config) -> None:

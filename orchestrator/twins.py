@@ -1,12 +1,14 @@
 """One recording under two people: whichever of them is tested, training has seen it.
 
 Told by the files before anything is decoded (the same bytes, in windows that overlap), and by prints of what was decoded,
-which another container, coding or unit does not change (preprocessing/prints.py). Constant recordings say nothing.
+which another container, coding or unit does not change (preprocessing/prints.py). Constant recordings say nothing, nor do
+those that hold so little that two may be equal by chance (preprocessing/information.py); these are counted and told.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -16,11 +18,11 @@ from orchestrator.errors import UserError
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
 from preprocessing.notes import gathered
-from preprocessing.prints import same_films, same_signals, signal_print
+from preprocessing.prints import same_films, same_signals, signal_print, tells
 from preprocessing.recordings import SignalRef, VideoRef
 
 FRAMES, LONGEST = 5, 4000  # of a film, and values of a channel, that the doctor compares
-MOST_OPENED = 200  # files that are opened to see whether they say anything
+MOST_OPENED = 200  # films, and signals, that are opened to see whether they say anything
 
 
 def refusal(people: Cohort, one: int, other: int, how: str) -> UserError:
@@ -43,8 +45,19 @@ def check_files(people: Cohort, digests: Callable[[Clip], Sequence[str]], limits
 def shared_files(people: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None,
                  ) -> tuple[Clip, Clip, str] | None:
     """The first two clips of two people that read one content, and which of them ("video" | "signal"); None without any."""
-    for clip, other, what in islice(_overlaps(people, digests), MOST_OPENED):
-        if _says_something(clip, what, limits):
+    known: dict[tuple, bool] = {}
+    opened: Counter = Counter()
+    for clip, other, what in _overlaps(people, digests):
+        ref = getattr(clip.recording, what)
+        one_file = ref.path == getattr(other.recording, what).path
+        if not one_file:  # two files' signals may be equal by chance; all of them counts, as their bytes are equal to the end
+            ref = replace(ref, start_s=None, end_s=None, **({} if what == "video" else {"start_row": None, "end_row": None}))
+        if (ref, one_file) not in known:
+            if opened[what] == MOST_OPENED:
+                continue
+            opened[what] += 1
+            known[ref, one_file] = _says_something(ref, limits, one_file)
+        if known[ref, one_file]:
             return clip, other, what
     return None
 
@@ -89,36 +102,40 @@ def _window(clip: Clip, what: str) -> list[tuple]:
     return sorted(_parts(getattr(clip.recording, what)), key=repr)
 
 
-def _says_something(clip: Clip, what: str, limits: Limits | None) -> bool:
-    """Whether the file can be read and is not constant: what cannot becomes a quarantine row in either person."""
+def _says_something(ref: VideoRef | SignalRef, limits: Limits | None, one_file: bool) -> bool:
+    """Whether the file can be read and is not constant: what cannot becomes a quarantine row in either person.
+
+    one_file: two people name the same file, which is no chance however little it holds.
+    """
     from preprocessing.signals import read_signal
     from preprocessing.video import Video
 
-    recording = clip.recording
     try:
-        if what == "signal" and recording.signal is not None:
+        if isinstance(ref, SignalRef):
             with gathered():
-                signal = read_signal(recording.signal, limits or Limits())
-            return any((c.values != c.values[:1]).any() for c in signal.channels)
-        assert recording.video is not None
-        with gathered(), Video(recording.video, limits=limits) as video:
+                values = [c.values for c in read_signal(ref, limits or Limits()).channels]
+            return any((v != v[:1]).any() for v in values) and (one_file or tells(values))
+        with gathered(), Video(ref, limits=limits) as video:
             return next(iter(video), None) is not None
     except ClipError:
         return False
 
 
 def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 200, watched: bool = True,
-                   ) -> tuple[list[tuple[Clip, Clip, str]], bool]:
+                   ) -> tuple[list[tuple[Clip, Clip, str]], bool, int]:
     """(clips of two people that decode to one recording and which of it ("video" | "signal"), whether all were
-    compared), without a store.
+    compared, how many signals hold too little for that), without a store.
 
     watched: whether films count. Signals go by their prints; of films the first frames, which must be equal to the last bit.
     """
     signals = [clip for clip in people.clips if clip.recording.signal is not None]
     films = [clip for clip in people.clips if watched and clip.recording.video is not None]
     pairs: list[tuple[Clip, Clip, str]] = []
+    n_little = 0
     if len(signals) <= most_signals:
-        read = [(clip, found) for clip in signals if (found := _signal_of(clip)) is not None]
+        readable = [(clip, found) for clip in signals if (found := _signal_of(clip)) is not None]
+        read = [(clip, found) for clip, found in readable if found]
+        n_little = len(readable) - len(read)
         pairs += [(read[i][0], read[j][0], "signal") for i, j in same_signals([found for _, found in read])]
     if len(films) <= most_films:
         first: dict[str, Clip] = {}
@@ -127,11 +144,12 @@ def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 2
                 pairs += [(first[digest], clip, "video")] if digest in first else []
                 first.setdefault(digest, clip)
     between = [(a, b, what) for a, b, what in pairs if people.keys([a.subject]) != people.keys([b.subject])]
-    return between, len(signals) <= most_signals and len(films) <= most_films
+    return between, len(signals) <= most_signals and len(films) <= most_films, n_little
 
 
 def _signal_of(clip: Clip) -> list[float] | None:
-    """The print of the raw channels; each of its own length, so that they are brought to one by leaving values out."""
+    """The print of the raw channels; each of its own length, so that they are brought to one by leaving values out. Empty where
+    they hold too little, None where they cannot be read."""
     from preprocessing.signals import read_signal
 
     assert clip.recording.signal is not None
@@ -140,10 +158,12 @@ def _signal_of(clip: Clip) -> list[float] | None:
             values = [c.values for c in read_signal(clip.recording.signal).channels]
     except ClipError:
         return None
-    if not values or min(map(len, values)) < 2:
+    if not values or not min(map(len, values)):
         return None
+    if not tells(values):
+        return []
     length = min(max(map(len, values)), LONGEST)
-    return signal_print(np.stack([v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values], axis=1))
+    return signal_print(np.stack([v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values], axis=1)) or []
 
 
 def _begin_of(clip: Clip) -> str | None:

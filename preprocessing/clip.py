@@ -15,8 +15,9 @@ from preprocessing.faces import FaceEngine, FaceOptions
 from preprocessing.filmlength import film_length
 from preprocessing.keyframes import KeyframeOptions
 from preprocessing.limits import Limits
+from preprocessing.prints import tells
 from preprocessing.recordings import Recording, VideoRef
-from preprocessing.signals import SHORTFALL, SignalOptions, process_signal, read_signal
+from preprocessing.signals import SHORTFALL, SignalOptions, process_signal, read_signal, used
 
 FRAMES = ("keyframes", "all")
 # Lossless whatever these say. Huffman codes of averaged neighbours take half the time of OpenCV's choice to write and
@@ -73,7 +74,8 @@ class PreparedClip:
     """frames: encoded images of the video frames frame_index; keyframes int32: which video frames are keyframes, the same ones
     unless all are stored; landmarks (F, 92, 2) float32, NaN where lost; signal (L, C) float32 unnormalised.
 
-    frames is empty where the recording has no video, signal is (0, 0) where it has no signals.
+    frames is empty where the recording has no video, signal is (0, 0) where it has no signals. tells: whether the signals hold
+    so much that another recording's cannot be equal by chance.
     """
 
     frames: tuple[bytes, ...]
@@ -88,15 +90,17 @@ class PreparedClip:
     signal: np.ndarray
     channels: tuple[str, ...]
     duration_s: float
+    tells: bool = True
 
 
 def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipOptions) -> PreparedClip:
     """Raises ClipError with stage, reason and fix; any other exception is a defect."""
     channels: tuple[str, ...] = ()
-    signal, duration, slowest = np.zeros((0, 0), np.float32), 0.0, 1.0
+    signal, duration, slowest, much = np.zeros((0, 0), np.float32), 0.0, 1.0, False
     if recording.signal is not None:
         raw = read_signal(recording.signal, options.limits)
         signal = process_signal(raw, options.signal)
+        much = tells(used(raw, options.signal))
         channels = tuple(channel.name for channel in raw.channels)
         duration = max(len(channel.values) / channel.fs for channel in raw.channels)
         slowest = min(channel.fs for channel in raw.channels)
@@ -105,25 +109,25 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
         raise ClipError("video", "no_modality", "The clip has neither a video nor a signal file: complete the copy.")
     if video is None:
         if recording.video is not None:  # no model of this store looks at it: its length still tells what the signals lack
-            check_film(*unread_length(recording.video), duration, slowest)
+            check_film(*unread_length(recording.video, options.limits), duration, slowest)
         none = np.zeros(0, np.int32)
         return PreparedClip((), none, none, np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
-                            channels, duration)
+                            channels, duration, much)
     assert engine is not None, "a recording with video needs a face engine"
     face = engine.process(video, options.keyframe, options.frames, options.limits)
     check_film(face.seconds, face.fps, duration, slowest)
     images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
     duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
     return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,
-                        face.n_lost, face.max_faces, signal, channels, duration)
+                        face.n_lost, face.max_faces, signal, channels, duration, much)
 
 
-def unread_length(film: VideoRef) -> tuple[float, float]:
+def unread_length(film: VideoRef, limits: Limits | None = None) -> tuple[float, float]:
     """(seconds, pictures a second) of a film that is not decoded: of its window where it has one, else by its packets.
     Where the rate was given by hand, stamps are not believed: unknown."""
     if film.start_s is not None or film.end_s is not None:
         return (0.0, 0.0) if film.end_s is None else (film.end_s - (film.start_s or 0.0), film.fps or 25.0)
-    return (0.0, 0.0) if film.fps else film_length(film.path)
+    return (0.0, 0.0) if film.fps else film_length(film.path, limits)
 
 
 def check_film(film: float, fps: float, seconds: float, fs: float) -> None:

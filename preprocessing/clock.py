@@ -58,7 +58,9 @@ class Clock:
             self._dts.append(stamp)
 
     def decoded(self, packet: av.Packet) -> None:
-        """The packet was whole: what it holds is shown until its end."""
+        """The packet was whole: what it holds is shown until its end, unless an edit list leaves it out."""
+        if packet.is_discard:
+            return
         stamp = packet.dts if self._kind in BY_PACKET else packet.pts
         if not self._counts and stamp is not None and self._origin is not None:
             self.end_s = max(self.end_s, (self._unwrapped(stamp) + (packet.duration or 0) - self._origin) * self.base)

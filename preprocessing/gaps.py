@@ -42,7 +42,7 @@ def find(x: np.ndarray, kind: str, fs: float) -> np.ndarray | None:
         return None
     gap = np.zeros(len(x), bool)
     if kind in HELD:
-        gap |= runs(same, max(LEAST, round(HELD[kind] * fs)))
+        gap |= _held_not_resting(x, same, max(LEAST, round(HELD[kind] * fs)))
     if kind in FINE:
         gap |= _held_though_fine(x, same, max(LEAST, round(FINE[kind] * fs)))
     if kind in NEVER_ZERO:
@@ -50,6 +50,22 @@ def find(x: np.ndarray, kind: str, fs: float) -> np.ndarray | None:
         if zero.any() and (kind != "ecg" or _apart(x, zero)):
             gap |= runs(same & zero[1:], max(2, round(ZEROS * fs)))
     return gap if gap.any() else None
+
+
+def _held_not_resting(x: np.ndarray, same: np.ndarray, least: int) -> np.ndarray:
+    """(n,) bool of held stretches, but those of a sensor so coarse that a muscle at rest stays on one of its steps: before or
+    after one, as many samples are on the same step or on the next one."""
+    held = runs(same, least)
+    if not held.any():
+        return held
+    moved = np.abs(np.diff(x))
+    near = 1.5 * moved[moved > 0].min()
+    change = np.flatnonzero(moved > 0)
+    for start, stop in zip(np.concatenate(([0], change + 1)), np.concatenate((change, [len(x) - 1])), strict=True):
+        sides = (x[max(0, start - least) : start], x[stop + 1 : stop + 1 + least]) if held[start] and stop > start else ()
+        if any(len(side) and (np.abs(side - x[start]) <= near).all() for side in sides):
+            held[start : stop + 1] = False
+    return held
 
 
 def _held_though_fine(x: np.ndarray, same: np.ndarray, least: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Prints of what was decoded: two recordings whose prints meet are one recording, whatever files they came from.
 
 A signal's print does not know its unit (gain) nor the last bits that a text table or float32 leaves out; a film's not its
-container, nor a step or two of brightness that a lossless coding in other colours costs. L samples, C channels.
+container, nor a step or two of brightness that a lossless coding in other colours costs. What holds so little that another
+recording could be equal by chance is given no print (`tells`). L samples, C channels.
 """
 
 import base64
@@ -11,10 +12,20 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from preprocessing.information import holds_enough
+
 DIRECTIONS = 16
 SIGNAL_TOLERANCE = 1e-3  # of a standard deviation; what is not the same recording is about 1 apart, in 16 directions
+ROUNDING = 2e-7  # of the mean's size: float32 rounds by up to 6e-8, and a projection sums what was rounded on both sides
 FILM_TOLERANCE = 2.0  # grey levels of 255, of the mean over a patch; see tests/preprocessing/test_prints.py
 CROPS, SIDE = 3, 12
+HOLDS_LITTLE = ("the signals hold too little (few, coarse or constant values) to tell whether they are the same recording as "
+                "somebody else's, and are not compared.")
+
+
+def tells(channels: Sequence[np.ndarray]) -> bool:
+    """Whether channels (n,) as recorded hold so much that equality with another recording's cannot be chance."""
+    return holds_enough(channels, SIGNAL_TOLERANCE, ROUNDING)
 
 
 def signal_print(signal: np.ndarray) -> list[float] | None:
@@ -59,9 +70,9 @@ def same_signals(prints: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
         place = [i for i, p in enumerate(prints) if len(p) == length]
         values = np.array([prints[i] for i in place])
         ratios = np.abs(values[:, DIRECTIONS:])
-        allowed = SIGNAL_TOLERANCE + 1e-6 * ratios.max(1, initial=0.0)  # float32 beside a large mean
-        scale = np.concatenate([np.ones_like(values[:, :DIRECTIONS]), 1 + ratios], axis=1)
-        found += [(place[i], place[j]) for i, j in _near(values, allowed, scale)]
+        rounded = SIGNAL_TOLERANCE + ROUNDING * ratios.max(1, initial=0.0)
+        allowed = np.concatenate([np.repeat(rounded[:, None], DIRECTIONS, axis=1), SIGNAL_TOLERANCE * (1 + ratios)], axis=1)
+        found += [(place[i], place[j]) for i, j in _near(values, allowed)]
     return sorted(found)
 
 
@@ -71,24 +82,23 @@ def same_films(prints: Sequence[str]) -> list[tuple[int, int]]:
         return []
     values = np.stack([np.frombuffer(base64.b64decode(p), np.uint8) for p in prints]).astype(np.float32)
     means = values.mean(1, keepdims=True)
-    return sorted(_near(np.concatenate([means, values], axis=1), np.full(len(values), FILM_TOLERANCE), None))
+    columns = np.concatenate([means, values], axis=1)
+    return sorted(_near(columns, np.broadcast_to(np.float32(FILM_TOLERANCE), columns.shape)))
 
 
-def _near(values: np.ndarray, allowed: np.ndarray, scale: np.ndarray | None) -> list[tuple[int, int]]:
-    """Pairs of rows that are nowhere further apart than allowed (times scale). Rows meet in the order of their first value."""
+def _near(values: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of rows that are nowhere further apart than either allows. Rows meet in the order of their first value."""
     order = np.argsort(values[:, 0], kind="stable")
-    first, widest, pairs = values[order, 0], float(allowed.max(initial=0.0)), []
+    first, widest, pairs = values[order, 0], float(allowed[:, 0].max(initial=0.0)), []
     for step in range(1, len(order)):
         close = np.flatnonzero(first[step:] - first[:-step] <= widest)
         if not close.size:
             break
         a, b = order[close], order[close + step]
         for column in range(1, min(4, values.shape[1])):  # most are told apart by a few values
-            limit = np.maximum(allowed[a], allowed[b]) * (1 if scale is None else scale[a, column])
-            kept = np.abs(values[a, column] - values[b, column]) <= limit
+            kept = np.abs(values[a, column] - values[b, column]) <= np.maximum(allowed[a, column], allowed[b, column])
             a, b = a[kept], b[kept]
         if a.size:
-            limit = np.maximum(allowed[a], allowed[b])[:, None] * (1 if scale is None else scale[a])
-            kept = (np.abs(values[a] - values[b]) <= limit).all(1)
+            kept = (np.abs(values[a] - values[b]) <= np.maximum(allowed[a], allowed[b])).all(1)
             pairs += [(min(i, j), max(i, j)) for i, j in zip(a[kept].tolist(), b[kept].tolist(), strict=True)]
     return pairs

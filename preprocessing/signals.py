@@ -270,6 +270,21 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
     return out
 
 
+def used(signal: Signal, options: SignalOptions) -> list[np.ndarray]:
+    """What of every channel's values as recorded `process_signal` makes a clip of, about: (n,) each."""
+    rate, parts = max(channel.fs for channel in signal.channels), []
+    for channel in signal.channels:
+        x = channel.values
+        if options.seconds is not None:
+            x = x[: max(1, round(options.seconds * channel.fs))]
+        length = max(1, round(options.length * channel.fs / rate))
+        if options.window_mode != "resample" and len(x) > length:
+            start = (len(x) - length) // 2
+            x = x[start : start + length]
+        parts.append(x)
+    return parts
+
+
 def check_durations(signal: Signal, options: SignalOptions) -> None:
     """ClipError where channels last unequally long, by more than SHORTFALL and one sample: resampling would stretch one
     over the other."""

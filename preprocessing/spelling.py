@@ -21,14 +21,17 @@ def spellings(name: str, signs: bool = False) -> set[tuple]:
     """Forms of `name`: two names that share one could be one thing twice.
 
     Case, Unicode form, blanks, separators, what prints nothing, leading zeros, ".0", accents on Latin letters and letters
-    or digits that look alike make no difference. signs: a + or - in front or behind does (classes, channels).
+    or digits that look alike make no difference. signs: a + or - in front or behind does, and a letter is no digit (classes,
+    channels).
     """
     text = alike = name
     if not name.isascii():
         text = unicodedata.normalize("NFKC", name)
         text = "".join(_digit(c) for c in text if c not in _UNSEEN and unicodedata.category(c) != "Cf")
         alike = text.translate(_ALIKE)
-    forms = {_parts(text, signs), _parts(alike, signs), _parts(alike.translate(_ROUND), signs)}
+    forms = {_parts(text, signs), _parts(alike, signs)}
+    if not signs:  # channels and classes are words: P3 and PO3 are two electrodes
+        forms.add(_parts(alike.translate(_ROUND), signs))
     whole = alike.strip()
     if _EXPONENT.fullmatch(whole):
         try:

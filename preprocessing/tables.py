@@ -73,7 +73,10 @@ def read_columns(
 
 def check_lines(rows: int, body: bytes) -> None:
     """ClipError where a line of `body` became no row: readers skip empty lines, and every later sample would move."""
-    lines = body.rstrip(b"\r\n").count(b"\n") + 1
+    body = body.rstrip(b"\r\n")
+    lines = body.count(b"\n") + 1
+    if rows != lines:
+        lines -= sum(part.count(b"\n") for part in body.split(b'"')[1::2])  # a cell in quotes may have several lines
     if rows != lines:
         raise bad("blank_line", f"The table has {lines} lines below its header and {rows} rows: take out the empty lines "
                                 "between them, or fill what is missing.")

@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 
 from .access import AccessPoints
 from .clock import BARE, BY_INDEX, Clock, film_streams, named_rate, varies
+from .containers import decoder_options, open_container
 from .errors import ClipError
 from .frames import DecodedFrame, Frame, ImageFrame
 from .images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -35,12 +36,6 @@ CORRUPT_ABOVE = 0.1  # share of packets or frames that do not decode cleanly
 SEEK_FROM_S = 2.0  # below it, decoding from the start is as fast
 TIME_SLACK_S = 1e-4
 
-# What may be opened: containers of one file. Play lists and concatenations could name other files or hosts.
-_OPEN = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,avi,matroska,webm,mpeg,mpegts,mpegvideo,asf,ogg,flv,h264,hevc,m4v,mjpeg,gif,mxf,wtv,"
-    "wav,mp3,flac,aac",  # audio formats, so that a sound file is told apart from rubbish
-}
 _PROMISING = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # containers whose header tells how long the film is
 _MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"))  # mp4/mov, avi, mkv/webm
 
@@ -126,7 +121,7 @@ class Video:
         if path.stat().st_size == 0:
             raise ClipError("video", "empty", "the video file has no bytes: copy it again from its source")
         try:
-            self._container = av.open(f"file:{path}", options=dict(_OPEN) | self._decoder_options())
+            self._container = open_container(path, self.limits)
         except (av.FFmpegError, OSError, ValueError):
             try:
                 with path.open("rb") as file:
@@ -149,16 +144,11 @@ class Video:
             raise ClipError("video", "unknown_codec", "no decoder for the video's codec: export it again as H.264")
         codec = self._stream.codec_context
         codec.thread_count = 1
-        codec.options = self._decoder_options()
+        codec.options = decoder_options(self.limits)
         self._refuse_large(codec.width, codec.height)
         self._kind = self._container.format.name.split(",")[0]
         if not self.fps:
             self.fps = named_rate(self._stream) if self._kind in BARE else float(self._stream.average_rate or 0)
-
-    def _decoder_options(self) -> dict[str, str]:
-        """What a decoder allocates before it has refused; it counts in whole blocks, so it may have a few pixels more."""
-        most = self.limits.max_pixels
-        return {"max_pixels": str(most + 252 * math.isqrt(most) + 4000)}
 
     def _refuse_large(self, width: int, height: int) -> None:
         if width * height > self.limits.max_pixels:
@@ -325,7 +315,7 @@ class Video:
         level = av.logging.get_level()
         av.logging.set_level(av.logging.ERROR)
         try:
-            with av.logging.Capture() as said, av.open(f"file:{self.ref.path}", options=dict(_OPEN) | self._decoder_options()):
+            with av.logging.Capture() as said, open_container(self.ref.path, self.limits):
                 pass
         except (av.FFmpegError, OSError, ValueError):
             pass

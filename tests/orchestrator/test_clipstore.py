@@ -378,3 +378,23 @@ def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
     assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
     assert store.notes() == ["11 of 11 clips: eda: unit converted from nS to uS."]
     assert all(3.9 < store.signals(job.subject).signals.min() < 4.1 for job in jobs)
+    assert store.told_by_length({0: "rest", 1: "pain"}) == []
+
+
+def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
+    lines = ["subject,sample,label,signal_path,fs,channels"]
+    channels = '"[{""name"": ""x"", ""column"": 0, ""kind"": ""other""}]"'
+    for i in range(12):
+        np.save(tmp_path / f"{i}.npy", np.sin(np.arange(60.0 if i < 9 else 360.0) + i))
+        lines.append(f"p{i % 3},s{i},{int(i < 9)},{i}.npy,10,{channels}")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+
+    def told(*words: str) -> list[str]:
+        config = compose("manifest", [f"data.root={tmp_path}", f"store={tmp_path / 'store'}", *words])
+        jobs = clipstore.plan_shards(config, cohort.load(config))
+        jobs[0].path.parent.mkdir(parents=True)
+        assert [clipstore.make_shard(job, clipstore.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
+        return clipstore.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
+
+    assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can tell the classes by their length")
+    assert told("signal.seconds=6") == told("signal.window_mode=crop", "signal.length=50") == []

@@ -17,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.machine import OK, STOP, WARN
 from preprocessing import weights
 from preprocessing.allotment import usable_cores
+from tests.preprocessing import films
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, snapshot
 
 SPEED = Speed(50e9, 2, "2 cores")  # so that no test depends on this machine's
@@ -431,3 +432,50 @@ def test_filters_lengths_and_rates_are_looked_at(tmp_path, capsys):
     assert "clips last" in out
     code, _, err = ask(capsys, *words, "signal.window_mode=crop", "signal.length=50")
     assert code == 2 and "different rates (16, 32 Hz)" in err
+
+
+def manifest(folder: Path, seconds, film: Path | None = None) -> tuple[str, ...]:
+    """Signals at 20 Hz of eight people; seconds(person, label, number). Returns the words of a command."""
+    channels = '"[{""name"": ""x"", ""column"": 0, ""kind"": ""other""}]"'
+    rows = ["subject,sample,label,label_name,signal_path,channels,fs" + (",video_path" if film else "")]
+    for i in range(48):
+        person, label = i % 8, int(i >= 8)
+        np.save(folder / f"{i}.npy", np.random.default_rng(i).normal(size=round(20 * seconds(person, label, i))))
+        rows.append(f"p{person},{i},{label},{('rest', 'pain')[label]},{i}.npy,{channels},20" + (f",{film}" if film else ""))
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return ("manifest", f"data.root={folder}", f"store={folder / 'store'}", "model=ridge", "pretrain=none",
+            "task.classes=[0,1]")
+
+
+def test_a_class_of_another_length_stays_and_is_told(tmp_path, capsys):
+    words = manifest(tmp_path, lambda person, label, i: (60, 10)[label])
+    code, out, _ = ask(capsys, *words)
+    assert code == 0 and "Clips of class rest last 60 s, of pain 10 s: a model can tell the classes by their length" in out
+    code, out, _ = ask(capsys, *words, "signal.seconds=10")
+    assert code == 0 and "classes by their length" not in out and "clips last" not in out
+
+
+def test_a_class_whose_clips_are_all_excluded_stops(tmp_path, capsys):
+    words = manifest(tmp_path, lambda person, label, i: 10 if label else 0.3 * 1.5 ** person)  # none like the other
+    code, _, err = ask(capsys, *words)
+    assert code == 2 and "none of the 8 clips of class rest can be used" in err and "signal.seconds" in err
+    words = manifest(tmp_path, lambda person, label, i: 10)
+    for i in range(8):
+        (tmp_path / f"{i}.npy").unlink()
+    code, _, err = ask(capsys, *words)
+    assert code == 2 and "none of the 8 clips of class rest can be used" in err and "restore the files" in err
+    np.save(tmp_path / "3.npy", np.random.default_rng(3).normal(size=200))  # one person's cannot train the own fold
+    code, _, err = ask(capsys, *words)
+    assert code == 2 and "No training person of fold 3 has a usable clip of class rest" in err
+
+
+@pytest.mark.parametrize(("seconds", "fits"), [(3.0, True), (1.0, False), (6.0, False)])
+def test_films_that_no_model_reads_are_compared_with_the_signals(tmp_path, capsys, seconds, fits):
+    film = films.write_video(tmp_path / "a.mp4", films.numbered(75))
+    words = manifest(tmp_path, lambda person, label, i: seconds, Path(film.name))
+    code, out, err = ask(capsys, *words, "data.allow_partial=true")
+    if fits:
+        assert code == 0 and "other_durations" not in out
+    else:
+        assert code == 2 and "none of the 48 signals that were opened can be used" in err
+        assert "The film lasts 3.00 s, its signals" in err

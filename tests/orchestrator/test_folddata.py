@@ -28,6 +28,7 @@ def test_one_recording_under_two_people_is_refused():
     with pytest.raises(UserError, match="People made/p0 and made/p2 have a recording in common"):
         check_twins(signals, subject, cohort("p0", "p1", "p2"))
     check_twins(signals, subject, cohort("p0", "p1", "p0"))  # one person in two data sets
+    check_twins(signals, subject, cohort("p0", "p1", "p2"), np.zeros(len(subject), bool))  # too little to tell
     signals[[0, 3]] = 1.5
     check_twins(signals, subject, cohort("p0", "p1", "p2"))  # a sensor that fell off says nothing
     check_twins(np.zeros((0, 0, 0), np.float32), subject, cohort("p0", "p1", "p2"))

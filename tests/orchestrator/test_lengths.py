@@ -5,7 +5,7 @@ import pytest
 
 from orchestrator.cohort import Clip
 from orchestrator.errors import UserError
-from orchestrator.lengths import check_rates, measure
+from orchestrator.lengths import by_class, check_rates, measure
 from preprocessing.clip import check_film
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, Recording, SignalRef
@@ -59,6 +59,39 @@ def test_declared_windows_are_the_owners_choice_and_no_label_is_read(tmp_path):
     short = clips(tmp_path, [6.0] * 8 + [1.0])
     flipped = [Clip(c.subject, c.index, c.sample, 1 - c.label, c.recording) for c in reversed(short)]
     assert odd(short) == odd(flipped) == {"s8"}
+
+
+@pytest.mark.parametrize("far", [60.0, 3.0, 0.5])
+def test_a_length_that_half_of_the_people_have_is_a_design(tmp_path, far):
+    def of(holders: int, people: int = 8) -> set[str]:  # five usual clips for everybody, then one of another length
+        return odd(clips(tmp_path, [10.0] * 5 * people + [far * (1 + 0.01 * i) for i in range(holders)], people=people))
+
+    assert of(8) == of(5) == of(4) == set()
+    assert of(3) == {"s40", "s41", "s42"} and of(1) == {"s40"}
+    assert of(1, people=2) == {"s10"} and of(2, people=2) == set()  # one person shows no design
+    assert of(1, people=1) == {"s5"}
+
+
+def test_far_lengths_that_are_not_alike_are_no_design(tmp_path):
+    assert len(odd(clips(tmp_path, [10.0] * 20 + [0.5, 1.5, 3.0, 4.5], people=4))) == 4
+
+
+def test_a_wrong_rate_of_half_of_the_people_is_no_design(tmp_path):
+    """All of their clips are of that length, none of anybody else's."""
+    made = clips(tmp_path, [10.0] * 8 * 3, people=8, fs=[10.0 if i % 8 < 4 else 40.0 for i in range(24)])
+    fewer = [c for c in made if c.subject < 4 or c.sample < "s2"]
+    assert odd(fewer) == {c.sample for c in fewer if c.subject >= 4}
+
+
+def test_lengths_that_tell_the_classes_are_told():
+    assert by_class({"rest": [60.0] * 8, "pain": [10.0] * 40}) == (
+        "Clips of class rest last 60 s, of pain 10 s: a model can tell the classes by their length; give all one window "
+        "(start_s, end_s, or signal.seconds).")
+    three = by_class({"a": [5.0, 5.1], "b": [8.0, 8.1], "c": [8.05, 8.0, 30.0]})
+    assert three.startswith("Clips of class b last 8 to 8.1 s, of c 8 to 30 s, of a 5 to 5.1 s: a model can tell")
+    assert by_class({"a": [5.0] * 9, "b": [5.2] * 9}) == ""  # rounding
+    assert by_class({"a": [3.0, 5.0, 8.0, 13.0], "b": [4.0, 6.0, 9.0, 12.0]}) == ""  # mixed
+    assert by_class({"a": [], "b": [5.0]}) == by_class({}) == ""
 
 
 def test_lengths_are_told_without_reading(tmp_path):

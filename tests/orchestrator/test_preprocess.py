@@ -427,7 +427,7 @@ def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp
     monkeypatch.setattr(preprocess, "_run", lambda config, jobs: (said.append(capsys.readouterr().out), real(config, jobs)))
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
-    assert "7 people, 28 clips to do: about" in words_said and "GB" in words_said
+    assert "7 people, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said
     assert "at most" not in words_said and "138 frames" not in words_said  # no video is among them
     monkeypatch.setattr(preprocess, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2

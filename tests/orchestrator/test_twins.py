@@ -63,6 +63,55 @@ def test_overlapping_windows_of_one_content_are_refused_and_others_are_not(walk)
             twins.check_files(people, by_path)
 
 
+def by_content(clip: Clip) -> tuple[str, str]:
+    return "", clip.recording.signal.path.read_bytes().hex()
+
+
+def coarse(kind: str, rng: np.random.Generator, n: int = 10) -> np.ndarray:
+    """(n,) whole beats a minute, or whole per cent with one step down, at 1 Hz."""
+    if kind == "heart rate":
+        return np.round(rng.integers(60, 80) + rng.normal(0, 0.4, n).cumsum())
+    return float(rng.integers(96, 100)) - (np.arange(n) >= rng.integers(1, n))
+
+
+@pytest.mark.parametrize("kind", ["heart rate", "SpO2"])
+def test_coarse_values_that_are_equal_by_chance_are_no_recording_in_common(walk, kind):
+    rng = np.random.default_rng(1)
+    clips = [heard(p, walk(f"{p}-{c}.npy", coarse(kind, rng))) for p in range(20) for c in range(10)]
+    assert list(twins._overlaps(cohort(*clips), by_content))  # there are equal ones
+    twins.check_files(cohort(*clips), by_content)
+    assert twins.shared_decoded(cohort(*clips)) == ([], True, 200)
+
+
+def test_a_real_copy_among_coarse_cohorts_is_refused(walk, tmp_path):
+    rng = np.random.default_rng(2)
+    clips = [heard(p, walk(f"{p}-{c}.npy", coarse("heart rate", rng))) for p in range(20) for c in range(10)]
+    long = coarse("heart rate", rng, 3600)  # an hour in whole beats is nobody else's
+    copied = [heard(20, walk("a.npy", long), start_row=0, end_row=10), heard(21, walk("b.npy", long), start_row=5, end_row=15)]
+    with pytest.raises(UserError, match="made/p20 and made/p21 .* in windows of one file"):
+        twins.check_files(cohort(*clips, *copied), by_content)
+    same = walk("c.npy", coarse("heart rate", rng))  # however little it holds: the manifest names one file twice
+    with pytest.raises(UserError, match="made/p0 and made/p1"):
+        twins.check_files(cohort(heard(0, same), heard(1, same)), by_content)
+
+
+@pytest.mark.parametrize("what", ["ten channels", "ECG", "EDA", "24-bit counts"])
+def test_a_copy_is_found_after_decoding(tmp_path, what):
+    rng = np.random.default_rng(3)
+    t = np.arange(40) / 4
+    values = {"ten channels": np.round(rng.normal(size=(10, 10)), 2), "ECG": np.round(40 * rng.normal(size=(512, 1))),
+              "EDA": np.round(5 + 0.05 * rng.normal(size=(40, 1)).cumsum(0), 3),
+              "24-bit counts": np.round(6e6 + 30 * t + 3 * rng.normal(size=40))[:, None]}[what]
+    np.save(tmp_path / "a.npy", values)
+    np.save(tmp_path / "b.npy", values.astype(np.float32))
+    np.save(tmp_path / "c.npy", values[::-1])
+    channels = tuple(Channel(f"x{i}", i, "other", 4.0) for i in range(values.shape[1]))
+    clips = [heard(p, tmp_path / name) for p, name in enumerate(("a.npy", "b.npy", "c.npy"))]
+    clips = [replace(c, recording=replace(c.recording, signal=replace(c.recording.signal, channels=channels))) for c in clips]
+    pairs, _, n_little = twins.shared_decoded(cohort(*clips))
+    assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and n_little == 0
+
+
 def test_columns_of_one_table_are_several_peoples(walk, tmp_path):
     np.save(tmp_path / "both.npy", np.random.default_rng(0).normal(size=(100, 2)))
     twins.check_files(cohort(heard(0, tmp_path / "both.npy", 0), heard(1, tmp_path / "both.npy", 1)), by_path)
@@ -90,8 +139,8 @@ def test_another_format_and_unit_decode_to_one_recording(walk, tmp_path):
     clips = [heard(0, walk("a.csv", values), "x"), heard(1, walk("b.npy", (values * 1e-3).astype(np.float32))),
              heard(2, walk("c.npy", seed=9)), heard(3, walk("d.csv", np.full(100, 1.0)), "x"),
              heard(4, walk("e.npy", np.full(100, 1.0)))]
-    pairs, whole = twins.shared_decoded(cohort(*clips))
-    assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and whole
+    pairs, whole, n_little = twins.shared_decoded(cohort(*clips))
+    assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and whole and n_little == 2
     assert not twins.shared_decoded(cohort(*clips), most_signals=2)[1]
 
 
@@ -115,7 +164,7 @@ def test_another_container_and_lossless_coding_decode_to_one_film(tmp_path):
     clips = [seen(0, film(tmp_path / "a.mkv", "ffv1", one)), seen(1, film(tmp_path / "b.avi", "ffvhuff", one)),
              seen(2, film(tmp_path / "c.mkv", "ffv1", two)), seen(3, film(tmp_path / "d.mkv", "ffv1", one * 0 + 90)),
              seen(4, film(tmp_path / "e.avi", "ffvhuff", one * 0 + 90))]
-    pairs, _ = twins.shared_decoded(cohort(*clips))
+    pairs, _, _ = twins.shared_decoded(cohort(*clips))
     assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)]
 
 

@@ -1,5 +1,9 @@
 """How long a film is, without decoding it, and what becomes of signals that last otherwise."""
 
+import struct
+from pathlib import Path
+
+import cv2
 import films
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ from preprocessing import video
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.filmlength import film_length
+from preprocessing.limits import Limits
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 
 SIGNALS_ALONE = ClipOptions(video=False)
@@ -34,6 +39,60 @@ def test_packets_tell_what_decoding_tells(tmp_path, name, codec, n):
 def test_a_film_whose_stamps_begin_late_is_no_longer(tmp_path):
     source = films.write_video(tmp_path / "a.mp4", films.numbered(30))
     assert film_length(films.remux(source, tmp_path / "b.mp4", offset_s=7.0))[0] == pytest.approx(1.2, abs=0.05)
+
+
+def decoded(path: Path) -> tuple[int, float]:
+    with video.Video(VideoRef(path)) as film:
+        return sum(1 for _ in film), film.seconds
+
+
+def end_after(path: Path, seconds: float) -> Path:
+    """The same film with an edit list that ends after so many seconds."""
+    data = bytearray(path.read_bytes())
+    (scale,) = struct.unpack_from(">I", data, data.index(b"mvhd") + 16)
+    edits = data.index(b"elst") + 8
+    (n,) = struct.unpack_from(">I", data, edits)
+    struct.pack_into(">I", data, edits + 4 + 12 * (n - 1), round(seconds * scale))
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+@pytest.mark.parametrize(("cut", "shown"), [(0.4, 90), (1.0, 75), (1.3, 67), (2.52, 37)])
+def test_pictures_before_a_cut_without_encoding_are_not_shown(tmp_path, name, cut, shown):
+    """`ffmpeg -ss` with `-c copy`: the film begins at the key picture before, and an edit list skips to the cut."""
+    source = films.write_video(tmp_path / "whole.mp4", films.numbered(100), encoder={"g": "100", "bf": "2"})
+    path = films.remux(source, tmp_path / name, offset_s=-cut)
+    assert decoded(path) == (shown, pytest.approx(shown / 25))
+    assert film_length(path) == (pytest.approx(shown / 25), 25.0)
+    prepare_clip(recording(tmp_path, path, shown / 25), None, SIGNALS_ALONE)
+    with pytest.raises(ClipError, match="other_durations"):
+        prepare_clip(recording(tmp_path, path, 4.0), None, SIGNALS_ALONE)
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.4])
+@pytest.mark.parametrize(("seconds", "shown"), [(1.0, 25), (2.0, 50), (2.5, 63), (3.0, 75)])
+def test_pictures_after_an_edit_lists_end_are_not_shown(tmp_path, cut, seconds, shown):
+    source = films.write_video(tmp_path / "whole.mp4", films.numbered(100), encoder={"g": "40", "bf": "2"})
+    path = end_after(films.remux(source, tmp_path / "a.mp4", offset_s=-cut), seconds)
+    assert decoded(path) == (shown, pytest.approx(shown / 25))
+    assert film_length(path)[0] == pytest.approx(shown / 25)
+
+
+def test_what_a_film_reader_refuses_has_no_length(tmp_path):
+    clip = films.write_video(tmp_path / "a.mp4", films.numbered(30))
+    (tmp_path / "cat.mp4").write_text(f"ffconcat version 1.0\nfile {clip.name}\n")
+    (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{clip.name}\n#EXT-X-ENDLIST\n")
+    cv2.imwrite(str(tmp_path / "pic.png"), films.face())
+    (tmp_path / "pic.png").rename(tmp_path / "pic.mp4")
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    films.write_sound(tmp_path / "sound.mp4")
+    for name in ("cat.mp4", "list.mp4", "pic.mp4", "empty.mp4", "sound.mp4"):
+        assert film_length(tmp_path / name) == (0.0, 0.0), name
+        with pytest.raises(ClipError):
+            decoded(tmp_path / name)
+    assert film_length(clip)[0] == pytest.approx(1.2)
+    assert film_length(clip, Limits(max_pixels=1000)) == (0.0, 0.0)
 
 
 def test_what_is_no_film_has_no_length(tmp_path):

@@ -506,6 +506,18 @@ def test_a_lost_connection_of_a_fine_channel_is_bridged(kind, fs, fill):
     assert got.min() > whole.min() - 0.1 and np.allclose(got[~found], whole[~found], atol=1e-6)
 
 
+@pytest.mark.parametrize("noise", [0.2, 0.22, 0.25])
+def test_a_muscle_at_rest_under_a_coarse_sensor_is_no_gap(noise):
+    """Whole steps of an ADC: at rest one value holds for long, with the next step between; a lost link stands apart."""
+    rng = np.random.default_rng(3)
+    x = np.round(12 + noise * rng.standard_normal(4000))
+    x[2000:2400] = np.round(12 + 20 * rng.standard_normal(400))  # one contraction
+    assert (x[1:] == x[:-1]).mean() > 0.6 and gaps.find(x, "emg", 1000) is None
+    x[2100:2200] = 0.0
+    found = gaps.find(x, "emg", 1000)
+    assert found is not None and found[2100:2200].all() and found.sum() <= 104
+
+
 @pytest.mark.parametrize(("kind", "fs"), KINDS_AND_RATES)
 def test_what_stands_still_by_nature_is_no_gap(kind, fs):
     x = fine(kind, fs, 20.0)

@@ -34,6 +34,12 @@ def test_a_sign_makes_two_classes_but_not_two_people():
     assert groups(["-1", "1"]) == [["-1", "1"]]
 
 
+def test_a_letter_and_a_digit_make_two_channels_but_not_two_people():
+    tens = ["P3", "PO3", "P4", "PO4", "O1", "Oz", "P7", "PO7", "PO8", "P8"]
+    assert groups(tens, signs=True) == [] and groups(["P3", "PO3"]) == [["P3", "PO3"]]
+    assert groups(["P3", "p 3"], signs=True) == [["P3", "p 3"]]
+
+
 LETTERS = dict(zip("aceopxyABEHKMOPTX", "асеорхуАВЕНКМОРТХ", strict=True))
 SEPARATORS = st.sampled_from(["", "_", "-", " ", ".", "\u00a0", "\u2009", "\u200b", "\u2010", "\ufeff"])
 

@@ -138,6 +138,7 @@ SILENT = {
     "blank line": (b"x;y\n1;2\n\n3;4\n", {}, "blank_line", "empty lines"),
     "blank line of DOS": (b"x;y\r\n1;2\r\n\r\n3;4\r\n", {}, "blank_line", "empty lines"),
     "blank first line": (b"x;y\n\n1;2\n", {}, "blank_line", "empty lines"),
+    "blank line beside a cell of two lines": (b"x;y\n1;\"a\nb\"\n\n3;4\n", {}, "blank_line", "empty lines"),
     "blank line in one column": (b"x\n1\n\n3\n", {}, "blank_line", "empty lines"),
     "decimal comma": (b"x;y\n1,5;2,5\n", {}, "not_a_number", "decimal"),
     "decimal comma alone": (b"x\n1,5\n2,5\n", {}, "not_a_number", "decimal"),
@@ -171,6 +172,7 @@ def test_nothing_is_dropped_or_guessed_in_silence(tmp_path, name):
 @pytest.mark.parametrize(("data", "options"), [
     (b"x;y\n1;2\n3;4\n\n\n", {}), (b"\xef\xbb\xbfx;y\n1;2\n3;4", {}), (b"x;y;\n1;2;\n3;4;\n", {}),
     (b"\"x\";y\n\"1\";2\n\"3\";4\n", {}),
+    (b"x;note\n1;\"moved\nagain, \"\"a bit\"\"\n\"\n3;4\n", {}), (b"x;y\r\n1;\"a\r\n\r\nb\"\r\n3;4\r\n", {}),
     ("x;y\n1;2\n3;4\n".encode("utf-16"), {"encoding": "utf-16"}), ("x;µ\n1;2\n3;4\n".encode("cp1252"), {"encoding": "cp1252"}),
     (b"x;y [a,b]\n1;2\n3;4\n", {}), (b"y|x\n5|1\n6|3\n", {}), (b"x y\n1 2\n3 4\n", {"sep": " "}),
     (b"x;y\n1,0;2,5\n3,0;1,5\n", {"decimal": ","})])
