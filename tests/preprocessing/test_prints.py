@@ -105,3 +105,11 @@ def test_a_clip_says_whether_its_signals_tell(tmp_path):
         np.save(tmp_path / "x.npy", values)
         ref = SignalRef(tmp_path / "x.npy", "npy", (Channel("x", 0, "other", 1.0),))
         assert prepare_clip(Recording("p", "s", 0, "a", signal=ref), None, ClipOptions(video=False)).tells is expected
+
+
+def test_one_outlying_value_does_not_hide_a_copy_to_the_last_bit():
+    x = np.random.default_rng(0).normal(size=2000)
+    x[7] = 1e7
+    assert not tells([x]) and tells([x], exactly=True)
+    coarse = np.repeat([61.0, 62, 62, 61, 60, 61, 62, 61, 61, 60], 1)
+    assert not tells([coarse], exactly=True) and not tells([np.interp(np.linspace(0, 9, 640), range(10), coarse)], exactly=True)
