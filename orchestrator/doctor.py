@@ -95,11 +95,12 @@ def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[
         return []
     names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
     lost = len(data.lengths.odd)
-    fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else "restore the files"
+    fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else \
+        "restore the files, or correct start_s, end_s and fs"
     for c, name in enumerate(names):
         total = sum(counter[c] for counter in n_all.values())
         if total and not any(counter[c] for counter in data.usable.values()):
-            why = "for their length or because their files are absent"
+            why = "for their length, or because their files are absent or have no row in the window"
             return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
     try:
         for one in plans:

@@ -21,7 +21,7 @@ from preprocessing.limits import Limits
 from preprocessing.notes import gathered
 from preprocessing.paths import is_file
 from preprocessing.recordings import Recording, SignalRef, VideoRef
-from preprocessing.signals import SignalOptions, process_signal, read_signal, seconds_of, unfit_filters
+from preprocessing.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
 MORE = 5  # times as many are opened, where none of these can be used, until one can
@@ -153,11 +153,14 @@ def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
 
 
 def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path]) -> dict[int, Counter]:
-    """Clips of the task whose files are there and whose length excludes none, as far as can be told without opening them."""
+    """Clips of the task whose files are there, with rows in the window, and whose length excludes none: what can be told
+    without reading them."""
     wanted, counts = needs(config), {person.index: Counter[int]() for person in people.people}
 
     def there(ref: VideoRef | SignalRef | None) -> bool:
-        return ref is not None and not set(source_files(ref)) & absent
+        if ref is None or set(source_files(ref)) & absent:
+            return False
+        return not isinstance(ref, SignalRef) or (all(map(is_file, source_files(ref))) and holds_rows(ref))
 
     for clip in people.clips:
         video, signal = clip.recording.video, clip.recording.signal

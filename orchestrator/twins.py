@@ -114,7 +114,7 @@ def _says_something(ref: VideoRef | SignalRef, limits: Limits | None, one_file: 
         if isinstance(ref, SignalRef):
             with gathered():
                 values = [c.values for c in read_signal(ref, limits or Limits()).channels]
-            return any((v != v[:1]).any() for v in values) and (one_file or tells(values))
+            return any((v != v[:1]).any() for v in values) and (one_file or tells(values, exactly=True))
         with gathered(), Video(ref, limits=limits) as video:
             return next(iter(video), None) is not None
     except ClipError:

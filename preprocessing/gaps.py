@@ -58,8 +58,12 @@ def _held_not_resting(x: np.ndarray, same: np.ndarray, least: int) -> np.ndarray
     held = runs(same, least)
     if not held.any():
         return held
-    moved = np.abs(np.diff(x))
-    near = 1.5 * moved[moved > 0].min()
+    levels = np.unique(x)
+    step = np.diff(levels).min()
+    places = (levels - levels[0]) / step
+    if np.abs(places - np.rint(places)).max() > 0.1:
+        return held  # no sensor of steps
+    near, moved = 1.5 * step, np.abs(np.diff(x))
     change = np.flatnonzero(moved > 0)
     for start, stop in zip(np.concatenate(([0], change + 1)), np.concatenate((change, [len(x) - 1])), strict=True):
         sides = (x[max(0, start - least) : start], x[stop + 1 : stop + 1 + least]) if held[start] and stop > start else ()

@@ -23,9 +23,12 @@ HOLDS_LITTLE = ("the signals hold too little (few, coarse or constant values) to
                 "somebody else's, and are not compared.")
 
 
-def tells(channels: Sequence[np.ndarray]) -> bool:
-    """Whether channels (n,) as recorded hold so much that equality with another recording's cannot be chance."""
-    return holds_enough(channels, SIGNAL_TOLERANCE, ROUNDING)
+def tells(channels: Sequence[np.ndarray], exactly: bool = False) -> bool:
+    """Whether channels (n,) as recorded hold so much that equality with another recording's cannot be chance.
+
+    exactly: equality to the last bit, which one outlying value does not blur.
+    """
+    return holds_enough(channels, *((1e-9, 1e-15) if exactly else (SIGNAL_TOLERANCE, ROUNDING)))
 
 
 def signal_print(signal: np.ndarray) -> list[float] | None:

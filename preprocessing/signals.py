@@ -24,6 +24,9 @@ LIMITS = Limits()
 SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
 
 
+LEAST_SECONDS = 0.05  # of signal.seconds: less leaves a few samples of the fastest channel, and of others one
+
+
 @dataclass(frozen=True)
 class ChannelData:
     """One channel as recorded: values (n,) float64 on a uniform grid of fs Hz."""
@@ -88,9 +91,10 @@ class SignalOptions:
             check_band(name, getattr(self, name))
         for name in ("causal", "gsr_detrend", "emd"):
             check_flag(name, getattr(self, name))
-        for name in ("seconds", "gsr_lowpass"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), above=0)
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, least=LEAST_SECONDS)
+        if self.gsr_lowpass is not None:
+            check_number("gsr_lowpass", self.gsr_lowpass, above=0)
         check_number("envelope_seconds", self.envelope_seconds, above=0)
         check_number("range_floor", self.range_floor, least=0)
 
@@ -140,6 +144,17 @@ def seconds_of(ref: SignalRef) -> float | None:
         return None
     start = ref.start_row / fs if ref.start_row else ref.start_s or 0.0
     return max(0.0, rows / fs - start)
+
+
+def holds_rows(ref: SignalRef) -> bool:
+    """False where the file has no row in the clip's window, as far as its header or its lines tell."""
+    if ref.format in ("watch", "ai4pain_2025"):
+        return True
+    rows = tables.count_rows(ref.path, ref.format)
+    if rows is None:
+        return True
+    fs = max(channel.fs for channel in ref.channels)
+    return rows > (ref.start_row or 0) and rows / fs > (ref.start_s or 0.0)
 
 
 def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:

@@ -67,19 +67,33 @@ def read_columns(
                                       f"{'a comma' if decimal == ',' else 'a point'} now).") from None
         raise bad("not_a_table", f"The table is broken off or uneven{place(error)}: copy it again, or set sep and "
                                  "decimal.") from None
-    check_lines(table.num_rows, body)
-    return {name: _to_numpy(table[position]) for name, position in index.items()}
+    check_lines(table.num_rows, body, sep, len(header))
+    found = {name: _to_numpy(table[position]) for name, position in index.items()}
+    if any((np.isfinite(values) & (np.abs(values) > EXACT)).any() for values in found.values()):
+        raise bad("not_exact", "The table holds numbers beyond 2^53, which are no samples; correct the column.")
+    return found
 
 
-def check_lines(rows: int, body: bytes) -> None:
-    """ClipError where a line of `body` became no row: readers skip empty lines, and every later sample would move."""
+def check_lines(rows: int, body: bytes, sep: str, n_columns: int) -> None:
+    """ClipError where a line of `body` became no row: readers skip empty lines, and every later sample would move.
+
+    A cell in quotes may have several lines, unless they look like rows that a forgotten quotation mark has swallowed.
+    """
     body = body.rstrip(b"\r\n")
     lines = body.count(b"\n") + 1
-    if rows != lines:
-        lines -= sum(part.count(b"\n") for part in body.split(b'"')[1::2])  # a cell in quotes may have several lines
-    if rows != lines:
-        raise bad("blank_line", f"The table has {lines} lines below its header and {rows} rows: take out the empty lines "
-                                "between them, or fill what is missing.")
+    if rows == lines:
+        return
+    said = f"The table has {lines} lines below its header and {rows} rows"
+    records = []
+    try:
+        for record in csv.reader(io.StringIO(body.decode("utf-8", "replace"), newline=""), delimiter=sep, strict=True):
+            records.append(bool(record))
+            if any(line.count(sep) >= n_columns - 1 for cell in record for line in re.split(r"\r?\n", cell)[1:] if sep in line):
+                raise bad("not_a_table", f"{said}: a cell in quotes holds whole rows, close its quotation mark.")
+    except csv.Error:
+        raise bad("not_a_table", f"{said}: a quotation mark is opened and not closed, close it or take it out.") from None
+    if not all(records) or len(records) != rows:
+        raise bad("blank_line", f"{said}: take out the empty lines between them, or fill what is missing.")
 
 
 def decoded(data: bytes, encoding: str = "utf-8") -> bytes:
@@ -128,7 +142,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         raise bad("not_a_table", f"The table is broken off or uneven{place(error)}; copy it again.") from None
-    check_lines(table.num_rows, body)
+    check_lines(table.num_rows, body, sep, len(header))
     return [(value or "").strip() for value in table[position].to_pylist()]
 
 
@@ -234,9 +248,15 @@ def _count_rows(path: Path, format: str, stamp: tuple[int, int]) -> int | None:
                     return _npy_shape(stream)[0]
         if format == "parquet":
             return papq.read_metadata(path).num_rows
-        return max(0, read_bytes(path).rstrip(b"\r\n").count(b"\n"))
+        data = read_bytes(path).rstrip(b"\r\n")
+        return None if b'"' in data and _broken_cells(data) else max(0, data.count(b"\n"))
     except Exception:  # the reader says what is wrong
         return None
+
+
+def _broken_cells(data: bytes) -> bool:
+    """Whether line ends stand between quotation marks: lines are no rows then."""
+    return any(b"\n" in part for part in data.split(b'"')[1::2])
 
 
 def _npy_shape(stream: IO[bytes]) -> tuple[int, ...]:

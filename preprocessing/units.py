@@ -24,6 +24,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
 }
 # Of the kind "other": any dimension, these rather than SI's base units.
 USUAL = ("uV", "uA", "uS", "degC", "m/s^2", "rad/s", "uT", "Pa", "mm", "%", "s", "Hz")
+# Rates of heart and breath, for which pint has turns of a motor or no name.
+PER_MINUTE = ("bpm", "1/min", "/min", "min^-1", "beats/min", "beats_per_minute", "breaths/min", "beats per minute")
 RECIPROCAL = ("gsr", "eda")  # kiloohms are a resistance, whose reciprocal is meant
 MOST = 40  # letters
 
@@ -51,6 +53,8 @@ def conversion(text: str, kind: str) -> Conversion:
         return Conversion("%", 100.0)
     if not plain or text.strip().lower() in ARBITRARY:
         return Conversion("")
+    if kind not in TARGETS and plain.lower() in PER_MINUTE:
+        return Conversion("Hz", _round(1 / 60))
     if plain in targets:  # most are: pint takes half a second to come
         return Conversion(plain)
     return _by_pint(plain, text, kind, targets)
@@ -65,13 +69,16 @@ def _by_pint(plain: str, text: str, kind: str, targets: tuple[str, ...]) -> Conv
         wanted = registry.Unit(_pint(target))
         if kind in RECIPROCAL and (1 / unit).is_compatible_with(wanted) and not unit.is_compatible_with(wanted):
             return Conversion(target, float((1 / (1.0 * unit)).to(wanted).magnitude), 0.0, True)
-        if unit.is_compatible_with(wanted):
+        if unit.is_compatible_with(wanted) and "delta_" not in plain:
             zero, one = (float(registry.Quantity(value, unit).to(wanted).magnitude) for value in (0.0, 1.0))
             return Conversion(target, _round(one - zero), _round(zero))
     if kind in TARGETS:
         raise ValueError(f"unit {text!r} does not measure what a channel of kind {kind} does, which is in "
                          f"{' or '.join(targets)} (kind other takes any unit)")
-    base = (1.0 * unit).to_base_units()
+    try:
+        base = (1.0 * unit).to_base_units()
+    except Exception:  # pint's differences of degrees, which are none of a scale
+        raise ValueError(f"unit {text!r} is one of differences; write the unit of the values themselves, or a.u.") from None
     return Conversion(f"{base.units:~C}", float(base.magnitude))
 
 
@@ -84,7 +91,7 @@ def tidy(text: str, kind: str) -> str:
     """`text` in one spelling: one micro sign, ohm and degree in letters, powers with ^; "g" of an acceleration is gravity."""
     plain = text.strip().strip("[]()").strip()
     for old, new in (("µ", "u"), ("μ", "u"), ("Ω", "ohm"), ("\u2126", "ohm"), ("°C", "degC"), ("°", "deg"), ("·", "*"),
-                     ("²", "^2"), ("³", "^3"), ("⁻¹", "^-1"), ("⁻²", "^-2"), ("**", "^"), ("−", "-")):
+                     ("⁻¹", "^-1"), ("⁻²", "^-2"), ("²", "^2"), ("³", "^3"), ("**", "^"), ("−", "-")):
         plain = plain.replace(old, new)
     plain = re.sub(r"(?i)ohms?\b", "ohm", plain)
     plain = re.sub(r"(?i)\b(deg|degrees?)[ _]?C(elsius)?\b|\bcelsius\b", "degC", plain)

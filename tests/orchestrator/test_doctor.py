@@ -464,6 +464,12 @@ def test_a_class_whose_clips_are_all_excluded_stops(tmp_path, capsys):
         (tmp_path / f"{i}.npy").unlink()
     code, _, err = ask(capsys, *words)
     assert code == 2 and "none of the 8 clips of class rest can be used" in err and "restore the files" in err
+    for i in range(8):
+        np.save(tmp_path / f"{i}.npy", np.zeros((0, 1)))
+    code, _, err = ask(capsys, *words)
+    assert code == 2 and "none of the 8 clips of class rest can be used" in err and "no row in the window" in err
+    for i in range(8):
+        (tmp_path / f"{i}.npy").unlink()
     np.save(tmp_path / "3.npy", np.random.default_rng(3).normal(size=200))  # one person's cannot train the own fold
     code, _, err = ask(capsys, *words)
     assert code == 2 and "No training person of fold 3 has a usable clip of class rest" in err

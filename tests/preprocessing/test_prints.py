@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.prints import film_print, same_films, same_signals, signal_print, tells
-from preprocessing.signals import ChannelData, Signal, process_signal
+from preprocessing.recordings import Channel, Recording, SignalRef
+from preprocessing.signals import ChannelData, Signal, SignalOptions, process_signal, used
 
 
 def walk(seed, length=200, channels=2):
@@ -82,3 +84,32 @@ def test_another_coding_is_no_other_film(how):
 
 def test_no_or_blank_pictures_say_nothing():
     assert film_print([]) is None and film_print(coded([np.zeros((224, 224, 3), np.uint8)])) is None and same_films([]) == []
+
+
+def test_only_what_a_clip_is_made_of_counts():
+    """Ten coarse values of a long recording hold little, whether a length in seconds or a crop of its middle takes them."""
+    rng = np.random.default_rng(0)
+    lively = np.round(100 * rng.normal(size=200))
+    for flat, options in ((slice(0, 10), SignalOptions(seconds=10.0)),
+                          (slice(95, 105), SignalOptions(window_mode="crop", length=10))):
+        values = lively.copy()
+        values[flat] = np.round(70 + rng.normal(0, 0.4, 10).cumsum())
+        signal = Signal((ChannelData("x", "other", 1.0, values),))
+        assert [len(x) for x in used(signal, options)] == [10] and not tells(used(signal, options))
+        assert tells(used(signal, SignalOptions()))
+
+
+def test_a_clip_says_whether_its_signals_tell(tmp_path):
+    rng = np.random.default_rng(0)
+    for values, expected in ((np.round(70 + rng.normal(0, 0.4, 10).cumsum()), False), (rng.normal(size=100), True)):
+        np.save(tmp_path / "x.npy", values)
+        ref = SignalRef(tmp_path / "x.npy", "npy", (Channel("x", 0, "other", 1.0),))
+        assert prepare_clip(Recording("p", "s", 0, "a", signal=ref), None, ClipOptions(video=False)).tells is expected
+
+
+def test_one_outlying_value_does_not_hide_a_copy_to_the_last_bit():
+    x = np.random.default_rng(0).normal(size=2000)
+    x[7] = 1e7
+    assert not tells([x]) and tells([x], exactly=True)
+    coarse = np.repeat([61.0, 62, 62, 61, 60, 61, 62, 61, 61, 60], 1)
+    assert not tells([coarse], exactly=True) and not tells([np.interp(np.linspace(0, 9, 640), range(10), coarse)], exactly=True)

@@ -506,6 +506,14 @@ def test_a_lost_connection_of_a_fine_channel_is_bridged(kind, fs, fill):
     assert got.min() > whole.min() - 0.1 and np.allclose(got[~found], whole[~found], atol=1e-6)
 
 
+def test_zeros_with_dust_among_them_are_a_gap_still():
+    x = 10 * np.random.default_rng(0).standard_normal(6000)
+    x[1000:5000] = 0.0
+    x[3000] = 1e-9
+    found = gaps.find(x, "emg", 1000)
+    assert found is not None and found[1000:3000].all() and found[3001:5000].all()
+
+
 @pytest.mark.parametrize("noise", [0.2, 0.22, 0.25])
 def test_a_muscle_at_rest_under_a_coarse_sensor_is_no_gap(noise):
     """Whole steps of an ADC: at rest one value holds for long, with the next step between; a lost link stands apart."""

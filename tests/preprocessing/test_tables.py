@@ -139,6 +139,11 @@ SILENT = {
     "blank line of DOS": (b"x;y\r\n1;2\r\n\r\n3;4\r\n", {}, "blank_line", "empty lines"),
     "blank first line": (b"x;y\n\n1;2\n", {}, "blank_line", "empty lines"),
     "blank line beside a cell of two lines": (b"x;y\n1;\"a\nb\"\n\n3;4\n", {}, "blank_line", "empty lines"),
+    "blank line among inch marks": (b"x;y\n1;a\n\n2;5\" tube\n3;6\" tube\n4;d\n", {}, "blank_line", "empty lines"),
+    "quote never closed": (b"x;y\n1;\"a\n2;b\n3;c\n", {}, "not_a_table", "not closed"),
+    "quote closed rows later": (b"x;y\n1;\"a\n2;b\n3;c\"\n4;d\n", {}, "not_a_table", "holds whole rows"),
+    "quote before the number": (b"y;x\n\"a;1\n\"b\";2\n", {}, "not_a_table", "quot"),
+    "beyond 2^53": (b"x;y\n9007199254740994;2\n", {}, "not_exact", "2^53"),
     "blank line in one column": (b"x\n1\n\n3\n", {}, "blank_line", "empty lines"),
     "decimal comma": (b"x;y\n1,5;2,5\n", {}, "not_a_number", "decimal"),
     "decimal comma alone": (b"x\n1,5\n2,5\n", {}, "not_a_number", "decimal"),
@@ -179,6 +184,13 @@ def test_nothing_is_dropped_or_guessed_in_silence(tmp_path, name):
 def test_what_is_unmistakable_is_read(tmp_path, data, options):
     (tmp_path / "x.csv").write_bytes(data)
     np.testing.assert_array_equal(tables.read_columns(tmp_path / "x.csv", ["x"], **options)["x"], [1.0, 3.0])
+
+
+def test_lines_within_cells_are_no_rows(tmp_path):
+    (tmp_path / "x.csv").write_bytes(b'x;note\n1;"moved\nagain"\n3;4\n')
+    assert tables.count_rows(tmp_path / "x.csv", "csv") is None  # only reading tells
+    (tmp_path / "y.csv").write_bytes(b'x;note\n1;"moved again"\n3;4\n')
+    assert tables.count_rows(tmp_path / "y.csv", "csv") == 2
 
 
 def test_whole_numbers_that_no_float_holds(tmp_path):

@@ -13,7 +13,7 @@ from preprocessing import manifest
 from preprocessing.biovid import CHANNELS
 from preprocessing.errors import ClipError, InputError
 from preprocessing.notes import gathered
-from preprocessing.units import check, conversion, convert
+from preprocessing.units import Conversion, check, conversion, convert
 
 VALUES = np.array([0.5, 2.0, 40.0])
 
@@ -58,6 +58,13 @@ def test_a_conversion_is_noted_and_nothing_else_is():
     assert said == ["eda: unit converted from nS to uS.", "eda: unit converted from kOhm to uS (reciprocal)."]
     with pytest.raises(ClipError, match="resistance of 0"):
         convert(np.array([0.0, 1.0]), "kOhm", "eda")
+
+
+def test_rates_of_heart_and_breath_are_no_turns_and_powers_may_be_raised():
+    for text in ("bpm", "BPM", "1/min", "min⁻¹", "beats/min"):
+        assert conversion(text, "other") == Conversion("Hz", 0.016666666666667)
+    assert conversion("m·s⁻²", "imu") == Conversion("m/s^2")
+    assert conversion("delta_degC", "other").offset == 0
 
 
 def test_biovids_own_units_change_no_bit_and_load_nothing():
