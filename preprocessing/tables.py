@@ -70,7 +70,7 @@ def read_columns(
                                  "decimal.") from None
     check_lines(table.num_rows, body, sep, len(header))
     found = {name: _to_numpy(table[position]) for name, position in index.items()}
-    if any(((np.abs(values) > EXACT) & (np.abs(values) <= LARGEST)).any() for values in found.values()):
+    if any(((size > EXACT) & (size <= LARGEST)).any() for size in map(np.abs, found.values())):
         raise bad("not_exact", "The table holds numbers beyond 2^53, which are no samples; correct the column.")
     return found
 
