@@ -4,9 +4,12 @@ A filter rings at their edges, and a denoiser takes their silence for the noise 
 n samples at fs Hz.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from preprocessing.errors import ClipError
+from preprocessing.information import grid
 from preprocessing.notes import note
 
 # Seconds of one and the same value that no body gives at a sensor's resolution. Other kinds stand still by nature (a skin
@@ -26,13 +29,19 @@ NEVER_ZERO = ("ecg", "gsr", "eda", "spo2")  # a conductance or a saturation of e
 
 def runs(same: np.ndarray, least: int) -> np.ndarray:
     """(n,) bool of the stretches of at least `least` samples that hold one value. same (n-1,): sample i+1 equals sample i."""
-    edges = np.diff(np.concatenate(([0], same.view(np.int8), [0])))
-    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)  # of pairs: a run has one sample more
     found = np.zeros(len(same) + 1, bool)
-    for start, stop in zip(starts, stops, strict=True):
-        if stop - start + 1 >= least:
-            found[start : stop + 1] = True
+    for start, stop in _stretches(same, least):
+        found[start:stop] = True
     return found
+
+
+def _stretches(same: np.ndarray, least: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of each, stop excluded, as `runs`."""
+    edges = np.diff(np.concatenate(([0], same.view(np.int8), [0])))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + 1  # of pairs: a run has one sample more
+    for start, stop in zip(starts, stops, strict=True):
+        if stop - start >= least:
+            yield int(start), int(stop)
 
 
 def find(x: np.ndarray, kind: str, fs: float) -> np.ndarray | None:
@@ -55,20 +64,12 @@ def find(x: np.ndarray, kind: str, fs: float) -> np.ndarray | None:
 def _held_not_resting(x: np.ndarray, same: np.ndarray, least: int) -> np.ndarray:
     """(n,) bool of held stretches, but those of a sensor so coarse that a muscle at rest stays on one of its steps: before or
     after one, as many samples are on the same step or on the next one."""
-    held = runs(same, least)
-    if not held.any():
-        return held
-    levels = np.unique(x)
-    step = np.diff(levels).min()
-    places = (levels - levels[0]) / step
-    if np.abs(places - np.rint(places)).max() > 0.1:
-        return held  # no sensor of steps
-    near, moved = 1.5 * step, np.abs(np.diff(x))
-    change = np.flatnonzero(moved > 0)
-    for start, stop in zip(np.concatenate(([0], change + 1)), np.concatenate((change, [len(x) - 1])), strict=True):
-        sides = (x[max(0, start - least) : start], x[stop + 1 : stop + 1 + least]) if held[start] and stop > start else ()
-        if any(len(side) and (np.abs(side - x[start]) <= near).all() for side in sides):
-            held[start : stop + 1] = False
+    stretches = list(_stretches(same, least))
+    near = 1.5 * grid(x) if stretches else 0.0  # 0.0: no sensor of steps
+    held = np.zeros(len(x), bool)
+    for start, stop in stretches:
+        sides = (x[max(0, start - least) : start], x[stop : stop + least])
+        held[start:stop] = not near or not any(len(side) and (np.abs(side - x[start]) <= near).all() for side in sides)
     return held
 
 

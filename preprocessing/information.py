@@ -45,7 +45,7 @@ def bits(values: np.ndarray, apart: float) -> float:
 
     Values that move by less than `apart` are looked at in wider steps as well: the most of them counts.
     """
-    step = _grid(values, apart)
+    step = grid(values, apart)
     found, stride = 0.0, 1
     while True:
         changes = np.rint(np.diff(values[::stride]) / step)
@@ -55,8 +55,8 @@ def bits(values: np.ndarray, apart: float) -> float:
             return found
 
 
-def _grid(values: np.ndarray, apart: float) -> float:
-    """The step all values are whole multiples of from one another, where it is above `apart`; else `apart`."""
+def grid(values: np.ndarray, apart: float = 0.0) -> float:
+    """The step all values (n,) are whole multiples of from one another, where it is above `apart`; else `apart`."""
     levels = np.unique(values)
     gaps = np.diff(levels)
     gaps = gaps[gaps > apart / 4]

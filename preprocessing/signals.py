@@ -137,20 +137,21 @@ def seconds_of(ref: SignalRef) -> float | None:
         return (ref.end_row - ref.start_row) / fs
     if ref.end_s is not None:
         return ref.end_s - (ref.start_s or 0.0)
-    if ref.format in ("watch", "ai4pain_2025"):
-        return None
-    rows = tables.count_rows(ref.path, ref.format)
+    rows = _counted_rows(ref)
     if rows is None:
         return None
     start = ref.start_row / fs if ref.start_row else ref.start_s or 0.0
     return max(0.0, rows / fs - start)
 
 
+def _counted_rows(ref: SignalRef) -> int | None:
+    """Rows of the clip's file by its header or lines; None where only reading tells, as where a file holds several clips."""
+    return None if ref.format in ("watch", "ai4pain_2025") else tables.count_rows(ref.path, ref.format)
+
+
 def holds_rows(ref: SignalRef) -> bool:
     """False where the file has no row in the clip's window, as far as its header or its lines tell."""
-    if ref.format in ("watch", "ai4pain_2025"):
-        return True
-    rows = tables.count_rows(ref.path, ref.format)
+    rows = _counted_rows(ref)
     if rows is None:
         return True
     fs = max(channel.fs for channel in ref.channels)
@@ -265,10 +266,7 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
     rate = max(channel.fs for channel in signal.channels)
     columns = []
     for channel in signal.channels:
-        x = channel.values
-        if options.seconds is not None:
-            x = x[: max(1, round(options.seconds * channel.fs))]
-        x = condition(x, channel.kind, channel.fs, options)
+        x = condition(_begun(channel, options), channel.kind, channel.fs, options)
         if options.window_mode == "resample":
             x = resample(x, options.length)
         else:
@@ -289,15 +287,20 @@ def used(signal: Signal, options: SignalOptions) -> list[np.ndarray]:
     """What of every channel's values as recorded `process_signal` makes a clip of, about: (n,) each."""
     rate, parts = max(channel.fs for channel in signal.channels), []
     for channel in signal.channels:
-        x = channel.values
-        if options.seconds is not None:
-            x = x[: max(1, round(options.seconds * channel.fs))]
+        x = _begun(channel, options)
         length = max(1, round(options.length * channel.fs / rate))
         if options.window_mode != "resample" and len(x) > length:
             start = (len(x) - length) // 2
             x = x[start : start + length]
         parts.append(x)
     return parts
+
+
+def _begun(channel: ChannelData, options: SignalOptions) -> np.ndarray:
+    """(n,) the channel's values as recorded, of its first `options.seconds` where they are asked for."""
+    if options.seconds is None:
+        return channel.values
+    return channel.values[: max(1, round(options.seconds * channel.fs))]
 
 
 def check_durations(signal: Signal, options: SignalOptions) -> None:

@@ -23,6 +23,7 @@ from preprocessing.limits import Limits
 from preprocessing.paths import is_file
 
 EXACT = 2**53  # whole numbers up to here are floats
+LARGEST = np.finfo(np.float32).max  # what is beyond is infinite in the store, and said to be
 SEPARATORS = ("\t", ";", ",", "|")
 
 
@@ -69,7 +70,7 @@ def read_columns(
                                  "decimal.") from None
     check_lines(table.num_rows, body, sep, len(header))
     found = {name: _to_numpy(table[position]) for name, position in index.items()}
-    if any((np.isfinite(values) & (np.abs(values) > EXACT)).any() for values in found.values()):
+    if any(((size > EXACT) & (size <= LARGEST)).any() for size in map(np.abs, found.values())):
         raise bad("not_exact", "The table holds numbers beyond 2^53, which are no samples; correct the column.")
     return found
 

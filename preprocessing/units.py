@@ -69,16 +69,13 @@ def _by_pint(plain: str, text: str, kind: str, targets: tuple[str, ...]) -> Conv
         wanted = registry.Unit(_pint(target))
         if kind in RECIPROCAL and (1 / unit).is_compatible_with(wanted) and not unit.is_compatible_with(wanted):
             return Conversion(target, float((1 / (1.0 * unit)).to(wanted).magnitude), 0.0, True)
-        if unit.is_compatible_with(wanted) and "delta_" not in plain:
+        if unit.is_compatible_with(wanted) and "delta_" not in plain:  # pint converts no difference into a scale
             zero, one = (float(registry.Quantity(value, unit).to(wanted).magnitude) for value in (0.0, 1.0))
             return Conversion(target, _round(one - zero), _round(zero))
     if kind in TARGETS:
         raise ValueError(f"unit {text!r} does not measure what a channel of kind {kind} does, which is in "
                          f"{' or '.join(targets)} (kind other takes any unit)")
-    try:
-        base = (1.0 * unit).to_base_units()
-    except Exception:  # pint's differences of degrees, which are none of a scale
-        raise ValueError(f"unit {text!r} is one of differences; write the unit of the values themselves, or a.u.") from None
+    base = (1.0 * unit).to_base_units()
     return Conversion(f"{base.units:~C}", float(base.magnitude))
 
 
