@@ -1,0 +1,47 @@
+"""A made study, one noisy level a clip, as a manifest: the input of the commands in docs/science.md.
+
+    python benchmarks/cohort.py FOLDER [--people 12] [--clips 20] [--rare 0.5] [--shift 1.0] [--one-label] [--seed 0]
+
+Each clip is five seconds of one EDA channel around a level drawn for it, --shift higher where its class is 1. --rare is the
+share of a person's clips that are of class 1; with --one-label everybody has one class only, half of them each.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+FS = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--clips", type=int, default=20)
+    parser.add_argument("--rare", type=float, default=0.5)
+    parser.add_argument("--shift", type=float, default=1.0)
+    parser.add_argument("--one-label", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    (args.folder / "signals").mkdir(parents=True, exist_ok=True)
+    rng, rows = np.random.default_rng(args.seed), []
+    for person in range(args.people):
+        for clip in range(args.clips):
+            label = person % 2 if args.one_label else int(clip < round(args.rare * args.clips))
+            level = 5 + rng.normal() + args.shift * label
+            path = f"signals/p{person:02d}-{clip:02d}.npy"
+            np.save(args.folder / path, level + 0.05 * rng.normal(size=5 * FS))
+            channel = {"name": "eda", "column": 0, "kind": "eda", "unit": "uS", "fs": FS}
+            rows.append({"subject": f"p{person:02d}", "sample": f"p{person:02d}-{clip:02d}", "label": label,
+                         "label_name": ["rest", "stress"][label], "signal_path": path, "channels": json.dumps([channel])})
+    with (args.folder / "manifest.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
