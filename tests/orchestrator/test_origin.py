@@ -198,7 +198,6 @@ def test_what_is_no_encoder_that_can_be_used_is_one_sentence(spoilt, capsys, sai
     ([FROM, "model=ridge"], "pretrain.from=biovid_a has no effect with model=ridge, which reads no encoder"),
     ([FROM, "pretrain.video.epochs=3"], "pretrain.video.epochs=3 has no effect with pretrain.from"),
     ([FROM, "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with pretrain.from"),
-    ([FROM, "pretrain.signal.epochs=3", "model=video"], "pretrain.signal.epochs=3 has no effect with model=video"),
     (["pretrain.from=biovid_c"], "neither a data set nor an encoder's folder (did you mean biovid_b"),
     (["pretrain.from="], "pretrain.from= is empty"),
     (["pretrain.from=watch"], "has no video encoder that was trained for watch: run python -m orchestrator.pretrain "),

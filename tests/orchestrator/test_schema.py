@@ -74,7 +74,7 @@ def test_whatever_is_shipped_is_in_the_table_or_has_a_class_of_its_own():
     elsewhere = ("face", "keyframe", "signal", "sweep", "dataset", "experiment", "train_from", "store", "run", "data.root",
                  "split.test", "split.root", "pretrain.checkpoint", "protocol.seeds")
     nodes = {"task", "model", "encoder", "protocol", "split", "pretrain", "data", "synthetic", "clip", "embed", "smae", "train",
-             "resources", "model.hpa", "model.dcan", "model.signal", "pretrain.video", "pretrain.signal"}
+             "resources", "canaries", "model.hpa", "model.dcan", "model.signal", "pretrain.video", "pretrain.signal"}
     for words in ([], ["split=fixed"], ["split=kfold"], ["split=lnso"], ["model=signal_small"], ["experiment=demo"],
                   ["experiment=video_alone"], ["encoder=vit_micro"]):
         raw = compose("synthetic", words).model_dump()

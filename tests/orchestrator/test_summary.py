@@ -19,7 +19,7 @@ from orchestrator.summary import build_summary, headline, print_table, stamps, w
 FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
 n_failed accuracy_mean accuracy_std accuracy_ci95 accuracy_ci95_bootstrap macro_f1_mean macro_f1_pooled chance
 chance_uniform majority_baseline balanced_accuracy_mean balanced_accuracy_ci95 auroc_mean auroc_ci95 verdict split draws
-seeds wall_s versions git_commit dirty key_fingerprint folds""".split()
+configurations_on_cohort seeds wall_s versions git_commit dirty key_fingerprint folds""".split()
 FOLD_FIELDS = """fold seed subject n_test n_quarantined accuracy accuracy_with_quarantined macro_f1 epochs
 train_subjects val_subjects scaler_sha256 encoder_sha256 weights_sha256""".split()
 
