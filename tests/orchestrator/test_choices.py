@@ -16,7 +16,7 @@ OTHERS = {  # another value of options whose kind is not to be seen from the val
     "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax", "pretrain": "none",
     "pretrain.name": "none", "protocol.val": "fixed_epochs", "protocol.refit": True, "protocol.val_subjects": 5,
     "protocol.seeds": [0, 1], "max_folds": 3,
-    "train.optimizer": "adam", "train.monitor": "val_accuracy", "train.stop": "rate",
+    "train.optimizer": "adam", "train.monitor": "val_accuracy", "train.stop": "rate", "train.lr_schedule": "cosine",
     "train.signal_mirror": [1, -1], "train.signal_vectors": [[0, 1, 2]], "face.provider": "precomputed", "face.image": "jpeg",
     "keyframe.preset": "paper", "keyframe.norm": "rms", "keyframe.ref": "previous_frame", "encoder.scale": "tiny",
     "embed.pool": "2x2", "embed.dtype": "int8", "model.hpa.token_pool": "2x2", "pretrain.video.mask": "random",
@@ -40,10 +40,8 @@ def composed(dataset, *words):
 
 
 def another(key, value):
-    if key == "train.lr_schedule":
-        return "constant" if value == "cosine" else "cosine"
     if key in OTHERS:
-        return OTHERS[key]
+        return f"not {value}" if OTHERS[key] == value else OTHERS[key]
     if isinstance(value, bool):
         return not value
     return value + 1 if isinstance(value, int | float) else 7
