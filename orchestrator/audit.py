@@ -1,6 +1,6 @@
 """audit=true: the leakage canaries on the run's own data, with its own model, folds and scheduler.
 
-About four times the fits of one seed more. Results go into audit.json and the report; a canary that fails is a defect of ours.
+About five times the fits of one seed more. Results go into audit.json and the report; a canary that fails is a defect of ours.
 """
 
 import shutil
@@ -95,10 +95,12 @@ def planned(folds: Sequence[Fold], n_clips: float, n_classes: int, asked: int | 
 
 
 def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders: Sequence[Encoder],
-        ledger: Ledger, folder: Path, road: Road | None = None) -> list[dict]:
+        ledger: Ledger, folder: Path, road: Road | None = None,
+        served: Sequence[tuple[Sequence[Fold], Sequence[Encoder]]] = ()) -> list[dict]:
     """Fit what the canaries' own ledgers lack, judge, write audit.json. One row a canary: name, question, verdict, text.
 
-    road: what the run went through before, for noise that enters at the recordings.
+    plan: folds that share one pretraining and one setting. road: what the run went through before, for noise that enters at
+    the recordings. served: all folds of the run, each with the encoders that serve it; of this plan alone where left out.
     """
     from orchestrator.schedule import run_grid
 
@@ -127,8 +129,10 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     facts = _remember_noise(folder, key, noise)
     shutil.rmtree(folder / "audit" / "raw", ignore_errors=True)
     judged = _fitted(fits, ledger, ledgers, failed, points, n_classes, facts)
-    judged |= {"guard": _guard_refuses(first[0], data, recipe, used[first[0].group]), "roles": _roles(plan, data, encoders)}
-    openings = [entry["test_openings"] for fold in plan.folds if (entry := ledger.read(fold))]
+    everything = served or [(plan.folds, encoders)]
+    judged |= {"guard": _guard_refuses(first[0], data, recipe, used[first[0].group]), "roles": _roles(everything, data)}
+    openings = [entry["test_openings"] for own, _ in everything for fold in own
+                if (entry := ledger.read(fold))]
     judged["opened"] = _verdict(all(n == 1 for n in openings), f"{len(openings)} folds.")
     rows = [{"name": name, "question": question, **judged[name]} for name, question in QUESTIONS.items()]
     write_json(folder / "audit.json", rows)
@@ -204,11 +208,14 @@ def _guard_refuses(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
     return _verdict(False, "It started.")
 
 
-def _roles(plan: Plan, data: FoldData, encoders: Sequence[Encoder]) -> dict:
-    seen = {e.plan.index: e.lineage.everyone() for e in encoders}
-    met = [fold.index for fold in plan.folds
-           if set(data.keys(fold.test)) & {*data.keys(fold.train), *data.keys(fold.val), *seen.get(fold.group or 0, ())}]
-    return _verdict(not met, f"{len(plan.folds)} folds." if not met else f"Not in the folds {met[:10]}.")
+def _roles(served: Sequence[tuple[Sequence[Fold], Sequence[Encoder]]], data: FoldData) -> dict:
+    met: list[int] = []
+    for folds, encoders in served:
+        seen = {e.plan.index: e.lineage.everyone() for e in encoders}
+        met += [fold.index for fold in folds
+                if set(data.keys(fold.test)) & {*data.keys(fold.train), *data.keys(fold.val), *seen.get(fold.group or 0, ())}]
+    n = sum(len(folds) for folds, _ in served)
+    return _verdict(not met, f"{n} folds." if not met else f"Not in the folds {met[:10]}.")
 
 
 def _verdict(good: bool, text: str) -> dict:

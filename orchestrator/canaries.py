@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from orchestrator import chance
 from orchestrator.foldfit import FoldData, FoldRecipe
 from orchestrator.folds import Fold
 from orchestrator.models_needed import ESTIMATORS
@@ -231,10 +232,12 @@ def _against_chance(entries: Sequence[Mapping], n_classes: int) -> dict:
         said = np.bincount(clips.y_pred[own], minlength=n_classes) / own.sum()
         accuracy.append(float((clips.y_true[own] == clips.y_pred[own]).mean()))
         excess.append(accuracy[-1] - float(truth @ said))
-    values = np.array(excess)
-    p = float(values.mean() < 1e-12)
-    if values.std() > 1e-12:
-        p = float(stats.ttest_1samp(values, 0, alternative="greater").pvalue)
+    values, n = np.array(excess), len(excess)
+    # people who train each other's models are not independent, even of noise (chance.inflation)
+    error = values.std(ddof=1) * np.sqrt(chance.inflation(entries) / n) if n > 1 else 0.0
+    p = float(stats.t.sf(values.mean() / error, n - 1)) if error > 1e-12 else float(values.mean() < 1e-12)
+    # where people are all alike t knows no bounds: never below what one random answer a class of each person would give
+    p = max(p, float(n_classes) ** (-n_classes * n))
     low, high = interval(accuracy)[0] or (0.0, 1.0)
     return {"accuracy": float(np.mean(accuracy)), "p": p,
             "text": f"Accuracy {100 * np.mean(accuracy):.1f} % over {len(people)} people (95 % interval {100 * low:.1f} to "

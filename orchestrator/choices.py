@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.defaults import Values, filled, shipped
+from orchestrator.lineage import Lineage
 from orchestrator.models_needed import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
@@ -62,7 +63,8 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
                          "range", ("scale",), _scale))
     if pretrains:
         found.append(Row("who pretrains", "20 % of the people of BioVid A, then tested on all of them, and used for the other "
-                         "data sets", ("pretrain", "pretrain.fraction", "pretrain.subjects", "pretrain.seed"), _pretrained))
+                         "data sets", ("pretrain", "pretrain.from", "pretrain.fraction", "pretrain.subjects", "pretrain.seed",
+                                           "pretrain.seeds"), _pretrained))
     if wanted & (TOKENS | VIDEO):
         found += FILMS
     if TOKENS <= wanted:
@@ -189,13 +191,14 @@ def _scale(values: Values, run: Mapping[str, Any] | None) -> str:
 def _pretrained(values: Values, run: Mapping[str, Any] | None) -> str:
     v = values.get
     if v("pretrain.name") == "none" and not _foreign(values):
-        return f"nobody: random weights, seed {v('pretrain.seed')}"
-    seed = f", seed {v('pretrain.seed')}"
+        return f"nobody: random weights{_pretrain_seed(values)}"
+    seed = (f"; encoders from {v('pretrain.from')}" if v("pretrain.from") else "") + _pretrain_seed(values)
     if run is not None:
-        seen = [len(lineage.get("people") or ()) for lineage in run.get("lineage") or ()]
+        lineages = [Lineage.from_json(lineage) for lineage in run.get("lineage") or ()]
+        seen = [len(lineage.everyone()) for lineage in lineages]
         if not seen:
             return "nobody"
-        proven = "" if all(lineage.get("proven", True) for lineage in run["lineage"]) else \
+        proven = "" if all(lineage.is_proven() for lineage in lineages) else \
             "; whom else they have seen is not known"
         plan = {"as_paper": "tested on all", "exclude_pretrain": "its people are not tested"}.get(
             str(v("protocol.name")), "each serves people it has not seen")
@@ -204,6 +207,11 @@ def _pretrained(values: Values, run: Mapping[str, Any] | None) -> str:
         return f"{len(seen)} encoder{'s' * (len(seen) > 1)} of {_sizes(seen)} people{share}{named}; {plan}{proven}{seed}"
     share = f"{v('pretrain.fraction'):g}" if v("pretrain.fraction") else "20 % (under 20 people 40 %)"
     return f"two groups of {share} of the people, two encoders; each serves people it has not seen{seed}"
+
+
+def _pretrain_seed(values: Values) -> str:
+    first, n = values.get("pretrain.seed"), values.get("pretrain.seeds") or 1
+    return f", seed {first}" if n == 1 else f", {n} times, with seeds from {first}"
 
 
 def _parameters(values: Values, run: Mapping[str, Any] | None) -> str:

@@ -103,6 +103,9 @@ def encoders(a: "Result", b: "Result") -> list[str]:
     if not differ:
         return []
     sizes = [_sizes({len(found[person]) for person in both}) for found in (ours, theirs)]
+    if foreign := [run.name for run in (a, b) if _elsewhere(run.record)]:
+        return [f"The encoders of {' and '.join(foreign)} were trained elsewhere, on people nobody here can name; those of "
+                f"{a.name} and {b.name} have learnt from {sizes[0]} and {sizes[1]} people of these data."]
     none = [run.name for run, size in ((a, sizes[0]), (b, sizes[1])) if size == "0"]
     if none:
         size = sizes[1] if none[0] == a.name else sizes[0]
@@ -115,8 +118,18 @@ def encoders(a: "Result", b: "Result") -> list[str]:
 def _seen(record: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """By pseudonym of the test person; empty for a run without a record."""
     lineages = {e["index"]: Lineage.from_json(e["lineage"]).everyone() for e in record.get("encoders") or ()}
-    return {person.rpartition("/")[2]: lineages.get(fold["encoder"], frozenset())
-            for fold in record.get("folds") or () for person in fold["test"]}
+    found: dict[str, frozenset[str]] = {}
+    for fold in record.get("folds") or ():
+        for person in fold["test"]:  # of all seeds: each pretraining has encoders of its own
+            name = person.rpartition("/")[2]
+            found[name] = found.get(name, frozenset()) | lineages.get(fold["encoder"], frozenset())
+    return found
+
+
+def _elsewhere(record: Mapping[str, Any]) -> bool:
+    """Whether an encoder came from a public checkpoint, which has a parent that names nobody, or is not proven."""
+    lineages = [Lineage.from_json(e["lineage"]) for e in record.get("encoders") or ()]
+    return any(not one.is_proven() or any(not parent.everyone() for parent in one.parents) for one in lineages)
 
 
 def settings(a: "Result", b: "Result") -> list[str]:

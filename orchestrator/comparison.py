@@ -46,7 +46,9 @@ class Result:
     def variance(self) -> statistics.Variance:
         seeds = sorted({seed for own in self.by_seed.values() for seed in own})
         table = [[own.get(seed, np.nan) for seed in seeds] for own in self.by_seed.values()]
-        return statistics.variance_parts(np.array(table, dtype=float).reshape(len(table), len(seeds)))
+        of = self.summary.get("seed_of") or {}
+        pretraining = [of[str(seed)]["pretrain"] for seed in seeds] if all(str(seed) in of for seed in seeds) else None
+        return statistics.variance_parts(np.array(table, dtype=float).reshape(len(table), len(seeds)), None, pretraining)
 
 
 @dataclass(frozen=True)
@@ -272,7 +274,13 @@ def _run_cells(run: Result) -> tuple[str, ...]:
     protocol = " ".join([str(summary.get("protocol")), *(word for word, _ in stamps(summary))])
     return (run.name, str(summary.get("model")), protocol, str(len(run.by_seed)),
             f"{percent(summary['accuracy_mean'])} ± {percent(summary['accuracy_std'])}",
-            f"{percent(ci95[0])} to {percent(ci95[1])}" if ci95 else "-", percent(run.variance().seed_within_person))
+            f"{percent(ci95[0])} to {percent(ci95[1])}" if ci95 else "-", _seed_std(run.variance()))
+
+
+def _seed_std(found: statistics.Variance) -> str:
+    """Of another training seed; of another pretraining seed where these varied."""
+    both = [(found.seed_within_person, ""), (found.pretraining_within_person, " (pretraining)")]
+    return ", ".join(f"{percent(value)}{what}" for value, what in both if value is not None) or "-"
 
 
 def _p(value: float) -> str:

@@ -46,9 +46,11 @@ def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: 
         own = np.where(own > 0, own, np.nan)
     if not np.isfinite(own).any():
         return {"name": name, "known": False, "why": UNKNOWN[name]}
-    accuracy: dict[str, float] = {}
+    tested: dict[str, list[float]] = {}
     for fold in folds:
-        accuracy |= _tested(fold, data, feature)
+        for person, value in _tested(fold, data, feature).items():  # a person may be in several test sets
+            tested.setdefault(person, []).append(value)
+    accuracy = {person: float(np.mean(own)) for person, own in tested.items()}
     names = sorted(accuracy)
     values = [accuracy[s] for s in names]
     gap = [m - accuracy[s] for s in names if (m := model.get(s)) is not None]

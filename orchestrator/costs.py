@@ -178,7 +178,8 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
         trained = [group.learners for key, group in groups.items() if group.learners and key not in there.encoders]
         rows += _pretrain(config, data, speed, trained, each, "tokens" in wanted)
     if until in ("embed", "loso") and "tokens" in wanted:
-        seen = {group.origin.sha256() if group.origin else key for key, group in groups.items()}
+        seen = {group.origin.sha256() if group.origin else group.training
+                for plan in plans for _, part in plan.parts(config) for group in part.groups}
         rows += _embed(config, data, speed, seen, there)
     if until == "loso":
         for number, plan in enumerate(plans):

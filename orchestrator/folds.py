@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.origin import Origin
 
 SHOWN = 20  # people that a refusal names
+SEED_STEP = 1000  # of a run with several pretrainings: its seed is protocol seed + SEED_STEP x number of the pretraining
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,13 @@ def make_plan(config: Config, people: Sequence[Person], origins: "Sequence[Origi
     if config.protocol.name == "exclude_pretrain" and config.pretrain.subjects is None:
         raise UserError("protocol=exclude_pretrain leaves the people of one pretraining group untested, and pretrain.seeds "
                         "draws that group anew each time: name it with pretrain.subjects, or use protocol=clean.")
-    step, plans = max(config.protocol.seeds) + 1, []
+    if max(config.protocol.seeds) >= SEED_STEP:
+        raise UserError(f"protocol.seeds={max(config.protocol.seeds)} beside pretrain.seeds={config.pretrain.seeds}: every "
+                        f"pair of the two has a number of its own, so use protocol seeds below {SEED_STEP}.")
+    plans = []
     for number in range(config.pretrain.seeds):
         plan = _one_pretraining(with_pretrain_seed(config, first + number), people, origins)
-        folds = tuple(replace(fold, seed=fold.seed + number * step, drawn=fold.seed, pretrain_seed=first + number)
+        folds = tuple(replace(fold, seed=fold.seed + number * SEED_STEP, drawn=fold.seed, pretrain_seed=first + number)
                       for fold in plan.folds)
         plans.append(replace(plan, folds=folds, groups=tuple(replace(g, seed=first + number) for g in plan.groups)))
     return replace(plans[0], folds=tuple(fold for plan in plans for fold in plan.folds),
@@ -154,6 +158,9 @@ def _one_pretraining(config: Config, people: Sequence[Person], origins: "Sequenc
     if protocol.name == "exclude_pretrain" and groups:
         seen = set(groups[0].subjects)
         cuts = tuple(Cut(left, cut.others, cut.val) for cut in cuts if (left := tuple(s for s in cut.test if s not in seen)))
+        if not cuts:
+            raise UserError("protocol=exclude_pretrain leaves nobody to test, for the encoder has seen everybody: name fewer "
+                            "people with pretrain.subjects, or use an encoder that has seen fewer.")
     by_index = {p.index: p for p in people}
     folds = [_fold(number, seed, cut, by_index, groups, config)
              for number, cut in enumerate(cuts[: config.max_folds]) for seed in protocol.seeds]

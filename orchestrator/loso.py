@@ -8,6 +8,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from orchestrator import (
     audit,
@@ -25,13 +27,14 @@ from orchestrator import (
     session,
     study,
 )
+from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.controls import control_rows
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
-from orchestrator.ledger import claim, open_ledger, run_folder
+from orchestrator.ledger import Ledger, claim, open_ledger, run_folder
 from orchestrator.models_needed import ESTIMATORS
-from orchestrator.prepared import prepare
+from orchestrator.prepared import Prepared, prepare
 from orchestrator.raw_noise import Road
 from orchestrator.storage import key_of
 from orchestrator.subgroups import subgroup_rows
@@ -82,9 +85,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         failed: dict[str, str] = {}
         for p in parts:
             failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
-        first = plan.parts(config)[0][1]  # canaries are fits of one pretrain seed
-        rows = audit.run(config, first, parts[0].data, parts[0].recipe, parts[0].encoders, ledger, folder,
-                         Road(config, first, people, clips, parts[0].encoders)) if config.audit and not plan.leaky else []
+        rows = _audited(config, plan, parts, ledger, folder, people, clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}")
@@ -99,6 +100,16 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         result = report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
         progress.say("loso", cohort_ledger.sentence(number))
         return result
+
+
+def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger: Ledger, folder: Path, people: Cohort,
+             clips: ClipStore) -> list[dict]:
+    """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
+    one = next(p for p in parts if p.part.folds)
+    own = replace(plan.parts(config)[0][1], folds=one.part.folds)
+    return audit.run(config, own, one.data, one.recipe, one.encoders, ledger, folder,
+                     Road(one.part.config, own, people, clips, one.encoders),
+                     [(p.part.folds, p.encoders) for p in parts])
 
 
 if __name__ == "__main__":

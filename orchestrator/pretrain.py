@@ -98,6 +98,7 @@ def _untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
     from models import build
 
     if plan.origin is not None:
+        quality.adopt(plan, folder)
         _finish(plan, folder, _keep_origin(plan, folder), {"workers": 0})
         return
     assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own

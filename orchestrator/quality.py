@@ -18,6 +18,7 @@ from orchestrator import progress
 from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
+from orchestrator.errors import UserError
 from orchestrator.storage import read_json, read_sealed, seal, write_json
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
         makers["video"] = lambda subjects: _video(config, clips, plan, folder, subjects)
     if plan.trains[1] and scaler is not None:
         makers["signal"] = lambda subjects: _signal(config, clips, plan, folder, subjects, scaler)
-    found = {}
+    found = _adopted(plan)
     for kind, make in makers.items():
         on, row = "held_out", make(strangers)
         if row is None:  # nobody else, or nobody with a usable clip
@@ -50,7 +51,7 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
             found[kind] = {"kind": kind, **row, "on": on, **_rates(config, folder, kind)}
     quality = _joined(found)
     write_json(folder / FILE, seal(quality))
-    named = {**quality, "encoder": f"encoder {plan.index + 1}"}
+    named = {**quality, "encoder": _name(plan)}
     for text in words([named]):
         progress.say("pretrain", text)
     for text in warnings([named]):
@@ -58,11 +59,33 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
     return quality
 
 
+def adopt(plan: "EncoderPlan", folder: Path) -> None:
+    """quality.json of an encoder that pretrain.from gives, of which nothing is trained here: as it was measured there."""
+    if found := _adopted(plan):
+        write_json(folder / FILE, seal(_joined(found)))
+
+
+def _adopted(plan: "EncoderPlan") -> dict[str, dict]:
+    """By kind, what is taken over of the origin's, marked `measured`: where it was trained."""
+    if plan.origin is None:
+        return {}
+    there = read_sealed(plan.origin.folder / FILE) or {}
+    taken = {"video": plan.origin.video, "signal": plan.origin.signal}
+    return {part["kind"]: {**{name: value for name, value in part.items() if name not in ("signal", "checksum")},
+                           "measured": "where it was trained"}
+            for part in _parts(there) if taken[part["kind"]] is not None}
+
+
+def _name(plan: "EncoderPlan") -> str:
+    seed = plan.group.seed if plan.group else None
+    return f"encoder {plan.index + 1}" + ("" if seed is None else f", pretrain seed {seed}")
+
+
 def of(encoders: "Iterable[Encoder]") -> list[dict]:
     """What the finished encoders' folders say, each with the encoder's name; those that nobody measured are left out."""
     found = [(encoder, read_sealed(encoder.plan.folder / FILE)) for encoder in encoders]
     return [{**{name: value for name, value in quality.items() if name != "checksum"},
-             "encoder": f"encoder {encoder.plan.index + 1}"} for encoder, quality in found if quality]
+             "encoder": _name(encoder.plan)} for encoder, quality in found if quality]
 
 
 def words(rows: Sequence[Mapping]) -> list[str]:
@@ -82,9 +105,10 @@ def warnings(rows: Sequence[Mapping]) -> list[str]:
 def _sentence(part: Mapping, encoder: str) -> str:
     ratio = "which is 0 there" if part["ratio"] is None else f"{part['ratio']:.2f} of it"
     whom = "people it has not seen" if part["on"] == "held_out" else "its own people, since nobody else is there"
+    measured = f", measured {part['measured']}" if "measured" in part else ""
     return (f"{TITLES[part['kind']]} of {encoder}: masked error {part['masked_error']:.4g} ({part['units']}) against "
             f"{part['visible_mean_error']:.4g} of the visible mean, {ratio}; on {part['n_clips']} clips of "
-            f"{part['n_subjects']} of {whom}. Largest rate {part['effective_lr']:.2e}, {part['steps']} steps.")
+            f"{part['n_subjects']} of {whom}{measured}. Largest rate {part['effective_lr']:.2e}, {part['steps']} steps.")
 
 
 def _parts(row: Mapping) -> list[Mapping]:
@@ -110,7 +134,10 @@ def _rates(config: Config, folder: Path, kind: str) -> dict:
 
 
 def _scores(error: float, mean_error: float, n_clips: int, n_subjects: int, units: str) -> dict:
-    ratio = error / mean_error if mean_error > 0 and math.isfinite(error) else None
+    if not math.isfinite(error):
+        raise UserError("A pretrained encoder gives values that are not numbers: lower the rate (pretrain.video.lr, "
+                        "pretrain.signal.lr) and pretrain again.")
+    ratio = error / mean_error if mean_error > 0 else None
     return {"masked_error": error, "visible_mean_error": mean_error, "ratio": ratio, "units": units, "n_clips": n_clips,
             "n_subjects": n_subjects}
 

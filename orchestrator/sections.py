@@ -129,7 +129,9 @@ def seeds_section(report: Report) -> str:
     if found.seed_within_person is not None:
         said += " A training seed moves initial weights, batches and the inner validation people; encoders and groups stay."
     if found.pretraining_within_person is not None:
-        said += " A pretraining seed draws the groups and trains the encoders anew."
+        trained = any(encoder["subjects"] for encoder in encoders_of(report.run))
+        said += (" A pretraining seed draws the groups and trains the encoders anew." if trained else
+                 " A pretraining seed draws the random weights anew.")
     return section("seeds", "Variance components", table(("standard deviation of accuracy, in points", ""), rows) + note(said))
 
 

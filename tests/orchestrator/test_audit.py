@@ -7,7 +7,7 @@ import pytest
 from made_runs import made_run
 
 from orchestrator import audit, canaries, cli, folddata, foldfit, folds, loso, preprocess, raw_noise
-from orchestrator.canaries import FAILED, KINDS, PASSED, UNCLEAR, judge_crossed, spoilt
+from orchestrator.canaries import FAILED, KINDS, PASSED, UNCLEAR, _against_chance, judge_crossed, spoilt
 from orchestrator.foldfit import fit_fold
 from orchestrator.storage import read_json
 from preprocessing.moments import fit_scaler
@@ -192,10 +192,21 @@ def test_one_sided_answers_are_no_leak_and_hide_none():
             return [{"sample": f"{person}{i}", "subject": person, "y_true": (t + turn) % 2, "y_pred": y, "prob": [1.0 - y, y]}
                     for i, (t, y) in enumerate(zip(truth, said, strict=True))]
         return tuple({"fold": 0, "seed": 0, "subject": person, "epochs": 0, "scaler_sha256": "", "weights_sha256": "",
-                      "train_accuracy": 1.0, "predictions": rows(turn)} for turn in (0, 1))
+                      "train_subjects": ["another"], "val_subjects": [], "train_accuracy": 1.0, "predictions": rows(turn)}
+                     for turn in (0, 1))
 
     assert verdict([pair(f"p{i}", [0] * 20) for i in range(6)], learnt=True) == PASSED
     assert verdict([pair(f"p{i}", truth) for i in range(6)], learnt=True) == FAILED
+    few = _against_chance([pair(f"p{i}", truth)[0] for i in range(3)], 2)
+    assert few["p"] == pytest.approx(1 / 64), "alike: one random answer a class is right for three people once in 64 times"
+
+
+def test_the_alarm_of_a_run_without_information_is_as_rare_as_it_says():
+    """Whoever tests with people who train each other's models as if they were independent is alarmed too often."""
+    _, noise = made_run(n_people=10, skill=0.0)
+    alone = [{**entry, "train_subjects": [f"else{i}"], "val_subjects": []} for i, entry in enumerate(noise)]
+    shared, apart = _against_chance(noise, 2)["p"], _against_chance(alone, 2)["p"]
+    assert abs(shared - 0.5) < abs(apart - 0.5), "shared training widens the standard error"
 
 
 @pytest.mark.parametrize("share", [0.1])

@@ -235,6 +235,38 @@ def test_encoders_that_learnt_from_other_people_are_told(tmp_path):
     assert "encoders of a have learnt from 3 people without labels, none has no" in " ".join(compare_runs([a, none]).warnings)
 
 
+def test_a_public_checkpoint_is_no_run_without_pretraining(tmp_path):
+    def served(lineage):
+        return {"encoders": [{"index": 0, "sha256": "0", "lineage": lineage.to_json()}],
+                "folds": [{"fold": i, "seed": 0, "encoder": 0, "test": [f"made/{pseudonym(i)}"]} for i in range(8)]}
+
+    ours = write(tmp_path, "ours", record=served(Lineage("encoder 1", frozenset({"made/x"}))))
+    for number, parent in enumerate((Lineage("a file", proven=False), Lineage("a file"))):
+        theirs = write(tmp_path, f"file{number}", record=served(Lineage("encoder 1", parents=(parent,))))
+        said = " ".join(compare_runs([ours, theirs]).warnings)
+        assert f"encoders of file{number} were trained elsewhere" in said and "no pretrained encoder" not in said
+
+
+def test_encoders_of_every_pretraining_are_looked_at(tmp_path):
+    def two(second):
+        lineages = [Lineage("encoder 1", frozenset({"made/x"})), Lineage("encoder 1", frozenset({second}))]
+        return {"encoders": [{"index": i, "sha256": "0", "lineage": one.to_json()} for i, one in enumerate(lineages)],
+                "folds": [{"fold": i, "seed": 1000 * n, "encoder": n, "test": [f"made/{pseudonym(i)}"]} for n in (1, 0)
+                          for i in range(8)]}
+
+    a, b = write(tmp_path, "a", record=two("made/y")), write(tmp_path, "b", record=two("made/z"))
+    assert "from other people for 8 of 8 test people (2 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
+
+
+def test_what_pretraining_moves_is_not_called_training(tmp_path, capsys):
+    of = {"0": {"protocol": 0, "pretrain": 0}, "1000": {"protocol": 0, "pretrain": 1}}
+    run = write(tmp_path, "a", seeds=(0, 1000), seed_of=of, pretrain_seeds=[0, 1])
+    found = read_run(run).variance()
+    assert found.seed_within_person is None and found.pretraining_within_person > 0
+    print_comparison(compare_runs([run, write(tmp_path, "b")]))
+    assert "(pretraining)" in capsys.readouterr().out
+
+
 def test_tuned_settings_are_told(tmp_path):
     sweep = Lineage("a setting", frozenset({"made/x", "made/y"})).to_json()
     a, b = write(tmp_path, "a", record={"chosen_by": [sweep]}), write(tmp_path, "b")

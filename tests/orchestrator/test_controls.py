@@ -45,6 +45,16 @@ def test_a_duration_that_tells_the_class_is_shown():
     assert not found["sex and age"]["known"] and not found["trial order"]["known"]
 
 
+def test_whoever_is_in_several_test_sets_counts_the_mean_of_them():
+    data = numbered(seconds=lambda d: 5.0 + (d.labels ^ (np.arange(len(d.labels)) % 7 == 0)), effect=0.0)
+    sets = [replace(fold(0, 8), index=0), replace(fold(0, 8, val=(1, 2)), index=1), replace(fold(3, 8), index=2)]
+    each = [controls._tested(one, data, "clip_length") for one in sets]
+    row = next(r for r in control_rows(sets, data, [fit_fold(f, data, recipe("ridge"), None) for f in sets])
+               if r["name"] == "duration")
+    zero, three = data.pseudonyms[0], data.pseudonyms[3]
+    assert row["accuracy"] == pytest.approx((np.mean([each[0][zero], each[1][zero]]) + each[2][three]) / 2)
+
+
 def test_an_order_that_tells_the_class_is_shown():
     found = rows_of(numbered(order=lambda d: d.labels * 0.5 + np.tile(np.arange(12), 8) / 40, effect=0.0))
     assert found["trial order"]["accuracy"] == 1.0

@@ -31,12 +31,25 @@ def test_the_plan_is_every_pretrain_seeds_own_under_seeds_of_the_run():
     one, two = (plan("protocol.seeds=[1,3]", f"pretrain.seed={seed}") for seed in (5, 6))
     assert [roles(fold) for fold in together.folds] == [roles(fold) for fold in (*one.folds, *two.folds)]
     assert {g.subjects for g in one.groups} != {g.subjects for g in two.groups}
-    assert together.seeds() == [1, 3, 5, 7] and len({fold.name for fold in together.folds}) == len(together.folds)
+    assert together.seeds() == [1, 3, 1001, 1003] and len({fold.name for fold in together.folds}) == len(together.folds)
     assert folds.seed_of(together) == {
         "1": {"protocol": 1, "pretrain": 5}, "3": {"protocol": 3, "pretrain": 5},
-        "5": {"protocol": 1, "pretrain": 6}, "7": {"protocol": 3, "pretrain": 6}}
+        "1001": {"protocol": 1, "pretrain": 6}, "1003": {"protocol": 3, "pretrain": 6}}
     assert "drawn for each of 2 pretrain seeds" in together.text()
     assert folds.seed_of(one) == {} and one.seeds() == [1, 3] and one.by_pretrain_seed == ()
+
+
+def test_a_further_protocol_seed_leaves_the_others_as_they_are():
+    """Ledger files are named by the run's seed: one that stood for another pair would be taken for it."""
+    less, more = (folds.seed_of(plan(f"protocol.seeds={seeds}", "pretrain.seeds=2")) for seeds in ("[0]", "[0,1]"))
+    assert set(less) < set(more) and all(more[seed] == pair for seed, pair in less.items())
+    with pytest.raises(UserError, match="use protocol seeds below 1000"):
+        plan("protocol.seeds=[1000]", "pretrain.seeds=2")
+
+
+def test_nobody_left_to_test_is_one_sentence():
+    with pytest.raises(UserError, match="protocol=exclude_pretrain leaves nobody to test"):
+        plan("protocol=exclude_pretrain", f"pretrain.subjects={list(range(PEOPLE + 1))}")
 
 
 def test_a_group_that_is_drawn_anew_cannot_be_left_untested():
@@ -50,8 +63,8 @@ def test_folds_run_for_every_pretraining_as_they_would_alone(signal, inline, tmp
     assert signal.main(*SIGNAL, "pretrain.seed=2", "pretrain.seeds=2") == 0
     assert len(inline["pretrain"]) == 4 and len(inline["loso"]) == 8
     summary = signal.summary()
-    assert summary["seeds"] == [1, 3, 5, 7] and summary["pretrain_seeds"] == [2, 3] and summary["n_planned"] == 8
-    assert summary["seed_of"]["7"] == {"protocol": 3, "pretrain": 3}
+    assert summary["seeds"] == [1, 3, 1001, 1003] and summary["pretrain_seeds"] == [2, 3] and summary["n_planned"] == 8
+    assert summary["seed_of"]["1003"] == {"protocol": 3, "pretrain": 3}
     found = {(f["fold"], f["seed"]): f for f in summary["folds"]}
     again = list(inline["loso"])
     assert signal.main(*SIGNAL, "pretrain.seed=2", "pretrain.seeds=2") == 0 and inline["loso"] == again
@@ -59,7 +72,7 @@ def test_folds_run_for_every_pretraining_as_they_would_alone(signal, inline, tmp
         alone = Road(signal.root, signal.store, tmp_path / f"alone-{seed}", list(TINY))
         assert alone.main(*SIGNAL, f"pretrain.seed={seed}") == 0
         for fold in alone.summary()["folds"]:
-            same = found[fold["fold"], fold["seed"] + 4 * number]
+            same = found[fold["fold"], fold["seed"] + 1000 * number]
             assert {**same, "seed": fold["seed"]} == fold, "another encoder or other draws"
         assert "seed_of" not in alone.summary()
     assert len(inline["pretrain"]) == 4, "the encoders are those of the single runs"
@@ -67,7 +80,7 @@ def test_folds_run_for_every_pretraining_as_they_would_alone(signal, inline, tmp
     assert encoders == {2, 3}
     lineage = read_json(signal.run / "lineage.json")
     assert len(lineage["encoders"]) == 4
-    assert {(f["seed"], f["encoder"] // 2) for f in lineage["folds"]} == {(1, 0), (3, 0), (5, 1), (7, 1)}
+    assert {(f["seed"], f["encoder"] // 2) for f in lineage["folds"]} == {(1, 0), (3, 0), (1001, 1), (1003, 1)}
     assert "encoder 1, pretrain seed 3" in (signal.run / "report.html").read_text()
 
 

@@ -131,10 +131,10 @@ def test_signals_alone_stand_by_themselves(trained):
 
 def test_what_is_stored_is_read_back_and_a_damaged_file_is_left_out(trained, tmp_path):
     found = measured(trained)
-    encoder = SimpleNamespace(plan=SimpleNamespace(folder=trained[3], index=0))
+    encoder = SimpleNamespace(plan=SimpleNamespace(group=None, folder=trained[3], index=0))
     assert quality.of([encoder]) == [{**found, "encoder": "encoder 1"}]
     write_json(tmp_path / quality.FILE, {**seal(found), "ratio": 0.1})
-    assert quality.of([SimpleNamespace(plan=SimpleNamespace(folder=tmp_path, index=0))]) == []
+    assert quality.of([SimpleNamespace(plan=SimpleNamespace(group=None, folder=tmp_path, index=0))]) == []
     assert quality.words([{"encoder": "encoder 1"}]) == []
 
 
