@@ -3,11 +3,12 @@
 <store>/private/met/<cohort>.json holds one entry for each configuration whose outer folds were asked for, in the order in
 which they first came. A configuration is what a run's content key says (settings, code, data, encoders): resumed, run again,
 elsewhere or with more seeds it is the same one. Inner scores of a sweep test nobody and do not count; each of the two runs of
-protocol=both does.
+protocol=both does. Who is who is known by cohort and pseudonym; of manifests, whose people may have the same names in two
+studies, by the recordings as well (study.py).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +21,24 @@ from orchestrator.config import Config
 from orchestrator.folds import Plan
 from orchestrator.markup import note, section, words
 from orchestrator.storage import exclusive, key_of, read_sealed, seal, write_json
+from orchestrator.study import marks, same_recordings
 
 if TYPE_CHECKING:
     from orchestrator.findings import Report
 
 
-def meet(config: Config, people: Cohort, plan: Plan, content_key: str) -> int:
+def meet(config: Config, people: Cohort, plan: Plan, content_key: str,
+         hashes: Mapping[int, Mapping[str, tuple[str, ...]]]) -> int:
     """This configuration's number among those that have met any of the plan's test people: 1 for the first.
 
     Written down once: the same configuration keeps its number, whoever comes between. Two commands at once wait for each
-    other. A file that was cut or changed is put aside and told, and counting starts again.
+    other. A file that was cut or changed is put aside and told, and counting starts again. hashes: of the recordings, as the
+    clip store has them.
     """
-    tested = people.keys(sorted({s for fold in plan.folds for s in fold.test}))
-    path = private_folder(config) / "met" / f"{_name(config, tested)}.json"
+    keys = people.keys(sorted({s for fold in plan.folds for s in fold.test}))
+    own = marks(people, hashes)
+    tested = {key: own.get(key.rpartition("/")[2], {}) if key.startswith("manifest/") else {} for key in keys}
+    path = private_folder(config) / "met" / f"{_name(config, keys)}.json"
     with exclusive(path.with_suffix(".lock"), lambda: None):
         entries = _read(path)
         what = f"{config.task.name} {config.model.name} {config.protocol.name}"
@@ -41,16 +47,22 @@ def meet(config: Config, people: Cohort, plan: Plan, content_key: str) -> int:
     return number
 
 
-def counted(entries: list[dict], key: str, tested: Iterable[str], what: str) -> tuple[int, list[dict]]:
-    """(this configuration's number, all entries). More test people than before (max_folds) can raise a number, never lower
-    it."""
+def counted(entries: list[dict], key: str, tested: Mapping[str, Mapping[str, str]], what: str) -> tuple[int, list[dict]]:
+    """(this configuration's number, all entries). tested: test people with the marks of their recordings, {} where the name
+    says who it is. More test people than before (max_folds) can raise a number, never lower it."""
     place = next((i for i, entry in enumerate(entries) if entry["key"] == key), len(entries))
-    known: dict[str, Any] = entries[place] if place < len(entries) else {"key": key, "what": what, "tested": [], "number": 0}
-    everyone = sorted({*known["tested"], *tested})
+    known: dict[str, Any] = entries[place] if place < len(entries) else {"key": key, "what": what, "tested": {}, "number": 0}
+    everyone = dict(sorted({**known["tested"], **{name: {**known["tested"].get(name, {}), **own}
+                                                  for name, own in tested.items()}}.items()))
     if place < len(entries) and everyone == known["tested"]:
         return known["number"], entries
-    number = max(known["number"], 1 + sum(bool({*entry["tested"]} & {*everyone}) for entry in entries[:place]))
+    number = max(known["number"], 1 + sum(_met(entry["tested"], everyone) for entry in entries[:place]))
     return number, [*entries[:place], {**known, "tested": everyone, "number": number}, *entries[place + 1:]]
+
+
+def _met(theirs: Mapping[str, Mapping[str, str]], ours: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether somebody is in both: by name, and not known to be somebody else by the recordings."""
+    return any(same_recordings(theirs[name], own) is not False for name, own in ours.items() if name in theirs)
 
 
 def _read(path: Path) -> list[dict]:

@@ -79,7 +79,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         record = runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky)
         runinfo.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
-        number = cohort_ledger.meet(config, people, plan, ledger.content_key)
+        number = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
         from orchestrator.schedule import run_missing
 
         failed: dict[str, str] = {}

@@ -9,7 +9,7 @@ from orchestrator.cohort_ledger import best_of, counted, meet, ordinal, sentence
 from orchestrator.storage import read_json
 from tests.roads import Road, without_times
 
-PEOPLE = ["c/a", "c/b", "c/c"]
+PEOPLE = dict.fromkeys(["c/a", "c/b", "c/c"], {})
 
 
 def test_ordinals():
@@ -28,13 +28,20 @@ def test_a_configuration_counts_once():
 
 
 def test_only_those_count_that_met_one_of_these_people():
-    _, entries = counted([], "one", ["c/a"], "")
-    _, entries = counted(entries, "two", ["c/b"], "")
-    number, entries = counted(entries, "three", ["c/b", "c/c"], "")
+    _, entries = counted([], "one", dict.fromkeys(["c/a"], {}), "")
+    _, entries = counted(entries, "two", dict.fromkeys(["c/b"], {}), "")
+    number, entries = counted(entries, "three", dict.fromkeys(["c/b", "c/c"], {}), "")
     assert number == 2, "one met nobody of them"
-    number, entries = counted(entries, "three", ["c/a"], "")  # max_folds was raised
-    assert number == 3 and counted(entries, "three", ["c/b"], "") == (3, entries)
-    assert counted(entries, "one", ["c/b"], "")[0] == 1, "nobody was there before it"
+    number, entries = counted(entries, "three", dict.fromkeys(["c/a"], {}), "")  # max_folds was raised
+    assert number == 3 and counted(entries, "three", dict.fromkeys(["c/b"], {}), "") == (3, entries)
+    assert counted(entries, "one", dict.fromkeys(["c/b"], {}), "")[0] == 1, "nobody was there before it"
+
+
+def test_people_of_two_manifests_with_one_name_are_two():
+    _, entries = counted([], "one", {"manifest/a": {"signals": "1"}}, "")
+    assert counted(entries, "two", {"manifest/a": {"signals": "2"}}, "")[0] == 1
+    assert counted(entries, "two", {"manifest/a": {"signals": "1"}}, "")[0] == 2
+    assert counted(entries, "two", {"manifest/a": {"video": "3"}}, "")[0] == 2, "films and signals may be of one person"
 
 
 def test_the_best_of_many_equals():
@@ -84,17 +91,17 @@ def test_two_commands_at_once_get_two_numbers(made):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda key: meet(config, people, plan, key), [f"key {i}" for i in range(16)]))
+        numbers = list(pool.map(lambda key: meet(config, people, plan, key, {}), [f"key {i}" for i in range(16)]))
     assert sorted(numbers) == list(range(1, 17))
 
 
 def test_a_damaged_list_is_put_aside_and_told(made, capsys):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
-    assert [meet(config, people, plan, key) for key in ("one", "two")] == [1, 2]
+    assert [meet(config, people, plan, key, {}) for key in ("one", "two")] == [1, 2]
     (path,) = (made.store / "private" / "met").glob("*.json")
     path.write_text(path.read_text().replace('"number": 2', '"number": 1'))
-    assert meet(config, people, plan, "three") == 1
+    assert meet(config, people, plan, "three", {}) == 1
     assert "counting starts again" in capsys.readouterr().out and path.with_suffix(".damaged").exists()
 
 
@@ -102,7 +109,7 @@ def test_both_protocols_are_two(made):
     both = made.config("protocol=both", "model=ridge")
     assert len(runinfo.runs(both)) == 2
     people = made.cohort()
-    assert [meet(own, people, folds.make_plan(own, people.people), own.protocol.name) for own in runinfo.runs(both)] == [1, 2]
+    assert [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {}) for own in runinfo.runs(both)] == [1, 2]
 
 
 def test_synthetic_people_of_another_seed_are_others(made):
