@@ -109,7 +109,8 @@ def test_both_protocols_are_two(made):
     both = made.config("protocol=both", "model=ridge")
     assert len(runinfo.runs(both)) == 2
     people = made.cohort()
-    assert [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {}) for own in runinfo.runs(both)] == [1, 2]
+    numbers = [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {}) for own in runinfo.runs(both)]
+    assert numbers == [1, 2]
 
 
 def test_synthetic_people_of_another_seed_are_others(made):
