@@ -38,7 +38,9 @@ def meet(config: Config, people: Cohort, plan: Plan, content_key: str,
     keys = people.keys(sorted({s for fold in plan.folds for s in fold.test}))
     own = marks(people, hashes)
     tested = {key: own.get(key.rpartition("/")[2], {}) if key.startswith("manifest/") else {} for key in keys}
-    path = private_folder(config) / "met" / f"{_name(config, keys)}.json"
+    folder = private_folder(config) / "met"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    path = folder / f"{_name(config, keys)}.json"
     with exclusive(path.with_suffix(".lock"), lambda: None):
         entries = _read(path)
         what = f"{config.task.name} {config.model.name} {config.protocol.name}"

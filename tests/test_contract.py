@@ -23,7 +23,7 @@ SUMMARY = {
     "n_failed": WHOLE, "accuracy_mean": NUMBER, "accuracy_std": NUMBER, "accuracy_ci95": list,
     "accuracy_ci95_bootstrap": list, "macro_f1_mean": NUMBER, "macro_f1_pooled": NUMBER, "chance": NUMBER,
     "chance_uniform": NUMBER, "majority_baseline": NUMBER, "balanced_accuracy_mean": NUMBER, "balanced_accuracy_ci95": list,
-    "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)),
+    "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)), "configurations_on_cohort": WHOLE,
     "seeds": list, "wall_s": NUMBER, "versions": dict, "git_commit": (TEXT, type(None)),
     "dirty": (LOGICAL, type(None)), "key_fingerprint": TEXT, "folds": list}
 FOLD = {
@@ -159,7 +159,8 @@ def test_rights_of_what_names_people(road):
     private = road.store / "private"
     assert private.stat().st_mode & 0o777 == 0o700
     assert {p.name for p in private.iterdir()} >= {"hashes.json"}
-    assert all(p.stat().st_mode & 0o777 == 0o600 for p in private.iterdir())
+    assert all(p.stat().st_mode & 0o777 == (0o700 if p.is_dir() else 0o600) for p in private.rglob("*")
+               if p.suffix != ".lock")  # an empty file
 
 
 def test_more_folds_kept_the_first_ones(road):
