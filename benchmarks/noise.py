@@ -24,7 +24,7 @@ PEOPLE = ["synthetic.effect=0", "synthetic.subjects=10", "synthetic.clips_per_le
 SMALL = {  # what keeps a model's run short; no encoder needs to be good where there is nothing to be found
     "random_forest": [], "ridge": [],
     "signal_small": ["train.max_epochs=15"],
-    "signal": ["signal.length=100", "smae.dim=32", "smae.depth=2", "pretrain.signal.epochs=5", "train.max_epochs=8"],
+    "signal": ["signal.length=100", "smae.dim=32", "smae.depth=2", "pretrain.signal.epochs=5", "train.max_epochs=20"],
     "dual": ["experiment=demo", "pretrain.video.epochs=5", "pretrain.signal.epochs=5", "train.max_epochs=8"]}  # fmt: skip
 AS_PAPER = ["protocol.as_paper_epochs=30"]
 

@@ -23,7 +23,8 @@ SUMMARY = {
     "n_failed": WHOLE, "accuracy_mean": NUMBER, "accuracy_std": NUMBER, "accuracy_ci95": list,
     "accuracy_ci95_bootstrap": list, "macro_f1_mean": NUMBER, "macro_f1_pooled": NUMBER, "chance": NUMBER,
     "chance_uniform": NUMBER, "majority_baseline": NUMBER, "balanced_accuracy_mean": NUMBER, "balanced_accuracy_ci95": list,
-    "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)), "configurations_on_cohort": WHOLE,
+    "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)),
+    "configurations_on_cohort": WHOLE,
     "seeds": list, "wall_s": NUMBER, "versions": dict, "git_commit": (TEXT, type(None)),
     "dirty": (LOGICAL, type(None)), "key_fingerprint": TEXT, "folds": list}
 FOLD = {

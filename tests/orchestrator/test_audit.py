@@ -116,7 +116,8 @@ def answers(rng, follow, n_people=8, n_clips=16, n_classes=2, noise=0.0, train=1
             rows = [{"sample": f"{person}-{i}", "subject": f"p{person}", "y_true": int(t), "y_pred": int(y),
                      "prob": np.eye(n_classes)[y].tolist()} for i, (t, y) in enumerate(zip(label, said, strict=True))]
             two.append({"fold": person, "seed": 0, "subject": f"p{person}", "predictions": rows, "train_accuracy": train,
-                        "epochs": 1, "scaler_sha256": "", "weights_sha256": ""})
+                        "epochs": 1, "scaler_sha256": "", "weights_sha256": "", "train_subjects": ["another"],
+                        "val_subjects": []})
         pairs.append(tuple(two))
     return pairs
 
