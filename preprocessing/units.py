@@ -28,6 +28,7 @@ USUAL = ("uV", "uA", "uS", "degC", "m/s^2", "rad/s", "uT", "Pa", "mm", "%", "s",
 PER_MINUTE = ("bpm", "1/min", "/min", "min^-1", "beats/min", "beats_per_minute", "breaths/min", "beats per minute")
 RECIPROCAL = ("gsr", "eda")  # kiloohms are a resistance, whose reciprocal is meant
 MOST = 40  # letters
+LOGARITHMIC = ("decibel", "decibelmilliwatt", "decibelmicrowatt", "neper", "octave", "decade")  # as pint calls them
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,13 @@ def _parse(plain: str, text: str) -> Any:
         raise wrong
     for spelling in (plain, plain.lower()) if len(plain) > 4 else (plain,):  # Siemens; but not MV for mV
         try:
-            return _registry().Unit(_pint(spelling))
+            unit = _registry().Unit(_pint(spelling))
         except Exception:  # pint raises half a dozen types, tokenizers' among them
             continue
+        if any(name.endswith(LOGARITHMIC) for name in re.findall("[a-z_]+", str(unit))):
+            raise ValueError(f"unit {text[:MOST]!r} is a logarithm, which no factor converts; write the values on a linear "
+                             "scale, or a.u. for them as they are")
+        return unit
     raise wrong
 
 

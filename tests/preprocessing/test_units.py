@@ -30,7 +30,8 @@ def test_values_by_hand(unit, kind, want):
     np.testing.assert_allclose(convert(VALUES, unit, kind), want, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("unit", "kind"), [("mV", "eda"), ("uS", "ecg"), ("us", "eda"), ("uS/cm", "gsr"), ("V", "spo2"),
+@pytest.mark.parametrize(("unit", "kind"), [("dB", "other"), ("dBm", "other"), ("dB/V", "other"), ("neper", "gsr"),
+                                            ("mV", "eda"), ("uS", "ecg"), ("us", "eda"), ("uS/cm", "gsr"), ("V", "spo2"),
                                             ("rad", "eda"), ("mmm", "other"), ("uS**99999", "eda"), ("9^9^9^9", "other"),
                                             ("__import__('os')", "other"), ("x" * 300, "eda")])
 def test_what_is_no_unit_or_of_another_measure_is_one_sentence(unit, kind):
