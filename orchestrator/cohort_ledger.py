@@ -114,7 +114,7 @@ def ledger_section(report: "Report") -> str:
     said = [f"{sentence(number)}: "
             + (f"{number - 1} other{'s' if number > 2 else ''} had met some of these test people in this store before it."
                if number > 1 else "none had met these test people in this store before it.")]
-    if number > 1 and len(values) > 1:
+    if number > 1 and len(set(values)) > 1:  # people who do not differ tell nothing of luck
         error = report.summary["accuracy_std"] / sqrt(len(values))
         said.append(f"If all {number} were equally good and the best of them is quoted, luck with these people alone could "
                     f"make it look up to {100 * best_of(number, error):.1f} points better than it is. Settings that were "

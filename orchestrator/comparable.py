@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
 from orchestrator.lineage import Lineage
+from orchestrator.storage import intact
 from orchestrator.study import same_recordings
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def checked(record: Any, where: Path) -> dict[str, Any]:
     if record is None and not where.exists():
         return {}
     try:
-        _seen(record)
+        if "checksum" in record and not intact(record):
+            raise ValueError("it was edited")
+        record["folds"], _seen(record)
         for lineage in record.get("chosen_by") or ():
             Lineage.from_json(lineage)
         for own in (record.get("recordings") or {}).values():

@@ -35,6 +35,8 @@ def taken(words: list[str]) -> tuple[list[str], float | None]:
             runs.append(word)
         elif key != MARGIN.key:
             raise UserError(f"There is no option '{key}': compare takes run folders and {MARGIN.key}=POINTS.")
+        elif margin is not None:
+            raise UserError(f"{MARGIN.key} is given more than once: give it once.")
         else:
             margin = _number(value)
             MARGIN.check(margin)

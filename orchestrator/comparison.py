@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from orchestrator import comparable, paired, statistics
+from orchestrator import chance, comparable, paired, statistics
 from orchestrator.errors import UserError
 from orchestrator.people import fold_people
-from orchestrator.storage import read_json
+from orchestrator.storage import file_sha256, read_json
 from orchestrator.summary import percent, stamps
 
-MUST_AGREE = {"dataset": "data set", "task": "task", "key_fingerprint": "pseudonym key"}
+MUST_AGREE = {"dataset": "data set", "task": "task", "classes": "list of classes", "key_fingerprint": "pseudonym key"}
 WORTH_SAYING = {"split": "split", "protocol": "protocol", "seeds": "seeds", "n_planned": "number of planned folds"}
 
 
@@ -72,7 +72,7 @@ class Pair:
     better: int  # people for whom a is ahead, equal, behind
     equal: int
     worse: int
-    bounds95: tuple[float, float] | None = None  # one-sided, lower and upper
+    bounds95: tuple[float, float] | None = None  # one-sided, lower and upper, corrected for shared training
     margin: float | None = None  # a fraction: how much worse is still "no worse"
 
     @property
@@ -110,7 +110,16 @@ def read_run(path: Path | str) -> Result:
                         "the same command again.") from error
     if not table.num_rows:
         raise UserError(f"{path} holds no predictions (all its folds failed): there is nothing to compare.")
-    return _result(path, summary, table)
+    changed = UserError(f"summary.json or predictions.parquet in {path} was cut or changed since it was written: run the same "
+                        "command again to rewrite them.")
+    try:
+        if summary.get("predictions_sha256") not in (None, file_sha256(table_path)):  # None: made before it was written
+            raise changed
+        result = _result(path, summary, table)
+        _run_cells(result), comparable.training(result, result)  # that it holds what is read of it later
+        return result
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise changed from error
 
 
 def _result(path: Path, summary: Mapping[str, Any], table: pa.Table) -> Result:
@@ -125,7 +134,7 @@ def _result(path: Path, summary: Mapping[str, Any], table: pa.Table) -> Result:
     record = comparable.checked(read_json(path / "lineage.json"), path / "lineage.json")
     result = Result(path.resolve().name, {**summary, "split": split}, by_seed,
                     {person: frozenset(own) for person, own in clips.items()}, record)
-    if abs(np.mean(list(result.by_person.values())) - (summary.get("accuracy_mean") or 0)) > 1e-9:
+    if not abs(np.mean(list(result.by_person.values())) - (summary.get("accuracy_mean") or 0)) <= 1e-9:
         raise UserError(f"summary.json and predictions.parquet in {path} do not belong together: run the same command "
                         "again to rewrite them.")
     return result
@@ -154,26 +163,34 @@ def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
     ours, theirs = a.by_person, b.by_person
     both = sorted(set(ours) & set(theirs))
     d = np.round([ours[person] - theirs[person] for person in both], 12)
+    tests = [[{**fold, "subjects": fold["subject"].split("+")} for fold in run.summary.get("folds") or ()] for run in (a, b)]
+    inflated = max(map(chance.inflation, tests))
     p, how = paired.sign_flip(d)
     return Pair(a.name, b.name, len(both), len(set(ours) ^ set(theirs)),
                 float(np.mean([ours[person] for person in both])), float(np.mean([theirs[person] for person in both])),
                 float(d.mean()), statistics.student_interval(d), p, how, paired.wilcoxon(d), p, paired.cohen_dz(d),
                 paired.smallest_gap(d), int((d > 0).sum()), int((d == 0).sum()), int((d < 0).sum()),
-                paired.one_sided_bounds(d), margin)
+                paired.one_sided_bounds(d, inflated=inflated), margin)
+
+
+def _one_leaky(a: Result, b: Result) -> bool:
+    return bool(a.summary.get("leaky")) != bool(b.summary.get("leaky"))
 
 
 def warnings_of(a: Result, b: Result) -> list[str]:
     said = [f"{a.name} and {b.name} differ in {words}: {a.summary.get(name)} and {b.summary.get(name)}."
             for name, words in WORTH_SAYING.items() if a.summary.get(name) != b.summary.get(name)]
+    if (ours := a.record.get("content_key")) and ours == b.record.get("content_key"):
+        said.append(f"{a.name} and {b.name} are one run, of the same data, configuration and code: beside itself, or its copy.")
     both = set(a.by_seed) & set(b.by_seed)
     if left_out := len(set(a.by_seed) ^ set(b.by_seed)):
         said.append(f"{a.name} and {b.name} did not test the same people: {left_out} are left out of the pair.")
     if other := sum(a.clips[person] != b.clips[person] for person in both):
         said.append(f"{a.name} and {b.name} scored different clips of {other} people "
                     "(one lost clips that the other used).")
-    if bool(a.summary.get("leaky")) != bool(b.summary.get("leaky")):
+    if _one_leaky(a, b):
         said.append(f"One of {a.name} and {b.name} is leaky on purpose: their gap says what looking at the test people "
-                    "does, not which model is better.")
+                    "does, not which model is better; a margin is not applied to it.")
     return [*comparable.study(a, b), *said, *comparable.scale(a, b), *comparable.training(a, b), *comparable.encoders(a, b),
             *comparable.settings(a, b)]
 
@@ -187,7 +204,7 @@ def compare(paths: Sequence[Path | str], margin: float | None = None) -> Compari
     runs = [replace(r, name=name) for name, r in zip(_names(found, paths), found, strict=True)]
     for a, b in combinations(runs, 2):
         check(a, b)
-    plain = [pair_up(a, b, margin) for a, b in combinations(runs, 2)]
+    plain = [pair_up(a, b, None if _one_leaky(a, b) else margin) for a, b in combinations(runs, 2)]
     adjusted = paired.holm([pair.p_sign_flip for pair in plain])
     pairs = [Pair(**{**asdict(pair), "p_holm": float(p)}) for pair, p in zip(plain, adjusted, strict=True)]
     warnings = [text for a, b in combinations(runs, 2) for text in warnings_of(a, b)]
@@ -207,7 +224,9 @@ def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[Mapping
     theirs = {(fold["seed"], *fold_people(fold)): fold for fold in clean_folds}
     pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold["seed"], *fold_people(fold))) in theirs]
     same = all(_fitted(one) == _fitted(other) for one, other in pairs) if pairs else None
-    return {**asdict(compare([leaky, clean]).pairs[0]), "same_training": same, "choosing": choosing(pairs)}
+    one_answer = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 for fold, _ in pairs)
+    return {**asdict(compare([leaky, clean]).pairs[0]), "same_training": same, "choosing": choosing(pairs),
+            "clean_one_answer": [one_answer, len(pairs)]}
 
 
 def _fitted(fold: Mapping[str, Any]) -> set[str]:
@@ -246,6 +265,10 @@ def optimism_words(pair: Mapping[str, Any]) -> list[str]:
     else:
         said = ["That is optimism, not skill, and at least so much: whatever else was chosen on the test people (settings, "
                 "sample rates) is not repeated here."]
+    one_answer, n = pair.get("clean_one_answer") or (0, 0)
+    if n and 2 * one_answer >= n:
+        said = [f"In {one_answer} of {n} folds the clean model gives one and the same answer, so that it may have trained too "
+                "little: how much of the gap is optimism cannot be told."]
     if own := pair.get("choosing"):
         ends = own["gap_ci95"]
         between = f" (95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else ""
@@ -303,12 +326,12 @@ def margin_words(pair: Pair) -> str:
     if pair.bounds95 is None:
         return f"{pair.a} - {pair.b}: too few people for a bound."
     low, high = (f"{100 * end:+.1f}" for end in pair.bounds95)
-    bounds = f"one-sided 95 % bounds of the gap {low} and {high}"
+    bounds = f"one-sided 95 % bounds of the gap, corrected for shared training, {low} and {high}"
     if pair.a_no_worse and pair.b_no_worse:
         return f"{pair.a} and {pair.b} are equivalent within {within} ({bounds})."
     for better, other, shown in ((pair.a, pair.b, pair.a_no_worse), (pair.b, pair.a, pair.b_no_worse)):
         if shown:
-            return f"{better} is no worse than {other} by {within} or more ({bounds})."
+            return f"{better} is no worse than {other} by a margin of {within} ({bounds})."
     return f"Neither of {pair.a} and {pair.b} is shown to be no worse than the other by {within} ({bounds})."
 
 

@@ -88,8 +88,9 @@ def controls_section(report: "Report") -> str:
     rows: Collection[Mapping] = report.run.get("controls") or []
     if not rows:
         return ""
-    told = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]), _points(row["difference"]),
-             _between(row["difference_ci95"], sign=True)) for row in rows if row["known"]]
+    told = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
+             *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
+            for row in rows if row["known"]]
     said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
     said += [f"{row['name'].capitalize()} is the same for all clips, so that it cannot tell classes apart."
              for row in rows if row["known"] and not row["varies"]]
@@ -97,7 +98,8 @@ def controls_section(report: "Report") -> str:
     if close:
         said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
                     "difference includes zero or less.")
-    body = table(("known is only", "accuracy %", "95 % interval", "model minus it", "95 % interval"), told) if told else ""
+    head = ("known is only", "accuracy %", "95 % interval", "model minus it (first seed)", "95 % interval")
+    body = table(head, told) if told else ""
     return section("controls", "What is known without looking", body + "".join(map(note, said)) + note(
         "Small decision trees, fitted in the same folds on the training people alone (first seed). Sex and age are the same "
         "for all clips of a person, so that they tell classes apart only where people's classes differ."))

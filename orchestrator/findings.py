@@ -87,7 +87,7 @@ def plain_words(report: Report) -> list[str]:
     said = [f"{before}, the model names the right one of {n_classes} classes for about {100 * mean:.0f} of 100 clips; "
             f"guessing would be right for {100 * summary['chance_uniform']:.0f}, and always giving the answer that is most "
             f"frequent in training for {100 * summary['majority_baseline']:.0f}."]
-    spread = f"People differ: from {percent(min(report.values), 0)} to {percent(max(report.values), 0)} %"
+    spread = f"By person it is right for {percent(min(report.values))} to {percent(max(report.values))} %"
     said.append(f"{spread}; {_people_above(report)}")
     if over := draws_words(summary):
         again = summary["draws"]["n_more_than_once"]
@@ -130,7 +130,10 @@ def verdict_sentences(report: Report) -> list[str]:
         return ["No verdict: whoever is tested here has had a part in training, scaling or the choice of the epoch, so that "
                 "being above chance would prove nothing." if summary["leaky"] else
                 f"No verdict: fewer than {chance.FEWEST} people have a value of their own to judge by."]
-    test = f"(one-sided t test over people, corrected for shared training, {chance.p_words(found['p'])})"
+    n = len(chance.values_of(report.people, found["metric"]))
+    least = f", the least that {n} people can show" if found["p"] <= 0.5**n else ""
+    test = (f"(one-sided t test over people, corrected for shared training, {chance.p_words(found['p'])}{least}; \"above\" is "
+            f"said below {chance.ALPHA})")
     if found["above_chance"]:
         return [f"{said} is above chance, {against} {test}."]
     ends = summary[f"{found['metric']}_ci95"]
@@ -173,6 +176,8 @@ def warnings(report: Report) -> list[str]:
     if report.values and len(report.values) < statistics.T_BELOW:
         said.append(f"Only {len(report.values)} people: the interval is Student's t and wide, and assumes that "
                     "accuracies over people are roughly bell-shaped.")
+    if len(report.values) > 1 and max(report.values) == min(report.values):
+        said.append("Everybody's accuracy is the same, so that the interval has no width: that is no certainty.")
     if len(report.clips.y_pred) and len(np.unique(report.clips.y_pred)) == 1:
         said.append(f"The model answered {report.names[report.clips.y_pred[0]]} for every clip.")
     one_sided = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 < len({row["y_true"] for row in
@@ -227,8 +232,10 @@ def used_in_training(fold: Fold) -> set[str]:
 
 
 def shared_training(folds: Sequence[Fold]) -> float | None:
-    """Mean over pairs of folds (first seed) of the share of training people they have in common (Jaccard)."""
-    first = [set(fold["train_subjects"]) for fold in folds if fold["seed"] == folds[0]["seed"]]
+    """Mean over pairs of folds (first seed) of the share they have in common (Jaccard) of the people their models were fitted
+    on in the end, after a refit the inner validation people too."""
+    first = [{*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())}
+             for fold in folds if fold["seed"] == folds[0]["seed"]]
     shares = [len(a & b) / len(a | b) for a, b in combinations(first, 2) if a | b]
     return statistics.mean_std(shares)[0]
 

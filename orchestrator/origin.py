@@ -156,7 +156,7 @@ def _checked(config: Config, people: Cohort, found: _Found) -> Origin:
         signal = None if why else found.about["signal"]
         if why and not wants_video:
             raise UserError(f"{here} holds no signal encoder that fits here ({why}), and model={config.model.name} reads "
-                            "nothing else of it: leave pretrain.from out, or use model=dual.")
+                            "nothing else of it: set these options as they were there, or leave pretrain.from out.")
     keys = people.keys([p.index for p in people.people])
     seen = found.lineage.everyone()
     subjects = tuple(p.index for p, key in zip(people.people, keys, strict=True) if key in seen)
@@ -202,13 +202,20 @@ def _signal_misfit(config: Config, people: Cohort, found: _Found) -> str:
     for name, what in (("channels", "channels"), ("rates", "rates"), ("seconds", "length of a clip"),
                        ("signal", "preprocessing of signals"), ("scale", "scale")):
         if theirs[name] != ours[name]:
-            shown = f" {_list(theirs[name])} there, {_list(ours[name])} here" if name in ("channels", "rates") else ""
-            return f"other {what}{shown}"
+            if name == "signal":
+                return f"other {what}: {_apart(theirs[name], ours[name], 'signal.')}"
+            there, here = (_list(one[name]) if name in ("channels", "rates") else one[name] for one in (theirs, ours))
+            return f"other {what}: {there} there, {here} here"
     wanted = signal_options(config, len(ours["channels"]), found.about["signal"]["length"])
     if wanted != found.about["signal"]:
-        names = sorted({*wanted, *found.about["signal"]})
-        return "other sizes: " + ", ".join(n for n in names if wanted.get(n) != found.about["signal"].get(n))
+        return "other sizes: " + _apart(found.about["signal"], wanted, "smae.")
     return ""
+
+
+def _apart(theirs: Mapping[str, Any], ours: Mapping[str, Any], node: str) -> str:
+    """The options that differ, with both values; None: left to the default."""
+    shown = {name: (theirs.get(name, "its default"), ours.get(name, "its default")) for name in sorted({*theirs, *ours})}
+    return ", ".join(f"{node}{name} {there} there, {here} here" for name, (there, here) in shown.items() if there != here)
 
 
 def _list(values: Sequence[Any]) -> str:

@@ -66,16 +66,17 @@ def power(dz: float, n: int, alpha: float = 0.05) -> float:
     return float(stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
-def one_sided_bounds(d: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -> tuple[float, float] | None:
     """The lower and the upper one-sided Student bound of the mean, each at `level`; None for fewer than 2 people.
 
     Two one-sided tests against a margin (Schuirmann 1987) at 1 - level: the mean is above -margin where the lower bound is, and
-    below the margin where the upper one is; both together are equivalence.
+    below the margin where the upper one is; both together are equivalence. inflated: by how much the variance of the mean is
+    larger than that of independent people (chance.inflation).
     """
     differences = _differences(d)
     if differences.size < 2:
         return None
-    half = stats.t.ppf(level, differences.size - 1) * differences.std(ddof=1) / np.sqrt(differences.size)
+    half = stats.t.ppf(level, differences.size - 1) * differences.std(ddof=1) * np.sqrt(inflated / differences.size)
     return float(differences.mean() - half), float(differences.mean() + half)
 
 

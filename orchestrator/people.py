@@ -174,13 +174,15 @@ class Draws:
 
 def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
     """The test sets of a split that tests several people together; None of leave-one-subject-out."""
-    accuracies: list[float] = []
+    by_set: dict[frozenset[str], list[float]] = {}  # of few people, the same ones may be drawn twice: one test set
     tested: list[str] = []
     for number in sorted({fold["fold"] for fold in folds}):
         own = people_of([fold for fold in folds if fold["fold"] == number], n_classes)
         if found := [a for person in own if (a := person.mean("accuracy")) is not None]:
-            accuracies.append(float(np.mean(found)))
-            tested += [person.subject for person in own]
+            names = frozenset(person.subject for person in own)
+            tested += [] if names in by_set else names
+            by_set.setdefault(names, []).append(float(np.mean(found)))
+    accuracies = [float(np.mean(same)) for same in by_set.values()]
     if len(set(tested)) == len(tested) and all(len(fold_people(fold)) == 1 for fold in folds):
         return None
     return Draws(tuple(accuracies), len(set(tested)), sum(n > 1 for n in Counter(tested).values()))

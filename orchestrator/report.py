@@ -3,7 +3,6 @@
 `python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for a run that is there.
 """
 
-import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from orchestrator.config import Config
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Fold
 from orchestrator.ledger import open_ledger
-from orchestrator.storage import canonical_json, intact, read_json, seal, write_json
+from orchestrator.storage import intact, read_json, write_sealed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def write(folder: Path, run: dict, entries: list[dict]) -> dict:
     """All files that are computed from the ledger, and the last lines on the terminal. Returns the summary."""
     from orchestrator.page import write_report
 
-    write_json(folder / "facts.json", seal(json.loads(canonical_json(run))))  # keys as they will be read: texts
+    write_sealed(folder / "facts.json", run)
     result = summary.write_run_files(folder, run, entries)
     page = write_report(folder, run, entries)
     summary.print_table(result, page, run["failed_folds"])
@@ -69,7 +68,7 @@ def _stored(config: Config) -> tuple[dict, list[dict]]:
     folder = runinfo.run_dir(config)
     run, lineage = read_json(folder / "facts.json"), read_json(folder / "lineage.json")
     for name, value in (("facts.json", run), ("lineage.json", lineage)):
-        if (folder / name).exists() and (not isinstance(value, dict) or ("checksum" in value and not intact(value))):
+        if (folder / name).exists() and not (isinstance(value, dict) and intact(value)):
             raise UserError(f"{folder / name} was cut or changed since it was written: run the same python -m "
                             "orchestrator.loso command again, which writes it anew and keeps the finished folds.")
     if run is None or lineage is None:

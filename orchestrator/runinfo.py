@@ -18,7 +18,7 @@ from orchestrator.foldfit import FoldRecipe
 from orchestrator.folds import Fold, Plan, seed_of
 from orchestrator.lineage import Lineage
 from orchestrator.models_needed import ESTIMATORS
-from orchestrator.storage import file_sha256, key_of, sources_sha256, write_json, write_text
+from orchestrator.storage import file_sha256, key_of, sources_sha256, write_json, write_sealed, write_text
 from orchestrator.tokenstore import TokenJob
 from preprocessing.allotment import usable_cores
 
@@ -131,7 +131,7 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
     """Written before the first fold, so that a half-done run says what it is."""
     import yaml
 
-    write_json(folder / "lineage.json", record)
+    write_sealed(folder / "lineage.json", record)
     write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
     write_json(folder / "environment.json", {
         "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),

@@ -159,6 +159,7 @@ OPTIONS: tuple[Option, ...] = (
     _whole("encoder.heads", most=4096, null=True), _whole("encoder.decoder_depth", most=1000, null=True),
     _whole("encoder.decoder_dim", most=65536, null=True), _whole("encoder.decoder_heads", most=4096, null=True),
     _flag("encoder.norm_target"), *_signal_mae("smae"), *_signal_mae("model.signal"),
+    _word("model.signal.tokenizer", "step", "conv"),
     # pretraining
     Option("pretrain.fraction", "number", above=0, below=0.5, null=True),
     Option("pretrain.subjects", "whole", least=0, most=1_000_000, many=(1, 1_000_000), once=True, null=True),

@@ -127,7 +127,9 @@ def seeds_section(report: Report) -> str:
             else "That people differ at all, beyond which clips happened to be sampled, is not shown"
         said += f" {differ} (F test, {chance.p_words(found.p_between)})."
     if found.seed_within_person is not None:
-        said += " A training seed moves initial weights, batches and the inner validation people; encoders and groups stay."
+        said += (" A training seed moves the estimator's own random numbers, if it draws any."
+                 if report.summary["model"] in ESTIMATORS else
+                 " A training seed moves initial weights, batches and the inner validation people; encoders and groups stay.")
     if found.pretraining_within_person is not None:
         trained = any(encoder["subjects"] for encoder in encoders_of(report.run))
         said += (" A pretraining seed draws the groups and trains the encoders anew." if trained else

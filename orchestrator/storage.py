@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,11 @@ def seal(value: dict) -> dict:
     """The value with a checksum over everything else in it."""
     body = {name: part for name, part in value.items() if name != "checksum"}
     return {**body, "checksum": key_of(body, 64)}
+
+
+def write_sealed(path: Path, value: Mapping) -> None:
+    """As JSON with a checksum; numbers and keys as they will be read back."""
+    write_json(path, seal(json.loads(json.dumps(value, allow_nan=False))))
 
 
 def intact(value: dict) -> bool:

@@ -7,6 +7,7 @@ are averaged within a person first, then people are averaged. Same folds, same b
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -115,20 +116,24 @@ def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
     return pa.table({name: pa.array([row[name] for row in rows], kinds[name]) for name in names})
 
 
-def _write_parquet(path: Path, table: pa.Table) -> None:
+def _write_parquet(path: Path, table: pa.Table) -> str:
+    """The file's SHA-256."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", version="2.6")
-    write_bytes(path, sink.getvalue().to_pybytes())
+    content = sink.getvalue().to_pybytes()
+    write_bytes(path, content)
+    return sha256(content).hexdigest()
 
 
 def write_run_files(run_dir: Path | str, run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     """Write predictions.parquet, folds.parquet, then summary.json, each atomically; return the summary."""
     run_dir = Path(run_dir)
     stamp = {name: str(run[name]) for name in ("split", "protocol", "leaky", "unproven") if name in run}
-    for name, table in (("predictions", predictions_table(folds, len(run["class_names"]))), ("folds", folds_table(run, folds))):
-        _write_parquet(run_dir / f"{name}.parquet", table.replace_schema_metadata(stamp))
+    tables = {"predictions": predictions_table(folds, len(run["class_names"])), "folds": folds_table(run, folds)}
+    hashes = {name: _write_parquet(run_dir / f"{name}.parquet", table.replace_schema_metadata(stamp))
+              for name, table in tables.items()}
     summary = build_summary(run, folds)
-    write_json(run_dir / "summary.json", summary)
+    write_json(run_dir / "summary.json", {**summary, "predictions_sha256": hashes["predictions"]})
     return summary
 
 

@@ -123,7 +123,7 @@ def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
     if node in ("from", "seeds") and pretrain.checkpoint and (node == "from" or not signal):
         return "pretrain.checkpoint, whose file was pretrained elsewhere", "pretrain.checkpoint=null"
     if pretrain.given and pretrain.name == "mae" and (
-            node in ("video", "seeds") or (node not in ("", "from") and not signal)):
+            node in ("video", "seeds") or (node not in ("", "from") and not (signal and needs(config) & TOKENS))):
         return "pretrain.from, whose encoders are trained already", "pretrain.from=null"
     random = node in ("seed", "seeds") and needs(config) & TOKENS  # draws the weights of an encoder that nobody trains
     if pretrain.name == "none" and node not in ("", "checkpoint", "checkpoint_saw") and not random:

@@ -26,7 +26,7 @@ SUMMARY = {
     "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)),
     "configurations_on_cohort": WHOLE,
     "seeds": list, "wall_s": NUMBER, "versions": dict, "git_commit": (TEXT, type(None)),
-    "dirty": (LOGICAL, type(None)), "key_fingerprint": TEXT, "folds": list}
+    "dirty": (LOGICAL, type(None)), "key_fingerprint": TEXT, "predictions_sha256": TEXT, "folds": list}
 FOLD = {
     "fold": WHOLE, "seed": WHOLE, "subject": TEXT, "n_test": WHOLE, "n_quarantined": WHOLE, "accuracy": NUMBER,
     "accuracy_with_quarantined": NUMBER, "macro_f1": NUMBER, "epochs": WHOLE, "train_subjects": list, "val_subjects": list,

@@ -14,7 +14,7 @@ from made_runs import made_run, pseudonym
 from rich.console import Console
 from scipy import stats
 
-from orchestrator import cli, compare
+from orchestrator import chance, cli, compare
 from orchestrator.comparison import choosing, margin_words, optimism, optimism_words, print_comparison, read_run
 from orchestrator.comparison import compare as compare_runs
 from orchestrator.errors import UserError
@@ -32,9 +32,13 @@ def write(tmp_path, name, drop=0, record=None, changes=lambda fold: fold, **more
     write_run_files(tmp_path / name, run, folds)
     if record is not False:
         recordings = {fold["subject"]: {"signals": f"{fold['fold']:016x}"} for fold in folds}
-        write_json(tmp_path / name / "lineage.json", {"recordings": recordings, "scale": "train_z", "refit": False,
+        write_json(tmp_path / name / "lineage.json", {"folds": [], "recordings": recordings, "scale": "train_z", "refit": False,
                                                       "settings": None} | (record or {}))
     return tmp_path / name
+
+
+def edit(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def fitted_on_everybody(fold):
@@ -104,12 +108,35 @@ def test_a_run_over_fewer_folds_than_planned_is_said(tmp_path):
     assert "a stands on" not in text
 
 
+def test_other_classes_are_another_question_and_one_run_twice_is_told(tmp_path):
+    a, b = write(tmp_path, "a"), write(tmp_path, "b")
+    c = write(tmp_path, "c", record={"content_key": "one"})
+    d = write(tmp_path, "d", record={"content_key": "one"})
+    assert "are one run" in " ".join(compare_runs([c, d]).warnings) and compare_runs([a, b]).warnings == []
+    b = write(tmp_path, "other", classes=("BL1", "PA2"))
+    with pytest.raises(UserError, match="different list of classes"):
+        compare_runs([a, b])
+
+
+def test_a_margin_says_nothing_of_a_leaky_run_and_is_given_once(tmp_path, capsys):
+    a, leaky = write(tmp_path, "a"), write(tmp_path, "leaky", leaky=True)
+    found = compare_runs([a, leaky], 0.5)
+    assert found.pairs[0].margin is None and "a margin is not applied to it" in " ".join(found.warnings)
+    assert cli.run(compare.main, [str(a), str(leaky), "compare.margin=5", "compare.margin=1"]) == 2
+    assert "given more than once" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("spoil, words", [
     (lambda p: (p / "summary.json").unlink(), "not a finished run"),
     (lambda p: (p / "summary.json").write_text("{"), "not a finished run"),
     (lambda p: (p / "predictions.parquet").unlink(), "not a finished run"),
     (lambda p: (p / "predictions.parquet").write_bytes(b"PAR1 no"), "cannot be read"),
-    (lambda p: os.replace(p.parent / "other" / "predictions.parquet", p / "predictions.parquet"), "do not belong")])
+    (lambda p: os.replace(p.parent / "other" / "predictions.parquet", p / "predictions.parquet"), "cut or changed"),
+    (lambda p: edit(p / "summary.json", accuracy_mean=float("nan")), "do not belong"),
+    (lambda p: edit(p / "summary.json", folds=None), "cut or changed"),
+    (lambda p: edit(p / "summary.json", folds=[{}]), "cut or changed"),
+    (lambda p: edit(p / "summary.json", accuracy_ci95="x"), "cut or changed"),
+    (lambda p: (p / "lineage.json").write_text("{}"), "cut or changed")])
 def test_a_broken_run_is_one_sentence_and_exit_2(tmp_path, spoil, words, capsys):
     a, b = write(tmp_path, "a"), write(tmp_path, "b")
     write(tmp_path, "other", skill=0.2)
@@ -280,11 +307,13 @@ def test_no_worse_is_a_claim_about_a_margin(tmp_path, capsys):
     a, b = write(tmp_path, "a", n_people=10), write(tmp_path, "b", n_people=10, skill=0.4)
     pair = compare_runs([a, b], 0.05).pairs[0]
     d = np.array([read_run(a).by_person[p] - read_run(b).by_person[p] for p in read_run(a).by_person])
-    low, high = stats.t.interval(0.9, 9, loc=d.mean(), scale=stats.sem(d))
+    shared = chance.inflation(made_run(n_people=10)[1])
+    assert 1 < shared <= 2, "people who train each other's models are not independent"
+    low, high = stats.t.interval(0.9, 9, loc=d.mean(), scale=stats.sem(d) * np.sqrt(shared))
     assert pair.bounds95 == pytest.approx((low, high)) and pair.a_no_worse and not pair.b_no_worse
     assert pair.a_no_worse == (stats.ttest_1samp(d, -0.05, alternative="greater").pvalue < 0.05)
     assert cli.run(compare.main, [str(a), "compare.margin=5", str(b)]) == 0
-    assert "a is no worse than b by 5 points or more" in capsys.readouterr().out
+    assert "a is no worse than b by a margin of 5 points" in capsys.readouterr().out
     assert cli.run(compare.main, [str(a), str(a), "compare.margin=0.1"]) == 0
     assert "equivalent within 0.1 points" in capsys.readouterr().out
     assert cli.run(compare.main, [str(a), str(b)]) == 0

@@ -44,6 +44,7 @@ def ending_at(monkeypatch, n: int, after: bool) -> list[str]:
 
 def test_ended_at_every_write_of_a_run(made, monkeypatch, tmp_path):
     assert made.main() == 0
+    assert Road(made.root, made.store, tmp_path / "warm", list(WORDS)).main() == 0  # the shards' hashes are remembered now
     with monkeypatch.context() as patch:
         names = ending_at(patch, 10**6, True)
         again = Road(made.root, made.store, tmp_path / "count", list(WORDS))
@@ -115,7 +116,8 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
 
 @pytest.mark.parametrize(("name", "spoil"), [
     ("facts.json", lambda text: text[:-20]), ("lineage.json", lambda text: text[: len(text) // 2]),
-    ("facts.json", lambda text: "[]"),
+    ("facts.json", lambda text: "[]"), ("facts.json", lambda text: "{}"),
+    ("lineage.json", lambda text: text.replace('"leaky": false', '"leaky": true', 1)),
     ("facts.json", lambda text: text.replace('"n_planned": 2', '"n_planned": 1')), ("lineage.json", lambda text: "")])
 def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_anew(made, inline, capsys, name, spoil):
     assert made.main() == 0

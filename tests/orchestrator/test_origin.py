@@ -128,7 +128,7 @@ def test_the_same_signals_take_the_signal_encoder_over(b, road, inline, tmp_path
     assert inline["pretrain"] == [] and len(inline["loso"]) == PEOPLE
     ours, theirs = without_times(read_json(mine.run / "summary.json")), road.summary()
     assert [f["weights_sha256"] for f in ours["folds"]] == [f["weights_sha256"] for f in theirs["folds"]]
-    with pytest.raises(UserError, match=r"no signal encoder that fits here \(other channels gsr, ecg, emg_trapezius there"):
+    with pytest.raises(UserError, match=r"no signal encoder that fits here \(other channels: gsr, ecg, emg_trapezius there"):
         planned(b, f"pretrain.from={encoders_of_a(b)[0]}", "model=signal")
 
 
