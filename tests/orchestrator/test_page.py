@@ -9,7 +9,9 @@ from made_runs import made_run, pseudonym
 from scipy import stats
 
 from orchestrator import plots
-from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, warnings
+from orchestrator.cohort_ledger import ledger_section
+from orchestrator.controls import controls_section
+from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
 from orchestrator.page import build_page, write_report
 from orchestrator.sections import no_paths, scores_table
 from orchestrator.storage import write_json
@@ -142,10 +144,44 @@ def test_words_about_chance():
     assert "No verdict: whoever is tested here" in leaky and "is above chance" not in leaky
 
 
+def test_the_least_p_that_so_many_people_can_show_is_named_as_such():
+    said = " ".join(plain_words(report(skill=20.0)))
+    assert "p = 0.004, the least that 8 people can show" in said and "said below 0.05" in said
+    assert "the least that" not in " ".join(plain_words(report(skill=0.0)))
+
+
+def test_people_who_all_have_one_accuracy_are_no_certainty():
+    assert any("no width: that is no certainty" in text for text in warnings(report(skill=20.0)))
+    assert not any("no width" in text for text in warnings(report()))
+
+
+def test_luck_is_not_told_from_people_who_do_not_differ():
+    assert "luck with these people alone" in ledger_section(report(configurations_on_cohort=5))
+    said = ledger_section(report(skill=20.0, configurations_on_cohort=5))
+    assert "5th configuration" in said and "luck" not in said
+
+
+def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
+    row = {"name": "duration", "known": True, "n_people": 8, "accuracy": 0.0, "ci95": [0.0, 0.0], "difference": 0.139,
+           "difference_ci95": [0.06, 0.21]}
+    assert "+13.9" in controls_section(report(controls=[row | {"varies": True}]))
+    assert "+13.9" not in controls_section(report(controls=[row | {"varies": False}]))
+
+
+def test_a_refit_shares_the_validation_people_too():
+    run, folds = made_run(n_people=8)
+    again = [fold | {"refit": True} for fold in folds]
+    everybody = [len({*a["train_subjects"], *a["val_subjects"]} & {*b["train_subjects"], *b["val_subjects"]}) for a in folds
+                 for b in folds if a is not b]
+    assert set(everybody) == {6} and shared_training(folds) < shared_training(again) == pytest.approx(6 / 8)
+
+
 def test_variance_components_are_named_for_what_varied():
     text = Tags(build_page(*made_run(seeds=(0, 1)))).text
     assert "Variance components" in text and "another training seed" in text and "pretraining seed" not in text
     assert "other clips of the same classes" in text and "luck" not in text
+    forest = Tags(build_page(*made_run(seeds=(0, 1), model="random_forest"))).text
+    assert "moves initial weights" in text and "initial weights" not in forest and "estimator's own random numbers" in forest
     alone = Tags(build_page(*made_run())).text
     assert "Variance components" in alone and "training seed" not in alone
     of = {str(seed): {"protocol": 0, "pretrain": seed} for seed in (0, 1)}

@@ -130,6 +130,13 @@ def test_draws_of_a_fixed_split_have_a_mean_of_their_own_and_count_nobody_twice(
     assert f"over 3 test sets {100 * np.mean(by_draw):.1f} ± {100 * np.std(by_draw, ddof=1):.1f} %" in line
 
 
+def test_one_test_set_drawn_twice_is_one():
+    run, folds = drawn([(0, 1), (0, 2), (1, 0)])
+    once = build_summary(run, folds[:2])["draws"]
+    twice = build_summary(run, folds)["draws"]
+    assert twice["n"] == once["n"] == 2 and twice["n_more_than_once"] == 1
+
+
 def test_auroc_of_a_person_in_several_draws_is_taken_within_a_draw():
     """Scores of two models have two scales: pooled, the ranks would mean nothing."""
     run, folds = drawn([(0, 1), (0, 2)])
