@@ -163,8 +163,7 @@ def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
     ours, theirs = a.by_person, b.by_person
     both = sorted(set(ours) & set(theirs))
     d = np.round([ours[person] - theirs[person] for person in both], 12)
-    tests = [[{**fold, "subjects": fold["subject"].split("+")} for fold in run.summary.get("folds") or ()] for run in (a, b)]
-    inflated = max(map(chance.inflation, tests))
+    inflated = max(chance.inflation(run.summary.get("folds") or ()) for run in (a, b))
     p, how = paired.sign_flip(d)
     return Pair(a.name, b.name, len(both), len(set(ours) ^ set(theirs)),
                 float(np.mean([ours[person] for person in both])), float(np.mean([theirs[person] for person in both])),
@@ -255,6 +254,7 @@ def choosing(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> di
 def optimism_words(pair: Mapping[str, Any]) -> list[str]:
     """What follows from the gap between as_paper and clean, and what does not."""
     ci95, gap = pair["gap_ci95"], pair["gap"]
+    one_answer, n = pair.get("clean_one_answer") or (0, 0)
     if pair.get("same_training") is False:
         said = ["Not all of this is optimism or the lack of it: as_paper fits on the validation people as well, and clean "
                 "without a refit does not."]
@@ -262,13 +262,12 @@ def optimism_words(pair: Mapping[str, Any]) -> list[str]:
         said = ["It scores no higher, so no optimism is shown."]
     elif not ci95 or ci95[0] <= 0:
         said = ["With so few people this may be chance: no optimism is shown."]
+    elif n and 2 * one_answer >= n:
+        said = [f"In {one_answer} of {n} folds the clean model gives one and the same answer, so that it may have trained too "
+                "little: how much of the gap is optimism cannot be told."]
     else:
         said = ["That is optimism, not skill, and at least so much: whatever else was chosen on the test people (settings, "
                 "sample rates) is not repeated here."]
-    one_answer, n = pair.get("clean_one_answer") or (0, 0)
-    if n and 2 * one_answer >= n:
-        said = [f"In {one_answer} of {n} folds the clean model gives one and the same answer, so that it may have trained too "
-                "little: how much of the gap is optimism cannot be told."]
     if own := pair.get("choosing"):
         ends = own["gap_ci95"]
         between = f" (95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else ""

@@ -85,7 +85,8 @@ def in_order(folds: Sequence[Fold]) -> list[Fold]:
 
 
 def fold_people(fold: Fold) -> list[str]:
-    return list(fold.get("subjects") or [fold["subject"]])
+    """The test people, by a ledger entry's list or, in a summary, by the joined name."""
+    return list(fold.get("subjects") or fold["subject"].split("+"))
 
 
 def fold_subject(fold: Fold) -> str:

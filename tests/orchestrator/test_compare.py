@@ -118,6 +118,13 @@ def test_other_classes_are_another_question_and_one_run_twice_is_told(tmp_path):
         compare_runs([a, b])
 
 
+def test_optimism_is_not_told_from_a_clean_run_that_gives_one_answer():
+    pair = {"gap": 0.2, "gap_ci95": (0.1, 0.3), "same_training": True, "choosing": None, "clean_one_answer": [7, 8]}
+    assert "cannot be told" in optimism_words(pair)[0]
+    assert "That is optimism" in optimism_words(pair | {"clean_one_answer": [3, 8]})[0]
+    assert "no optimism is shown" in optimism_words(pair | {"gap": -0.2, "gap_ci95": (-0.3, -0.1)})[0]
+
+
 def test_a_margin_says_nothing_of_a_leaky_run_and_is_given_once(tmp_path, capsys):
     a, leaky = write(tmp_path, "a"), write(tmp_path, "leaky", leaky=True)
     found = compare_runs([a, leaky], 0.5)
