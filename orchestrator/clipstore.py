@@ -19,7 +19,7 @@ from orchestrator import lengths
 from orchestrator.cohort import Clip, Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.models_needed import reads_video
-from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, seal, sources_sha256, write_json
+from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, sources_sha256, write_sealed
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.faces import FaceEngine
@@ -311,10 +311,10 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     # Sums go in the order of sample_index: that of the rows follows pseudonyms, and another key must change no bit.
     moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
                for label in sorted(by_label)}
-    write_json(job.path.with_suffix(".json"), seal({
+    write_sealed(job.path.with_suffix(".json"), {
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
         "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits),
-        "seconds": dict(seconds)}))
+        "seconds": dict(seconds)})
     return {"clips": quality["clips"], "quarantined": len(quarantine)}
 
 

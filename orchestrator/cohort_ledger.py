@@ -20,7 +20,7 @@ from orchestrator.cohort import Cohort, private_folder
 from orchestrator.config import Config
 from orchestrator.folds import Plan
 from orchestrator.markup import note, section, words
-from orchestrator.storage import exclusive, key_of, read_sealed, seal, write_json
+from orchestrator.storage import exclusive, key_of, read_sealed, write_sealed
 from orchestrator.study import marks, same_recordings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def meet(config: Config, people: Cohort, plan: Plan, content_key: str,
         entries = _read(path)
         what = f"{config.task.name} {config.model.name} {config.protocol.name}"
         number, entries = counted(entries, content_key, tested, what)
-        write_json(path, seal({"configurations": entries}), mode=0o600)
+        write_sealed(path, {"configurations": entries}, mode=0o600)
     return number
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
 from orchestrator.lineage import Lineage
+from orchestrator.people import fold_people
 from orchestrator.storage import intact
 from orchestrator.study import same_recordings
 
@@ -83,7 +84,7 @@ def training(a: "Result", b: "Result") -> list[str]:
 
 
 def _kept(run: "Result") -> str:
-    kept = {len(set(fold["val_subjects"]) - set(fold["subject"].split("+"))) for fold in run.summary["folds"]}
+    kept = {len(set(fold["val_subjects"]) - set(fold_people(fold))) for fold in run.summary["folds"]}
     if kept == {0}:
         return ""
     again = run.record.get("refit")
@@ -94,8 +95,8 @@ def _kept(run: "Result") -> str:
 def _fitted(run: "Result") -> dict[tuple[str, int], frozenset[str]]:
     again = bool(run.record.get("refit"))
     return {(person, fold["seed"]): frozenset({*fold["train_subjects"], *(fold["val_subjects"] if again else ())}
-                                              - set(fold["subject"].split("+")))
-            for fold in run.summary["folds"] for person in fold["subject"].split("+")}
+                                              - set(fold_people(fold)))
+            for fold in run.summary["folds"] for person in fold_people(fold)}
 
 
 def encoders(a: "Result", b: "Result") -> list[str]:

@@ -24,9 +24,8 @@ from orchestrator.storage import (
     file_sha256,
     need_space,
     read_sealed,
-    seal,
     sweep_temporaries,
-    write_json,
+    write_sealed,
 )
 from orchestrator.storelock import writing
 from orchestrator.tokenstore import CENTRE, TokenJob, current, plan_tokens, quantise, token_bytes
@@ -153,9 +152,9 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
     for path, array in zip(job.files, stored, strict=True):
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.save(handle, array, allow_pickle=False)
-    write_json(job.path.with_suffix(".json"), seal({
+    write_sealed(job.path.with_suffix(".json"), {
         "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
-        "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said}))
+        "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said})
 
 
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:

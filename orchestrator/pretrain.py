@@ -28,7 +28,7 @@ from orchestrator.groups import Group
 from orchestrator.heard import counted, read
 from orchestrator.models_needed import needs
 from orchestrator.scratch import scratch
-from orchestrator.storage import atomic_path, in_new_folder, need_space, seal, sweep_temporaries, write_json, write_text
+from orchestrator.storage import atomic_path, in_new_folder, need_space, sweep_temporaries, write_json, write_sealed, write_text
 from orchestrator.storelock import writing
 from preprocessing.moments import Scaler, fit_scaler
 
@@ -206,10 +206,10 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
 
 
 def _finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
-    write_json(folder / "encoder.json", seal({
+    write_sealed(folder / "encoder.json", {
         "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
         "subjects": list(plan.group.learners) if plan.group and any(plan.trains) else [],
-        "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how}))
+        "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how})
 
 
 def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:

@@ -19,7 +19,7 @@ from orchestrator.clipstore import ClipStore
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.errors import UserError
-from orchestrator.storage import read_json, read_sealed, seal, write_json
+from orchestrator.storage import read_json, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from orchestrator.encoders import Encoder, EncoderPlan
@@ -50,7 +50,7 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
         if row is not None:
             found[kind] = {"kind": kind, **row, "on": on, **_rates(config, folder, kind)}
     quality = _joined(found)
-    write_json(folder / FILE, seal(quality))
+    write_sealed(folder / FILE, quality)
     named = {**quality, "encoder": _name(plan)}
     for text in words([named]):
         progress.say("pretrain", text)
@@ -62,14 +62,19 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
 def adopt(plan: "EncoderPlan", folder: Path) -> None:
     """quality.json of an encoder that pretrain.from gives, of which nothing is trained here: as it was measured there."""
     if found := _adopted(plan):
-        write_json(folder / FILE, seal(_joined(found)))
+        write_sealed(folder / FILE, _joined(found))
 
 
 def _adopted(plan: "EncoderPlan") -> dict[str, dict]:
     """By kind, what is taken over of the origin's, marked `measured`: where it was trained."""
     if plan.origin is None:
         return {}
-    there = read_sealed(plan.origin.folder / FILE) or {}
+    path = plan.origin.folder / FILE
+    there = read_sealed(path)
+    if there is None:
+        what = "was damaged or changed since it was written" if path.exists() else "is missing"
+        progress.say("pretrain", f"warning: {path} {what}, so how good the encoder taken over from there is, is not told")
+        return {}
     taken = {"video": plan.origin.video, "signal": plan.origin.signal}
     return {part["kind"]: {**{name: value for name, value in part.items() if name not in ("signal", "checksum")},
                            "measured": "where it was trained"}
@@ -82,10 +87,19 @@ def _name(plan: "EncoderPlan") -> str:
 
 
 def of(encoders: "Iterable[Encoder]") -> list[dict]:
-    """What the finished encoders' folders say, each with the encoder's name; those that nobody measured are left out."""
-    found = [(encoder, read_sealed(encoder.plan.folder / FILE)) for encoder in encoders]
-    return [{**{name: value for name, value in quality.items() if name != "checksum"},
-             "encoder": _name(encoder.plan)} for encoder, quality in found if quality]
+    """What the finished encoders' folders say, each with the encoder's name; those that nobody measured are left out.
+
+    Of a file that was damaged or changed by hand, `damaged` alone.
+    """
+    found = []
+    for encoder in encoders:
+        path = encoder.plan.folder / FILE
+        if not path.exists():
+            continue
+        told = read_sealed(path)
+        found.append({**({"damaged": True} if told is None else {n: part for n, part in told.items() if n != "checksum"}),
+                      "encoder": _name(encoder.plan)})
+    return found
 
 
 def words(rows: Sequence[Mapping]) -> list[str]:
@@ -94,12 +108,15 @@ def words(rows: Sequence[Mapping]) -> list[str]:
 
 
 def warnings(rows: Sequence[Mapping]) -> list[str]:
-    """One sentence for each that paints no better than its visible mean."""
-    return [f"The {TITLES[part['kind']]} of {row['encoder']} has learnt nothing that helps to paint what is hidden: its "
-            f"error is {part['ratio']:.2f} times that of the visible mean. Train it for more steps "
-            f"(pretrain.{part['kind']}.epochs, now {part['steps']} steps) or at another rate (pretrain.{part['kind']}.lr, in "
-            f"effect {part['effective_lr']:.1e})."
-            for row in rows for part in _parts(row) if part["ratio"] is not None and part["ratio"] >= 1]
+    """One sentence for each that paints no better than its visible mean, or of which nobody can say."""
+    damaged = [f"How good {row['encoder']} is, is not told: its {FILE} was damaged or changed since it was written. "
+               "Remove the encoder's folder to train it anew." for row in rows if row.get("damaged")]
+    useless = [f"The {TITLES[part['kind']]} of {row['encoder']} has learnt nothing that helps to paint what is hidden: its "
+               f"error is {part['ratio']:.2f} times that of the visible mean. Train it for more steps "
+               f"(pretrain.{part['kind']}.epochs, now {part['steps']} steps) or at another rate (pretrain.{part['kind']}.lr, "
+               f"in effect {part['effective_lr']:.1e})."
+               for row in rows for part in _parts(row) if part["ratio"] is not None and part["ratio"] >= 1]
+    return damaged + useless
 
 
 def _sentence(part: Mapping, encoder: str) -> str:

@@ -126,9 +126,9 @@ def seal(value: dict) -> dict:
     return {**body, "checksum": key_of(body, 64)}
 
 
-def write_sealed(path: Path, value: Mapping) -> None:
+def write_sealed(path: Path, value: Mapping, mode: int | None = None) -> None:
     """As JSON with a checksum; numbers and keys as they will be read back."""
-    write_json(path, seal(json.loads(json.dumps(value, allow_nan=False))))
+    write_json(path, seal(json.loads(json.dumps(value, allow_nan=False))), mode)
 
 
 def intact(value: dict) -> bool:

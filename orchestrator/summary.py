@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator import chance, statistics
-from orchestrator.people import Fold, Run, clips_of, draws_of, fold_subject, in_order, interval, lost_of, people_of
+from orchestrator.people import Fold, Run, clips_of, draws_of, fold_people, fold_subject, in_order, interval, lost_of, people_of
 from orchestrator.storage import write_bytes, write_json
 
 COPIED = ("dataset", "task", "model", "encoder", "n_parameters", "protocol", "leaky", "unproven", "partial",
@@ -175,7 +175,7 @@ def _lost(summary: Mapping[str, Any]) -> int:
 def headline(summary: Mapping[str, Any]) -> str:
     """One line: mean, spread, interval, chance, the verdict, and on how many folds it stands."""
     n_people = len({subject for fold in summary["folds"] if fold["accuracy"] is not None
-                    for subject in fold["subject"].split("+")})
+                    for subject in fold_people(fold)})
     ci95 = summary["accuracy_ci95"]
     between = f", 95 % CI {percent(ci95[0])} to {percent(ci95[1])}" if ci95 else ""
     text = (f"accuracy {percent(summary['accuracy_mean'])} ± {percent(summary['accuracy_std'])} % "

@@ -36,7 +36,7 @@ from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
 from orchestrator.folds import Plan
 from orchestrator.models_needed import TOKENS, needs
 from orchestrator.points import Point, SweepWork, open_point, ranked, write_table
-from orchestrator.storage import exclusive, key_of, read_sealed, seal, sweep_temporaries, write_json
+from orchestrator.storage import exclusive, key_of, read_sealed, sweep_temporaries, write_sealed
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
         found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
         result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
                   "wall_s": time.monotonic() - began}
-        write_json(folder / "sweep.json", seal(result))
+        write_sealed(folder / "sweep.json", result)
     progress.say("sweep", f"results in {folder / 'sweep.json'}")
     return result
 

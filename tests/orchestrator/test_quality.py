@@ -129,11 +129,19 @@ def test_signals_alone_stand_by_themselves(trained):
     assert found["kind"] == "signal" and "signal" not in found and FIELDS <= found.keys()
 
 
-def test_what_is_stored_is_read_back_and_a_damaged_file_is_left_out(trained, tmp_path):
+def test_what_is_stored_is_read_back_and_a_damaged_file_is_told(trained, tmp_path, capsys):
     found = measured(trained)
     encoder = SimpleNamespace(plan=SimpleNamespace(group=None, folder=trained[3], index=0))
     assert quality.of([encoder]) == [{**found, "encoder": "encoder 1"}]
     write_json(tmp_path / quality.FILE, {**seal(found), "ratio": 0.1})
+    rows = quality.of([SimpleNamespace(plan=SimpleNamespace(group=None, folder=tmp_path, index=0))])
+    assert rows == [{"encoder": "encoder 1", "damaged": True}] and not quality.words(rows)
+    assert quality.warnings(rows)[0].startswith("How good encoder 1 is, is not told: its quality.json was damaged")
+    capsys.readouterr()
+    origin = SimpleNamespace(folder=tmp_path, video={}, signal=None)
+    assert quality._adopted(SimpleNamespace(origin=origin)) == {}
+    assert "quality.json was damaged or changed" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / quality.FILE).unlink()
     assert quality.of([SimpleNamespace(plan=SimpleNamespace(group=None, folder=tmp_path, index=0))]) == []
     assert quality.words([{"encoder": "encoder 1"}]) == []
 
