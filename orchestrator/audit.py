@@ -1,6 +1,7 @@
 """audit=true: the leakage canaries on the run's own data, with its own model, folds and scheduler.
 
-About five times the fits of one seed more. Results go into audit.json and the report; a canary that fails is a defect of ours.
+About four times the fits of one seed, and three, beside the run itself. Results go into audit.json and the
+report; a canary that fails is a defect of ours.
 """
 
 import shutil
@@ -38,8 +39,8 @@ QUESTIONS = {
     "shuffled": "Labels shuffled within every person: is accuracy at chance, and does no answer follow its label?",
     "coded": "Every person and class replaced by a code of its own: learnt by heart, and of no use for others?",
     "again": "The first fold fitted once more: is everything the same?",
-    "noisy_test": "The recordings of whom the first fold tests replaced by noise: is everything fitted the same?",
-    "noisy_other": "The recordings of a training person of the first fold replaced by noise: do the weights change?",
+    "noisy_test": "Whom the first fold tests has other recordings (signals of noise, altered films): is all fitted the same?",
+    "noisy_other": "A training person of the first fold has other recordings (the same): do the weights change?",
     "guard": "An artefact that says it saw the test people: does the fold refuse to start?",
     "roles": "Is every test person absent from training, validation and the encoder of the fold?",
     "opened": "Were the test clips of every fold opened once?"}

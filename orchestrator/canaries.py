@@ -203,8 +203,8 @@ def judge_crossed(pairs: Sequence[tuple[Mapping, Mapping]], n_classes: int, poin
     text += (f" With the test people's labels exchanged {found.moved} of {found.n_clips} answers change"
              + (f", and what is fitted in {found.refitted} of {len(pairs)} folds" if found.refitted else "")
              + f": a leak of {leak:.1f} points.")
-    text += (f" The smallest leak that would have been seen with {100 * SURE:.0f} % probability, if it reaches answers one by "
-             f"one: {smallest:.1f} points")
+    text += (f" The smallest leak of labels that would have been seen with {100 * SURE:.0f} % probability, if it reaches "
+             f"answers one by one: {smallest:.1f} points")
     text += "." if smallest <= points else (f", more than the {points:g} that are asked for: test more people or clips, or "
                                             "raise canaries.repeats.")
     if not exact:

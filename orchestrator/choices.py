@@ -50,7 +50,7 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
     pretrains = TOKENS <= wanted or model in SIGNAL_ENCODERS
     found = [Row("who is tested", SPLITS.get(dataset, "other data sets"),
                  ("split.name", "split.n", "split.k", "split.list", "split.test_subjects", "split.repeats", "split.seed",
-                  "max_folds", "protocol.seeds"), _split),
+                  "split.test", "split.classes", "data.subjects", "max_folds", "protocol.seeds"), _split),
              Row("people a fold is fitted on", "everybody but the test people; nobody is kept for choosing (code)",
                  ("protocol.val_subjects", "protocol.val", "protocol.refit"), _trained)]
     if model in ESTIMATORS:
@@ -63,10 +63,10 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
                          "range", ("scale",), _scale))
     if pretrains:
         found.append(Row("who pretrains", "20 % of the people of BioVid A, then tested on all of them, and used for the other "
-                         "data sets", ("pretrain", "pretrain.from", "pretrain.fraction", "pretrain.subjects", "pretrain.seed",
-                                           "pretrain.seeds"), _pretrained))
+                         "data sets", ("pretrain.name", "pretrain.from", "pretrain.fraction", "pretrain.subjects",
+                                       "pretrain.seed", "pretrain.seeds"), _pretrained))
     if wanted & (TOKENS | VIDEO):
-        found += FILMS
+        found += [*FILMS, CLIP_PICTURES if wanted & VIDEO else CLIP_FRAMES]
     if TOKENS <= wanted:
         own = not _foreign(ran)
         found += [VIDEO_ENCODER if own else FOREIGN_ENCODER, VIDEO_TOKENS, *(VIDEO_MAE if own and _maes(ran) else ())]
@@ -75,7 +75,7 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
         if model not in ESTIMATORS:
             found.append(AUGMENTED)
     if model in SIGNAL_ENCODERS:
-        found += [SMALL_ENCODER if model == "signal_small" else SIGNAL_ENCODER, LATENT, *(SIGNAL_MAE if _maes(ran) else ())]
+        found += [SIGNAL_ENCODER, LATENT, *(SIGNAL_MAE if _maes(ran) else ())]
     if model in CLASSIFIERS:
         found += [HPA, HEAD] if model != "dual" else [HPA, DCAN, *(() if ran.get("model.use_dcan", True) else (HEAD,))]
         found.append(Row("parameters", PARAMETERS, (), _parameters))
@@ -130,8 +130,12 @@ def _split(values: Values, run: Mapping[str, Any] | None) -> str:
     if name == "fixed":
         drawn = f"; where drawn, {v('split.test_subjects') or 'a fifth of the'} people, {v('split.repeats')} draws"
         said = f"a fixed test set, split.list={v('split.list')}{drawn}"
+    if name == "cross_dataset" and v("split.classes"):
+        said += f", classes {show(v('split.classes'))} there"
     if name in ("lnso", "kfold", "fixed", "cross_dataset"):
         said += f", seed {v('split.seed')}"
+    if v("data.subjects"):
+        said += f"; of the people of data.subjects={v('data.subjects')}"
     if values.get("max_folds"):
         said += f"; only the first {values['max_folds']} folds"
     seeds = values.get("protocol.seeds") or [0]
@@ -262,13 +266,17 @@ AUGMENTED = _listed(
 FILMS = [
     _listed("face crop", "text: FaceXZoo; code: RetinaFace, 224 pixels", face__provider="{}", face__size="{} pixels",
             face__image="kept as {}", face__score="probability {}", face__margin="margin {}",
-            face__max_lost="at most {} of the frames without a face", face__min_frames="at least {} frames"),
+            face__shift="follows a shift of {}", face__zoom="a zoom of {}", face__turn="a turn of {}",
+            face__recount="faces counted anew every {} frames", face__max_lost="at most {} of the frames without a face",
+            face__min_frames="at least {} frames"),
     _listed("key frames", "text: distance to the previous key frame, 16 or more, no thresholds; code: pixels, 15 less 4 at a "
             "time, to the previous frame, the first 100", frames="of {}", keyframe__preset="preset {}",
             keyframe__norm="distance in {}", keyframe__t_init="from {}", keyframe__step="less {}", keyframe__t_min="to {}",
-            keyframe__ref="to the {}", keyframe__k_min="at least {}", keyframe__k_max="at most {}"),
-    _listed("frames of a clip", "16; sample rate 16 or 48, which in the code is the largest stride; random start, in the test "
-            "as well", clip__frames="{}", clip__rate="largest stride {}")]
+            keyframe__ref="to the {}", keyframe__k_min="at least {}", keyframe__k_max="at most {}")]
+WINDOW = "16; sample rate 16 or 48, which in the code is the largest stride; random start, in the test as well"
+FRAMES = {"clip__frames": "{}", "clip__rate": "largest stride {}"}
+CLIP_FRAMES = _listed("frames of a clip", WINDOW, "", False, **FRAMES)
+CLIP_PICTURES = _listed("frames of a clip", WINDOW, "", False, **FRAMES, encoder__image_size="{} pixels wide")
 VIDEO_ENCODER = _listed(
     "video encoder", "ViT-Small: 12 x 384, 6 heads, tubelets 2 x 16 x 16, 224 pixels", encoder__scale="ViT-{}",
     encoder__depth="{} layers", encoder__dim="width {}", encoder__heads="{} heads", encoder__tubelet="tubelet {}",
@@ -287,8 +295,9 @@ VIDEO_MAE = [
     _listed("critic of the video MAE", "text: gradient penalty; code: weight 0.01, penalty 0", pretrain__video__adv_weight=
             "weight {}", pretrain__video__gp="penalty {}"),
     _listed("training of the video MAE", "AdamW 1.5e-4 x batch / 256, cosine; code: 200 epochs, 40 of warm-up, batch 16",
-            pretrain__video__lr="rate {} x batch / 256", pretrain__video__epochs="{} epochs", pretrain__video__warmup=
-            "{} of warm-up", pretrain__video__batch="batch {}", pretrain__video__min_lr="to {}", pretrain__video__weight_decay=
+            pretrain__video__lr="rate {} x batch / 256", pretrain__video__betas="betas {}", pretrain__video__eps="eps {}",
+            pretrain__video__epochs="{} epochs", pretrain__video__warmup="{} of warm-up", pretrain__video__batch="batch {}",
+            pretrain__video__accumulate="in {} parts", pretrain__video__min_lr="to {}", pretrain__video__weight_decay=
             "weight decay {}", pretrain__video__clip="gradient clip {}", pretrain__precision="precision {}")]
 SIGNAL = [
     _listed("signal window", "text: 400 steps (AI4Pain 200); code: a raw crop of 0.8 s for pretraining, 2,800 steps for the "
@@ -297,18 +306,32 @@ SIGNAL = [
     _listed("filtering, of such channels", "text: EMG 20 to 250 Hz and EMD, ECG 0.1 to 250 Hz; code: the provider's filtered "
             "files", data__source="from {} files", signal__source="taken as {}", signal__emg_band="EMG {} Hz",
             signal__emg_order="order {}", signal__emd="EMD: {}", signal__emd_options__lam="threshold {}",
-            signal__emd_options__mode="{}",
-            signal__emd_options__method="{}", signal__ecg_band="ECG {} Hz", signal__ecg_order="order {}", signal__causal=
-            "causal: {}", signal__gsr_lowpass="GSR low-pass {}", signal__gsr_detrend="detrended: {}", signal__fnirs_band=
-            "fNIRS {} Hz")]
+            signal__emd_options__noise_seconds="of the quietest {} s", signal__emd_options__mode="{}",
+            signal__emd_options__method="{}", signal__emd_options__trials="(CEEMDAN of {} trials)",
+            signal__ecg_band="ECG {} Hz", signal__ecg_order="order {}", signal__causal="causal: {}",
+            signal__gsr_lowpass="GSR low-pass {}", signal__gsr_detrend="detrended: {}",
+            signal__fnirs_band="fNIRS {} Hz", signal__range_floor="still below {} of its size")]
 E_TS = ("3 layers, width 64, heads 4 (text) or 8 (table, code); code: the classifier's is 128 wide, without positions, and "
         "starts from scratch")
 SIZES = {"smae__dim": "width {}", "smae__depth": "{} layers", "smae__heads": "{} heads", "smae__ff": "feed-forward {}",
          "smae__norm": "{} norm", "smae__pos": "positions {}", "smae__dropout": "dropout {}",
          "pretrain__name": "pretraining {}"}
-SIGNAL_ENCODER = _listed("signal encoder", E_TS, "", False, **SIZES)
-SMALL_ENCODER = _listed("signal encoder", E_TS, "", False, **SIZES, smae__max_tokens="at most {} tokens",
-                        smae__conv_layers="{} convolutions", smae__conv_kernel="of {}")
+TOKENIZER = {"smae__tokenizer": "tokens by {}"}
+CONVOLUTIONS = {"smae__max_tokens": "at most {}", "smae__conv_layers": "{} convolutions", "smae__conv_kernel": "of {}"}
+
+
+def _signal_encoder() -> Row:
+    """Convolutions are named where they make the tokens."""
+    whole = _listed("signal encoder", E_TS, "", False, **TOKENIZER, **CONVOLUTIONS, **SIZES)
+    steps = _listed("signal encoder", E_TS, "", False, **TOKENIZER, **SIZES)
+
+    def cell(values: Values, run: Mapping[str, Any] | None) -> str:
+        return (whole if values.get("smae.tokenizer") == "conv" else steps).cell(values, run)
+
+    return whole._replace(cell=cell)
+
+
+SIGNAL_ENCODER = _signal_encoder()
 LATENT = _listed("signal tokens", "text: the latent; code: the reconstruction", model__signal_output="{}")
 SIGNAL_MAE = [
     _listed("signal MAE", "text: 0.3, loss as Eq. 3, Adam (0.5, 0.9) 1e-4, then RAdam for the decoder, batch 64; code: "
@@ -317,7 +340,8 @@ SIGNAL_MAE = [
             pretrain__signal__bernoulli="single points: {}", pretrain__signal__harden="hardening: {}",
             pretrain__signal__loss_on="loss on {}", pretrain__signal__lr="rate {}",
             pretrain__signal__split="two optimisers: {}", pretrain__signal__batch="batch {}",
-            pretrain__signal__epochs="{} epochs", pretrain__signal__clip="gradient clip {}", smae__decoder="decoder {}",
+            pretrain__signal__accumulate="in {} parts", pretrain__signal__epochs="{} epochs",
+            pretrain__signal__clip="gradient clip {}", pretrain__precision="precision {}", smae__decoder="decoder {}",
             smae__decoder_depth="of {} layers")]
 HPA = _listed(
     "HPA", "text: tAPE before the embedding, no residual; code: a ConvTran block, 64 filters of 8, 16 wide, 8 heads, "

@@ -60,7 +60,7 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
     if model in SIGNAL_ENCODERS:
         from models.signal_mae import SignalMAE
 
-        found.append(("smae.", _signature(SignalMAE)))
+        found.append(("smae.", {**_signature(SignalMAE), **({"tokenizer": "conv"} if model == "signal_small" else {})}))
     if model in ("dual", "video", *SIGNAL_ENCODERS):
         found += _classifier(config, model)
     return found

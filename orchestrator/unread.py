@@ -84,6 +84,17 @@ def _smae(config: Config, leaf: str, stage: str) -> Reason:
     own = config.model.options().get("signal") or {}
     if leaf in own:
         return f"{_model(config)}, whose model.signal.{leaf}={own[leaf]} counts", f"model.signal.{leaf}"
+    return _signal_encoder(config, leaf)
+
+
+def _signal_encoder(config: Config, leaf: str) -> Reason:
+    """smae.LEAF or model.signal.LEAF: what belongs to tokens, or a decoder, that are not built."""
+    given = {**config.smae, **(config.model.options().get("signal") or {})}
+    tokenizer = given.get("tokenizer", "conv" if config.model.name == "signal_small" else "step")
+    if leaf in ("max_tokens", "conv_layers", "conv_kernel") and tokenizer == "step":
+        return "model.signal.tokenizer=step, one token a step", "model.signal.tokenizer=conv"
+    if leaf == "decoder_depth" and given.get("decoder") == "linear":
+        return "smae.decoder=linear", "smae.decoder=transformer"
     return None
 
 
@@ -190,6 +201,8 @@ def _options(config: Config, leaf: str, stage: str) -> Reason:
         return "model.use_hpa=false", "model.use_hpa=true"
     if leaf == "hpa.token_pool" and not needs(config) & TOKENS:
         return f"{_model(config)}, which reads no tokens", TOKEN_MODELS
+    if node == "signal" and rest:
+        return _signal_encoder(config, rest)
     if node == "dcan" and given.get("use_dcan") is False:
         return "model.use_dcan=false", "model.use_dcan=true"
     if node == "dcan" and rest:

@@ -33,16 +33,21 @@ def labels_of(design, n_people, n_clips):
     return np.tile(np.array([0, 0, 1, 2])[np.arange(n_clips) % 4], (n_people, 1))  # as AI4Pain: 50, 25, 25 %
 
 
-def leave_one_out(y, features):
-    """(P, n, K) scores of nearest centroids fitted on the others; features (P, n, d)."""
+def scored(y, features, blocks):
+    """(P, n, K) scores of nearest centroids fitted on everybody outside their block; NaN: not tested. features (P, n, d)"""
     n_people, n_clips, _ = features.shape
-    n_classes, scores = y.max() + 1, []
-    for s in range(n_people):
-        others = np.arange(n_people) != s
+    n_classes = y.max() + 1
+    scores = np.full((n_people, n_clips, n_classes), np.nan)
+    for block in blocks:
+        others = ~np.isin(np.arange(n_people), block)
         x, t = features[others].reshape(-1, features.shape[2]), y[others].ravel()
         centres = np.stack([x[t == k].mean(axis=0) for k in range(n_classes)])
-        scores.append(-((features[s][:, None] - centres) ** 2).sum(axis=-1))
-    return np.array(scores)
+        scores[block] = -((features[block][:, :, None] - centres) ** 2).sum(axis=-1)
+    return scores
+
+
+def leave_one_out(y, features):
+    return scored(y, features, [[s] for s in range(len(y))])
 
 
 def area(truth, score):
@@ -50,26 +55,31 @@ def area(truth, score):
     return (a > b).mean() + (a == b).mean() / 2
 
 
-def folds_of(n_people):
+def folds_of(n_people, blocks=None):
     names = [pseudonym(i) for i in range(n_people)]
-    return [{"fold": i, "seed": 0, "subject": name, "train_subjects": [n for n in names if n != name], "val_subjects": []}
-            for i, name in enumerate(names)]
+    tested = [[names[s] for s in block] for block in blocks or [[s] for s in range(n_people)]]
+    return [{"fold": i, "seed": 0, "subjects": own, "train_subjects": [n for n in names if n not in own], "val_subjects": []}
+            for i, own in enumerate(tested)]
 
 
-def found_above(y, features):
-    """(metric, p) as the verdict has it."""
+def found_above(y, features, blocks=None):
+    """(metric, p) as the verdict has it; blocks: people who are tested together, by default one at a time."""
     n_people, n_classes = len(y), y.max() + 1
-    scores = leave_one_out(y, features)
+    blocks = blocks or [[s] for s in range(n_people)]
+    tested = sorted(s for block in blocks for s in block)
+    scores = scored(y, features, blocks)[tested]
+    answer = {s: np.bincount(y[~np.isin(np.arange(n_people), block)].ravel(), minlength=n_classes).argmax()
+              for block in blocks for s in block}
+    folds, y = folds_of(n_people, blocks), y[tested]
     shares = np.array([np.bincount(own, minlength=n_classes) / own.size for own in y])
-    others = [np.bincount(y[np.arange(n_people) != s].ravel(), minlength=n_classes).argmax() for s in range(n_people)]
-    majority = float(np.mean([shares[s, k] for s, k in enumerate(others)]))
+    majority = float(np.mean([shares[i, answer[s]] for i, s in enumerate(tested)]))
     metric = chance.speaking(shares, majority)
     if metric == "accuracy":
         values = (scores.argmax(axis=-1) == y).mean(axis=1) - chance.level(shares, majority)
     else:
         values = np.array([np.mean([area(y[s] == k, scores[s, :, k]) for k in ([1] if n_classes == 2 else range(n_classes))])
-                           for s in range(n_people)]) - 0.5
-    return metric, chance.p_greater(values, chance.inflation(folds_of(n_people)))
+                           for s in range(len(y))]) - 0.5
+    return metric, chance.p_greater(values, chance.inflation(folds))
 
 
 def datasets(design, n_people, n_clips, n_features, identity, effect, n, seed=0):
@@ -95,6 +105,15 @@ def test_on_noise_at_most_five_per_cent_are_above_chance(design, n_people, n_cli
     assert {name for name, _ in found} == {metric}
     rate = np.mean([p < chance.ALPHA for _, p in found])
     assert rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / N_DATASETS)
+
+
+@pytest.mark.parametrize("design", ["balanced", "20 % positives"])
+@pytest.mark.parametrize("blocks", [[[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]],
+                                    [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10, 11]], [[0, 1, 2, 3, 4]]],
+                         ids=["2 blocks", "3 blocks", "6 blocks", "fixed"])
+def test_nor_where_several_are_left_out_together(blocks, design):
+    found = [found_above(*data, blocks)[1] for data in datasets(design, 12, 10, 60, False, 0.0, N_DATASETS)]
+    assert np.mean(np.array(found) < chance.ALPHA) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / N_DATASETS)
 
 
 def test_without_the_correction_for_shared_training_it_would_be_twice_as_many():

@@ -10,11 +10,14 @@ from orchestrator.choices import choices, rows
 from orchestrator.config import compose
 from orchestrator.defaults import filled, shipped
 from orchestrator.models_needed import ESTIMATORS, NEEDS
+from orchestrator.runinfo import NOT_CONTENT
 from orchestrator.unread import without_effect
 
 OTHERS = {  # another value of options whose kind is not to be seen from the value itself
     "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax", "pretrain": "none",
-    "pretrain.name": "none", "protocol.val": "fixed_epochs", "protocol.refit": True, "protocol.val_subjects": 5,
+    "pretrain.name": "none",
+    "pretrain.video.betas": [0.5, 0.9], "smae.tokenizer": "step",
+    "protocol.val": "fixed_epochs", "protocol.refit": True, "protocol.val_subjects": 5,
     "protocol.seeds": [0, 1], "max_folds": 3,
     "train.optimizer": "adam", "train.monitor": "val_accuracy", "train.stop": "rate", "train.lr_schedule": "cosine",
     "train.signal_mirror": [1, -1], "train.signal_vectors": [[0, 1, 2]], "face.provider": "precomputed", "face.image": "jpeg",
@@ -31,7 +34,10 @@ OTHERS = {  # another value of options whose kind is not to be seen from the val
 LINEAGE = [{"artefact": "encoder 1", "people": ["made/a", "made/b"], "proven": True, "parents": []}]
 ALONE = {"split.n": ["split=lnso"], "split.k": ["split=kfold"], "split.list": ["split=fixed"], "split.repeats": ["split=fixed"],
          "split.test_subjects": ["split=fixed"], "split.seed": ["split=kfold"],
-         "protocol.as_paper_epochs": ["protocol=as_paper"]}
+         "split.test": ["split=cross_dataset", "split.test=biovid_b"],
+         "split.classes": ["split=cross_dataset", "split.test=biovid_b"], "protocol.as_paper_epochs": ["protocol=as_paper"],
+         "smae.max_tokens": ["+model.signal.tokenizer=conv"], "smae.conv_layers": ["+model.signal.tokenizer=conv"],
+         "smae.conv_kernel": ["+model.signal.tokenizer=conv"]}
 
 
 @cache
@@ -80,15 +86,39 @@ def test_every_option_of_a_row_changes_what_ran(dataset, model):
             if key == "protocol.seeds" or not without_effect(config, key):
                 given = config.model_dump(mode="json")
                 before = table(dataset, given, model)[row.what].ran
-                if key == "pretrain":
-                    changed = composed(dataset, *words, "pretrain=none" if config.pretrain.name == "mae" else "pretrain=mae")
-                    after = table(dataset, changed.model_dump(mode="json"), model)[row.what].ran
-                else:
-                    value = another(key, filled(given, model).get(key))
-                    after = table(dataset, nested(key, value, config.model_dump(mode="json")), model)[row.what].ran
+                value = another(key, filled(given, model).get(key))
+                after = table(dataset, nested(key, value, config.model_dump(mode="json")), model)[row.what].ran
                 assert before != after, (row.what, key, before)
                 asked += 1
     assert asked > (5 if model in ESTIMATORS else 25 if model != "resnet3d" else 15)
+
+
+ELSEWHERE = {  # options that have an effect and no row: where they are told
+    "dataset": "title", "task.": "title", "model.name": "title", "protocol.name": "title, and what follows it",
+    "encoder.name": "row of the sizes", "encoder.frames": "clip.frames", "synthetic.": "the built-in cohort has no paper",
+    "data.root": "where the same recordings lie", "split.root": "the same", "data.allow_partial": "stamp: partial",
+    "data.max_": "bounds beyond which a recording is left out, which is counted", "face.hold_mb": "memory; the same crops",
+    "face.weights_dir": "the same weights, by their hash", "pretrain.cache_mb": "memory", "pretrain.save_": "checkpoints",
+    "pretrain.workers": "the same steps", "embed.batch": "the same tokens but for a last bit",
+    "pretrain.checkpoint": "'as its file says', see below", "pretrain.video.warmup_epochs": "name of warmup in the code",
+    "encoder.decoder": "a flag of the code, whether there is one", "model.signal.": "smae.*, which it wins over"}
+
+
+@pytest.mark.parametrize("model", sorted(NEEDS))
+@pytest.mark.parametrize("dataset", ["biovid_a", "watch"])
+def test_every_option_with_an_effect_is_in_a_row_or_told_elsewhere(dataset, model):
+    words = [f"model={model}", "pretrain=mae"]
+    config = composed(dataset, *words) if model not in ESTIMATORS else composed(dataset, f"model={model}")
+    ran = filled(config.model_dump(mode="json"), model)
+    named = {key for row in rows(dataset, model, ran) for key in row.keys}
+    blind = {key for key in ran if key not in named and key.split(".")[0] not in NOT_CONTENT
+             and not without_effect(config, key)
+             and not any(key == name or (name[-1] in "._" and key.startswith(name)) for name in ELSEWHERE)}
+    if "signal" not in NEEDS[model]:  # signals are prepared with every film, and not read
+        blind = {key for key in blind if not key.startswith(("signal.", "data.source"))}
+    if model == "dual":  # DCAN pools by itself; another value is an error
+        blind -= {"model.pooling", "model.dropout"}
+    assert not blind
 
 
 @pytest.mark.parametrize("dataset, model", [*(("synthetic", model) for model in sorted(NEEDS)), ("watch", "signal_small"),
