@@ -372,6 +372,14 @@ def test_both_protocols_side_by_side_give_the_optimism():
     assert "paired over 7 people: the leaky protocol reports +12.3 points." in few
 
 
+def test_a_person_with_one_clip_has_a_report():
+    run, folds = made_run()
+    folds[0] = folds[0] | {"predictions": folds[0]["predictions"][:1]}
+    found = build_summary(run, folds)
+    assert found["accuracy_ci95"] and found["auroc_ci95"] and found["folds"][0]["n_test"] == 1
+    assert found["folds"][0]["accuracy"] in (0.0, 1.0) and "nan" not in Tags(build_page(run, folds)).text.lower()
+
+
 def test_wilson_equals_scipy():
     lo, hi = plots.wilson(np.array([7.0, 16.0]), np.array([16, 16]))
     for i, right in enumerate((7, 16)):
