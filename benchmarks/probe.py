@@ -80,6 +80,7 @@ RECIPES: dict[str, dict[str, list[str]]] = {
         "normalised target": ["pretrain.video.lr=3.2e-2", "encoder.norm_target=true"],
         "frame mask": ["pretrain.video.lr=3.2e-2", "pretrain.video.mask=frame", "pretrain.video.mask_ratio=0.5"],
         "random mask": ["pretrain.video.lr=3.2e-2", "pretrain.video.mask=random"],
+        "frame mask, rate 1e-4": ["pretrain.video.mask=frame", "pretrain.video.mask_ratio=0.5"],
     },
     "signal": {"rate 1e-3": [], "rate 1e-4": ["pretrain.signal.lr=1e-4"]},
 }

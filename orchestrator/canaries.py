@@ -6,7 +6,7 @@ person and label together, a person who is noise. n clips, N tokens, D width, L 
 Labels and codes are fitted twice, as a cross-over: the second time (turn 1) only the test people's own labels are other
 ones, each turned by one class. Without a leak nothing of the fold may notice, so that every answer is the same in both
 turns; an answer that follows its label is a leak of its own, however small. Seen one by one against chance, as accuracies
-have to be, it would take 4.7 standard errors of a mean over people: 21 points on the demo.
+have to be, it would take 4.7 standard errors of a mean over people: 15 points and more on eight.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -102,7 +102,7 @@ SPLITS = {"biovid_a": "one person is left out at a time, 87 folds (five classes:
           "ai4pain": "41 people train, the 12 of the published validation are tested"}
 EPOCH = ("text: best validation loss, patience 10; code: best accuracy on the test person, until the rate is down to 1e-6, at "
          "most 1,000 epochs")
-PARAMETERS = "24.33 M by its table; its HPA of 0.9 M fits no model of that table, and ours has 0.51 M with ViT-Small"
+PARAMETERS = "both streams: 24.33 M by its table; its HPA of 0.9 M fits no model of that table, and ours has 0.51 M with ViT-Small"
 
 
 MODELS = {
@@ -210,7 +210,8 @@ def _pretrained(values: Values, run: Mapping[str, Any] | None) -> str:
         share = f" ({v('pretrain.fraction'):g} of them)" if v("pretrain.fraction") else ""
         return f"{len(seen)} encoder{'s' * (len(seen) > 1)} of {_sizes(seen)} people{share}{named}; {plan}{proven}{seed}"
     share = f"{v('pretrain.fraction'):g}" if v("pretrain.fraction") else "20 % (under 20 people 40 %)"
-    return f"two groups of {share} of the people, two encoders; each serves people it has not seen{seed}"
+    many = "two groups" if values.get("split.name") == "loso" else "up to three groups"
+    return f"{many} of {share} of the people, an encoder each; each serves people it has not seen{seed}"
 
 
 def _pretrain_seed(values: Values) -> str:
