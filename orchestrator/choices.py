@@ -102,7 +102,7 @@ SPLITS = {"biovid_a": "one person is left out at a time, 87 folds (five classes:
           "ai4pain": "41 people train, the 12 of the published validation are tested"}
 EPOCH = ("text: best validation loss, patience 10; code: best accuracy on the test person, until the rate is down to 1e-6, at "
          "most 1,000 epochs")
-PARAMETERS = "both streams: 24.33 M by its table; its HPA of 0.9 M fits no model of that table, and ours has 0.51 M with ViT-Small"
+PARAMETERS = "both streams 24.33 M by its table; its HPA of 0.9 M fits no model there, and ours has 0.51 M with ViT-Small"
 
 
 MODELS = {
