@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from orchestrator.defaults import Values, filled, shipped
 from orchestrator.lineage import Lineage
 from orchestrator.models_needed import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO
+from orchestrator.people import fitted_people, fold_people
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 
@@ -145,13 +146,14 @@ def _split(values: Values, run: Mapping[str, Any] | None) -> str:
 def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     folds = run["folds"] if run else ()
     if folds:  # counted, not planned
-        fitted = [{*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())} for fold in folds]
+        fitted = [fitted_people(fold) for fold in folds]
         first = _sizes(len(fold["train_subjects"]) for fold in folds)
-        kept = _sizes(len(set(fold["val_subjects"]) - _tested(fold)) for fold in folds)
+        kept = _sizes(len(set(fold["val_subjects"]) - set(fold_people(fold))) for fold in folds)
         said = f"{_sizes(map(len, fitted))} people"
         if any(fold.get("refit") for fold in folds):
             return said + f" in the end (refit); {first} while {kept} chose the epoch"
-        chosen = "the test people chose the epoch" if any(set(fold["val_subjects"]) & _tested(fold) for fold in folds) else \
+        leaky = any(set(fold["val_subjects"]) & set(fold_people(fold)) for fold in folds)
+        chosen = "the test people chose the epoch" if leaky else \
             f"{kept} more chose the epoch" if kept != "0" else "nobody was kept back"
         return f"{said}; {chosen}"
     if values.get("model.name") in ESTIMATORS or values.get("protocol.val") == "fixed_epochs":
@@ -159,10 +161,6 @@ def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     kept = values.get("protocol.val_subjects") or "a tenth (at least 2)"
     refit = {None: "; refit on them too under 20 people", True: "; then refit on them too", False: "; no refit"}
     return f"everybody but the test people and {kept} who choose the epoch" + refit[values.get("protocol.refit")]
-
-
-def _tested(fold: Mapping[str, Any]) -> set[str]:
-    return set(fold.get("subjects") or [fold["subject"]])
 
 
 def _sizes(counts: Any) -> str:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from orchestrator import chance, comparable, paired, statistics
 from orchestrator.errors import UserError
-from orchestrator.people import fold_people
+from orchestrator.people import fitted_people, fold_people
 from orchestrator.storage import file_sha256, read_json
 from orchestrator.summary import percent, stamps
 
@@ -229,8 +229,7 @@ def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[Mapping
 
 
 def _fitted(fold: Mapping[str, Any]) -> set[str]:
-    again = fold["val_subjects"] if fold.get("refit") else ()
-    return {*fold["train_subjects"], *again} - set(fold_people(fold))
+    return fitted_people(fold) - set(fold_people(fold))
 
 
 def choosing(leaky: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from orchestrator.config import compose
-from orchestrator.models_needed import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS
+from orchestrator.models_needed import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS, tokenizer_of
 
 Values = dict[str, Any]
 NULL_IS_DEFAULT = ("encoder.", "model.")  # of the scale, of the model; elsewhere null is a value: no filter, no limit
@@ -60,7 +60,7 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
     if model in SIGNAL_ENCODERS:
         from models.signal_mae import SignalMAE
 
-        found.append(("smae.", {**_signature(SignalMAE), **({"tokenizer": "conv"} if model == "signal_small" else {})}))
+        found.append(("smae.", {**_signature(SignalMAE), "tokenizer": tokenizer_of(model)}))
     if model in ("dual", "video", *SIGNAL_ENCODERS):
         found += _classifier(config, model)
     return found

@@ -16,7 +16,7 @@ from orchestrator.errors import UserError
 from orchestrator.foreign import Foreign, read_foreign
 from orchestrator.groups import Group
 from orchestrator.lineage import Lineage
-from orchestrator.models_needed import SIGNAL_ENCODERS, TOKENS
+from orchestrator.models_needed import SIGNAL_ENCODERS, TOKENS, tokenizer_of
 from orchestrator.models_needed import needs as what_is_read
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 
@@ -110,9 +110,8 @@ def video_options(config: Config) -> dict:
 
 
 def signal_options(config: Config, n_channels: int, length: int) -> dict:
-    tokenizer = "conv" if config.model.name == "signal_small" else "step"
     own = config.model.options().get("signal") or {}  # as foldfit has it: the classifier takes these weights over
-    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer, **config.smae, **own}
+    return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer_of(config.model.name), **config.smae, **own}
 
 
 def reads(config: Config) -> tuple[bool, bool]:

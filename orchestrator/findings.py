@@ -20,6 +20,7 @@ from orchestrator.people import (
     Run,
     answers_of,
     clips_of,
+    fitted_people,
     fold_people,
     in_order,
     lost_of,
@@ -234,8 +235,7 @@ def used_in_training(fold: Fold) -> set[str]:
 def shared_training(folds: Sequence[Fold]) -> float | None:
     """Mean over pairs of folds (first seed) of the share they have in common (Jaccard) of the people their models were fitted
     on in the end, after a refit the inner validation people too."""
-    first = [{*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())}
-             for fold in folds if fold["seed"] == folds[0]["seed"]]
+    first = [fitted_people(fold) for fold in folds if fold["seed"] == folds[0]["seed"]]
     shares = [len(a & b) / len(a | b) for a, b in combinations(first, 2) if a | b]
     return statistics.mean_std(shares)[0]
 

@@ -18,6 +18,11 @@ def needs(config: Config) -> frozenset[str]:
     return NEEDS[config.model.name]
 
 
+def tokenizer_of(model: str) -> str:
+    """What the signal encoder makes its tokens of where model.signal.tokenizer does not say: "conv" or "step"."""
+    return "conv" if model == "signal_small" else "step"
+
+
 def reads_video(config: Config) -> bool:
     """Whether the films are decoded for this model. What reads no video has the clips of a cohort without films.
 

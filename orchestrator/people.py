@@ -89,6 +89,11 @@ def fold_people(fold: Fold) -> list[str]:
     return list(fold.get("subjects") or fold["subject"].split("+"))
 
 
+def fitted_people(fold: Fold) -> set[str]:
+    """Whom the scored model was fitted on in the end: after a refit the inner validation people too."""
+    return {*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())}
+
+
 def fold_subject(fold: Fold) -> str:
     """The test person's pseudonym; of several people, all of them joined by "+"."""
     return "+".join(fold_people(fold))

@@ -17,6 +17,7 @@ from orchestrator.models_needed import (
     needs,
     reads_encoder,
     reads_video,
+    tokenizer_of,
 )
 
 WITHOUT_VIDEO = ("watch", "ai4pain_2025")
@@ -90,8 +91,8 @@ def _smae(config: Config, leaf: str, stage: str) -> Reason:
 def _signal_encoder(config: Config, leaf: str) -> Reason:
     """smae.LEAF or model.signal.LEAF: what belongs to tokens, or a decoder, that are not built."""
     given = {**config.smae, **(config.model.options().get("signal") or {})}
-    tokenizer = given.get("tokenizer", "conv" if config.model.name == "signal_small" else "step")
-    if leaf in ("max_tokens", "conv_layers", "conv_kernel") and tokenizer == "step":
+    step = given.get("tokenizer", tokenizer_of(config.model.name)) == "step"
+    if step and leaf in ("max_tokens", "conv_layers", "conv_kernel"):
         return "model.signal.tokenizer=step, one token a step", "model.signal.tokenizer=conv"
     if leaf == "decoder_depth" and given.get("decoder") == "linear":
         return "smae.decoder=linear", "smae.decoder=transformer"

@@ -14,9 +14,8 @@ from orchestrator.runinfo import NOT_CONTENT
 from orchestrator.unread import without_effect
 
 OTHERS = {  # another value of options whose kind is not to be seen from the value itself
-    "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax", "pretrain": "none",
-    "pretrain.name": "none",
-    "pretrain.video.betas": [0.5, 0.9], "smae.tokenizer": "step",
+    "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax",
+    "pretrain.name": "none", "pretrain.video.betas": [0.5, 0.9], "smae.tokenizer": "step",
     "protocol.val": "fixed_epochs", "protocol.refit": True, "protocol.val_subjects": 5,
     "protocol.seeds": [0, 1], "max_folds": 3,
     "train.optimizer": "adam", "train.monitor": "val_accuracy", "train.stop": "rate", "train.lr_schedule": "cosine",
@@ -114,7 +113,7 @@ def test_every_option_with_an_effect_is_in_a_row_or_told_elsewhere(dataset, mode
     blind = {key for key in ran if key not in named and key.split(".")[0] not in NOT_CONTENT
              and not without_effect(config, key)
              and not any(key == name or (name[-1] in "._" and key.startswith(name)) for name in ELSEWHERE)}
-    if "signal" not in NEEDS[model]:  # signals are prepared with every film, and not read
+    if "signals" not in NEEDS[model]:  # signals are prepared with every film, and not read
         blind = {key for key in blind if not key.startswith(("signal.", "data.source"))}
     if model == "dual":  # DCAN pools by itself; another value is an error
         blind -= {"model.pooling", "model.dropout"}
