@@ -463,7 +463,7 @@ def test_killed_anywhere_the_rest_is_made_and_nothing_else(inline, signal_tree, 
     inline["preprocess"].clear()
     counted = {"in the middle of a shard": (clipstore, "prepare_clip", 4 * person + 2),
                "before the shard's name": (clipstore, "write_shard", person),
-               "before the side file": (clipstore, "write_json", person)}
+               "before the side file": (clipstore, "write_sealed", person)}
     module, name, after = counted[place]
     real, calls = getattr(module, name), []
 
