@@ -41,13 +41,15 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
+from benchmarks.video_variants import Variant, VariedStage, change  # noqa: E402
 from models import build, checkpoint  # noqa: E402
 from models.mae_scores import against_visible_mean, signal_against_visible_mean  # noqa: E402
 from models.masks import mask_from_seeds  # noqa: E402
+from models.video_mae import VideoMAE, take  # noqa: E402
 from orchestrator.clipstore import ClipStore  # noqa: E402
 from orchestrator.config import Config, compose  # noqa: E402
 from orchestrator.mae_data import GroupClips  # noqa: E402
-from orchestrator.mae_loop import train_job  # noqa: E402
+from orchestrator.mae_loop import train, train_job  # noqa: E402
 from orchestrator.mae_stages import Job, Rank, as_video  # noqa: E402
 from preprocessing.clip import PreparedClip, encode_image  # noqa: E402
 from preprocessing.moments import fit_scaler  # noqa: E402
@@ -81,9 +83,19 @@ RECIPES: dict[str, dict[str, list[str]]] = {
         "frame mask": ["pretrain.video.lr=3.2e-2", "pretrain.video.mask=frame", "pretrain.video.mask_ratio=0.5"],
         "random mask": ["pretrain.video.lr=3.2e-2", "pretrain.video.mask=random"],
         "frame mask, rate 1e-4": ["pretrain.video.mask=frame", "pretrain.video.mask_ratio=0.5"],
+        **{name: [*words, "pretrain.video.adv_weight=0"] for name, words in {
+            "changes, rate 1e-4": [], "changes, rate 3e-4": ["pretrain.video.lr=9.6e-3"],
+            "changes, rate 1e-3": ["pretrain.video.lr=3.2e-2"], "colours, rate 1e-4": [], "cuts, rate 1e-4": [],
+            "frame mask, colours, cuts, rate 1e-4": ["pretrain.video.mask=frame", "pretrain.video.mask_ratio=0.5"],
+            "changes, colours, cuts, rate 3e-4": ["pretrain.video.lr=9.6e-3"],
+        }.items()},
     },
     "signal": {"rate 1e-3": [], "rate 1e-4": ["pretrain.signal.lr=1e-4"]},
 }
+COLOURS, CUTS = 0.2, 0.75
+VARIANTS = {  # recipes whose names say so change what the product cannot: benchmarks/video_variants.py
+    name: Variant(COLOURS if "colours" in name else 0.0, CUTS if "cuts" in name else 1.0, "changes" in name)
+    for name in RECIPES["video"] if any(word in name for word in ("colours", "cuts", "changes"))}
 
 
 @dataclass(frozen=True)
@@ -187,7 +199,7 @@ def probe(model, inputs: Tensor, labels: np.ndarray, people: np.ndarray) -> dict
 
 
 def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int], rest: list[int],
-             random: dict[tuple, dict[str, float]], n_random: int) -> dict[str, float]:
+             random: dict[tuple, dict[str, float]], n_random: int, variant: Variant | None = None) -> dict[str, float]:
     """Pretrained on `group`, probed on `rest`; random: probes of untrained encoders that were made already."""
     folder.mkdir(parents=True)
     config = cohort.config
@@ -210,7 +222,12 @@ def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int
               options if kind == "signal" else None, folder / "signals.npy", names, {}, config.pretrain.model_dump(),
               config.clip.model_dump(), seed)
     steps: list[dict] = []
-    train_job(job, Rank(), steps.append)
+    if variant is None:
+        train_job(job, Rank(), steps.append)
+    else:
+        stage = VariedStage(job, Rank(), variant)
+        train(stage, steps.append)
+        checkpoint.save(folder / kind, stage.mae, options, {})
 
     key = (seed, tuple(rest))
     if key not in random:
@@ -225,7 +242,8 @@ def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int
     recipe = config.pretrain.video if kind == "video" else config.pretrain.signal
     if kind == "video":
         mask = mask_from_seeds(recipe["mask"], list(range(len(inputs))), grid=model.grid, ratio=float(recipe["mask_ratio"]))
-        error, mean_error = against_visible_mean(model, inputs, mask)
+        painted = changes_against_none if variant is not None and variant.change else against_visible_mean
+        error, mean_error = painted(model, inputs, mask)
     else:
         mask = mask_from_seeds("markov", list(range(len(inputs))), length=inputs.shape[1], channels=inputs.shape[2],
                                ratio=float(recipe["mask_ratio"]), mean_length=float(recipe["mask_length"]))
@@ -234,14 +252,21 @@ def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int
     return found | {"ratio": error / mean_error, "rate": max(rates), "steps": len(rates)}
 
 
+@torch.no_grad()
+def changes_against_none(mae: VideoMAE, video: Tensor, visible_mask: Tensor) -> tuple[float, float]:
+    """(error of the painted changes, error of painting no change)."""
+    target = take(mae.tubelets(change(video)), mae.split(visible_mask)[1])
+    return float((mae.reconstruct(video, visible_mask) - target).square().mean()), float(target.square().mean())
+
+
 def measure(kind: str, cohort: Cohort, seeds: Sequence[int], place: Path, random: dict,
-            n_random: int) -> list[dict[str, float]]:
+            n_random: int, variant: Variant | None = None) -> list[dict[str, float]]:
     """One row a seed, the mean over its halves."""
     rows, n = [], len(cohort.labels)
     for seed in seeds:
         drawn_order = np.random.default_rng([seed, n]).permutation(n)
         halves = [sorted(map(int, half)) for half in (drawn_order[: n // 2], drawn_order[n // 2:])]
-        found = [one_half(kind, cohort, seed, place / f"{seed}-{i}", halves[i], halves[1 - i], random, n_random)
+        found = [one_half(kind, cohort, seed, place / f"{seed}-{i}", halves[i], halves[1 - i], random, n_random, variant)
                  for i in range(2)]
         rows.append({name: float(np.mean([half[name] for half in found])) for name in found[0]})
     return rows
@@ -300,7 +325,8 @@ def main() -> None:
                 if kind == "video":
                     words.append(f"pretrain.video.warmup={max(1, epochs // 10)}")
                 cohort = prepare(kind, _last(words), people, per_level, Path(place) / "store", options.cohort)
-                rows = measure(kind, cohort, options.seeds, Path(place) / str(number), random, options.random)
+                rows = measure(kind, cohort, options.seeds, Path(place) / str(number), random, options.random,
+                               VARIANTS.get(name) if kind == "video" else None)
                 lines.append(line(name, rows))
                 print(lines[-1], f"{time.monotonic() - began:.0f} s", flush=True)
         lines.append("")

@@ -293,7 +293,8 @@ def _check_tasks(dataset: DataSet, config: Config) -> None:
     absent = [c for c in config.task.classes if c not in present]
     if absent:
         names = [dataset.class_names[c] if c < len(dataset.class_names) else str(c) for c in absent]
-        raise UserError(f"task={config.task.name} needs the classes {', '.join(names)}, which no person in "
+        what = "class" if len(names) == 1 else "classes"
+        raise UserError(f"task={config.task.name} needs the {what} {', '.join(names)}, which no person in "
                         f"{dataset.root} has: choose another task or complete the data.")
 
 

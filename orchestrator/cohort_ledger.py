@@ -21,15 +21,14 @@ from orchestrator.config import Config
 from orchestrator.folds import Plan
 from orchestrator.markup import note, section, words
 from orchestrator.storage import exclusive, key_of, read_sealed, write_sealed
-from orchestrator.study import marks, same_recordings
+from orchestrator.study import Hashes, Marks, marks, same_recordings
 
 if TYPE_CHECKING:
     from orchestrator.findings import Report
 
 
-def meet(config: Config, people: Cohort, plan: Plan, content_key: str,
-         hashes: Mapping[int, Mapping[str, tuple[str, ...]]]) -> int:
-    """This configuration's number among those that have met any of the plan's test people: 1 for the first.
+def meet(config: Config, people: Cohort, plan: Plan, content_key: str, hashes: Hashes) -> tuple[int, int]:
+    """(this configuration's number, how many there are by now) among those that have met any of the plan's test people.
 
     Written down once: the same configuration keeps its number, whoever comes between. Two commands at once wait for each
     other. A file that was cut or changed is put aside and told, and counting starts again. hashes: of the recordings, as the
@@ -46,10 +45,10 @@ def meet(config: Config, people: Cohort, plan: Plan, content_key: str,
         what = f"{config.task.name} {config.model.name} {config.protocol.name}"
         number, entries = counted(entries, content_key, tested, what)
         write_sealed(path, {"configurations": entries}, mode=0o600)
-    return number
+    return number, max(number, sum(_met(entry["tested"], tested) for entry in entries))
 
 
-def counted(entries: list[dict], key: str, tested: Mapping[str, Mapping[str, str]], what: str) -> tuple[int, list[dict]]:
+def counted(entries: list[dict], key: str, tested: Mapping[str, Marks], what: str) -> tuple[int, list[dict]]:
     """(this configuration's number, all entries). tested: test people with the marks of their recordings, {} where the name
     says who it is. More test people than before (max_folds) can raise a number, never lower it."""
     place = next((i for i, entry in enumerate(entries) if entry["key"] == key), len(entries))
@@ -62,7 +61,7 @@ def counted(entries: list[dict], key: str, tested: Mapping[str, Mapping[str, str
     return number, [*entries[:place], {**known, "tested": everyone, "number": number}, *entries[place + 1:]]
 
 
-def _met(theirs: Mapping[str, Mapping[str, str]], ours: Mapping[str, Mapping[str, str]]) -> bool:
+def _met(theirs: Mapping[str, Marks], ours: Mapping[str, Marks]) -> bool:
     """Whether somebody is in both: by name, and not known to be somebody else by the recordings."""
     return any(same_recordings(theirs[name], own) is not False for name, own in ours.items() if name in theirs)
 
@@ -97,8 +96,10 @@ def ordinal(n: int) -> str:
     return f"{n}{ending}"
 
 
-def sentence(number: int) -> str:
-    return f"{ordinal(number)} configuration on this cohort"
+def sentence(number: int, by_now: int = 0) -> str:
+    later = by_now - number
+    return f"{ordinal(number)} configuration on this cohort" + (
+        f"; {later} other{'s' if later > 1 else ''} came later" if later > 0 else "")
 
 
 def best_of(n: int, error: float) -> float:
@@ -111,13 +112,14 @@ def ledger_section(report: "Report") -> str:
     number, values = report.run.get("configurations_on_cohort"), report.values
     if not number:
         return ""
-    said = [f"{sentence(number)}: "
+    n = max(number, report.run.get("configurations_by_now") or number)
+    said = [f"{sentence(number, n)}: "
             + (f"{number - 1} other{'s' if number > 2 else ''} had met some of these test people in this store before it."
                if number > 1 else "none had met these test people in this store before it.")]
-    if number > 1 and len(set(values)) > 1:  # people who do not differ tell nothing of luck
+    if n > 1 and len(set(values)) > 1:  # people who do not differ tell nothing of luck
         error = report.summary["accuracy_std"] / sqrt(len(values))
-        said.append(f"If all {number} were equally good and the best of them is quoted, luck with these people alone could "
-                    f"make it look up to {100 * best_of(number, error):.1f} points better than it is. Settings that were "
+        said.append(f"If all {n} were equally good and the best of them is quoted, luck with these people alone could "
+                    f"make it look up to {100 * best_of(n, error):.1f} points better than it is. Settings that were "
                     "chosen after looking need people who were not looked at.")
     return section("looks", "How often these people were looked at", words(said) + note(
         "A configuration counts once, however often it is run again or resumed. Inner scores of a sweep do not count. Other "

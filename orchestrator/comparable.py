@@ -11,7 +11,7 @@ from orchestrator.errors import UserError
 from orchestrator.lineage import Lineage
 from orchestrator.people import fold_people
 from orchestrator.storage import intact
-from orchestrator.study import same_recordings
+from orchestrator.study import same_recordings, some_apart
 
 if TYPE_CHECKING:
     from orchestrator.comparison import Result
@@ -48,12 +48,17 @@ def study(a: "Result", b: "Result") -> list[str]:
     same = {person: same_recordings(ours.get(person, {}), theirs.get(person, {})) for person in both}
     other = [person for person, equal in same.items() if equal is False]
     if both and len(other) == len(both):
-        raise UserError(f"{a.name} and {b.name} cannot be compared: people and clips have the same names in both and nobody's "
-                        "recordings are the same, so these are two studies; compare runs on the same files.")
+        raise UserError(f"{a.name} and {b.name} cannot be compared: people and clips have the same names in both and nobody "
+                        "has a recording in both, so these are two studies; compare runs on the same files.")
     said = [f"{a.name} and {b.name} read other recordings of {len(other)} of {len(both)} people of the same name: files were "
             "replaced between the runs, or they are not the same people."] if other else []
+    part = [person for person, equal in same.items() if equal and some_apart(ours[person], theirs[person])]
+    if part:
+        said.append(f"{a.name} and {b.name} do not read quite the same recordings of {len(part)} of {len(both)} people: clips "
+                    "were left out, added or replaced between the runs. A part of the gap may be that.")
     if silent := sum(equal is None for equal in same.values()):
-        said.append(f"{unknown} of {silent} of {len(both)} people: one reads films alone, the other signals.")
+        said.append(f"{unknown} of {silent} of {len(both)} people: one reads films alone and the other signals, or is of an "
+                    "older version.")
     return said
 
 

@@ -94,7 +94,8 @@ def controls_section(report: "Report") -> str:
     said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
     said += [f"{row['name'].capitalize()} is the same for all clips, so that it cannot tell classes apart."
              for row in rows if row["known"] and not row["varies"]]
-    close = [row["name"] for row in rows if row["known"] and row["difference_ci95"] and row["difference_ci95"][0] <= 0]
+    close = [row["name"] for row in rows
+             if row["known"] and row["varies"] and row["difference_ci95"] and row["difference_ci95"][0] <= 0]
     if close:
         said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
                     "difference includes zero or less.")

@@ -91,7 +91,8 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
     if first.synthetic != second.synthetic:
         notes = (f"The people of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
     return Joined(first.dataset, first.name, first.class_names, people, clips, key, first.partial or second.partial, notes,
-                  first.synthetic and second.synthetic, secret=first.secret + second.secret, parts=(first, second))
+                  first.synthetic and second.synthetic, secret="".join(dict.fromkeys((first.secret, second.secret))),
+                  parts=(first, second))
 
 
 def _check_spellings(first: Cohort, second: Cohort) -> None:

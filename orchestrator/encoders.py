@@ -19,6 +19,7 @@ from orchestrator.lineage import Lineage
 from orchestrator.models_needed import SIGNAL_ENCODERS, TOKENS, tokenizer_of
 from orchestrator.models_needed import needs as what_is_read
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
+from orchestrator.study import in_one, marks
 
 SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
            "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "models/shared_norm.py",
@@ -180,10 +181,12 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         number = group.index if group else 0
         lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
         name = "marlin" if foreign else config.encoder.name
+        heard = marks(people, {s: clips.hashes.get(s, {}) for s in group.learners}) if group and trains else {}
         plan = EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage, name, foreign,
                            config.scale)
         plans.append(replace(plan, about={**together, "name": name, "group": number, "video": video, "signal": signal,
-                                          "trained": list(plan.trains), "random": group is None and foreign is None}))
+                                          "trained": list(plan.trains), "random": group is None and foreign is None,
+                                          "recordings": in_one([*heard.values(), origin.recordings if origin else {}])}))
     return plans
 
 

@@ -358,4 +358,4 @@ def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, .
 def _warnings(fold: Fold, data: FoldData) -> list[str]:
     present = set(data.labels[data.rows(fold.test)].tolist())
     names = data.class_names or tuple(map(str, range(data.n_classes)))
-    return [f"no usable clip of class {name} in the test person" for c, name in enumerate(names) if c not in present]
+    return [f"no usable clip of class {name} among the test clips" for c, name in enumerate(names) if c not in present]

@@ -74,7 +74,8 @@ class Plan:
     def text(self) -> str:
         """The sizes, for people, before anything runs."""
         people = {fold.test for fold in self.folds}
-        lines = [f"{self.n_subjects} people, {len(people)} test folds, {len(self.folds)} runs with seeds"]
+        lines = [f"{self.n_subjects} people, {len(people)} test fold{'s' * (len(people) != 1)}, "
+                 f"{len(self.folds)} runs with seeds"]
         lines += self._pretraining()
         lines.append(f"each fold: {_sizes(f.train for f in self.folds)} train, "
                      f"{'0' if self.leaky else _sizes(f.val for f in self.folds)} inner validation, "

@@ -79,7 +79,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         record = runinfo.lineage_record(content, people, served, config.protocol.name, plan.leaky)
         runinfo.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
-        number = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
+        number, by_now = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
         from orchestrator.schedule import run_missing
 
         failed: dict[str, str] = {}
@@ -94,11 +94,11 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
                              frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
         heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
         notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *chosen.notes([p.part for p in parts])]
-        beside = {"configurations_on_cohort": number,
+        beside = {"configurations_on_cohort": number, "configurations_by_now": by_now,
                   "controls": control_rows(plan.folds, parts[0].data, entries) if config.controls else [],
                   "subgroups": subgroup_rows(people, entries, len(config.task.classes))}
         result = report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
-        progress.say("loso", cohort_ledger.sentence(number))
+        progress.say("loso", cohort_ledger.sentence(number, by_now))
         return result
 
 

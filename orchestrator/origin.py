@@ -6,7 +6,7 @@ nothing under another key.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from orchestrator.encoders import about_signals, reads, signal_options, video_op
 from orchestrator.errors import UserError
 from orchestrator.lineage import Lineage
 from orchestrator.storage import hash_all, intact, read_json
+from orchestrator.study import Hashes, Marks, marks, same_recordings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ class Origin:
     """A trained encoder of ours. subjects: indices of these people whom it has seen, n_people: all whom it has seen.
 
     weights: hash by half ("video", "signal"); video, signal: options of the halves that are taken over, else None;
-    why_not_signal: why a signal MAE that is needed is not.
+    why_not_signal: why a signal MAE that is needed is not; recordings: marks of what it learnt from (study.py).
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Origin:
     video: dict | None
     signal: dict | None
     why_not_signal: str = ""
+    recordings: Marks = field(default_factory=dict)  # of all whom it has seen; nothing where an older version trained it
 
     @property
     def trains_signal(self) -> bool:
@@ -52,6 +54,19 @@ class Origin:
         """Of the weights that are taken over, and of whom they have seen."""
         halves = [self.weights[half] for half, taken in (("video", self.video), ("signal", self.signal)) if taken]
         return hash_all([*halves, self.lineage.sha256()])
+
+    def check_recordings(self, people: Cohort, hashes: Hashes) -> None:
+        """Raises UserError where it learnt from recordings of people whom it knows by other names: nobody would be kept from
+        testing them. hashes: of the recordings, as the clip store has them."""
+        known = self.lineage.everyone()
+        own = marks(people, hashes)
+        again = sorted({key for p, key in zip(people.people, people.keys([p.index for p in people.people]), strict=True)
+                        if key not in known and same_recordings(own.get(p.pseudonym, {}), self.recordings)})
+        if again:
+            more = f" and {len(again) - 5} more" if len(again) > 5 else ""
+            raise UserError(f"pretrain.from: {self.name} was trained on recordings of {', '.join(again[:5])}{more} and knows them "
+                            "by other names: give people one name in both data sets, so that nobody is tested by an encoder "
+                            "that has seen them.")
 
     def state(self, half: str) -> "dict[str, Tensor]":
         """Weights of "video" or "signal". Raises UserError where they are not (or no longer) those that were found."""
@@ -162,7 +177,7 @@ def _checked(config: Config, people: Cohort, found: _Found) -> Origin:
     subjects = tuple(p.index for p, key in zip(people.people, keys, strict=True) if key in seen)
     taken = Origin(found.folder, f"encoder {found.about['group'] + 1} of {found.about['dataset']} ({found.folder.name})",
                    found.side["weights"], found.lineage, subjects, len(seen), dict(video) if wants_video else None,
-                   None if signal is None else dict(signal), why)
+                   None if signal is None else dict(signal), why, found.about.get("recordings") or {})
     for half, wanted in (("video", taken.video), ("signal", taken.signal)):
         if wanted is not None:
             taken.state(half)

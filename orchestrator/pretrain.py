@@ -57,7 +57,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...]) -> list[Encoder]:
-    """The encoders of these groups, trained where they are missing; none where the model reads neither tokens nor E_ts."""
+    """The encoders of these groups, trained where they are missing; none where the model reads neither tokens nor E_ts.
+
+    Raises UserError where one that is given (pretrain.from) learnt from recordings of these people under other names.
+    """
+    for group in groups:
+        if group.origin is not None:
+            group.origin.check_recordings(people, clips.hashes)
     plans = plan_encoders(config, people, clips, groups, needs(config))
     if any(open_encoder(plan) is None for plan in plans):
         with writing(config, "pretrain"):

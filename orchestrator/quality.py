@@ -121,11 +121,12 @@ def warnings(rows: Sequence[Mapping]) -> list[str]:
 
 def _sentence(part: Mapping, encoder: str) -> str:
     ratio = "which is 0 there" if part["ratio"] is None else f"{part['ratio']:.2f} of it"
-    whom = "people it has not seen" if part["on"] == "held_out" else "its own people, since nobody else is there"
+    n = part["n_subjects"]
+    whom = f"{n} people it has not seen" if part["on"] == "held_out" else f"{n} of its own people, since nobody else is there"
     measured = f", measured {part['measured']}" if "measured" in part else ""
     return (f"{TITLES[part['kind']]} of {encoder}: masked error {part['masked_error']:.4g} ({part['units']}) against "
             f"{part['visible_mean_error']:.4g} of the visible mean, {ratio}; on {part['n_clips']} clips of "
-            f"{part['n_subjects']} of {whom}{measured}. Largest rate {part['effective_lr']:.2e}, {part['steps']} steps.")
+            f"{whom}{measured}. Largest rate {part['effective_lr']:.2e}, {part['steps']} steps.")
 
 
 def _parts(row: Mapping) -> list[Mapping]:

@@ -93,8 +93,11 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
 
     lineages: of whatever chose the configuration.
     """
+    settings, fit = _content(config), asdict(recipe)
+    # what is fitted, not how that was asked for: networks alone are refitted, by default where people are few
+    settings["protocol"]["refit"] = fit["refit"] = recipe.refit and config.model.name not in ESTIMATORS
     made_of = {
-        "configuration": [_content(config), asdict(recipe)], "code": sources_sha256(*SOURCES),
+        "configuration": [settings, fit], "code": sources_sha256(*SOURCES),
         "people": [people.key_fingerprint, [[p.pseudonym, p.cohort, sorted(p.held_out)] for p in people.people]],
         # sex and age only beside what nobody can guess: the hash is published
         "clips": [[clips.sha256(p.index), p.sex, p.age] for p in people.people],

@@ -148,7 +148,7 @@ def _refused(config: Config, error: Exception) -> str:
     said = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
     what = "could not be joined" if clusteraddress.named() else "could not be started"
     return (f"Ray {what} ({type(error).__name__}: {said}): run the same command again, and python -m orchestrator.doctor with "
-            "the same words to see what this machine lacks; Ray's own words are above.")
+            "the same words to see what this machine lacks.")
 
 
 @contextmanager

@@ -1,38 +1,50 @@
 """Which study a run was made of: every person's recordings, marked by their content, so that two studies in which people and
-clips happen to have the same names are not paired.
+clips happen to have the same names are not paired, and somebody is known again whose clips were chosen otherwise.
 
-A mark is a hash over the files' own hashes, keyed by a secret that comes from the pseudonym key: whoever holds the recordings
+A mark is a hash of one file's own hash, keyed by a secret that comes from the pseudonym key: whoever holds the recordings
 and not the key cannot tell from a published run which of them is whose.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
-from orchestrator.folds import Plan
 from orchestrator.models_needed import ESTIMATORS, SIGNALS, needs
 
-Marks = Mapping[str, Mapping[str, str]]
+if TYPE_CHECKING:
+    from orchestrator.folds import Plan
+
+Hashes = Mapping[int, Mapping[str, tuple[str, ...]]]  # person's index -> sample -> (video, signal), as the clip store has them
+Marks = Mapping[str, Sequence[str]]  # modality -> marks of one person's recordings; a text in runs of older versions
 MODALITIES = ("video", "signals")
 NO_FILE = ("", "unreadable")
+KEPT = 32  # marks of a person and modality
 
 
-def marks(people: Cohort, hashes: Mapping[int, Mapping[str, tuple[str, ...]]]) -> dict[str, dict[str, str]]:
-    """pseudonym -> modality -> mark. hashes: person's index -> sample -> (video, signal), as the clip store's plan has them;
-    "" where the run reads no such file. Somebody who is in two data sets has one mark over both."""
-    files: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+def marks(people: Cohort, hashes: Hashes) -> dict[str, dict[str, list[str]]]:
+    """pseudonym -> modality -> marks. "" in hashes: the run reads no such file. Who is in two data sets has those of both.
+
+    Kept are the KEPT smallest, whoever makes the list, so that lists that share half of their files share a mark; and one more
+    mark, of all files together, by which lists differ where the files do.
+    """
+    files: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for person in people.people:
-        for sample, digests in hashes.get(person.index, {}).items():
+        for digests in hashes.get(person.index, {}).values():
             for modality, digest in zip(MODALITIES, digests, strict=True):
                 if digest not in NO_FILE:
-                    files[person.pseudonym][modality].append(f"{sample} {digest}")
-    return {name: {modality: hashlib.sha256("\n".join([people.secret, *sorted(found)]).encode()).hexdigest()[:16]
+                    files[person.pseudonym][modality].add(_mark(people.secret, digest))
+    return {name: {modality: [*sorted(found)[:KEPT], _mark(people.secret, *sorted(found))]
                    for modality, found in sorted(own.items())} for name, own in sorted(files.items())}
 
 
-def record(config: Config, plan: Plan, people: Cohort, hashes: Mapping[int, Mapping[str, tuple[str, ...]]]) -> dict:
+def _mark(*words: str) -> str:
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
+
+
+def record(config: Config, plan: "Plan", people: Cohort, hashes: Hashes) -> dict:
     """What lineage.json holds for comparisons: the study, the scale, whether networks are refitted, who helped to choose the
     settings of the training."""
     network = config.model.name not in ESTIMATORS
@@ -40,8 +52,31 @@ def record(config: Config, plan: Plan, people: Cohort, hashes: Mapping[int, Mapp
             "refit": plan.refit and network, "settings": config.train_from if network else None}
 
 
-def same_recordings(ours: Mapping[str, str], theirs: Mapping[str, str]) -> bool | None:
-    """Whether two marks of one person are of the same files; None where no modality is in both. One that agrees is enough: the
-    other may have been replaced, or read with landmarks from somewhere else."""
-    common = [name for name in MODALITIES if name in ours and name in theirs]
-    return any(ours[name] == theirs[name] for name in common) if common else None
+def same_recordings(ours: Marks, theirs: Marks) -> bool | None:
+    """Whether one recording is in both; None where no modality is, or where an older version marked them otherwise.
+
+    One modality is enough: the other's files may have been replaced, or read with landmarks from somewhere else.
+    """
+    found = [_shared(ours[name], theirs[name]) for name in MODALITIES if name in ours and name in theirs]
+    known = [shared for shared in found if shared is not None]
+    return any(known) if known else None
+
+
+def _shared(ours: Sequence[str], theirs: Sequence[str]) -> bool | None:
+    if isinstance(ours, str) or isinstance(theirs, str):
+        return ours == theirs if isinstance(ours, str) and isinstance(theirs, str) else None
+    return bool(set(ours) & set(theirs))
+
+
+def some_apart(ours: Marks, theirs: Marks) -> bool:
+    """Of two who have a recording in common: whether not all of them are."""
+    return any(list(ours[name]) != list(theirs[name]) for name in MODALITIES if name in ours and name in theirs)
+
+
+def in_one(people: Iterable[Marks]) -> dict[str, list[str]]:
+    """The marks of several people's recordings together, by modality."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for own in people:
+        for modality, several in own.items():
+            found[modality].update(several)
+    return {modality: sorted(several) for modality, several in sorted(found.items())}

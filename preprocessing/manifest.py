@@ -409,6 +409,9 @@ def class_names(recordings: list[Recording], path: Path) -> tuple[str, ...]:
         if names.setdefault(recording.label, recording.label_name) != recording.label_name:
             raise InputError(f"{path}: label {recording.label} is called {names[recording.label]!r} and "
                              f"{recording.label_name!r}; give it one label_name.")
+    if len(names) == 1 and 0 not in names:
+        raise InputError(f"{path}: every label is {next(iter(names))}; give clips of another class as well, the first "
+                         "numbered 0.")
     if sorted(names) != list(range(len(names))):
         raise InputError(f"{path}: the labels are {sorted(names)[:10]}; number the classes 0, 1, ... without gaps.")
     if len(set(names.values())) != len(names):

@@ -15,7 +15,9 @@ PEOPLE = dict.fromkeys(["c/a", "c/b", "c/c"], {})
 def test_ordinals():
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111)] == [
         "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "101st", "111th"]
-    assert sentence(12) == "12th configuration on this cohort"
+    assert sentence(12) == sentence(12, 12) == "12th configuration on this cohort"
+    assert sentence(1, 2) == "1st configuration on this cohort; 1 other came later"
+    assert sentence(2, 6) == "2nd configuration on this cohort; 4 others came later"
 
 
 def test_a_configuration_counts_once():
@@ -38,10 +40,12 @@ def test_only_those_count_that_met_one_of_these_people():
 
 
 def test_people_of_two_manifests_with_one_name_are_two():
+    _, entries = counted([], "one", {"manifest/a": {"signals": ["1", "2"]}}, "")
+    assert counted(entries, "two", {"manifest/a": {"signals": ["3"]}}, "")[0] == 1
+    assert counted(entries, "two", {"manifest/a": {"signals": ["1"]}}, "")[0] == 2, "without a clip it is the same person"
+    assert counted(entries, "two", {"manifest/a": {"video": ["4"]}}, "")[0] == 2, "films and signals may be of one person"
     _, entries = counted([], "one", {"manifest/a": {"signals": "1"}}, "")
-    assert counted(entries, "two", {"manifest/a": {"signals": "2"}}, "")[0] == 1
-    assert counted(entries, "two", {"manifest/a": {"signals": "1"}}, "")[0] == 2
-    assert counted(entries, "two", {"manifest/a": {"video": "3"}}, "")[0] == 2, "films and signals may be of one person"
+    assert counted(entries, "two", {"manifest/a": {"signals": ["1"]}}, "")[0] == 2, "an older mark tells nobody apart"
 
 
 def test_the_best_of_many_equals():
@@ -69,7 +73,10 @@ def test_a_run_says_which_configuration_it_is(made, inline, tmp_path, capsys):
     assert "2nd configuration on this cohort" in (other.run / "report.html").read_text()
     more = Road(made.root, made.store, tmp_path / "more", made.words)
     assert more.main("max_folds=3", "model.alpha=7") == 0 and number(more) == 3
+    capsys.readouterr()
     assert made.main("max_folds=3") == 0 and number(made) == 1, "run again it is the first as before"
+    assert "1st configuration on this cohort; 2 others came later" in capsys.readouterr().out
+    assert "; 2 others came later" in (made.run / "report.html").read_text()
     for path in made.run.glob("ledger/fold-001*"):
         path.unlink()
     assert made.main("max_folds=3") == 0 and without_times(read_json(made.run / "summary.json")) == first
@@ -91,17 +98,17 @@ def test_two_commands_at_once_get_two_numbers(made):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda key: meet(config, people, plan, key, {}), [f"key {i}" for i in range(16)]))
+        numbers = list(pool.map(lambda key: meet(config, people, plan, key, {})[0], [f"key {i}" for i in range(16)]))
     assert sorted(numbers) == list(range(1, 17))
 
 
 def test_a_damaged_list_is_put_aside_and_told(made, capsys):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
-    assert [meet(config, people, plan, key, {}) for key in ("one", "two")] == [1, 2]
+    assert [meet(config, people, plan, key, {}) for key in ("one", "two", "one")] == [(1, 1), (2, 2), (1, 2)]
     (path,) = (made.store / "private" / "met").glob("*.json")
     path.write_text(path.read_text().replace('"number": 2', '"number": 1'))
-    assert meet(config, people, plan, "three", {}) == 1
+    assert meet(config, people, plan, "three", {}) == (1, 1)
     assert "counting starts again" in capsys.readouterr().out and path.with_suffix(".damaged").exists()
 
 
@@ -109,7 +116,7 @@ def test_both_protocols_are_two(made):
     both = made.config("protocol=both", "model=ridge")
     assert len(runinfo.runs(both)) == 2
     people = made.cohort()
-    numbers = [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {}) for own in runinfo.runs(both)]
+    numbers = [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {})[0] for own in runinfo.runs(both)]
     assert numbers == [1, 2]
 
 

@@ -31,7 +31,7 @@ def write(tmp_path, name, drop=0, record=None, changes=lambda fold: fold, **more
     folds = [changes(fold) for fold in folds[drop:]]
     write_run_files(tmp_path / name, run, folds)
     if record is not False:
-        recordings = {fold["subject"]: {"signals": f"{fold['fold']:016x}"} for fold in folds}
+        recordings = {fold["subject"]: {"signals": [f"{fold['fold']:012x}"]} for fold in folds}
         write_json(tmp_path / name / "lineage.json", {"folds": [], "recordings": recordings, "scale": "train_z", "refit": False,
                                                       "settings": None} | (record or {}))
     return tmp_path / name
@@ -201,7 +201,7 @@ def test_a_terminal_that_knows_ascii_alone(tmp_path):
 
 def marked(change):
     """The record of a run in which the recordings of some people (by number of their fold) are others."""
-    return {"recordings": {pseudonym(i): {"signals": f"{i:016x}" if i not in change else "f" * 16} for i in range(8)}}
+    return {"recordings": {pseudonym(i): {"signals": [f"{i:012x}" if i not in change else "f" * 12]} for i in range(8)}}
 
 
 def test_two_studies_with_the_same_names_are_refused(tmp_path, capsys):
@@ -214,10 +214,20 @@ def test_two_studies_with_the_same_names_are_refused(tmp_path, capsys):
 def test_some_other_recordings_are_told(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b", record=marked({2, 5}))
     assert "other recordings of 2 of 8 people" in " ".join(compare_runs([a, b]).warnings)
-    both = {"recordings": {pseudonym(i): {"signals": f"{i:016x}", "video": "0" * 16} for i in range(8)}}
+    both = {"recordings": {pseudonym(i): {"signals": [f"{i:012x}"], "video": ["0" * 12]} for i in range(8)}}
     assert compare_runs([a, write(tmp_path, "c", record=both)]).warnings == []  # a film that only one of them reads
-    films = {"recordings": {pseudonym(i): {"video": f"{i:016x}"} for i in range(8)}}
+    films = {"recordings": {pseudonym(i): {"video": [f"{i:012x}"]} for i in range(8)}}
     assert "one reads films alone" in " ".join(compare_runs([a, write(tmp_path, "d", record=films)]).warnings)
+
+
+def test_clips_that_were_left_out_are_told_and_compared(tmp_path):
+    """Somebody is the same person without one of the trials: compared, and told, for the gap may be the trials'."""
+    one, two = ({"recordings": {pseudonym(i): {"signals": [f"{i:012x}", more]} for i in range(8)}}
+                for more in ("a" * 12, "b" * 12))
+    a, b = write(tmp_path, "a", record=one), write(tmp_path, "b", record=two)
+    assert "do not read quite the same recordings of 8 of 8 people" in " ".join(compare_runs([a, b]).warnings)
+    older = {"recordings": {pseudonym(i): {"signals": f"{i:016x}"} for i in range(8)}}
+    assert "is of an older version" in " ".join(compare_runs([a, write(tmp_path, "c", record=older)]).warnings)
 
 
 def test_a_run_that_does_not_say_what_it_read_is_told(tmp_path):

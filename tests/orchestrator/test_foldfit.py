@@ -150,7 +150,7 @@ def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data
 def test_a_class_that_the_test_person_lacks_is_a_warning(data):
     few = replace(data, labels=np.where(data.subject == 1, 0, data.labels))
     entry = fit_fold(fold(1), few, recipe("ridge"), None)
-    assert entry["warnings"] == ["no usable clip of class L1 in the test person"]
+    assert entry["warnings"] == ["no usable clip of class L1 among the test clips"]
     assert fit_fold(fold(2), few, recipe("ridge"), None)["warnings"] == []
 
 

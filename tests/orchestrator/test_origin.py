@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, crossdata, folds, loso, origin, pretrain
+from orchestrator import cli, clipstore, crossdata, folds, loso, origin, pretrain
 from orchestrator.errors import LineageError, UserError
 from orchestrator.storage import read_json, read_sealed, seal, write_json
 from preprocessing.synthetic import generate
@@ -145,6 +145,27 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
     video = b.config(FROM, "model=video")
     (group,) = folds.make_plan(video, strangers.people, origin.read(video, strangers)).groups
     assert group.subjects == group.learners == ()
+
+
+def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt, inline, capsys):
+    config = b.config(FROM)
+    people = crossdata.load(config)
+    one = origin.read(config, people)[0]
+    seen = {p.index for p in people.people if f"synthetic/{p.pseudonym}" in one.lineage.everyone()}
+    stranger = next(p.index for p in people.people if p.index not in seen)
+    there = road.config()
+    theirs = clipstore.ClipStore(road.store, clipstore.plan_shards(there, crossdata.load(there))).hashes
+    learnt = theirs[next(iter(seen))]
+    one.check_recordings(people, {})
+    one.check_recordings(people, {stranger: theirs[stranger]})  # not among those it learnt from
+    one.check_recordings(people, {next(iter(seen)): learnt})  # known by name: the plan keeps it from testing them
+    some = dict(list(learnt.items())[1:])
+    name = people.people[stranger].pseudonym
+    with pytest.raises(UserError, match=f"recordings of synthetic/{name} and knows them by other names"):
+        one.check_recordings(people, {stranger: some})
+    with pytest.MonkeyPatch.context() as patch:  # the whole road asks before it trains
+        patch.setattr(origin, "marks", lambda people, hashes: {people.people[stranger].pseudonym: one.recordings})
+        assert "knows them by other names" in refused(capsys, spoilt.argv(FROM)) and inline["pretrain"] == inline["loso"] == []
 
 
 def test_an_encoder_of_another_width_is_one_sentence(b, capsys):

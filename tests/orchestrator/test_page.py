@@ -159,6 +159,9 @@ def test_luck_is_not_told_from_people_who_do_not_differ():
     assert "luck with these people alone" in ledger_section(report(configurations_on_cohort=5))
     said = ledger_section(report(skill=20.0, configurations_on_cohort=5))
     assert "5th configuration" in said and "luck" not in said
+    first = ledger_section(report(configurations_on_cohort=1, configurations_by_now=4))
+    assert "none had met these test people" in first and "3 others came later" in first
+    assert "If all 4 were equally good" in first
 
 
 def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
@@ -166,6 +169,9 @@ def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
            "difference_ci95": [0.06, 0.21]}
     assert "+13.9" in controls_section(report(controls=[row | {"varies": True}]))
     assert "+13.9" not in controls_section(report(controls=[row | {"varies": False}]))
+    near = row | {"difference_ci95": [-0.06, 0.21]}
+    assert "better than duration alone" in controls_section(report(controls=[near | {"varies": True}]))
+    assert "better than duration alone" not in controls_section(report(controls=[near | {"varies": False}]))
 
 
 def test_a_refit_shares_the_validation_people_too():

@@ -90,7 +90,7 @@ def test_strangers_are_measured_and_nothing_else_is_touched(trained, capsys):
     assert trained[1].opened == {2, 3}, "not the group's own people, nor one of them in another data set"
     said = " ".join(capsys.readouterr().out.split())
     assert f"video MAE of encoder 1: masked error {found['masked_error']:.4g}" in said
-    assert "6 clips of 2 of people it has not seen. Largest rate 2.00e-03, 2 steps." in said
+    assert "6 clips of 2 people it has not seen. Largest rate 2.00e-03, 2 steps." in said
 
 
 def test_where_nobody_else_is_there_its_own_people_are(trained, capsys):

@@ -3,28 +3,34 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
 from orchestrator.cohort import Cohort, Person
 from orchestrator.config import compose
 from orchestrator.folds import make_plan
-from orchestrator.study import marks, record, same_recordings
+from orchestrator.study import KEPT, in_one, marks, record, same_recordings, some_apart
 
 THREE = tuple(Person(i, f"s{i}") for i in range(3))
 PEOPLE = Cohort("made", "made", ("a", "b"), THREE, (), "", False, (), False, secret="a-secret")
 HASHES = {i: {f"c{i}{k}": ("", f"{i}{k}") for k in range(2)} for i in range(3)}
 
 
-def test_a_mark_follows_the_content_of_every_file():
+def test_a_mark_follows_the_content_of_its_file():
     plain = marks(PEOPLE, HASHES)
     assert set(plain) == {"s0", "s1", "s2"} and all(set(own) == {"signals"} for own in plain.values())
-    assert len({own["signals"] for own in plain.values()}) == 3 and plain == marks(PEOPLE, HASHES)
+    assert len({mark for own in plain.values() for mark in own["signals"]}) == 9 and plain == marks(PEOPLE, HASHES)
     changed = marks(PEOPLE, HASHES | {1: {**HASHES[1], "c11": ("", "other")}})
     assert [person for person in plain if plain[person] != changed[person]] == ["s1"]
+    assert same_recordings(plain["s1"], changed["s1"]) is True and some_apart(plain["s1"], changed["s1"])
+    assert same_recordings(plain["s1"], plain["s2"]) is False and not some_apart(plain["s1"], plain["s1"])
 
 
 def test_a_mark_cannot_be_made_without_the_key():
-    ours = marks(PEOPLE, HASHES)["s0"]["signals"]
-    assert ours != marks(replace(PEOPLE, secret="another"), HASHES)["s0"]["signals"]
-    assert ours != hashlib.sha256(b"c00 00\nc01 01").hexdigest()[:16] and "a-secret" not in repr(PEOPLE)
+    one = marks(PEOPLE, HASHES)["s0"]["signals"][0]
+    assert one not in marks(replace(PEOPLE, secret="another"), HASHES)["s0"]["signals"]
+    assert one not in [hashlib.sha256(text).hexdigest()[:12] for text in (b"00", b"01", b"\n00", b"\n01")]
+    assert "a-secret" not in repr(PEOPLE)
 
 
 def test_what_is_not_read_or_not_there_has_no_mark():
@@ -32,12 +38,33 @@ def test_what_is_not_read_or_not_there_has_no_mark():
     found = marks(PEOPLE, hashes)
     assert {person: set(own) for person, own in found.items()} == {"s0": {"video"}, "s2": {"video", "signals"}}
     assert same_recordings(found["s0"], found["s2"]) is False and same_recordings(found["s0"], {}) is None
-    assert same_recordings({"video": "1", "signals": "2"}, {"video": "other", "signals": "2"}) is True
+    assert same_recordings({"video": ["1"], "signals": ["2"]}, {"video": ["other"], "signals": ["2"]}) is True
 
 
-def test_somebody_in_two_data_sets_has_one_mark():
+def test_older_marks_say_the_same_of_each_other_and_nothing_of_newer_ones():
+    old, other, new = {"signals": "1"}, {"signals": "2"}, {"signals": ["1"]}
+    assert same_recordings(old, dict(old)) is True and same_recordings(old, other) is False
+    assert same_recordings(old, new) is None and same_recordings(new, old) is None
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.75, 0.98])
+def test_somebody_is_known_again_by_a_part_of_many_clips(kept):
+    whole = {0: {f"c{i}": ("", f"file {i}") for i in range(400)}}
+    ours = marks(PEOPLE, whole)["s0"]
+    assert len(ours["signals"]) == KEPT + 1
+    for seed in range(50):
+        chosen = np.random.default_rng(seed).choice(400, int(400 * kept), replace=False)
+        theirs = marks(PEOPLE, {0: {f"renamed {i}": ("", f"file {i}") for i in chosen}})["s0"]
+        assert same_recordings(ours, theirs) is True and some_apart(ours, theirs)
+    stranger = marks(PEOPLE, {0: {f"c{i}": ("", f"another {i}") for i in range(400)}})["s0"]
+    assert same_recordings(ours, stranger) is False
+
+
+def test_somebody_in_two_data_sets_has_the_marks_of_both():
     twice = replace(PEOPLE, people=(Person(0, "s0"), Person(1, "s0")))
-    assert set(marks(twice, {0: {"a": ("", "1")}, 1: {"b": ("", "2")}})) == {"s0"}
+    found = marks(twice, {0: {"a": ("", "1")}, 1: {"b": ("", "2")}})
+    assert set(found) == {"s0"} and len(found["s0"]["signals"]) == 3
+    assert in_one([found["s0"], {"video": ["x"]}, found["s0"]]) == {"signals": sorted(found["s0"]["signals"]), "video": ["x"]}
 
 
 def test_the_record_names_scale_refit_and_settings():
