@@ -64,9 +64,9 @@ class Origin:
                         if key not in known and same_recordings(own.get(p.pseudonym, {}), self.recordings)})
         if again:
             more = f" and {len(again) - 5} more" if len(again) > 5 else ""
-            raise UserError(f"pretrain.from: {self.name} was trained on recordings of {', '.join(again[:5])}{more} and knows them "
-                            "by other names: give people one name in both data sets, so that nobody is tested by an encoder "
-                            "that has seen them.")
+            raise UserError(f"pretrain.from: {self.name} was trained on recordings of {', '.join(again[:5])}{more} and knows "
+                            "them by other names: give people one name in both data sets, so that nobody is tested by an "
+                            "encoder that has seen them.")
 
     def state(self, half: str) -> "dict[str, Tensor]":
         """Weights of "video" or "signal". Raises UserError where they are not (or no longer) those that were found."""
