@@ -25,7 +25,8 @@ def parts(road):
 def content(parts, config=None, **more):
     found, people, clips, encoders, tokens = parts
     config = config or found
-    return runinfo.content(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, True, False))
+    refit = config.protocol.refit is not False  # as the plan of so few people has it
+    return runinfo.content(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, refit, False))
 
 
 def key(parts, config=None, **more):
@@ -53,6 +54,13 @@ def test_what_differs_between_two_runs_has_a_name(road, parts, monkeypatch):
                                   "store=/x", "data.root=/elsewhere", "pretrain.workers=2"])
 def test_what_is_no_content(road, parts, word):
     assert key(parts, road.config(word)) == key(parts)
+
+
+def test_how_a_refit_was_asked_for_is_no_content(road, parts):
+    """protocol=both asks for it, a small cohort has it by default, and an estimator is fitted once whatever is asked."""
+    assert key(parts, road.config("protocol.refit=true")) == key(parts)
+    ridge = [key(parts, road.config("model=ridge", *words)) for words in ([], ["protocol.refit=true"], ["protocol.refit=false"])]
+    assert len(set(ridge)) == 1 and ridge[0] != key(parts)
 
 
 @pytest.mark.parametrize("word", ["train.lr=0.002", "protocol.val_subjects=3", "model.dcan.dim=32", "pretrain.seed=1",
