@@ -59,7 +59,8 @@ def test_what_is_no_content(road, parts, word):
 def test_how_a_refit_was_asked_for_is_no_content(road, parts):
     """protocol=both asks for it, a small cohort has it by default, and an estimator is fitted once whatever is asked."""
     assert key(parts, road.config("protocol.refit=true")) == key(parts)
-    ridge = [key(parts, road.config("model=ridge", *words)) for words in ([], ["protocol.refit=true"], ["protocol.refit=false"])]
+    asked = ([], ["protocol.refit=true"], ["protocol.refit=false"])
+    ridge = [key(parts, road.config("model=ridge", *words)) for words in asked]
     assert len(set(ridge)) == 1 and ridge[0] != key(parts)
 
 
