@@ -87,7 +87,6 @@ RECIPES: dict[str, dict[str, list[str]]] = {
             "changes, rate 1e-4": [], "changes, rate 3e-4": ["pretrain.video.lr=9.6e-3"],
             "changes, rate 1e-3": ["pretrain.video.lr=3.2e-2"], "colours, rate 1e-4": [], "cuts, rate 1e-4": [],
             "frame mask, colours, cuts, rate 1e-4": ["pretrain.video.mask=frame", "pretrain.video.mask_ratio=0.5"],
-            "changes, colours, cuts, rate 3e-4": ["pretrain.video.lr=9.6e-3"],
         }.items()},
     },
     "signal": {"rate 1e-3": [], "rate 1e-4": ["pretrain.signal.lr=1e-4"]},
