@@ -156,7 +156,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
     if video is None and signal is None:
         return []
     seen = foreign.lineage(people) if foreign else None
-    together, plans = _about(config, people, len(groups)), []
+    together, everybody, plans = _about(config, people, len(groups)), marks(people, clips.hashes), []
     for group in groups or (None,):
         origin = group.origin if group else None
         trains = group is not None and (signal is not None or foreign is None)
@@ -181,12 +181,12 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         number = group.index if group else 0
         lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
         name = "marlin" if foreign else config.encoder.name
-        heard = marks(people, {s: clips.hashes.get(s, {}) for s in group.learners}) if group and trains else {}
+        learnt = [everybody.get(name, {}) for name in people.pseudonyms(group.learners)] if group and trains else []
         plan = EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage, name, foreign,
                            config.scale)
         plans.append(replace(plan, about={**together, "name": name, "group": number, "video": video, "signal": signal,
                                           "trained": list(plan.trains), "random": group is None and foreign is None,
-                                          "recordings": in_one([*heard.values(), origin.recordings if origin else {}])}))
+                                          "recordings": in_one([*learnt, origin.recordings if origin else {}])}))
     return plans
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.cohort import Cohort
 from orchestrator.config import Config
 from orchestrator.models_needed import ESTIMATORS, SIGNALS, needs
+from preprocessing.recordings import Recording
 
 if TYPE_CHECKING:
     from orchestrator.folds import Plan
@@ -27,17 +28,35 @@ KEPT = 32  # marks of a person and modality
 def marks(people: Cohort, hashes: Hashes) -> dict[str, dict[str, list[str]]]:
     """pseudonym -> modality -> marks. "" in hashes: the run reads no such file. Who is in two data sets has those of both.
 
-    Kept are the KEPT smallest, whoever makes the list, so that lists that share half of their files share a mark; and one more
-    mark, of all files together, by which lists differ where the files do.
+    A file that several people share (one archive, one table of all) marks nobody by itself: there a mark is of the file and
+    the part of it. hashes are therefore of the whole cohort. Kept are the KEPT smallest marks, whoever makes the list, so that
+    lists that share half of their files share a mark; and one more, of all, by which lists differ where the files do.
     """
-    files: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    recordings = {(clip.subject, clip.sample): clip.recording for clip in people.clips}
+    found: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # file -> person -> parts
     for person in people.people:
-        for digests in hashes.get(person.index, {}).values():
+        for sample, digests in hashes.get(person.index, {}).items():
             for modality, digest in zip(MODALITIES, digests, strict=True):
                 if digest not in NO_FILE:
-                    files[person.pseudonym][modality].add(_mark(people.secret, digest))
-    return {name: {modality: [*sorted(found)[:KEPT], _mark(people.secret, *sorted(found))]
-                   for modality, found in sorted(own.items())} for name, own in sorted(files.items())}
+                    part = _part(recordings.get((person.index, sample)), modality, sample)
+                    found[modality, digest][person.pseudonym].add(part)
+    own: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for (modality, digest), owners in found.items():
+        for name, parts in owners.items():
+            own[name][modality].update(_mark(people.secret, digest, *part) for part in
+                                       ([()] if len(owners) == 1 else [(part,) for part in parts]))
+    return {name: {modality: [*sorted(several)[:KEPT], _mark(people.secret, *sorted(several))]
+                   for modality, several in sorted(by_modality.items())} for name, by_modality in sorted(own.items())}
+
+
+def _part(recording: Recording | None, modality: str, sample: str) -> str:
+    """Which part of its file a clip is."""
+    reference = None if recording is None else recording.video if modality == "video" else recording.signal
+    if reference is None:
+        return sample
+    columns = [channel.column for channel in getattr(reference, "channels", ())]
+    window = [getattr(reference, name, None) for name in ("item", "start_s", "end_s", "start_row", "end_row")]
+    return " ".join(map(str, window + columns))
 
 
 def _mark(*words: str) -> str:

@@ -2,14 +2,16 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.cohort import Cohort, Person
+from orchestrator.cohort import Clip, Cohort, Person
 from orchestrator.config import compose
 from orchestrator.folds import make_plan
 from orchestrator.study import KEPT, in_one, marks, record, same_recordings, some_apart
+from preprocessing.recordings import Recording, SignalRef
 
 THREE = tuple(Person(i, f"s{i}") for i in range(3))
 PEOPLE = Cohort("made", "made", ("a", "b"), THREE, (), "", False, (), False, secret="a-secret")
@@ -58,6 +60,22 @@ def test_somebody_is_known_again_by_a_part_of_many_clips(kept):
         assert same_recordings(ours, theirs) is True and some_apart(ours, theirs)
     stranger = marks(PEOPLE, {0: {f"c{i}": ("", f"another {i}") for i in range(400)}})["s0"]
     assert same_recordings(ours, stranger) is False
+
+
+def test_a_file_that_several_people_share_marks_its_parts():
+    """One archive of everybody, as of the data set watch, or one table: two people of it are no one person."""
+    def cohort(rows):
+        files = [SignalRef(Path("all.npz"), "watch", (), item=i) for i in range(len(rows))]
+        clips = tuple(Clip(person, i, f"x{i}", 0, Recording("r", f"r{i}", 0, "a", None, files[i]))
+                      for i, person in enumerate(rows))
+        hashes = {p: {f"x{i}": ("", "archive") for i, q in enumerate(rows) if q == p} for p in set(rows)}
+        return replace(PEOPLE, clips=clips), hashes
+
+    whole = marks(*cohort([0, 0, 1, 1, 2]))
+    assert same_recordings(whole["s0"], whole["s1"]) is False and same_recordings(whole["s1"], whole["s2"]) is False
+    assert same_recordings(whole["s0"], marks(*cohort([0, 0, 1, 1]))["s0"]) is True
+    fewer = marks(*cohort([0, 1, 1]))  # of the first a clip was left out; here the numbers of the parts move on
+    assert same_recordings(whole["s0"], fewer["s0"]) is True and some_apart(whole["s0"], fewer["s0"])
 
 
 def test_somebody_in_two_data_sets_has_the_marks_of_both():
