@@ -43,8 +43,8 @@ def marks(people: Cohort, hashes: Hashes) -> dict[str, dict[str, list[str]]]:
     own: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for (modality, digest), owners in found.items():
         for name, parts in owners.items():
-            own[name][modality].update(_mark(people.secret, digest, *part) for part in
-                                       ([()] if len(owners) == 1 else [(part,) for part in parts]))
+            files = [digest] if len(owners) == 1 else [f"{digest}\n{part}" for part in parts]
+            own[name][modality].update(_mark(people.secret, file) for file in files)
     return {name: {modality: [*sorted(several)[:KEPT], _mark(people.secret, *sorted(several))]
                    for modality, several in sorted(by_modality.items())} for name, by_modality in sorted(own.items())}
 
