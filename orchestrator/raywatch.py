@@ -23,6 +23,7 @@ NEEDED = {"gcs_server": "its gcs_server, which keeps what the cluster knows",
 MARK = "DUALPAIN_COMMAND"  # in the environment of everything that a command starts
 LOOK_S = 0.25
 SETTLE_S = 1.0  # from an error that a dying Ray raises until its processes are seen to be gone
+GONE_S = 3.0  # for what was killed to be gone, which happens soon but not at once
 SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this process without a word
 
 
@@ -131,22 +132,29 @@ def _silent(host: str, port: int, limit: float = SILENT_S) -> Callable[[], str]:
 
 
 def end(text: str) -> NoReturn:
-    """Say it and end this process, with what it started and without what Ray would still try."""
+    """End this process, with what it started and without what Ray would still try. The sentence is the last line.
+
+    It is said when nothing of Ray is left that could write after it: its agents tell of the raylet's end in their own words.
+    """
     from orchestrator.progress import console
 
-    with suppress(Exception):
-        if console.is_terminal:
-            console.show_cursor(True)
-    with suppress(Exception):
-        sys.stdout.flush()
-        os.write(2, f"error: {text}\n".encode())
-    for _ in range(3):  # who was just being started is found the next time
-        kill(started_here())
-    scratch.remove_all()
-    with suppress(Exception):
+    try:
+        until = time.monotonic() + GONE_S
+        while (left := started_here()) and time.monotonic() < until:  # who was just being started is found the next time
+            kill(left)
+            time.sleep(0.02)
+        scratch.remove_all()
         if _leave is not None:
             _leave()
-    os._exit(EXIT_USER)
+    finally:
+        with suppress(Exception):
+            if console.is_terminal:
+                console.show_cursor(True)
+        with suppress(Exception):
+            sys.stdout.flush()
+        with suppress(Exception):
+            os.write(2, f"error: {text}\n".encode())
+        os._exit(EXIT_USER)
 
 
 def started_here() -> list[int]:

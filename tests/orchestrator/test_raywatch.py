@@ -68,6 +68,16 @@ with scratch.scratch(Path(sys.argv[1]), "tune"):
     print(child.pid, len(os.listdir(sys.argv[1])), flush=True)
     raywatch.end("Ray has died.")
 """
+# As one of Ray's agents: it tells of the death in its own words, as fast as it can, until it is ended itself
+AGENT = """
+import subprocess, sys, time
+from orchestrator import raywatch
+raywatch.mark()
+child = subprocess.Popen([sys.executable, "-c", "import os\\nwhile True: os.write(2, b'(raylet) terminated\\\\n')"],
+                         start_new_session=True)
+time.sleep(1)
+raywatch.end("Ray has died.")
+"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -82,6 +92,14 @@ def test_the_end_is_a_sentence_and_code_2_and_takes_what_was_started_along(tmp_p
     beside.wait()
     state = Path(f"/proc/{pid}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_the_sentence_is_the_last_line_whatever_ray_still_says(tmp_path):
+    with open(tmp_path / "log", "w") as log:  # a file, as a shell's: written at its end by both
+        done = subprocess.run([sys.executable, "-c", AGENT], cwd=ROOT, stdout=log, stderr=log)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert done.returncode == 2 and lines[0].startswith("(raylet)") and lines[-1] == "error: Ray has died."
 
 
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="needs /proc")
