@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .runtime import Model
+from preprocessing.runtime import Model
 
 FULL_RANGE = "face_detection_full_range.tflite"
 SHORT_RANGE = "face_detection_short_range.tflite"

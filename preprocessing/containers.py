@@ -6,7 +6,7 @@ from typing import Any
 
 import av
 
-from .limits import Limits
+from preprocessing.limits import Limits
 
 # Containers of one file. Play lists and concatenations could name other files or hosts; a picture is no film.
 OPEN = {

@@ -5,11 +5,11 @@ import math
 import cv2
 import numpy as np
 
-from .frames import Bounds, Frame
-from .landmarks import N_MESH
-from .resample import halvings, to_halved
-from .roi import Roi
-from .runtime import Model
+from preprocessing.frames import Bounds, Frame
+from preprocessing.landmarks import N_MESH
+from preprocessing.resample import halvings, to_halved
+from preprocessing.roi import Roi
+from preprocessing.runtime import Model
 
 FACE_MESH = "face_landmark.tflite"
 SIDE = 192

@@ -12,22 +12,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import landmarks as points_of
-from .blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
-from .checks import check_number
-from .errors import ClipError
-from .facemesh import FACE_MESH, FaceMesh
-from .frames import Bounds, Frame, Pixels
-from .keyframes import KeyframeOptions, select_keyframes
-from .limits import Limits
-from .precomputed import PrecomputedTracker
-from .recordings import VideoRef
-from .resample import halvings
-from .roi import Hysteresis, Roi, square_around
-from .runtime import Model, load_model
-from .tracking import FaceTracker, Tracker
-from .video import Video
-from .weights import weight_file
+from preprocessing import landmarks as points_of
+from preprocessing.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
+from preprocessing.checks import check_number
+from preprocessing.errors import ClipError
+from preprocessing.facemesh import FACE_MESH, FaceMesh
+from preprocessing.frames import Bounds, Frame, Pixels
+from preprocessing.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.limits import Limits
+from preprocessing.precomputed import PrecomputedTracker
+from preprocessing.recordings import VideoRef
+from preprocessing.resample import halvings
+from preprocessing.roi import Hysteresis, Roi, square_around
+from preprocessing.runtime import Model, load_model
+from preprocessing.tracking import FaceTracker, Tracker
+from preprocessing.video import Video
+from preprocessing.weights import weight_file
 
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
 IMAGES = ("png", "jpeg")

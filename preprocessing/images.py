@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from .errors import ClipError
-from .limits import Limits
+from preprocessing.errors import ClipError
+from preprocessing.limits import Limits
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .checks import check_number
-from .landmarks import interocular
+from preprocessing.checks import check_number
+from preprocessing.landmarks import interocular
 
 NORMS = ("interocular", "rms", "none")
 REFS = ("last_keyframe", "previous_frame")

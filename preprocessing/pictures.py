@@ -13,7 +13,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import VideoReformatter
 
-from .notes import note
+from preprocessing.notes import note
 
 LARGEST_ASPECT = 4.0  # of one pixel; broadcasting knows 1:2 to 2.2:1
 _OFF_DEGREES = 1.0

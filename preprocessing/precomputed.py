@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from .errors import ClipError, InputError
-from .facemesh import FaceMesh
-from .frames import Frame
-from .landmarks import N_MESH, N_POINTS
-from .paths import is_file, is_folder
-from .roi import roi_of_box
+from preprocessing.errors import ClipError, InputError
+from preprocessing.facemesh import FaceMesh
+from preprocessing.frames import Frame
+from preprocessing.landmarks import N_MESH, N_POINTS
+from preprocessing.paths import is_file, is_folder
+from preprocessing.roi import roi_of_box
 
 
 class PrecomputedTracker:

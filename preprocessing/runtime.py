@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import InputError
+from preprocessing.errors import InputError
 
 RUNTIMES = ("litert", "opencv")
 

