@@ -220,7 +220,7 @@ def measure_ours(sizes: Sizes, folder: Path, pool: str = "none", workers: int = 
     """Embedding and four folds; the clips' pictures are there before the clock starts, as they are for the other."""
     import torch
 
-    from models.token_pool import TokenPool
+    from models.classifier.token_pool import TokenPool
 
     data, encoder = author_data(sizes), author_encoder(sizes)
     began = time.perf_counter()
@@ -251,9 +251,9 @@ def measure_theirs(sizes: Sizes, folder: Path, workers: int = 2) -> dict:
 
 
 def author_fold(sizes: Sizes, index: int) -> dict:
-    import models.batches
+    import models.classifier.batches
 
-    models.batches.KEEP_BYTES = 0  # nothing is kept between steps
+    models.classifier.batches.KEEP_BYTES = 0  # nothing is kept between steps
     data, encoder = author_data(sizes), author_encoder(sizes)
     seen = replace(data, frames=None, tokens={0: EncodedAgain(encoder, data.frames)}, token_grid=tuple(encoder.grid))
     fit_fold(loso(4, index), seen, author_recipe(sizes, "naive"), USED)

@@ -38,11 +38,11 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from models.critic import Critic  # noqa: E402
-from models.mae_training import VideoMAEObjective, VideoMAERecipe, video_optimisers, video_step  # noqa: E402
-from models.masks import tube_mask  # noqa: E402
-from models.video_mae import VideoMAE, take  # noqa: E402
-from models.vit import Attention  # noqa: E402
+from models.mae.critic import Critic  # noqa: E402
+from models.mae.masks import tube_mask  # noqa: E402
+from models.mae.training import VideoMAEObjective, VideoMAERecipe, video_optimisers, video_step  # noqa: E402
+from models.mae.video_mae import VideoMAE, take  # noqa: E402
+from models.mae.vit import Attention  # noqa: E402
 
 Run = Callable[[], object]
 F32, BF16 = torch.float32, torch.bfloat16

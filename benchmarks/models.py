@@ -26,9 +26,9 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from models.convtran_embed import ConvTranEmbedding  # noqa: E402
-from models.erpe import ERPEAttention  # noqa: E402
-from models.hpa import HPA  # noqa: E402
+from models.hpa.block import HPA  # noqa: E402
+from models.hpa.convtran_embed import ConvTranEmbedding  # noqa: E402
+from models.hpa.erpe import ERPEAttention  # noqa: E402
 
 WIDTH, HEADS, TOKENS, CHANNELS = 16, 8, 1568, 384
 

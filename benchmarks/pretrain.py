@@ -37,7 +37,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from models import build, mae_training  # noqa: E402
+from models import build  # noqa: E402
+from models.mae import training  # noqa: E402
 from orchestrator import embed, pretrain, session  # noqa: E402
 from orchestrator.config import compose  # noqa: E402
 from orchestrator.mae_data import GroupClips  # noqa: E402
@@ -90,7 +91,7 @@ def measure_loop(sizes: Sizes, folder: Path) -> dict:
     def bare(n: int) -> float:
         began = time.perf_counter()
         for _ in range(n):
-            mae_training.step(stage.objective, stage.optimisers, parts, stage.clip)
+            training.step(stage.objective, stage.optimisers, parts, stage.clip)
         return n * stage.batch / (time.perf_counter() - began)
 
     bare(1)

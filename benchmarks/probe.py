@@ -43,9 +43,9 @@ from torch import Tensor  # noqa: E402
 from benchmarks.machine import cpu_name  # noqa: E402
 from benchmarks.video_variants import Variant, VariedStage, change  # noqa: E402
 from models import build, checkpoint  # noqa: E402
-from models.mae_scores import against_visible_mean, signal_against_visible_mean  # noqa: E402
-from models.masks import mask_from_seeds  # noqa: E402
-from models.video_mae import VideoMAE, take  # noqa: E402
+from models.mae.masks import mask_from_seeds  # noqa: E402
+from models.mae.scores import against_visible_mean, signal_against_visible_mean  # noqa: E402
+from models.mae.video_mae import VideoMAE, take  # noqa: E402
 from orchestrator.clipstore import ClipStore  # noqa: E402
 from orchestrator.config import Config, compose  # noqa: E402
 from orchestrator.mae_data import GroupClips  # noqa: E402

@@ -11,8 +11,8 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mae_training import video_optimisers
-from models.video_mae import VideoMAE, take
+from models.mae.training import video_optimisers
+from models.mae.video_mae import VideoMAE, take
 from orchestrator.mae_stages import Job, Rank, VideoStage
 
 

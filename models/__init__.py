@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 STAGE_1 = {  # name -> (module, class)
-    "video_mae": ("models.video_mae", "VideoMAE"),
-    "signal_mae": ("models.signal_mae", "SignalMAE"),
-    "critic": ("models.critic", "Critic"),
+    "video_mae": ("models.mae.video_mae", "VideoMAE"),
+    "signal_mae": ("models.mae.signal_mae", "SignalMAE"),
+    "critic": ("models.mae.critic", "Critic"),
 }
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 BASELINES = (
@@ -36,7 +36,7 @@ def build(name: str, **options: Any) -> "nn.Module":
         module, cls = STAGE_1[name]
         return getattr(import_module(module), cls)(**options)
     if name in CLASSIFIERS:
-        return import_module("models.classifier").build_classifier(name, **options)
+        return import_module("models.classifier.classifier").build_classifier(name, **options)
     if name in BASELINES:
         return import_module("models.baselines").build_baseline(name, **options)
     raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(NAMES)}.")

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from models.errors import ModelError
 from models.hpa import HPA
-from models.positions import sincos_table
-from models.signal_mae import SignalLayer
-from models.video_mae import VideoMAE
+from models.mae.positions import sincos_table
+from models.mae.signal_mae import SignalLayer
+from models.mae.video_mae import VideoMAE
 
 M = TypeVar("M", bound=nn.Module)
 State = Mapping[str, Tensor]

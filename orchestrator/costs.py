@@ -103,7 +103,7 @@ def encoder(options: dict) -> tuple[float, float, int, int, int]:
 
     options: as in encoders.video_options. A step is three forward passes' worth of each half and the critic's nine.
     """
-    from models.video_mae import SCALES
+    from models.mae.video_mae import SCALES
 
     preset = SCALES[options["scale"]]
     d, layers = options.get("dim") or preset.dim, options.get("depth") or preset.depth

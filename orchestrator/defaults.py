@@ -52,13 +52,13 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
         found.append(("signal.", _flat(asdict(SignalOptions()))))
     if model in ESTIMATORS:
         return found
-    from models.training import ClassifierRecipe
+    from models.classifier.training import ClassifierRecipe
 
     found.append(("train.", asdict(ClassifierRecipe())))
     if TOKENS <= wanted:
         found += _video(config)
     if model in SIGNAL_ENCODERS:
-        from models.signal_mae import SignalMAE
+        from models.mae.signal_mae import SignalMAE
 
         found.append(("smae.", {**_signature(SignalMAE), "tokenizer": tokenizer_of(model)}))
     if model in ("dual", "video", *SIGNAL_ENCODERS):
@@ -67,8 +67,8 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
 
 
 def _video(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    from models.mae_training import VideoMAERecipe
-    from models.video_mae import SCALES, VideoMAE
+    from models.mae.training import VideoMAERecipe
+    from models.mae.video_mae import SCALES, VideoMAE
 
     given = config.get("encoder") or {}
     scale = SCALES.get(str(given.get("scale", "small")))
@@ -79,9 +79,9 @@ def _video(config: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _classifier(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[str, Any]]]:
-    from models.classifier import SMALL_HEAD, SMALL_HPA
-    from models.dcan import DCAN, ReleasedDCAN
-    from models.hpa import HPA
+    from models.classifier.classifier import SMALL_HEAD, SMALL_HPA
+    from models.classifier.dcan import DCAN, ReleasedDCAN
+    from models.hpa.block import HPA
 
     small, dcan = model == "signal_small", ((config.get("model") or {}).get("dcan") or {})
     head = SMALL_HEAD if small else {"pooling": "mean", "dropout": 0.0}

@@ -124,7 +124,7 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
     """One person's tokens (n, N, D) in order of sample_index, then the side file."""
     import torch
 
-    from models.token_pool import TokenPool
+    from models.classifier.token_pool import TokenPool
     from orchestrator.mae_stages import as_video
     from preprocessing.keyframes import window
     from preprocessing.shard import FrameReader, decode_window

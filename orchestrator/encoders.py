@@ -21,17 +21,18 @@ from orchestrator.models_needed import needs as what_is_read
 from orchestrator.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
 from orchestrator.study import in_one, marks
 
-SOURCES = ("models/video_mae.py", "models/vit.py", "models/masks.py", "models/critic.py", "models/signal_mae.py",
-           "models/conv_tokens.py", "models/mae_training.py", "models/checkpoint.py", "models/shared_norm.py",
-           "models/training_state.py", "models/interop.py", "orchestrator/mae_loop.py", "orchestrator/mae_stages.py",
-           "orchestrator/mae_state.py", "orchestrator/mae_curves.py", "orchestrator/mae_data.py", "orchestrator/encoders.py",
-           "orchestrator/foreign.py", "orchestrator/origin.py", "orchestrator/pretrain.py", "models/positions.py",
-           "preprocessing/keyframes.py", "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip.py")
+SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/mae/masks.py", "models/mae/critic.py",
+           "models/mae/signal_mae.py", "models/mae/conv_tokens.py", "models/mae/training.py", "models/checkpoint.py",
+           "models/mae/sync_batch_norm.py", "models/mae/training_state.py", "models/interop.py",
+           "orchestrator/mae_loop.py", "orchestrator/mae_stages.py", "orchestrator/mae_state.py",
+           "orchestrator/mae_curves.py", "orchestrator/mae_data.py", "orchestrator/encoders.py", "orchestrator/foreign.py",
+           "orchestrator/origin.py", "orchestrator/pretrain.py", "models/mae/positions.py", "preprocessing/keyframes.py",
+           "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip.py")
 # Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
 NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 
 if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
-    from models.video_mae import VideoMAE
+    from models.mae.video_mae import VideoMAE
     from orchestrator.origin import Origin
 
 
@@ -80,7 +81,7 @@ class Encoder:
 
     def load_video(self) -> "VideoMAE":
         from models import checkpoint
-        from models.video_mae import VideoMAE
+        from models.mae.video_mae import VideoMAE
 
         assert self.plan.video is not None
         model = VideoMAE(**self.plan.video)
@@ -92,7 +93,7 @@ class Encoder:
         if self.plan.signal is None or self.plan.group is None:
             return None
         from models import checkpoint
-        from models.signal_mae import SignalMAE
+        from models.mae.signal_mae import SignalMAE
 
         model = SignalMAE(**self.plan.signal)
         checkpoint.load(self.plan.folder / "signal", model)

@@ -25,7 +25,7 @@ STATISTIC_SECONDS = 8e-8
 FOREST_SECONDS = 9e-8  # a tree, n log2(n) sqrt(f); with hashing the trees
 SVM_SECONDS, RIDGE_SECONDS, TREE_SECONDS = 1e-9, 7e-9, 7e-7  # n^2 f; n f^2; n log2(n)
 STATISTICS_A_CHANNEL = 10
-LEAST_RATE, PLATEAU_PATIENCE = 1e-6, 7  # models/training.py, which would bring torch; a test holds them together
+LEAST_RATE, PLATEAU_PATIENCE = 1e-6, 7  # models/classifier/training.py, which would bring torch; a test holds them together
 # The run's folder: a prediction in the ledger and in the table, a class of it, an epoch of a history, report and the rest
 PREDICTION_BYTES, CLASS_BYTES, EPOCH_BYTES, ENTRY_BYTES, REPORT_BYTES = 160, 24, 170, 1500, 150_000
 

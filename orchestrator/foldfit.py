@@ -157,7 +157,7 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
 
 def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
     """(model, epochs, scaler, history): the epoch chosen on the inner validation people, then the refit if there is one."""
-    from models.training import ClassifierRecipe, fit_classifier
+    from models.classifier.training import ClassifierRecipe, fit_classifier
 
     settings = _classifier_recipe(ClassifierRecipe, recipe)
     seed = fold.protocol_seed * 1_000_003 + fold.test[0]
@@ -303,7 +303,7 @@ def predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None
     arrays = _arrays(data, rows, scaler, encoder)
     if not hasattr(fitted, "parameters"):
         return fitted.predict_proba(arrays, rows)
-    from models.training import predict_proba
+    from models.classifier.training import predict_proba
 
     return predict_proba(fitted, arrays, rows)
 

@@ -12,7 +12,7 @@ from orchestrator.lineage import Lineage
 from orchestrator.storage import file_sha256
 
 if TYPE_CHECKING:  # torch takes seconds to import
-    from models.video_mae import VideoMAE
+    from models.mae.video_mae import VideoMAE
     from orchestrator.cohort import Cohort
 
 

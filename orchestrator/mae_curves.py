@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from models.training_state import part
+from models.mae.training_state import part
 from orchestrator.storage import atomic_path, write_bytes
 
 

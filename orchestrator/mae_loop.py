@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import torch
 
-from models import checkpoint, mae_training, masks, training_state
-from models.mae_training import set_lr
+from models import checkpoint
+from models.mae import masks, training, training_state
+from models.mae.training import set_lr
 from orchestrator.errors import UserError
 from orchestrator.heard import kept
 from orchestrator.mae_curves import Curve, write_curves
@@ -104,7 +105,7 @@ def _step(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> dict[st
     """Raises UserError, with a batch that fits, where the GPU's memory does not suffice."""
     try:
         parts = stage.arguments(loaded)
-        return mae_training.step(stage.objective, stage.optimisers, parts, stage.clip, precision)
+        return training.step(stage.objective, stage.optimisers, parts, stage.clip, precision)
     except torch.OutOfMemoryError:
         parts = []  # out of the way before something smaller is tried, outside of the exception that holds the rest
     raise UserError(_too_large(stage, loaded, precision))
@@ -181,7 +182,7 @@ def _fits(stage: Stage, loaded: tuple, n: int, precision: torch.dtype | None) ->
     stage.rank, rank, stage.parts, parts = alone, stage.rank, 1, stage.parts
     stage.inner.eval()  # batch norms would ask the other ranks
     try:
-        mae_training.step(stage.inner, {}, stage.arguments(tuple(x[:n] for x in loaded)), None, precision)
+        training.step(stage.inner, {}, stage.arguments(tuple(x[:n] for x in loaded)), None, precision)
         return True
     except torch.OutOfMemoryError:
         return False

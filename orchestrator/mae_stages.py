@@ -16,9 +16,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models import masks
-from models.critic import Critic
-from models.mae_training import (
+from models.mae import masks
+from models.mae.critic import Critic
+from models.mae.signal_mae import SignalMAE
+from models.mae.sync_batch_norm import batch_norm
+from models.mae.training import (
     SignalMAEObjective,
     SignalMAERecipe,
     VideoMAEObjective,
@@ -28,9 +30,7 @@ from models.mae_training import (
     video_lr,
     video_optimisers,
 )
-from models.shared_norm import batch_norm
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
+from models.mae.video_mae import VideoMAE
 from orchestrator.mae_data import GroupClips
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from models import training_state
+from models.mae import training_state
 from orchestrator.errors import UserError
 from orchestrator.storage import disk_is_full
 

@@ -112,7 +112,7 @@ def _check_types(config: Config) -> None:
     """What the recipe's own types say, of a key that has no row in the table."""
     from pydantic import TypeAdapter, ValidationError
 
-    from models.training import ClassifierRecipe
+    from models.classifier.training import ClassifierRecipe
 
     try:
         TypeAdapter(ClassifierRecipe).validate_python(dict(config.train))
@@ -183,7 +183,7 @@ def _pooled(config: Config, grid: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _check_mask_ratio(config: Config, grid: tuple[int, int, int]) -> None:
     """UserError for a ratio that hides nothing of so few places."""
-    from models.masks import n_masked
+    from models.mae.masks import n_masked
 
     if not _trains_video(config):
         return
@@ -204,21 +204,22 @@ def _touches(word: str, node: str) -> bool:
 def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[], set[str]]]]:
     """(node, what was given, what gives the names known there)."""
     given = config.model.options()
-    yield "encoder", config.encoder.options(), lambda: _of("video_mae.VideoMAE") - {"decoder"}
-    yield "smae", config.smae, lambda: _of("signal_mae.SignalMAE") - {"batch_norm", "tokenizer"}
-    yield "train", config.train, lambda: _of("training.ClassifierRecipe")
-    yield "pretrain.video", config.pretrain.video, lambda: PRETRAIN_VIDEO | _of("mae_training.VideoMAERecipe") - {
+    yield "encoder", config.encoder.options(), lambda: _of("mae.video_mae.VideoMAE") - {"decoder"}
+    yield "smae", config.smae, lambda: _of("mae.signal_mae.SignalMAE") - {"batch_norm", "tokenizer"}
+    yield "train", config.train, lambda: _of("classifier.training.ClassifierRecipe")
+    yield "pretrain.video", config.pretrain.video, lambda: PRETRAIN_VIDEO | _of("mae.training.VideoMAERecipe") - {
         "warmup_epochs"}
     yield "pretrain.signal", config.pretrain.signal, lambda: PRETRAIN_SIGNAL
     yield "model", given, lambda: _of_model(config.model.name, given)
-    yield "model.hpa", given.get("hpa") or {}, lambda: _of("hpa.HPA") | {"token_pool"}
-    yield "model.signal", given.get("signal") or {}, lambda: _of("signal_mae.SignalMAE") - {"batch_norm"}
-    yield "model.dcan", given.get("dcan") or {}, lambda: _of("dcan.DCAN") | _of("dcan.ReleasedDCAN") | {"scale"}
+    yield "model.hpa", given.get("hpa") or {}, lambda: _of("hpa.block.HPA") | {"token_pool"}
+    yield "model.signal", given.get("signal") or {}, lambda: _of("mae.signal_mae.SignalMAE") - {"batch_norm"}
+    yield "model.dcan", given.get("dcan") or {}, lambda: (
+        _of("classifier.dcan.DCAN") | _of("classifier.dcan.ReleasedDCAN") | {"scale"})
 
 
 def _of(name: str) -> set[str]:
-    """parameters() of "file.Class" in models/."""
-    module, _, kind = name.partition(".")
+    """parameters() of "room.file.Class" in models/."""
+    module, _, kind = name.rpartition(".")
     return parameters(getattr(import_module(f"models.{module}"), kind))
 
 
@@ -242,7 +243,7 @@ def _kind(model: str) -> Any:
     from models.baselines import NETWORKS
 
     if model in CLASSIFIERS:
-        return import_module("models.classifier").build_classifier
+        return import_module("models.classifier.classifier").build_classifier
     if model in NETWORKS:
         module, name = NETWORKS[model]
         return getattr(import_module(module), name)

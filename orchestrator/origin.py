@@ -202,7 +202,7 @@ def _differing(config: Config, stored: Mapping[str, Any]) -> str:
 
 
 def _shape(options: Mapping[str, Any]) -> dict[str, Any]:
-    from models.video_mae import SCALES
+    from models.mae.video_mae import SCALES
 
     preset = SCALES[options["scale"]]
     own = {"tubelet": 2, "patch": 16, "depth": preset.depth, "dim": preset.dim, "heads": preset.heads}

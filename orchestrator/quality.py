@@ -2,7 +2,7 @@
 
 Measured once, when an encoder is finished, on people outside its lineage where the store has any. Nothing is fitted or
 chosen by it, and no key holds it. Fields, of the video MAE where it was trained here, else of the signal MAE: masked_error,
-visible_mean_error (models/mae_scores.py: both mean squared errors), ratio of the two (null where the second is 0), on
+visible_mean_error (models/mae/scores.py: both mean squared errors), ratio of the two (null where the second is 0), on
 (held_out | own), effective_lr (the largest rate of a step), and kind, units, n_clips, n_subjects, lr, epochs, steps;
 `signal` holds the same of the signal MAE beside a video MAE.
 """
@@ -172,9 +172,10 @@ def _video(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, 
     """None where nobody of these has a clip with a face."""
     import torch
 
-    from models import checkpoint, masks
-    from models.mae_scores import against_visible_mean
-    from models.video_mae import VideoMAE
+    from models import checkpoint
+    from models.mae import masks
+    from models.mae.scores import against_visible_mean
+    from models.mae.video_mae import VideoMAE
     from orchestrator.mae_data import GroupClips
     from orchestrator.mae_stages import as_video
 
@@ -204,9 +205,10 @@ def _signal(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path,
     """None where nobody of these has a usable signal."""
     import torch
 
-    from models import checkpoint, masks
-    from models.mae_scores import signal_against_visible_mean
-    from models.signal_mae import SignalMAE
+    from models import checkpoint
+    from models.mae import masks
+    from models.mae.scores import signal_against_visible_mean
+    from models.mae.signal_mae import SignalMAE
 
     assert plan.signal is not None
     parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}

@@ -21,7 +21,7 @@ from preprocessing.shard import FrameReader, decode_window
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.video_mae import VideoMAE
+    from models.mae.video_mae import VideoMAE
 
 PEOPLE, FRAMES = 3, 4
 
@@ -47,7 +47,7 @@ def draw(config: Config, people: Cohort, clips: ClipStore, plan: EncoderPlan, fo
     import torch
 
     from models import checkpoint
-    from models.video_mae import VideoMAE
+    from models.mae.video_mae import VideoMAE
 
     assert plan.video is not None
     group = set(plan.group.subjects) if plan.group else set()
@@ -78,7 +78,7 @@ def first_clip(config: Config, clips: ClipStore, subject: int, size: int) -> np.
 
 def paint(mae: "VideoMAE", clips_BTSS3: np.ndarray, mask: str, ratio: float) -> np.ndarray:
     """(3 B S, F S, 3) uint8: three rows a clip."""
-    from models import masks
+    from models.mae import masks
     from orchestrator.mae_stages import as_video
 
     video = as_video(clips_BTSS3, next(mae.parameters()).device)

@@ -21,9 +21,9 @@ from orchestrator.lineage import Lineage
 from orchestrator.models_needed import needs
 from orchestrator.storage import HashCache, key_of, read_sealed, sources_sha256
 
-SOURCES = ("models/video_mae.py", "models/vit.py", "models/token_pool.py", "preprocessing/keyframes.py",
+SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/classifier/token_pool.py", "preprocessing/keyframes.py",
            "preprocessing/shard.py", "preprocessing/clip.py", "orchestrator/embed.py", "orchestrator/tokenstore.py",
-           "orchestrator/mae_stages.py", "models/positions.py")
+           "orchestrator/mae_stages.py", "models/mae/positions.py")
 
 
 CENTRE = 0
@@ -132,7 +132,7 @@ def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int],
     """Grid (t, h, w) of the stored tokens, after pooling, and their width."""
     options = encoder.plan.video
     assert options is not None
-    from models.video_mae import SCALES
+    from models.mae.video_mae import SCALES
 
     tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)
     t, side = options["frames"] // tubelet, options["image_size"] // patch

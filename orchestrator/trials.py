@@ -34,7 +34,7 @@ def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
 def _clip(config: Config, data: Fingerprint, n: int) -> float:
     import torch
 
-    from models.training import ClassifierRecipe, fit_classifier
+    from models.classifier.training import ClassifierRecipe, fit_classifier
     from orchestrator.foldfit import _classifier_recipe
 
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time

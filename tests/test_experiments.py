@@ -33,7 +33,7 @@ def test_it_opens_with_what_it_is(path):
 def test_an_encoder_can_be_built(name):
     import torch
 
-    from models.video_mae import VideoMAE
+    from models.mae.video_mae import VideoMAE
     from orchestrator.encoders import video_options
 
     config = compose("synthetic", [f"encoder={name}"])
@@ -57,7 +57,7 @@ def test_a_model_of_the_folds_can_be_built_with_its_defaults(name):
 
 
 def test_the_small_model_of_the_folds_is_the_one_that_is_built_without_a_configuration():
-    from models.classifier import SMALL_HEAD, SMALL_SIGNAL
+    from models.classifier.classifier import SMALL_HEAD, SMALL_SIGNAL
 
     options = compose("watch", []).model.options()
     assert {"tokenizer": "conv", **options.pop("signal")} == SMALL_SIGNAL

@@ -1,6 +1,6 @@
 """The comparison models of the paper's Tables 7 and 8, by name.
 
-Networks read a dictionary of a batch as models.classifier does; estimators share fit / predict_proba. A file is only
+Networks read a dictionary of a batch as models.classifier.classifier does; estimators share fit / predict_proba. A file is only
 imported when one of its models is built.
 """
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.hpa import HPA
-from models.tape import TAPE
+from models.hpa.tape import TAPE
 
 
 class LSTMFCN(nn.Module):

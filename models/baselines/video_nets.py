@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.video import r3d_18
 
 from models.baselines.weights import load_backbone
-from models.positions import sincos_table
+from models.mae.positions import sincos_table
 
 KINETICS = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))  # torchvision's r3d_18 weights
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from models.attention import attention_map, block_attention, per_pixel, rollout, signal_map
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
+from models.classifier.attention import attention_map, block_attention, per_pixel, rollout, signal_map
+from models.mae.signal_mae import SignalMAE
+from models.mae.video_mae import VideoMAE
 
 torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.augment import SignalChanges, augment, jitter, mirror, rotate, rotations, scale, warp
+from models.classifier.augment import SignalChanges, augment, jitter, mirror, rotate, rotations, scale, warp
 from models.errors import ModelError
 
 VECTORS = [[0, 1, 2], [3, 4, 5]]

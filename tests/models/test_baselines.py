@@ -11,8 +11,8 @@ from models.baselines import ESTIMATORS, NETWORKS, build_baseline
 from models.baselines.estimators import build_estimator
 from models.baselines.video_nets import ResNet3D
 from models.baselines.window_statistics import STATISTICS, window_statistics
+from models.classifier.training import ClassifierRecipe, fit_classifier, predict_proba
 from models.errors import ModelError
-from models.training import ClassifierRecipe, fit_classifier, predict_proba
 from tests.models.slopes import check_slope
 
 SIZES = {"n_channels": 3, "signal_length": 40, "frames": 4, "image_size": 32, "token_dim": None, "token_grid": (8, 14, 14)}

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from models import build
-from models.classifier import SMALL_SIGNAL, build_classifier
+from models.classifier.classifier import SMALL_SIGNAL, build_classifier
+from models.classifier.token_pool import TokenPool
 from models.errors import ModelError
-from models.signal_mae import SignalMAE
-from models.token_pool import TokenPool
-from models.video_mae import VideoMAE
+from models.mae.signal_mae import SignalMAE
+from models.mae.video_mae import VideoMAE
 from tests.models.slopes import check_slope
 
 GRID, DIM, LENGTH, CHANNELS = (2, 4, 4), 12, 40, 3

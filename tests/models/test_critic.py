@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from models import build
-from models.critic import Critic
+from models.mae.critic import Critic
 
 torch.set_num_threads(1)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.dcan import DCAN, CoAttention, ReleasedDCAN
+from models.classifier.dcan import DCAN, CoAttention, ReleasedDCAN
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.convtran_embed import CHUNK_BYTES, ChunkedConvCollapse, ConvTranEmbedding, TapMoments
-from models.erpe import ERPEAttention, attend, bias_matrix, fast_length, head_room, toeplitz_product
-from models.hpa import HPA
-from models.tape import tape_table
+from models.hpa.block import HPA
+from models.hpa.convtran_embed import CHUNK_BYTES, ChunkedConvCollapse, ConvTranEmbedding, TapMoments
+from models.hpa.erpe import ERPEAttention, attend, bias_matrix, fast_length, head_room, toeplitz_product
+from models.hpa.tape import tape_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RENAMED = {  # the reference's names -> ours

@@ -8,8 +8,8 @@ import torch
 
 from models.errors import ModelError
 from models.interop import load_convtran_block, load_marlin, load_mvts_encoder, mvts_state
-from models.masks import tube_mask
-from models.positions import sincos_table
+from models.mae.masks import tube_mask
+from models.mae.positions import sincos_table
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MARLIN = GOLDEN / "marlin_full.pt"

@@ -9,13 +9,13 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from models import mae_training
-from models.critic import Critic
-from models.mae_training import SignalMAEObjective, VideoMAEObjective, scored
-from models.masks import mask_from_seeds, uniform_from_seeds
-from models.shared_norm import SharedBatchNorm, batch_norm
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
+from models.mae import training
+from models.mae.critic import Critic
+from models.mae.masks import mask_from_seeds, uniform_from_seeds
+from models.mae.signal_mae import SignalMAE
+from models.mae.sync_batch_norm import SharedBatchNorm, batch_norm
+from models.mae.training import SignalMAEObjective, VideoMAEObjective, scored
+from models.mae.video_mae import VideoMAE
 
 SEEDS = [3, 1, 4, 15, 9, 2, 6, 5]
 
@@ -53,7 +53,7 @@ def step(parts: int, rank: int = 0, world: int = 1, norm: type[nn.Module] = nn.B
     found = {}
     for i, (name, objective) in enumerate(zip(NAMES, wrapped, strict=True)):
         still = {"all": torch.optim.SGD(objective.parameters(), lr=0.0)}
-        mae_training.step(objective, still, [part[i] for part in both])
+        training.step(objective, still, [part[i] for part in both])
         found |= {f"{name} gradient {n}": p.grad for n, p in inner[i].named_parameters()}
         found |= {f"{name} buffer {n}": b for n, b in inner[i].named_buffers()}
     return found

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from models.mae_scores import against_visible_mean, signal_against_visible_mean
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
+from models.mae.scores import against_visible_mean, signal_against_visible_mean
+from models.mae.signal_mae import SignalMAE
+from models.mae.video_mae import VideoMAE
 
 
 def test_the_guess_is_each_clips_visible_mean_of_each_colour(monkeypatch):

@@ -1,15 +1,13 @@
 import copy
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from models import mae_training, training
-from models.critic import Critic
 from models.errors import ModelError
-from models.mae_training import (
+from models.mae.critic import Critic
+from models.mae.masks import markov_mask, mask_from_seeds, random_mask, tube_mask, uniform_from_seeds
+from models.mae.signal_mae import SignalMAE
+from models.mae.training import (
     SignalMAEObjective,
     SignalMAERecipe,
     VideoMAEObjective,
@@ -22,9 +20,7 @@ from models.mae_training import (
     video_optimisers,
     video_step,
 )
-from models.masks import markov_mask, mask_from_seeds, random_mask, tube_mask, uniform_from_seeds
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
+from models.mae.video_mae import VideoMAE
 
 torch.set_num_threads(1)
 
@@ -305,14 +301,3 @@ def test_random_mask_trains_too():
     visible = random_mask(2, (2, 2, 2), 0.9)
     assert visible.sum(1).tolist() == [1, 1]
     assert torch.isfinite(objective(torch.rand(2, 3, 4, 32, 32), visible)["reconstruction"])
-
-
-def test_stage_1s_steps_are_here_too_without_a_price_for_stage_2():
-    """Every listed name is the one of mae_training.py; importing this module imports neither timm nor Ray."""
-    assert {"video_step", "signal_step", "VideoMAEObjective", "SignalMAEObjective"} <= set(training.STAGE_1)
-    assert all(getattr(training, name) is getattr(mae_training, name) for name in training.STAGE_1)
-    with pytest.raises(AttributeError, match="audio_step"):
-        training.audio_step  # noqa: B018
-    code = ("import sys, models.training as t; assert not {'timm', 'ray'} & set(sys.modules); t.video_step; "
-            "assert 'timm' in sys.modules and 'ray' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Generator
 
-from models import masks
 from models.errors import ModelError
+from models.mae import masks
 
 GRID = (8, 14, 14)
 

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from models import build
-from models.conv_tokens import ConvTokens, layer_strides
 from models.errors import ModelError
 from models.interop import mvts_state
-from models.masks import markov_mask
-from models.signal_mae import SignalMAE
+from models.mae.conv_tokens import ConvTokens, layer_strides
+from models.mae.masks import markov_mask
+from models.mae.signal_mae import SignalMAE
 from tests.models.slopes import check_slope
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.batches import Batches
-from models.classifier import build_classifier
-from models.training import ClassifierRecipe, fit_classifier, predict_proba, shuffled, snapshot, spans
+from models.classifier.batches import Batches
+from models.classifier.classifier import build_classifier
+from models.classifier.training import ClassifierRecipe, fit_classifier, predict_proba, shuffled, snapshot, spans
 
 GRID, DIM, LENGTH = (2, 2, 2), 6, 24
 
@@ -241,7 +241,7 @@ def test_memory_maps_and_streaming_give_the_same_weights(tmp_path, monkeypatch):
     np.save(tmp_path / "tokens.npy", arrays["tokens"])
     mapped = {**arrays, "tokens": np.load(tmp_path / "tokens.npy", mmap_mode="r")}
     assert not mapped["tokens"].flags.writeable
-    monkeypatch.setattr("models.batches.KEEP_BYTES", 0)
+    monkeypatch.setattr("models.classifier.batches.KEEP_BYTES", 0)
     fit(streamed, recipe, mapped, labels)
     assert same_weights(kept, streamed)
 
@@ -339,7 +339,7 @@ def test_mistakes_are_refused():
 def test_the_released_rule_halves_the_rate_on_plateaus_of_the_training_loss_down_to_1e_6(monkeypatch):
     """The training loss stays as it is, so the rate halves after 8 epochs without a fall, at 1e-5 four times: 33 epochs."""
     arrays, labels = planted()
-    monkeypatch.setattr("models.training.train_epoch", lambda *a: {"train_loss": 1.0, "train_accuracy": 0.5})
+    monkeypatch.setattr("models.classifier.training.train_epoch", lambda *a: {"train_loss": 1.0, "train_accuracy": 0.5})
     result = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-5, max_epochs=1000, patience=1), arrays, labels)
     rates = [row["lr"] for row in result.history]
     assert len(rates) == 1 + 4 * 8 and rates[:9] == [1e-5] * 9 and rates[9] == 0.5e-5 and rates[-1] == 1e-5 / 8
@@ -349,7 +349,8 @@ def test_the_released_rule_halves_the_rate_on_plateaus_of_the_training_loss_down
 def test_the_released_rule_goes_on_while_the_training_loss_falls(monkeypatch):
     falling = iter(range(100, 0, -1))
     arrays, labels = planted()
-    monkeypatch.setattr("models.training.train_epoch", lambda *a: {"train_loss": next(falling), "train_accuracy": 0.5})
+    monkeypatch.setattr("models.classifier.training.train_epoch",
+                        lambda *a: {"train_loss": next(falling), "train_accuracy": 0.5})
     result = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-5, max_epochs=60, patience=1), arrays, labels)
     assert len(result.history) == 60 and {row["lr"] for row in result.history} == {1e-5}
 

@@ -7,9 +7,9 @@ import torch
 from models import build
 from models.errors import ModelError
 from models.interop import load_marlin
-from models.masks import KINDS, random_mask, tube_mask
-from models.positions import sincos_table
-from models.video_mae import SCALES, VideoMAE, take
+from models.mae.masks import KINDS, random_mask, tube_mask
+from models.mae.positions import sincos_table
+from models.mae.video_mae import SCALES, VideoMAE, take
 from tests.models.slopes import check_slope
 
 GOLDEN = Path(__file__).parents[1] / "golden"

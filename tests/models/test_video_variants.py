@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from benchmarks.video_variants import ChangeObjective, Variant, change, vary
-from models.masks import tube_mask
-from models.video_mae import VideoMAE
+from models.mae.masks import tube_mask
+from models.mae.video_mae import VideoMAE
 
 CLIP = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
 

@@ -245,7 +245,7 @@ def test_runs_of_both_protocols_are_looked_for_in_their_own_folders(tmp_path):
 
 def test_as_paper_is_priced_by_its_own_epochs_and_its_own_rule():
     """1e-3 halves ten times before 1e-6, after 8 epochs each: 81 at the least, 1,000 at most; patience says nothing."""
-    from models import training
+    from models.classifier import training
 
     assert (foldcosts.LEAST_RATE, foldcosts.PLATEAU_PATIENCE) == (training.LEAST_RATE, training.PLATEAU_PATIENCE)
     paper = compose("synthetic", ["protocol=as_paper"])

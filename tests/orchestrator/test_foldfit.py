@@ -96,7 +96,7 @@ def test_the_fold_reads_the_tokens_of_its_own_encoder(data):
 
 
 def test_pretrained_signal_weights_are_where_training_starts(data):
-    from models.signal_mae import SignalMAE
+    from models.mae.signal_mae import SignalMAE
     from tests.made_data import CHANNELS, LENGTH, SIGNAL
 
     state = {k: v.numpy() for k, v in SignalMAE(CHANNELS, LENGTH, **SIGNAL).state_dict().items()}
@@ -118,16 +118,16 @@ def test_rows_outside_are_zero_in_what_a_model_sees(data, monkeypatch):
 
 
 def test_whoever_reads_a_test_clip_while_fitting_is_stopped(data, monkeypatch):
-    import models.training
+    import models.classifier.training
 
-    real = models.training.fit_classifier
+    real = models.classifier.training.fit_classifier
 
     def peek(model, arrays, labels, *rest):
         assert (labels[data.rows([2])] == -1).all() and (labels[data.rows([1])] >= 0).all()
         arrays["tokens"][data.rows([2])[:1]]
         return real(model, arrays, labels, *rest)
 
-    monkeypatch.setattr(models.training, "fit_classifier", peek)
+    monkeypatch.setattr(models.classifier.training, "fit_classifier", peek)
     with pytest.raises(RuntimeError, match="must not see"):
         fit_fold(fold(2), data, recipe("video"), encoder())
 
@@ -267,7 +267,7 @@ def test_who_is_fitted_of_a_network(data):
 
 
 def test_the_published_way_stops_by_the_released_rule_and_not_by_the_run_s():
-    from models.training import ClassifierRecipe
+    from models.classifier.training import ClassifierRecipe
 
     given = ClassifierRecipe(max_epochs=12, patience=3, lr=3e-3, lr_schedule="cosine", lr_decay=0.9, batch_size=48)
     found = foldfit.published(given, 1000)

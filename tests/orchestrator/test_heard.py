@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from models.token_pool import TokenPool
+from models.classifier.token_pool import TokenPool
 from orchestrator import mae_loop
 from orchestrator.heard import counted, heard, kept, read
 from orchestrator.storage import read_json

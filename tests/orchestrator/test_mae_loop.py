@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import training_state
+from models.mae import training_state
 from orchestrator import mae_data, mae_stages, training_watch
 from orchestrator.errors import UserError
 from orchestrator.mae_loop import epochs_planned, train_job
@@ -302,14 +302,14 @@ def test_what_a_clip_meets_is_its_own_and_of_epoch_and_step(shards, signals, tmp
 def test_the_schedule_the_clipping_and_the_precision_reach_every_step(shards, tmp_path, monkeypatch):
     from orchestrator import mae_loop
 
-    seen, real = [], mae_loop.mae_training.step
+    seen, real = [], mae_loop.training.step
 
     def step(objective, optimisers, parts, clip, precision):
         rates = {group["lr"] for optimiser in optimisers.values() for group in optimiser.param_groups}
         seen.append((rates, clip, precision))
         return real(objective, optimisers, parts, clip, None)
 
-    monkeypatch.setattr(mae_loop.mae_training, "step", step)
+    monkeypatch.setattr(mae_loop.training, "step", step)
     monkeypatch.setattr(Rank, "autocast", lambda self, wanted: torch.bfloat16)
     rows = []
     train_job(job(tmp_path, shards, VIDEO, of_video={"clip": 0.5, "epochs": 4}), Rank(), rows.append)
@@ -328,7 +328,7 @@ def test_a_loss_that_is_no_number_stops_with_step_clips_and_checkpoint(tmp_path,
 
 
 def test_memory_that_does_not_suffice_is_told_with_a_batch_that_fits(tmp_path, signals, monkeypatch):
-    from models.signal_mae import SignalMAE
+    from models.mae.signal_mae import SignalMAE
 
     real = SignalMAE.reconstruct
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from models.batches import Batches
+from models.classifier.batches import Batches
 from orchestrator import cli, crossdata, folddata, loso
 from orchestrator.foldfit import FoldRecipe, fit_fold
 from preprocessing.keyframes import window

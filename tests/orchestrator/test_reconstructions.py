@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from models import checkpoint
-from models.mae_scores import against_visible_mean
-from models.masks import mask_from_seeds
-from models.video_mae import VideoMAE
+from models.mae.masks import mask_from_seeds
+from models.mae.scores import against_visible_mean
+from models.mae.video_mae import VideoMAE
 from orchestrator import reconstructions
 from orchestrator.config import compose
 from orchestrator.crossdata import join

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.video_mae import VideoMAE
+from models.mae.video_mae import VideoMAE
 from orchestrator import cli, embed, encoders, folds, loso, tokenstore
 from orchestrator.clipstore import ClipStore, plan_shards
 from orchestrator.lineage import Lineage

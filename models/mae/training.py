@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from models.critic import Critic
 from models.errors import ModelError
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE, take
+from models.mae.critic import Critic
+from models.mae.signal_mae import SignalMAE
+from models.mae.video_mae import VideoMAE, take
 
 
 class VideoMAEObjective(nn.Module):

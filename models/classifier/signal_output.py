@@ -6,7 +6,7 @@ Shapes: B batch, L steps, C channels.
 
 from torch import Tensor, nn
 
-from models.signal_mae import SignalMAE
+from models.mae.signal_mae import SignalMAE
 
 
 class Reconstructed(nn.Module):

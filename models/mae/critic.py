@@ -2,7 +2,7 @@
 
 Shapes: B batch, M tubelets, P values of a tubelet, H hidden width.
 Signs: the critic minimises E f(fake) - E f(real) + lambda GP, the generator L_rec - w E f(fake). (Eq. 4 as printed
-mixes the two.) L_rec is Eq. 3's sum over a token's P values; how a mean over them is weighed: mae_training.py.
+mixes the two.) L_rec is Eq. 3's sum over a token's P values; how a mean over them is weighed: training.py.
 """
 
 import torch

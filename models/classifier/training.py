@@ -4,15 +4,11 @@ Shapes: n samples in an array, B batch, K classes.
 
 The result is a function of (model weights, arrays, rows, recipe, seed) alone: the order of samples depends on
 (seed, epoch), dropout on (seed, step), and the caller's random state is neither read nor changed.
-
-Stage 1's steps (`video_step`, `signal_step`, their objectives and recipes) are reached from here too; they stand in
-mae_training.py and are imported when they are asked for, since the video encoder needs timm, which takes seconds to import.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -21,24 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from models.augment import SignalChanges, augment
-from models.batches import Batches
-from models.flat import FlatParameters
+from models.classifier.augment import SignalChanges, augment
+from models.classifier.batches import Batches
+from models.classifier.flat_parameters import FlatParameters
 
 Arrays = Mapping[str, np.ndarray]
 EpochReport = Callable[[dict[str, Any]], None]
 # When the released code of the paper stops: the rate halves once the training loss has not fallen for more than 7 epochs, and
 # the training ends where it reaches 1e-6 (spec: stage 2, "stop").
 PLATEAU_FACTOR, PLATEAU_PATIENCE, LEAST_RATE = 0.5, 7, 1e-6
-STAGE_1 = ("VideoMAEObjective", "VideoMAERecipe", "video_optimisers", "video_step", "video_lr",
-           "SignalMAEObjective", "SignalMAERecipe", "signal_optimisers", "signal_step", "set_lr")
-
-
-def __getattr__(name: str) -> Any:
-    """The names of STAGE_1, from mae_training.py."""
-    if name in STAGE_1:
-        return getattr(import_module("models.mae_training"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
@@ -47,7 +34,7 @@ class ClassifierRecipe(SignalChanges):
 
     stop="rate" ends it as the paper's released code does instead: the rates halve on a plateau of the training loss, and the
     training ends where they have come down to 1e-6. `patience` and `plateau` then say nothing.
-    signal_*: what happens to the signals of training batches (models.augment.SignalChanges); nothing in the paper.
+    signal_*: what happens to the signals of training batches (models.classifier.augment.SignalChanges); nothing in the paper.
     lr_signal: the signal encoder's own rate, None as the others; grad_clip: bound on the gradient's norm.
     """
 

@@ -11,9 +11,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.convtran_embed import ConvTranEmbedding, pad_same
-from models.erpe import ERPEAttention
-from models.tape import TAPE
+from models.hpa.convtran_embed import ConvTranEmbedding, pad_same
+from models.hpa.erpe import ERPEAttention
+from models.hpa.tape import TAPE
 
 
 class Conv1dEmbedding(nn.Module):

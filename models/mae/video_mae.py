@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.positions import sincos_table
-from models.vit import Block, LayerNorm, xavier
+from models.mae.positions import sincos_table
+from models.mae.vit import Block, LayerNorm, xavier
 
 
 class Scale(NamedTuple):

@@ -7,8 +7,8 @@ hidden, in the units of the target: of pixels in [0,1], of standardised tubelets
 import torch
 from torch import Tensor
 
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE, take
+from models.mae.signal_mae import SignalMAE
+from models.mae.video_mae import VideoMAE, take
 
 
 @torch.no_grad()

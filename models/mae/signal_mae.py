@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.conv_tokens import ConvTokens, NormFactory
 from models.errors import ModelError
-from models.positions import sincos_table
+from models.mae.conv_tokens import ConvTokens, NormFactory
+from models.mae.positions import sincos_table
 
 MAX_CONV_TOKENS = 50
 
@@ -68,7 +68,7 @@ class SignalMAE(nn.Module):
     pos: "fixed" sine-cosine, "learnt" or "none". decoder: "transformer" (D_ts: decoder_depth layers and a linear
     map) or "linear" (GELU and a linear map, as released).
     tokenizer: "step" makes a token of every time step; "conv" strided-convolution tokens, at most max_tokens a window,
-    each of which the decoder turns back into its stretch of samples (conv_layers, conv_kernel: models.conv_tokens).
+    each of which the decoder turns back into its stretch of samples (conv_layers, conv_kernel: models.mae.conv_tokens).
 
     Raises ModelError for an unknown option or heads that do not divide dim.
     """

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from models.signal_mae import SignalMAE
-from models.video_mae import VideoMAE
+from models.mae.signal_mae import SignalMAE
+from models.mae.video_mae import VideoMAE
 
 
 def block_attention(mae: VideoMAE, video: Tensor) -> Iterator[Tensor]:

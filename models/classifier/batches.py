@@ -15,7 +15,7 @@ KEEP_BYTES = 512 << 20  # rows that fit in this as float32 are read and converte
 class Batches:
     """Gathers rows for model.needs (plus "keep" where it exists): `take(positions)` -> (batch, rows).
 
-    A model with a `pool` (models.token_pool) has its tokens pooled as they are read. "video" is stored as frames
+    A model with a `pool` (models.classifier.token_pool) has its tokens pooled as they are read. "video" is stored as frames
     (n, T, H, W, 3) uint8 and read as (B, 3, T, H, W) in [0, 1]; a float array is taken as (n, 3, T, H, W).
     """
 

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from models.dcan import DCAN, ReleasedDCAN
+from models.classifier.dcan import DCAN, ReleasedDCAN
+from models.classifier.signal_output import Reconstructed
+from models.classifier.token_pool import TokenPool
 from models.errors import ModelError
 from models.hpa import HPA
-from models.signal_mae import SignalMAE
-from models.signal_output import Reconstructed
-from models.token_pool import TokenPool
+from models.mae.signal_mae import SignalMAE
 
 if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and so no timm, which takes seconds to import
-    from models.video_mae import VideoMAE
+    from models.mae.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 POOLINGS = ("mean", "mean_max", "tokens")
