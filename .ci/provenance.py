@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECT = re.compile(rb"\d{6}_[mw]_\d{2}")
-LISTS = {"preprocessing/biovid_lists.py"}
+LISTS = {"preprocessing/datasets/biovid_lists.py"}
 MEDIA = {
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".heic", ".pdf", ".svg", ".html", ".ipynb"),
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".asf", ".ogv", ".ogg", ".flv", ".mxf"),

@@ -53,15 +53,16 @@ from orchestrator import preprocess, session  # noqa: E402
 from orchestrator.clipstore import ShardJob, clip_options, make_shard  # noqa: E402
 from orchestrator.cohort import Clip  # noqa: E402
 from orchestrator.config import Config, compose  # noqa: E402
-from preprocessing import signals, synthetic  # noqa: E402
 from preprocessing.clip import ClipOptions, decode_image, encode_image, prepare_clip  # noqa: E402
-from preprocessing.datasets import load  # noqa: E402
-from preprocessing.faces import FaceEngine  # noqa: E402
-from preprocessing.frames import ImageFrame  # noqa: E402
+from preprocessing.datasets.registry import load  # noqa: E402
+from preprocessing.face.engine import FaceEngine  # noqa: E402
+from preprocessing.face.roi import Roi  # noqa: E402
 from preprocessing.orphans import end_with_parent  # noqa: E402
 from preprocessing.recordings import Recording, VideoRef  # noqa: E402
-from preprocessing.roi import Roi  # noqa: E402
 from preprocessing.shard import Row, write_shard  # noqa: E402
+from preprocessing.signals import signals  # noqa: E402
+from preprocessing.synthetic import cohort as synthetic  # noqa: E402
+from preprocessing.video.frames import ImageFrame  # noqa: E402
 
 WIDTH, HEIGHT, FRAMES, FPS = 1388, 1038, 138, 25
 TARGET_MEMORY_MB, TARGET_ACTORS = 700, 0.9

@@ -26,8 +26,8 @@ def serve(checkout: Path, folder: Path) -> None:
     import cv2
 
     from benchmarks import preprocess
-    from preprocessing.datasets import load
-    from preprocessing.faces import FaceEngine
+    from preprocessing.datasets.registry import load
+    from preprocessing.face.engine import FaceEngine
 
     cv2.setNumThreads(1)
     engine = FaceEngine()
@@ -67,14 +67,14 @@ def main() -> None:
     here = Path(__file__).parents[1]
     sys.path.insert(0, str(here))
     from benchmarks import preprocess
-    from preprocessing import synthetic
+    from preprocessing.synthetic import cohort
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "films").mkdir()
         for number in range(asked.films):
             preprocess.write_film(folder / "films" / f"{number}.mp4", number)
-        synthetic.generate(folder / "cohort", subjects=asked.people, clips_per_level=1, jobs=1)
+        cohort.generate(folder / "cohort", subjects=asked.people, clips_per_level=1, jobs=1)
         ours, theirs = Side(here, folder), Side(asked.other.resolve(), folder)
         pairs: dict[str, list[tuple[float, float]]] = {}
         for pair in range(asked.pairs + 1):

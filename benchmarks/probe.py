@@ -54,10 +54,10 @@ from orchestrator.mae_stages import Job, Rank, as_video  # noqa: E402
 from preprocessing.clip import PreparedClip, encode_image  # noqa: E402
 from preprocessing.moments import fit_scaler  # noqa: E402
 from preprocessing.shard import Row, write_shard  # noqa: E402
-from preprocessing.synthetic_acting import act  # noqa: E402
-from preprocessing.synthetic_people import Clip, Person, draw_people, session  # noqa: E402
-from preprocessing.synthetic_tree import _STIMULUS, _VIDEO, draw_stimulus  # noqa: E402
-from preprocessing.synthetic_video import Portrait  # noqa: E402
+from preprocessing.synthetic.acting import act  # noqa: E402
+from preprocessing.synthetic.people import Clip, Person, draw_people, session  # noqa: E402
+from preprocessing.synthetic.tree import _STIMULUS, _VIDEO, draw_stimulus  # noqa: E402
+from preprocessing.synthetic.video import Portrait  # noqa: E402
 from tests.made_shards import shards_of  # noqa: E402
 
 PROBES = ("tokens", "mean", "centred")

@@ -14,16 +14,17 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from preprocessing import datasets, synthetic  # noqa: E402
-from preprocessing.facemesh import FACE_MESH, FaceMesh  # noqa: E402
-from preprocessing.faces import FaceClip, FaceEngine  # noqa: E402
-from preprocessing.frames import ImageFrame  # noqa: E402
-from preprocessing.landmarks import POINTS  # noqa: E402
+from preprocessing.datasets import registry  # noqa: E402
+from preprocessing.face.engine import FaceClip, FaceEngine  # noqa: E402
+from preprocessing.face.landmarks import POINTS  # noqa: E402
+from preprocessing.face.litert import load_model  # noqa: E402
+from preprocessing.face.mesh import FACE_MESH, FaceMesh  # noqa: E402
+from preprocessing.face.roi import Roi  # noqa: E402
+from preprocessing.face.weights import weight_file  # noqa: E402
 from preprocessing.recordings import Recording  # noqa: E402
-from preprocessing.roi import Roi  # noqa: E402
-from preprocessing.runtime import load_model  # noqa: E402
-from preprocessing.signals import SignalOptions, process_signal, read_signal  # noqa: E402
-from preprocessing.weights import weight_file  # noqa: E402
+from preprocessing.signals.signals import SignalOptions, process_signal, read_signal  # noqa: E402
+from preprocessing.synthetic import cohort  # noqa: E402
+from preprocessing.video.frames import ImageFrame  # noqa: E402
 
 SEED, COLOURS = 3, 128
 BEFORE, AFTER, MARK = "#8a8f98", "#1f5fa8", "#c4422b"
@@ -100,8 +101,8 @@ def picture(recording: Recording) -> plt.Figure:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        tree = synthetic.generate(Path(folder) / "tree", subjects=1, clips_per_level=1, levels=("PA4",), seed=SEED, jobs=1)
-        figure = picture(datasets.load("biovid_a", tree).recordings[0])
+        tree = cohort.generate(Path(folder) / "tree", subjects=1, clips_per_level=1, levels=("PA4",), seed=SEED, jobs=1)
+        figure = picture(registry.load("biovid_a", tree).recordings[0])
     figure.savefig(ROOT / "docs" / "clip.png")
     with Image.open(ROOT / "docs" / "clip.png") as image:  # fewer colours: a third of the size
         small = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)

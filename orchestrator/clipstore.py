@@ -22,24 +22,24 @@ from orchestrator.models_needed import reads_video
 from orchestrator.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, sources_sha256, write_sealed
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
-from preprocessing.faces import FaceEngine
+from preprocessing.face.engine import FaceEngine
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.notes import gathered
 from preprocessing.paths import is_file, is_folder
 from preprocessing.prints import HOLDS_LITTLE, film_print, signal_print
 from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
-from preprocessing.signals import source_files
+from preprocessing.signals.signals import source_files
 
 # Loaders and the synthetic generator decide which files and windows there are, which the keys hold by content.
-NOT_SOURCES = ("datasets", "biovid", "ai4pain", "manifest", "synthetic", "paths", "errors", "recordings",
-               "listing", "spelling")
+NOT_SOURCES = ("datasets/", "synthetic/", "paths.py", "errors.py", "recordings.py")
 
 
 def sources() -> str:
     """Hash of the code that turns a recording into a clip."""
     folder = Path(preprocessing.__file__).parent
-    names = sorted(p.name for p in folder.glob("*.py") if not p.stem.startswith(NOT_SOURCES))
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py"))
+    names = [name for name in names if not name.startswith(NOT_SOURCES)]
     return sources_sha256("orchestrator/clipstore.py", "orchestrator/lengths.py", *(f"preprocessing/{name}" for name in names))
 
 
@@ -202,7 +202,7 @@ def _is_other_content(clip: Clip, cache: HashCache) -> bool:
 
 
 def _landmark_files(video: Path, options: ClipOptions) -> list[Path]:
-    """What preprocessing/precomputed.py may read for this video."""
+    """What preprocessing/face/precomputed.py may read for this video."""
     folder, root = options.face.precomputed_dir, options.face.precomputed_root
     place = video
     if folder is not None:

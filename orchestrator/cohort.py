@@ -18,10 +18,10 @@ from orchestrator.errors import UserError
 from orchestrator.lineage import person_key
 from orchestrator.storage import key_of, read_json, write_bytes, write_json
 from orchestrator.storelock import writing
-from preprocessing import biovid_lists
 from preprocessing.allotment import usable_cores
+from preprocessing.datasets import biovid_lists
+from preprocessing.datasets.spelling import spellings
 from preprocessing.recordings import DataSet, Recording
-from preprocessing.spelling import spellings
 
 OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
 OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split
@@ -213,7 +213,7 @@ def private_folder(config: Config) -> Path:
 
 
 def synthetic_root(config: Config) -> Path:
-    from preprocessing.synthetic import VERSION
+    from preprocessing.synthetic.cohort import VERSION
 
     return config.store_dir / "synthetic" / key_of({**_synthetic_arguments(config), "generator": VERSION})
 
@@ -225,7 +225,7 @@ def _synthetic_arguments(config: Config) -> dict:
 
 
 def _read(config: Config, may_write: bool = True) -> DataSet:
-    from preprocessing import datasets
+    from preprocessing.datasets import registry
 
     _check_options(config)
     if config.dataset != "synthetic":
@@ -233,13 +233,13 @@ def _read(config: Config, may_write: bool = True) -> DataSet:
         if config.dataset in BIOVID:
             options = {"source": config.data.source, "subjects": config.data.subjects}
         root = Path(config.data.root).expanduser() if config.data.root else None
-        return datasets.load(config.dataset, root, **options)
+        return registry.load(config.dataset, root, **options)
     root = synthetic_root(config)
     if may_write:  # else whatever is there is shown as it is; a damaged tree is written again by the stages
         with writing(config, "synthetic"):
             _generate(config, root)
     # From here on the built-in cohort goes the way of any BioVid copy, from the files.
-    loaded = datasets.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
+    loaded = registry.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
     return replace(loaded, name="synthetic", cohort="synthetic")
 
 
@@ -261,7 +261,7 @@ def _check_options(config: Config) -> None:
 
 def _generate(config: Config, root: Path) -> None:
     """The synthetic cohort, written where it is missing and written again where it is damaged."""
-    from preprocessing.synthetic import generate
+    from preprocessing.synthetic.cohort import generate
 
     arguments = _synthetic_arguments(config)
     words = {"part": "A", "subjects": arguments["subjects"], "clips_per_level": arguments["clips_per_level"],

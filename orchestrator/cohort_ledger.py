@@ -84,7 +84,7 @@ def _name(config: Config, tested: list[str]) -> str:
     cohort = tested[0].rpartition("/")[0]
     drawn: list[Any] = []
     if cohort == "synthetic":
-        from preprocessing.synthetic import VERSION
+        from preprocessing.synthetic.cohort import VERSION
 
         drawn = [config.synthetic.seed, config.synthetic.effect, VERSION]
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', cohort)[:40]}-{key_of([cohort, *drawn], 8)}"

@@ -17,9 +17,9 @@ from orchestrator.config import Config, choices, compose, nearest
 from orchestrator.errors import UserError
 from orchestrator.models_needed import SIGNALS, check_modalities, needs
 from orchestrator.storage import hash_all
+from preprocessing.datasets.spelling import groups, shown, spellings
 from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
-from preprocessing.spelling import groups, shown, spellings
 
 ELSEWHERE = -1  # a label of the second data set that the task does not name
 

@@ -41,13 +41,13 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
     found: list[tuple[str, Mapping[str, Any]]] = []
     keyframe = dict(config.get("keyframe") or {})
     if wanted - SIGNALS:
-        from preprocessing.faces import FaceOptions
-        from preprocessing.keyframes import KeyframeOptions
+        from preprocessing.face.engine import FaceOptions
+        from preprocessing.face.keyframes import KeyframeOptions
 
         found.append(("face.", asdict(FaceOptions())))
         found.append(("keyframe.", asdict(KeyframeOptions.preset(keyframe.get("preset", "default")))))
     if SIGNALS <= wanted:
-        from preprocessing.signals import SignalOptions
+        from preprocessing.signals.signals import SignalOptions
 
         found.append(("signal.", _flat(asdict(SignalOptions()))))
     if model in ESTIMATORS:

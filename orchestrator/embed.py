@@ -126,7 +126,7 @@ def write_tokens(job: TokenJob, model, config: Config, device) -> None:
 
     from models.classifier.token_pool import TokenPool
     from orchestrator.mae_stages import as_video
-    from preprocessing.keyframes import window
+    from preprocessing.face.keyframes import window
     from preprocessing.shard import FrameReader, decode_window
 
     pool = TokenPool(model.grid, config.embed.pool)

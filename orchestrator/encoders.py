@@ -26,8 +26,8 @@ SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/mae/masks.py"
            "models/mae/sync_batch_norm.py", "models/mae/training_state.py", "models/interop.py",
            "orchestrator/mae_loop.py", "orchestrator/mae_stages.py", "orchestrator/mae_state.py",
            "orchestrator/mae_curves.py", "orchestrator/mae_data.py", "orchestrator/encoders.py", "orchestrator/foreign.py",
-           "orchestrator/origin.py", "orchestrator/pretrain.py", "models/mae/positions.py", "preprocessing/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip.py")
+           "orchestrator/origin.py", "orchestrator/pretrain.py", "models/mae/positions.py", "preprocessing/face/keyframes.py",
+           "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip_format.py")
 # Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
 NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 

@@ -21,7 +21,7 @@ from preprocessing.limits import Limits
 from preprocessing.notes import gathered
 from preprocessing.paths import is_file
 from preprocessing.recordings import Recording, SignalRef, VideoRef
-from preprocessing.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
+from preprocessing.signals.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
 MORE = 5  # times as many are opened, where none of these can be used, until one can
@@ -195,7 +195,7 @@ def class_counts(config: Config, people: Cohort) -> tuple[ClassCount, ...]:
 
 
 def source_files(ref: VideoRef | SignalRef) -> tuple[Path, ...]:
-    from preprocessing import signals
+    from preprocessing.signals import signals
 
     return signals.source_files(ref) if isinstance(ref, SignalRef) else (ref.path,)
 
@@ -277,7 +277,7 @@ def sample_videos(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[floa
 
 def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, float]], limits: Limits | None) -> Sample:
     from preprocessing.clip import check_film
-    from preprocessing.video import Video
+    from preprocessing.video.video import Video
 
     seconds, rates, shapes, problems = [], [], [], []
     for ref in refs:

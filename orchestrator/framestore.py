@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.keyframes import window
+from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
 
 CACHE_BYTES = 512 << 20  # decoded windows a worker keeps

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.cohort import Clip
 from orchestrator.errors import UserError
-from preprocessing.signals import SignalOptions, seconds_of
+from preprocessing.signals.signals import SignalOptions, seconds_of
 
 SHORT, LONG = 0.55, 1.8  # of the usual length: half a file and a rate given twice too high or low lie beyond
 NEAR, MOST = 0.1, 0.6  # lengths are usual where so many clips are so near the median; clips of any length have none

@@ -126,8 +126,8 @@ def graphics() -> Finding:
 def faces(config: Config, video: bool) -> list[Finding]:
     """Both face models with the right hashes, and a runtime that loads them."""
     from preprocessing.clip import ClipOptions
-    from preprocessing.runtime import load_model
-    from preprocessing.weights import SHA256, weight_file
+    from preprocessing.face.litert import load_model
+    from preprocessing.face.weights import SHA256, weight_file
 
     try:
         options = ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video).face

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.keyframes import window
+from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window, read_signals
 
 

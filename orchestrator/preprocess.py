@@ -150,7 +150,7 @@ class ShardWorker:
         self.config = config
         self.engine = None
         if video:
-            from preprocessing.faces import FaceEngine
+            from preprocessing.face.engine import FaceEngine
 
             self.engine = FaceEngine(clip_options(config, True).face)
 

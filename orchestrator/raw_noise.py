@@ -28,11 +28,12 @@ from orchestrator.folds import Fold, Plan
 from orchestrator.models_needed import needs
 from orchestrator.storage import hash_all
 from orchestrator.tokenstore import CENTRE, TokenJob, plan_tokens
-from preprocessing.clip import ClipOptions, encode_image
+from preprocessing.clip import ClipOptions
+from preprocessing.clip_format import encode_image
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, SignalRef, VideoRef
-from preprocessing.signals import read_signal
-from preprocessing.video import Video
+from preprocessing.signals.signals import read_signal
+from preprocessing.video.video import Video
 
 LOUD = 3.0  # standard deviations of a channel's own
 GRAIN = 12.0  # standard deviation of the noise on a pixel, of 255
@@ -124,7 +125,7 @@ class _NoisyFilms:
     """A face engine that is shown another film: pictures in a folder, gone again when they were looked at."""
 
     def __init__(self, options: ClipOptions, rng: np.random.Generator):
-        from preprocessing.faces import FaceEngine
+        from preprocessing.face.engine import FaceEngine
 
         self.engine, self.rng = FaceEngine(options.face), rng
 

@@ -14,8 +14,8 @@ from orchestrator.config import Config
 from orchestrator.crossdata import Joined
 from orchestrator.encoders import EncoderPlan
 from orchestrator.storage import write_bytes
-from preprocessing.biovid_lists import SHOWN_IN_PAPER
-from preprocessing.keyframes import window
+from preprocessing.datasets.biovid_lists import SHOWN_IN_PAPER
+from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
 SOURCES = ("models", "orchestrator/foldfit.py", "orchestrator/folddata.py", "orchestrator/framestore.py",
            "orchestrator/folds.py", "orchestrator/splits.py", "orchestrator/crossdata.py", "orchestrator/groups.py",
            "orchestrator/lineage.py", "orchestrator/models_needed.py", "orchestrator/chosen.py",
-           "orchestrator/rows.py", "orchestrator/trial_order.py", "preprocessing/moments.py", "preprocessing/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/clip.py")
+           "orchestrator/rows.py", "orchestrator/trial_order.py", "preprocessing/moments.py", "preprocessing/face/keyframes.py",
+           "preprocessing/shard.py", "preprocessing/clip_format.py")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "canaries", "controls", "resources", "sweep", "train_from"}
 FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))

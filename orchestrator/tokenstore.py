@@ -21,8 +21,8 @@ from orchestrator.lineage import Lineage
 from orchestrator.models_needed import needs
 from orchestrator.storage import HashCache, key_of, read_sealed, sources_sha256
 
-SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/classifier/token_pool.py", "preprocessing/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/clip.py", "orchestrator/embed.py", "orchestrator/tokenstore.py",
+SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/classifier/token_pool.py", "preprocessing/face/keyframes.py",
+           "preprocessing/shard.py", "preprocessing/clip_format.py", "orchestrator/embed.py", "orchestrator/tokenstore.py",
            "orchestrator/mae_stages.py", "models/mae/positions.py")
 
 

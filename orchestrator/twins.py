@@ -107,8 +107,8 @@ def _says_something(ref: VideoRef | SignalRef, limits: Limits | None, one_file: 
 
     one_file: two people name the same file, which is no chance however little it holds.
     """
-    from preprocessing.signals import read_signal
-    from preprocessing.video import Video
+    from preprocessing.signals.signals import read_signal
+    from preprocessing.video.video import Video
 
     try:
         if isinstance(ref, SignalRef):
@@ -150,7 +150,7 @@ def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 2
 def _signal_of(clip: Clip) -> list[float] | None:
     """The print of the raw channels; each of its own length, so that they are brought to one by leaving values out. Empty where
     they hold too little, None where they cannot be read."""
-    from preprocessing.signals import read_signal
+    from preprocessing.signals.signals import read_signal
 
     assert clip.recording.signal is not None
     try:
@@ -167,7 +167,7 @@ def _signal_of(clip: Clip) -> list[float] | None:
 
 
 def _begin_of(clip: Clip) -> str | None:
-    from preprocessing.video import Video
+    from preprocessing.video.video import Video
 
     assert clip.recording.video is not None
     digest, n, varies = hashlib.sha256(), 0, False

@@ -7,24 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
+from preprocessing.clip_format import PreparedClip, encode_image
 from preprocessing.errors import ClipError, InputError
-from preprocessing.faces import FaceEngine, FaceOptions
-from preprocessing.filmlength import film_length
-from preprocessing.keyframes import KeyframeOptions
+from preprocessing.face.engine import FaceEngine, FaceOptions
+from preprocessing.face.keyframes import KeyframeOptions
 from preprocessing.limits import Limits
 from preprocessing.prints import tells
 from preprocessing.recordings import Recording, VideoRef
-from preprocessing.signals import SHORTFALL, SignalOptions, process_signal, read_signal, used
+from preprocessing.signals.signals import SHORTFALL, SignalOptions, process_signal, read_signal, used
+from preprocessing.video.film_length import film_length
 
 FRAMES = ("keyframes", "all")
-# Lossless whatever these say. Huffman codes of averaged neighbours take half the time of OpenCV's choice to write and
-# two thirds of it to read, for 8 % more bytes.
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 5
-    _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
 
 
 @dataclass(frozen=True)
@@ -67,30 +62,6 @@ def _options(default: Any, node: str, given: Mapping[str, Any]) -> Any:
         return replace(default, **values)
     except (ValueError, TypeError) as error:
         raise InputError(f"{node} does not fit: {error}.") from error
-
-
-@dataclass(frozen=True)
-class PreparedClip:
-    """frames: encoded images of the video frames frame_index; keyframes int32: which video frames are keyframes, the same ones
-    unless all are stored; landmarks (F, 92, 2) float32, NaN where lost; signal (L, C) float32 unnormalised.
-
-    frames is empty where the recording has no video, signal is (0, 0) where it has no signals. tells: whether the signals hold
-    so much that another recording's cannot be equal by chance.
-    """
-
-    frames: tuple[bytes, ...]
-    frame_index: np.ndarray
-    keyframes: np.ndarray
-    landmarks: np.ndarray
-    n_frames: int
-    fps: float
-    padded: bool
-    n_lost: int
-    max_faces: int
-    signal: np.ndarray
-    channels: tuple[str, ...]
-    duration_s: float
-    tells: bool = True
 
 
 def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipOptions) -> PreparedClip:
@@ -140,20 +111,3 @@ def check_film(film: float, fps: float, seconds: float, fs: float) -> None:
     if abs(film - seconds) > SHORTFALL * max(film, seconds) + 2 / fps + 1 / fs:
         raise ClipError("signal", "other_durations", f"The film lasts {film:.2f} s, its signals {seconds:.2f} s: copy the file "
                                                      "again that is broken off, correct fs, or give a window that both have.")
-
-
-def encode_image(rgb: np.ndarray, image: str = "png", quality: int = 95) -> bytes:
-    """(H, W, 3) uint8 RGB to PNG, or to JPEG of that quality."""
-    how = {"png": (".png", _PNG),
-           "jpeg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, quality])}
-    ok, data = cv2.imencode(how[image][0], cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), how[image][1])
-    assert ok
-    return data.tobytes()
-
-
-def decode_image(data: bytes) -> np.ndarray:
-    """Image bytes to (H, W, 3) uint8 RGB. Raises ValueError if they are damaged."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise ValueError("damaged image in the clip store")
-    return image

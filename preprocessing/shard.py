@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from preprocessing.clip import PreparedClip, decode_image
+from preprocessing.clip_format import PreparedClip, decode_image
 
 SCHEMA_VERSION = 2
 ROWS_PER_GROUP = 1  # random access to one clip: pretraining draws clips in its own order

@@ -12,8 +12,8 @@ import torch
 
 from orchestrator import embed, mae_loop, preprocess, pretrain, schedule, session
 from orchestrator.clipstore import clip_options, make_shard
-from preprocessing.faces import FaceEngine
-from preprocessing.synthetic import generate
+from preprocessing.face.engine import FaceEngine
+from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

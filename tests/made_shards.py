@@ -7,8 +7,8 @@ import numpy as np
 from orchestrator import cohort
 from orchestrator.clipstore import ShardJob, clip_options, make_shard, plan_shards
 from orchestrator.config import Config
-from preprocessing.clip import PreparedClip, encode_image
-from preprocessing.faces import FaceEngine
+from preprocessing.clip_format import PreparedClip, encode_image
+from preprocessing.face.engine import FaceEngine
 from preprocessing.shard import Row, write_shard
 
 CROP = 224

@@ -75,7 +75,8 @@ def test_a_subject_id_in_a_name_is_found(lint, repository, name):
 
 
 def test_every_kind_of_recording_that_is_read_is_known(lint):
-    from preprocessing import manifest, video
+    from preprocessing.datasets import manifest
+    from preprocessing.video import video
 
     containers = {"mov", "mp4", "avi", "mkv", "webm", "mpeg", "ts", "asf", "ogg", "flv", "h264", "hevc", "m4v", "mjpeg", "gif",
                   "mxf", "wav", "mp3", "flac", "aac"}
@@ -116,7 +117,8 @@ def test_as_a_command_it_passes_here():
 
 def test_the_pages_hashes_are_true():
     """Short hashes of committed files, and whole ones of what the code checks at run time."""
-    from preprocessing import watch, weights
+    from preprocessing.datasets import watch
+    from preprocessing.face import weights
 
     page = (ROOT / "docs" / "provenance.md").read_text()
     lines = re.findall(r"^- `(tests/golden/\S+?)`.*?sha256 `([0-9a-f]{8})…([0-9a-f]{4})`", page, re.M | re.S)

@@ -12,7 +12,7 @@ from orchestrator.cohort import Clip
 from orchestrator.config import compose
 from orchestrator.storage import read_json, read_sealed
 from preprocessing.clip import ClipOptions, prepare_clip
-from preprocessing.faces import FaceClip, FaceOptions
+from preprocessing.face.engine import FaceClip, FaceOptions
 from preprocessing.moments import Moments
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 from preprocessing.shard import SCHEMA_VERSION, Row, read_signals, write_shard

@@ -13,7 +13,7 @@ import pytest
 from orchestrator import cli, clipstore, cohort, crossdata, loso
 from orchestrator.config import compose
 from orchestrator.errors import UserError
-from preprocessing import datasets
+from preprocessing.datasets import registry
 from preprocessing.recordings import DataSet, Recording, Subject
 from tests.roads import TINY, Road
 
@@ -29,7 +29,7 @@ def data_set(name="biovid_a", cohort="biovid", people=("x", "a", "m"), labels=(0
 def loaded(monkeypatch, tmp_path):
     """load(data set, *words) -> Cohort, without files."""
     def load(data, *words):
-        monkeypatch.setattr(datasets, "load", lambda name, root, **options: data)
+        monkeypatch.setattr(registry, "load", lambda name, root, **options: data)
         return cohort.load(compose("biovid_a", [f"store={tmp_path / 'store'}", *words]))
 
     return load
@@ -205,7 +205,7 @@ class TestSynthetic:
     @pytest.fixture
     def generated(self, monkeypatch):
         """generate() without videos: the tree's place and parameters are what is tested here."""
-        import preprocessing.synthetic as synthetic
+        from preprocessing.synthetic import cohort as synthetic
 
         real, calls = synthetic.generate, []
 
@@ -229,7 +229,7 @@ class TestSynthetic:
         assert before == {p: p.stat().st_mtime_ns for p in root.rglob("*")}
 
     def test_another_parameter_is_another_tree(self, monkeypatch):
-        import preprocessing.synthetic as synthetic
+        from preprocessing.synthetic import cohort as synthetic
 
         roots = [cohort.synthetic_root(compose("synthetic", words)) for words in (
             [], ["synthetic.effect=0"], ["synthetic.seed=1"], ["task=five"], ["synthetic.levels=[BL1,PA3]"])]

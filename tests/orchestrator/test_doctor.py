@@ -15,8 +15,8 @@ from orchestrator.costs import Cost, Speed
 from orchestrator.encoders import video_options
 from orchestrator.errors import UserError
 from orchestrator.machine import OK, STOP, WARN
-from preprocessing import weights
 from preprocessing.allotment import usable_cores
+from preprocessing.face import weights
 from tests.preprocessing import films
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, snapshot
 

@@ -9,7 +9,7 @@ from orchestrator.lengths import by_class, check_rates, measure
 from preprocessing.clip import check_film
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, Recording, SignalRef
-from preprocessing.signals import SignalOptions, seconds_of
+from preprocessing.signals.signals import SignalOptions, seconds_of
 
 OPTIONS = SignalOptions()
 

@@ -32,7 +32,7 @@ def test_no_film_is_decoded_for_signals(tree, signal_tree, tmp_path, model, inli
     def opened(*arguments, **options):
         raise AssertionError("a film was opened")
 
-    monkeypatch.setattr("preprocessing.faces.FaceEngine.process", opened)
+    monkeypatch.setattr("preprocessing.face.engine.FaceEngine.process", opened)
     own = config(tree, tmp_path / "store", f"model={model}")
     store = preprocess.ensure(own, cohort.load(own))
     assert sum(side["quality"]["clips"] for side in store.sides.values()) == 2 * PEOPLE * CLIPS_PER_LEVEL

@@ -10,7 +10,7 @@ import pytest
 from orchestrator import cli, clipstore, crossdata, folds, loso, origin, pretrain
 from orchestrator.errors import LineageError, UserError
 from orchestrator.storage import read_json, read_sealed, seal, write_json
-from preprocessing.synthetic import generate
+from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, without_times
 
 FROM = "pretrain.from=biovid_a"

@@ -8,7 +8,7 @@ import pytest
 from models.classifier.batches import Batches
 from orchestrator import cli, crossdata, folddata, loso
 from orchestrator.foldfit import FoldRecipe, fit_fold
-from preprocessing.keyframes import window
+from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
 from tests.made_data import TRAIN, changed, encoder, fold, made_data
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road

@@ -16,9 +16,9 @@ from skimage import data
 
 from orchestrator import cli, clipstore, cohort, preprocess, storage
 from orchestrator.config import compose
-from preprocessing import runtime
-from preprocessing.clip import decode_image
+from preprocessing.clip_format import decode_image
 from preprocessing.errors import InputError
+from preprocessing.face import litert
 from preprocessing.recordings import VideoRef
 from preprocessing.shard import read_signals
 from tests.preprocessing import films
@@ -406,7 +406,7 @@ def test_face_models_are_sought_before_any_work(no_workers, tree, signal_tree, t
     for more in ((), ("face.provider=cropped",)):
         assert run("biovid_a", tree, tmp_path / "store", nowhere, *more) == 2
         assert "is not in" in capsys.readouterr().err
-    monkeypatch.setattr(runtime, "_litert", no_litert)
+    monkeypatch.setattr(litert, "_litert", no_litert)
     assert run("biovid_a", tree, tmp_path / "store") == 2
     assert "LiteRT is not there" in capsys.readouterr().err
     for root, more in ((tree, "face.provider=precomputed"), (signal_tree, nowhere)):  # nobody needs them

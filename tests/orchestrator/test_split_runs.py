@@ -10,7 +10,7 @@ from orchestrator import cli, compare, loso, report
 from orchestrator.crossdata import load
 from orchestrator.lineage import Lineage
 from orchestrator.storage import read_json
-from preprocessing.synthetic import generate
+from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 from tests.test_contract import FOLD, SUMMARY
 

@@ -4,11 +4,11 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.ensemble import RandomForestClassifier
 
-from preprocessing import synthetic_face as face
-from preprocessing.synthetic_acting import act
-from preprocessing.synthetic_people import Clip, draw_people, session
-from preprocessing.synthetic_signals import draw_stimulus, make_signals
-from preprocessing.synthetic_tree import _SIGNALS, _STIMULUS, _VIDEO
+from preprocessing.synthetic import face
+from preprocessing.synthetic.acting import act
+from preprocessing.synthetic.people import Clip, draw_people, session
+from preprocessing.synthetic.signals import draw_stimulus, make_signals
+from preprocessing.synthetic.tree import _SIGNALS, _STIMULUS, _VIDEO
 
 TWO = ("BL1", "PA4")
 CHANNELS = ("gsr", "ecg", "emg_trapezius")

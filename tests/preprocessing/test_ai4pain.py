@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from layouts import write_ai4pain, write_fnirs
 
-from preprocessing import datasets
+from preprocessing.datasets import registry
 from preprocessing.errors import InputError
-from preprocessing.signals import SignalOptions, process_signal, read_signal
+from preprocessing.signals.signals import SignalOptions, process_signal, read_signal
 
 
 @pytest.mark.parametrize("upper", [True, False])
 def test_both_labelled_splits(tmp_path, upper):
-    data = datasets.load("ai4pain", write_ai4pain(tmp_path, upper=upper))
+    data = registry.load("ai4pain", write_ai4pain(tmp_path, upper=upper))
     assert (data.cohort, data.class_names) == ("ai4pain", ("No pain", "Low", "High"))
     assert [s.raw_id for s in data.subjects] == ["1", "2", "3"]  # nobody of the blinded test split
     assert len(data.recordings) == 21 and data.expected == {"subjects": 53, "clips": 2544} and not data.complete
@@ -23,7 +23,7 @@ def test_both_labelled_splits(tmp_path, upper):
 
 
 def test_one_rule_of_ten_seconds_for_every_class(tmp_path):
-    data = datasets.load("ai4pain", write_ai4pain(tmp_path))
+    data = registry.load("ai4pain", write_ai4pain(tmp_path))
     rows = {r.signal.end_row - r.signal.start_row for r in data.recordings}
     assert rows == {50}  # 10 s at the 5 Hz of the tree, baseline, rest and pain alike
     assert {(r.video.start_s, r.video.end_s) for r in data.recordings} == {(0.0, 10.0)}
@@ -33,7 +33,7 @@ def test_one_rule_of_ten_seconds_for_every_class(tmp_path):
 
 @pytest.mark.parametrize("fs", [5.0, 10.0])
 def test_the_rate_comes_from_the_baseline(tmp_path, fs):
-    data = datasets.load("ai4pain", write_ai4pain(tmp_path, ("1",), (), fs))
+    data = registry.load("ai4pain", write_ai4pain(tmp_path, ("1",), (), fs))
     assert {c.fs for r in data.recordings for c in r.signal.channels} == {fs}
     assert any(f"{fs:.2f} Hz" in note or f"{fs:.2f} to {fs:.2f} Hz" in note for note in data.notes)
 
@@ -41,7 +41,7 @@ def test_the_rate_comes_from_the_baseline(tmp_path, fs):
 def test_segments_start_at_their_own_marker(tmp_path):
     write_ai4pain(tmp_path, ("1",), ())
     at = write_fnirs(tmp_path / "Train" / "fnirs" / "1.csv")
-    data = datasets.load("ai4pain", tmp_path)
+    data = registry.load("ai4pain", tmp_path)
     by_sample = {r.sample: r for r in data.recordings}
     assert set(by_sample) == {"1_B1", "1_L1", "1_L2", "1_H1", "1_H2", "1_R1", "1_R2"}  # stimulus markers are dropped
     for sample, r in by_sample.items():
@@ -61,7 +61,7 @@ def test_a_missing_video_moves_no_other(tmp_path):
     videos = tmp_path / "Train" / "video" / "1"
 
     def named():
-        data = datasets.load("ai4pain", tmp_path)
+        data = registry.load("ai4pain", tmp_path)
         return {r.sample: r.video and r.video.path.stem for r in data.recordings}, " ".join(data.notes)
 
     (videos / "1_Pain_HIGH_1.mp4").unlink()
@@ -83,19 +83,19 @@ def test_a_missing_video_moves_no_other(tmp_path):
 def test_one_person_under_two_spellings_in_two_splits(tmp_path):
     write_ai4pain(tmp_path, ("p1",), ("P1",))
     with pytest.raises(InputError, match="differ only by case"):
-        datasets.load("ai4pain", tmp_path)
+        registry.load("ai4pain", tmp_path)
 
 
 def test_row_0_is_never_read_and_blanks_around_markers_do_not_matter(tmp_path):
     write_ai4pain(tmp_path, ("1",), ())
     path = tmp_path / "Train" / "fnirs" / "1.csv"
     write_fnirs(path, marker_case=lambda name: f" {name.lower()} ")
-    assert len(datasets.load("ai4pain", tmp_path).recordings) == 7
+    assert len(registry.load("ai4pain", tmp_path).recordings) == 7
     lines = path.read_text().splitlines()
     # B1 moves to the outlier's own row: its segment starts one row later.
     lines = [lines[0], lines[1] + "B1", *[line.replace("b1", "s9") for line in lines[2:]]]
     path.write_text("\n".join(lines))
-    data = datasets.load("ai4pain", tmp_path)
+    data = registry.load("ai4pain", tmp_path)
     base = next(r for r in data.recordings if r.sample == "1_B1")
     assert base.signal.start_row == 1
 
@@ -103,10 +103,10 @@ def test_row_0_is_never_read_and_blanks_around_markers_do_not_matter(tmp_path):
 def test_a_segment_that_would_run_into_the_next_has_no_signal(tmp_path):
     write_ai4pain(tmp_path, ("1",), ())
     write_fnirs(tmp_path / "Train" / "fnirs" / "1.csv", seconds=6.0)
-    data = datasets.load("ai4pain", tmp_path)
+    data = registry.load("ai4pain", tmp_path)
     assert {r.label for r in data.recordings if r.signal is None} == {1, 2}
     assert any("4 of 7 clips have no signal" in note for note in data.notes)
-    short = datasets.load("ai4pain", tmp_path, seconds=5.0)
+    short = registry.load("ai4pain", tmp_path, seconds=5.0)
     assert all(r.signal is not None for r in short.recordings)
 
 
@@ -125,7 +125,7 @@ def test_a_bad_fnirs_file_costs_its_own_subject_the_signals_only(tmp_path, name)
     write_ai4pain(tmp_path)
     path = tmp_path / "Train" / "fnirs" / "1.csv"
     path.write_text(BAD[name](path.read_text()))
-    data = datasets.load("ai4pain", tmp_path)
+    data = registry.load("ai4pain", tmp_path)
     assert {r.subject for r in data.recordings if r.signal is None} == {"1"}
     assert {r.subject for r in data.recordings if r.signal is not None} == {"2", "3"}
     assert any("left out" in note for note in data.notes) and len(data.recordings) == 21
@@ -135,14 +135,14 @@ def test_missing_modalities(tmp_path):
     write_ai4pain(tmp_path)
     (tmp_path / "Train" / "fnirs" / "1.csv").unlink()
     shutil.rmtree(tmp_path / "Train" / "video" / "2")
-    data = datasets.load("ai4pain", tmp_path)
+    data = registry.load("ai4pain", tmp_path)
     assert {r.subject for r in data.recordings if r.signal is None} == {"1"}
     assert {r.subject for r in data.recordings if r.video is None} == {"2"}
 
 
 def test_a_subject_in_two_splits_is_refused(tmp_path):
     with pytest.raises(InputError, match="both train and validation"):
-        datasets.load("ai4pain", write_ai4pain(tmp_path, ("1", "2"), ("2",)))
+        registry.load("ai4pain", write_ai4pain(tmp_path, ("1", "2"), ("2",)))
 
 
 def test_twins_and_links(tmp_path):
@@ -151,28 +151,28 @@ def test_twins_and_links(tmp_path):
     twin = clip.with_name("1_REST_1.mp4")
     twin.touch()
     with pytest.raises(InputError, match="second video"):
-        datasets.load("ai4pain", tmp_path / "root")
+        registry.load("ai4pain", tmp_path / "root")
     twin.unlink()
     clip.unlink()
     (tmp_path / "elsewhere.mp4").touch()
     clip.symlink_to(tmp_path / "elsewhere.mp4")
     with pytest.raises(InputError, match="leads outside"):
-        datasets.load("ai4pain", tmp_path / "root")
+        registry.load("ai4pain", tmp_path / "root")
     clip.unlink()
     (tmp_path / "root" / "TRAIN").mkdir()
     with pytest.raises(InputError, match="equal up to case"):
-        datasets.load("ai4pain", tmp_path / "root")
+        registry.load("ai4pain", tmp_path / "root")
 
 
 def test_a_doubled_top_folder(tmp_path):
     write_ai4pain(tmp_path / "AI4Pain")
-    assert len(datasets.load("ai4pain", tmp_path).recordings) == 21
+    assert len(registry.load("ai4pain", tmp_path).recordings) == 21
 
 
 @pytest.mark.parametrize("people", [("1", "01"), ("2", "2.0"), ("3", "３")])
 def test_one_person_under_two_ids_is_refused_and_other_files_are_counted(tmp_path, people):
     with pytest.raises(InputError, match="may be one subject spelt twice"):
-        datasets.load("ai4pain", write_ai4pain(tmp_path / "two", (people[0],), (people[1],)))
+        registry.load("ai4pain", write_ai4pain(tmp_path / "two", (people[0],), (people[1],)))
     root = write_ai4pain(tmp_path / "one", ("1",), ("2",))
     (root / "Train" / "video" / "1" / "1_Holiday.mp4").touch()
-    assert any(note.startswith("1 videos of train are not named") for note in datasets.load("ai4pain", root).notes)
+    assert any(note.startswith("1 videos of train are not named") for note in registry.load("ai4pain", root).notes)

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from layouts import write_2025
 
-from preprocessing import datasets
+from preprocessing.datasets import registry
 from preprocessing.errors import ClipError, InputError
-from preprocessing.signals import SignalOptions, process_signal, read_signal, source_files
+from preprocessing.signals.signals import SignalOptions, process_signal, read_signal, source_files
 
 
 def test_one_column_a_trial(tmp_path):
-    data = datasets.load("ai4pain_2025", write_2025(tmp_path))
+    data = registry.load("ai4pain_2025", write_2025(tmp_path))
     assert (data.cohort, data.class_names) == ("ai4pain_2025", ("No pain", "Low", "High"))
     assert [s.raw_id for s in data.subjects] == ["7", "8"] and data.notes == () and data.complete
     assert np.bincount([r.label for r in data.recordings]).tolist() == [8, 4, 4]
@@ -20,7 +20,7 @@ def test_one_column_a_trial(tmp_path):
 
 def test_values_are_the_first_ten_seconds_of_the_own_column(tmp_path):
     write_2025(tmp_path)
-    data = datasets.load("ai4pain_2025", tmp_path)
+    data = registry.load("ai4pain_2025", tmp_path)
     trial = next(r for r in data.recordings if r.sample == "7_low_02")
     signal = read_signal(trial.signal)
     for channel, sensor in zip(signal.channels, ("Bvp", "Eda", "Resp", "SpO2"), strict=True):
@@ -38,11 +38,11 @@ def test_values_are_the_first_ten_seconds_of_the_own_column(tmp_path):
 
 
 def test_the_2026_edition_is_told_from_its_names(tmp_path):
-    data = datasets.load("ai4pain_2025", write_2025(tmp_path, ("Baseline", "ARM", "HAND")))
+    data = registry.load("ai4pain_2025", write_2025(tmp_path, ("Baseline", "ARM", "HAND")))
     assert (data.cohort, data.class_names) == ("ai4pain_2026", ("No pain", "Arm", "Hand"))
     assert np.bincount([r.label for r in data.recordings]).tolist() == [4, 4, 4]
     with pytest.raises(InputError, match="mixes"):
-        datasets.load("ai4pain_2025", write_2025(tmp_path / "mixed", ("LOW", "ARM")))
+        registry.load("ai4pain_2025", write_2025(tmp_path / "mixed", ("LOW", "ARM")))
 
 
 def test_short_hollow_and_missing_sensors(tmp_path):
@@ -54,7 +54,7 @@ def test_short_hollow_and_missing_sensors(tmp_path):
         row[4] = ""
     path.write_text("\n".join(",".join(row) for row in rows))
     (tmp_path / "validation" / "SpO2" / "8.csv").unlink()
-    data = datasets.load("ai4pain_2025", tmp_path)
+    data = registry.load("ai4pain_2025", tmp_path)
     outcome = {}
     for r in data.recordings:
         if r.subject == "8":
@@ -73,14 +73,14 @@ def test_foreign_columns_twins_and_two_splits(tmp_path):
     path = tmp_path / "train" / "Bvp" / "7.csv"
     text = path.read_text()
     path.write_text(text.replace("7_LOW_1", "9_LOW_1"))
-    data = datasets.load("ai4pain_2025", tmp_path)
+    data = registry.load("ai4pain_2025", tmp_path)
     assert any("1 columns are no labelled trial" in note for note in data.notes)
     path.write_text(text.replace("7_LOW_2", "7_low_1"))
     with pytest.raises(InputError, match="equal up to case"):
-        datasets.load("ai4pain_2025", tmp_path)
+        registry.load("ai4pain_2025", tmp_path)
     path.write_text("")
-    data = datasets.load("ai4pain_2025", tmp_path)
+    data = registry.load("ai4pain_2025", tmp_path)
     assert any("left out (empty_file)" in note for note in data.notes)
     (tmp_path / "validation" / "Bvp" / "7.csv").write_text(text)
     with pytest.raises(InputError, match="both train and validation"):
-        datasets.load("ai4pain_2025", tmp_path)
+        registry.load("ai4pain_2025", tmp_path)

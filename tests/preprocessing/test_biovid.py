@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from layouts import CLASSES, subject_name, write_biovid
 
-from preprocessing import biovid, biovid_lists, datasets
+from preprocessing.datasets import biovid, biovid_lists, registry
 from preprocessing.errors import InputError
-from preprocessing.signals import SignalOptions, process_signal, read_signal
+from preprocessing.signals.signals import SignalOptions, process_signal, read_signal
 
 
 def lines_of(root: Path) -> Path:
@@ -20,7 +20,7 @@ def lines_of(root: Path) -> Path:
 @pytest.mark.parametrize("nest", ["", "PartA", "partA", "part_a/PartA", "download/PartA"])
 def test_every_spelling_of_the_tree_loads_the_same(tmp_path, doubled, nest):
     write_biovid(tmp_path / nest, doubled=doubled)
-    data = datasets.load("biovid_a", tmp_path)
+    data = registry.load("biovid_a", tmp_path)
     assert (data.name, data.cohort, data.class_names, data.synthetic) == ("biovid_a", "biovid", CLASSES, False)
     assert [s.raw_id for s in data.subjects] == [subject_name(0), subject_name(1)]
     assert [(s.sex, s.age) for s in data.subjects] == [("m", 20), ("f", 21)]
@@ -35,7 +35,7 @@ def test_every_spelling_of_the_tree_loads_the_same(tmp_path, doubled, nest):
 
 
 def test_the_clip_number_is_in_no_field_but_sample_and_paths(tmp_path):
-    data = datasets.load("biovid_a", write_biovid(tmp_path))
+    data = registry.load("biovid_a", write_biovid(tmp_path))
     for r in data.recordings:
         number = r.sample[-3:]
         rest = [r.subject, r.label_name, r.session, r.split, r.attributes, r.video.fps, r.signal.item]
@@ -48,25 +48,25 @@ def test_the_clip_number_is_in_no_field_but_sample_and_paths(tmp_path):
 
 
 def test_channels_of_a_part_and_the_signals_themselves(tmp_path):
-    a = datasets.load("biovid_a", write_biovid(tmp_path / "a", source="raw"))
-    b = datasets.load("biovid_b", write_biovid(tmp_path / "PartB", source="filtered", facial=True), source="filtered")
+    a = registry.load("biovid_a", write_biovid(tmp_path / "a", source="raw"))
+    b = registry.load("biovid_b", write_biovid(tmp_path / "PartB", source="filtered", facial=True), source="filtered")
     assert b.expected == {"subjects": 86, "clips": 8600} and b.cohort == "biovid"
     assert not read_signal(a.recordings[0].signal).filtered and read_signal(b.recordings[0].signal).filtered
     for data, n in ((a, 3), (b, 5)):
         x = process_signal(read_signal(data.recordings[0].signal), SignalOptions(emd=False))
         assert x.shape == (400, n) and (x.std(axis=0) > 0).all()
-    some = datasets.load("biovid_b", tmp_path / "PartB", source="filtered", channels=["ecg", "gsr"])
+    some = registry.load("biovid_b", tmp_path / "PartB", source="filtered", channels=["ecg", "gsr"])
     assert [c.name for c in some.recordings[0].signal.channels] == ["gsr", "ecg"]
     with pytest.raises(InputError, match="emg_zygomaticus"):
-        datasets.load("biovid_a", tmp_path / "a", channels=["emg_zygomaticus"])
-    four = datasets.load("biovid_a", write_biovid(tmp_path / "four", columns=4))
+        registry.load("biovid_a", tmp_path / "a", channels=["emg_zygomaticus"])
+    four = registry.load("biovid_a", write_biovid(tmp_path / "four", columns=4))
     assert len(read_signal(four.recordings[0].signal).channels) == 3
 
 
 def test_a_person_keeps_one_identity_in_both_parts(tmp_path):
     write_biovid(tmp_path / "PartA")
     write_biovid(tmp_path / "PartB", facial=True)
-    a, b = datasets.load("biovid_a", tmp_path), datasets.load("biovid_b", tmp_path)
+    a, b = registry.load("biovid_a", tmp_path), registry.load("biovid_b", tmp_path)
     assert (a.cohort, a.subjects) == (b.cohort, b.subjects)
     assert "PartA" in str(a.recordings[0].video.path) and "PartB" in str(b.recordings[0].video.path)
 
@@ -74,34 +74,34 @@ def test_a_person_keeps_one_identity_in_both_parts(tmp_path):
 def test_the_other_part_alone_is_refused(tmp_path):
     write_biovid(tmp_path / "PartB")
     with pytest.raises(InputError, match="biovid_b"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     with pytest.raises(InputError, match="biovid_b"):
-        datasets.load("biovid_a", tmp_path / "PartB")
+        registry.load("biovid_a", tmp_path / "PartB")
 
 
 def test_lacking_modalities_become_none_and_a_note(tmp_path):
     write_biovid(tmp_path)
-    data = datasets.load("biovid_a", tmp_path)
+    data = registry.load("biovid_a", tmp_path)
     data.recordings[0].video.path.unlink()
     data.recordings[1].signal.path.unlink()
-    again = datasets.load("biovid_a", tmp_path)
+    again = registry.load("biovid_a", tmp_path)
     assert [r.video is None for r in again.recordings[:3]] == [True, False, False]
     assert [r.signal is None for r in again.recordings[:3]] == [False, True, False]
     assert len(again.notes) == 2 and all("1 of 10" in note for note in again.notes)
     shutil.rmtree(tmp_path / "video")
-    assert all(r.video is None for r in datasets.load("biovid_a", tmp_path).recordings)
-    assert datasets.load("biovid_a", tmp_path, needs=["signal"]).recordings
+    assert all(r.video is None for r in registry.load("biovid_a", tmp_path).recordings)
+    assert registry.load("biovid_a", tmp_path, needs=["signal"]).recordings
     with pytest.raises(InputError, match="video"):
-        datasets.load("biovid_a", tmp_path, needs=("video", "signal"))
+        registry.load("biovid_a", tmp_path, needs=("video", "signal"))
     with pytest.raises(InputError, match="biosignals_filtered"):
-        datasets.load("biovid_a", tmp_path, source="filtered")
+        registry.load("biovid_a", tmp_path, source="filtered")
 
 
 def test_without_samples_csv_the_file_names_serve(tmp_path):
     write_biovid(tmp_path, doubled=True)
-    want = datasets.load("biovid_a", tmp_path)
+    want = registry.load("biovid_a", tmp_path)
     shutil.rmtree(tmp_path / "starting_point")
-    got = datasets.load("biovid_a", tmp_path)
+    got = registry.load("biovid_a", tmp_path)
     assert got.recordings == want.recordings and "samples.csv is absent" in got.notes[0]
 
 
@@ -114,13 +114,13 @@ def test_subject_lists(tmp_path):
     table = lines_of(tmp_path)
     table.write_text(table.read_text().replace(subject_name(0), kept).replace(subject_name(1), dropped))
     def people(name):
-        return {s.raw_id for s in datasets.load("biovid_a", tmp_path, subjects=name).subjects}
+        return {s.raw_id for s in registry.load("biovid_a", tmp_path, subjects=name).subjects}
     assert people("all") == {kept, dropped}
     assert people(67) == {kept}  # an override on the command line arrives as a number
     assert people("hold_out_26") == {kept} and people("hold_out_61") == {dropped}
-    assert datasets.load("biovid_a", tmp_path, subjects="67").expected == {"subjects": 67, "clips": 6700}
+    assert registry.load("biovid_a", tmp_path, subjects="67").expected == {"subjects": 67, "clips": 6700}
     with pytest.raises(InputError, match="hold_out_61"):
-        datasets.load("biovid_a", tmp_path, subjects="68")
+        registry.load("biovid_a", tmp_path, subjects="68")
 
 
 def test_the_published_lists_themselves():
@@ -143,33 +143,33 @@ def test_a_part_that_is_there_twice_is_refused(tmp_path):
     write_biovid(tmp_path / "PartA", video=False)
     write_biovid(tmp_path / "partA")
     with pytest.raises(InputError, match="holds part A twice, as .*PartA and .*partA"):
-        datasets.load("biovid_a", tmp_path)
-    assert datasets.load("biovid_a", tmp_path / "partA").recordings
+        registry.load("biovid_a", tmp_path)
+    assert registry.load("biovid_a", tmp_path / "partA").recordings
 
 
 def test_a_synthetic_tree_brings_its_own_counts(tmp_path):
     write_biovid(tmp_path)
     (tmp_path / "SYNTHETIC.json").write_text(json.dumps({"subjects": 2, "clips": 10, "seed": 0}))
-    data = datasets.load("biovid_a", tmp_path)
+    data = registry.load("biovid_a", tmp_path)
     assert data.synthetic and data.complete and data.expected == {"subjects": 2, "clips": 10}
     (tmp_path / "SYNTHETIC.json").write_text(json.dumps({"expected": {"subjects": 2, "clips": 10}}))
-    assert datasets.load("biovid_a", tmp_path).complete
+    assert registry.load("biovid_a", tmp_path).complete
     (tmp_path / "SYNTHETIC.json").write_text(json.dumps({"subjects": 2, "clips": 11}))
-    assert not datasets.load("biovid_a", tmp_path).complete
+    assert not registry.load("biovid_a", tmp_path).complete
     for text in ("{", "[]", "{}", '{"subjects": "x", "clips": 1}', "[" * 100000,
                  '{"subjects": 2, "clips": 10, "cohort": 5}', '{"subjects": 2, "clips": 10, "cohort": ".."}'):
         (tmp_path / "SYNTHETIC.json").write_text(text)
         with pytest.raises(InputError, match="SYNTHETIC.json"):
-            datasets.load("biovid_a", tmp_path)
+            registry.load("biovid_a", tmp_path)
 
 
 @pytest.mark.parametrize("part", ["A", "B"])
 def test_the_synthetic_generator_writes_this_layout(tmp_path, part):
-    from preprocessing.synthetic import generate
+    from preprocessing.synthetic.cohort import generate
 
     root = generate(tmp_path / "tree", part=part, subjects=2, clips_per_level=1, jobs=1, videos=False)
     for source in ("raw", "filtered"):
-        data = datasets.load(f"biovid_{part.lower()}", root, source=source)
+        data = registry.load(f"biovid_{part.lower()}", root, source=source)
         assert data.synthetic and data.complete and len(data.recordings) == 10
         for r in data.recordings[::4]:
             x = process_signal(read_signal(r.signal), SignalOptions(emd=False))
@@ -202,51 +202,51 @@ def test_bad_samples_csv(tmp_path, name):
     table = lines_of(write_biovid(tmp_path))
     table.write_text("\n".join(change(table.read_text().splitlines())))
     with pytest.raises(InputError, match=message) as info:
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     assert str(tmp_path) in str(info.value)
 
 
 def test_samples_csv_that_is_no_text(tmp_path):
     lines_of(write_biovid(tmp_path)).write_bytes(b"\xff\xfe\x00subject")
     with pytest.raises(InputError, match="UTF-8"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
 
 
 def test_links_that_leave_the_root(tmp_path):
     outside = write_biovid(tmp_path / "outside")
     root = write_biovid(tmp_path / "root")
-    clip = datasets.load("biovid_a", root).recordings[0].video.path
+    clip = registry.load("biovid_a", root).recordings[0].video.path
     clip.unlink()
     clip.symlink_to(outside / clip.relative_to(root))
     with pytest.raises(InputError, match="leads outside"):
-        datasets.load("biovid_a", root)
+        registry.load("biovid_a", root)
     clip.unlink()
     clip.symlink_to(clip.parent / f"{clip.stem[:-3]}other.mp4")  # inside: allowed
-    assert datasets.load("biovid_a", root).recordings[0].video.path == clip
+    assert registry.load("biovid_a", root).recordings[0].video.path == clip
     shutil.rmtree(root / "video")
     (root / "video").symlink_to(outside / "video")
     with pytest.raises(InputError, match="leads outside"):
-        datasets.load("biovid_a", root)
+        registry.load("biovid_a", root)
     (tmp_path / "link").symlink_to(outside)  # the root itself may be a link
-    assert len(datasets.load("biovid_a", tmp_path / "link").recordings) == 10
+    assert len(registry.load("biovid_a", tmp_path / "link").recordings) == 10
 
 
 def test_empty_wrong_and_ambiguous_roots(tmp_path):
     with pytest.raises(InputError, match="biosignals_raw"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="should look like"):
-        datasets.load("biovid_a", tmp_path / "file")
+        registry.load("biovid_a", tmp_path / "file")
     (tmp_path / "video").mkdir()
     with pytest.raises(InputError, match="samples.csv"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     (tmp_path / "video").rmdir()
     write_biovid(tmp_path / "one")
     write_biovid(tmp_path / "two")
     with pytest.raises(InputError, match="twice"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     with pytest.raises(InputError, match="source"):
-        datasets.load("biovid_a", tmp_path / "one", source="cooked")
+        registry.load("biovid_a", tmp_path / "one", source="cooked")
 
 
 def test_full_size_counts_are_complete(tmp_path):
@@ -262,10 +262,10 @@ def test_full_size_counts_are_complete(tmp_path):
                 lines.append(f"{i}\t{subject}\t{c}\t{cls}\t{k}\t{subject}-{cls}-{20 * c + k + 1:03d}")
     (tmp_path / "starting_point").mkdir()
     (tmp_path / "starting_point" / "samples.csv").write_text("\n".join(lines))
-    data = datasets.load("biovid_a", tmp_path)
+    data = registry.load("biovid_a", tmp_path)
     assert data.complete and np.bincount([r.label for r in data.recordings]).tolist() == [1740] * 5
     next((tmp_path / "video").rglob("*.mp4")).unlink()  # somebody of whom the list alone is left
-    data = datasets.load("biovid_a", tmp_path)
+    data = registry.load("biovid_a", tmp_path)
     assert not data.complete and "1 of 87 people have not one file." in data.notes
 
 
@@ -273,13 +273,13 @@ def test_a_list_in_another_coding_and_blank_lines(tmp_path):
     table = lines_of(write_biovid(tmp_path))
     text = table.read_text()
     table.write_text(text.replace("\n", "\n\n", 2), encoding="utf-8-sig")
-    assert "2 blank lines of samples.csv were skipped." in datasets.load("biovid_a", tmp_path).notes
+    assert "2 blank lines of samples.csv were skipped." in registry.load("biovid_a", tmp_path).notes
     table.write_text(text, encoding="utf-16")
     with pytest.raises(InputError, match="samples.csv is UTF-16 text"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     table.write_bytes(text.replace("BL1", "BL\xe91", 1).encode("latin-1"))
     with pytest.raises(InputError, match="line 2 holds a byte that is no UTF-8 .*Latin-1"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)
     table.write_text("\n".join(line + "\t0" if i else line + "\tclass_id" for i, line in enumerate(text.splitlines())))
     with pytest.raises(InputError, match="the column class_id twice"):
-        datasets.load("biovid_a", tmp_path)
+        registry.load("biovid_a", tmp_path)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from skimage import data
 
-from preprocessing import weights
-from preprocessing.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace, anchors, merge_overlapping
 from preprocessing.errors import InputError
-from preprocessing.runtime import load_model
-from preprocessing.weights import SHA256, weight_file
+from preprocessing.face import weights
+from preprocessing.face.detector import FULL_RANGE, SHORT_RANGE, BlazeFace, anchors, merge_overlapping
+from preprocessing.face.litert import load_model
+from preprocessing.face.weights import SHA256, weight_file
 
 EYES = np.array([[199.5, 99.5], [250.0, 103.0]])  # pupils in the 512 x 512 portrait, read off by eye
 

@@ -1,35 +1,35 @@
 import pytest
 
-from preprocessing import datasets
+from preprocessing.datasets import registry
 from preprocessing.errors import InputError
 
 NEED_ROOT = ["biovid_a", "biovid_b", "ai4pain", "ai4pain_2025", "manifest"]
 
 
 def test_the_contract_names():
-    assert set(datasets.LOADERS) == {*NEED_ROOT, "watch"}  # `synthetic` is biovid_a on a tree that is written first
+    assert set(registry.LOADERS) == {*NEED_ROOT, "watch"}  # `synthetic` is biovid_a on a tree that is written first
 
 
 def test_unknown_names_get_the_nearest():
     with pytest.raises(InputError, match="biovid_a"):
-        datasets.load("biovid-a", ".")
+        registry.load("biovid-a", ".")
     with pytest.raises(InputError, match="ai4pain_2025"):
-        datasets.load("ai4pain2025", ".")
+        registry.load("ai4pain2025", ".")
     with pytest.raises(InputError, match="manifest"):
-        datasets.load("zzz", ".")
+        registry.load("zzz", ".")
 
 
 @pytest.mark.parametrize("name", NEED_ROOT)
 @pytest.mark.parametrize("root", [None, "", "/nowhere/at/all", "a\0b", "x" * 5000, "~nobody-of-this-name/x"])
 def test_an_absent_root_shows_the_layout_and_the_way_out(name, root):
     with pytest.raises(InputError) as info:
-        datasets.load(name, root)
+        registry.load(name, root)
     assert "python -m preprocessing.synthetic --out DIR" in str(info.value)
-    assert datasets.LOADERS[name].layout in str(info.value)
+    assert registry.LOADERS[name].layout in str(info.value)
 
 
 @pytest.mark.parametrize("name", NEED_ROOT)
 def test_an_empty_root_shows_the_layout(name, tmp_path):
     with pytest.raises(InputError) as info:
-        datasets.load(name, tmp_path)
-    assert datasets.LOADERS[name].layout in str(info.value) and str(tmp_path) in str(info.value)
+        registry.load(name, tmp_path)
+    assert registry.LOADERS[name].layout in str(info.value) and str(tmp_path) in str(info.value)

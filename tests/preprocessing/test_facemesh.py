@@ -4,14 +4,14 @@ import films
 import numpy as np
 import pytest
 
-from preprocessing.blazeface import FULL_RANGE, BlazeFace
-from preprocessing.facemesh import FACE_MESH, FaceMesh
-from preprocessing.frames import ImageFrame
-from preprocessing.landmarks import POINTS, interocular
-from preprocessing.roi import Hysteresis, Roi, roi_of_mesh, square_around
-from preprocessing.runtime import load_model
-from preprocessing.tracking import FaceTracker
-from preprocessing.weights import weight_file
+from preprocessing.face.detector import FULL_RANGE, BlazeFace
+from preprocessing.face.landmarks import POINTS, interocular
+from preprocessing.face.litert import load_model
+from preprocessing.face.mesh import FACE_MESH, FaceMesh
+from preprocessing.face.roi import Hysteresis, Roi, roi_of_mesh, square_around
+from preprocessing.face.tracking import FaceTracker
+from preprocessing.face.weights import weight_file
+from preprocessing.video.frames import ImageFrame
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from skimage import data
 
-from preprocessing import faces
 from preprocessing.errors import ClipError
-from preprocessing.faces import FaceEngine, FaceOptions, crop
-from preprocessing.frames import ImageFrame
-from preprocessing.keyframes import KeyframeOptions, select_keyframes
-from preprocessing.precomputed import PrecomputedTracker
+from preprocessing.face import engine as faces
+from preprocessing.face.engine import FaceEngine, FaceOptions, crop
+from preprocessing.face.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.face.precomputed import PrecomputedTracker
+from preprocessing.face.roi import Roi
+from preprocessing.face.tracking import FaceTracker
 from preprocessing.recordings import VideoRef
-from preprocessing.roi import Roi
-from preprocessing.tracking import FaceTracker
-from preprocessing.video import Video
+from preprocessing.video.frames import ImageFrame
+from preprocessing.video.video import Video
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import films
 import numpy as np
 import pytest
 
-from preprocessing import video
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
-from preprocessing.filmlength import film_length
 from preprocessing.limits import Limits
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
+from preprocessing.video import video
+from preprocessing.video.film_length import film_length
 
 SIGNALS_ALONE = ClipOptions(video=False)
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from preprocessing import images as images_module
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
 from preprocessing.recordings import VideoRef
-from preprocessing.video import Video
+from preprocessing.video import images as images_module
+from preprocessing.video.video import Video
 
 
 def outcome(path: Path, most: int) -> str:

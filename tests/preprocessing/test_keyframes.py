@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from preprocessing.keyframes import KeyframeOptions, select_keyframes, spread, window
-from preprocessing.landmarks import LEFT_EYE, N_POINTS, POINTS, RIGHT_EYE, eye_corners, interocular
+from preprocessing.face.keyframes import KeyframeOptions, select_keyframes, spread, window
+from preprocessing.face.landmarks import LEFT_EYE, N_POINTS, POINTS, RIGHT_EYE, eye_corners, interocular
 
 
 def line(*positions: float) -> np.ndarray:

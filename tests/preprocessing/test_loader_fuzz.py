@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layouts import write_2025, write_ai4pain, write_biovid
 
-from preprocessing import datasets
+from preprocessing.datasets import registry
 from preprocessing.errors import ClipError, InputError
 from preprocessing.recordings import DataSet
-from preprocessing.signals import read_signal
+from preprocessing.signals.signals import read_signal
 
 FUZZ = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -36,7 +36,7 @@ def damage(data: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
 
 def load(name: str, root) -> DataSet | None:
     try:
-        return datasets.load(name, root)
+        return registry.load(name, root)
     except InputError as error:
         assert str(root) in str(error)
         return None

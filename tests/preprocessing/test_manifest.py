@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocessing import datasets, manifest
+from preprocessing.datasets import manifest, registry
 from preprocessing.errors import ClipError, InputError
-from preprocessing.signals import SignalOptions, process_signal, read_signal
+from preprocessing.signals.signals import SignalOptions, process_signal, read_signal
 
 EDA = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "unit": "uS"}])
 ROW = {"subject": "p1", "sample": "a", "label": 0, "signal_path": "p1.csv", "channels": EDA, "fs": 4}
@@ -28,7 +28,7 @@ def write(folder, rows: list[dict]):
 
 
 def load(folder, *rows: dict):
-    return datasets.load("manifest", write(folder, list(rows)))
+    return registry.load("manifest", write(folder, list(rows)))
 
 
 def test_every_field(tmp_path):
@@ -60,11 +60,11 @@ def test_parquet_says_the_same_as_csv(tmp_path):
     table["channels"] = [json.loads(EDA)] * 2  # nested, not text
     table["label"] = [0.0, 1.0]  # as pandas leaves integers beside an empty cell
     papq.write_table(pa.table(table), tmp_path / "parquet" / "manifest.parquet")
-    got = datasets.load("manifest", tmp_path / "parquet")
+    got = registry.load("manifest", tmp_path / "parquet")
     assert got.subjects == want.subjects
     assert [(r.label, r.signal.start_s, r.signal.channels) for r in got.recordings] == \
            [(r.label, r.signal.start_s, r.signal.channels) for r in want.recordings]
-    assert datasets.load("manifest", tmp_path / "parquet" / "manifest.parquet").recordings == got.recordings
+    assert registry.load("manifest", tmp_path / "parquet" / "manifest.parquet").recordings == got.recordings
 
 
 def test_semicolons_decimal_commas_and_two_rates(tmp_path):
@@ -242,12 +242,12 @@ def test_a_list_that_is_not_as_it_should_be_names_the_remedy(tmp_path, name):
     data, message = LISTS[name]
     (tmp_path / "manifest.csv").write_bytes(data)
     with pytest.raises(InputError, match=message):
-        datasets.load("manifest", tmp_path)
+        registry.load("manifest", tmp_path)
 
 
 def test_blank_lines_are_counted_and_a_byte_order_mark_is_none(tmp_path):
     (tmp_path / "manifest.csv").write_bytes(f"{HEADER}\r\n\r\n{LINE}\r\n,,,,,\r\n".encode("utf-8-sig"))
-    data = datasets.load("manifest", tmp_path)
+    data = registry.load("manifest", tmp_path)
     assert data.notes[0] == "2 blank lines of the manifest were skipped." and data.subjects[0].raw_id == "zoë"
     assert data.table == tmp_path / "manifest.csv"
 
@@ -257,19 +257,19 @@ def test_blank_lines_are_counted_and_a_byte_order_mark_is_none(tmp_path):
 def test_a_manifest_that_is_no_table(tmp_path, text):
     (tmp_path / "manifest.csv").write_bytes(text)
     with pytest.raises(InputError, match="manifest.csv"):
-        datasets.load("manifest", tmp_path)
+        registry.load("manifest", tmp_path)
 
 
 def test_which_file(tmp_path):
     (tmp_path / "manifest.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(InputError, match="Parquet"):
-        datasets.load("manifest", tmp_path)
+        registry.load("manifest", tmp_path)
     (tmp_path / "manifest.csv").touch()
     with pytest.raises(InputError, match="both"):
-        datasets.load("manifest", tmp_path)
+        registry.load("manifest", tmp_path)
     with pytest.raises(InputError, match="neither"):
         (tmp_path / "x.xlsx").touch()
-        datasets.load("manifest", tmp_path / "x.xlsx")
+        registry.load("manifest", tmp_path / "x.xlsx")
 
 
 def test_links(tmp_path):
@@ -305,7 +305,7 @@ def test_links_among_the_frames_of_a_folder(tmp_path):
 
 def test_the_name_of_the_cohort(tmp_path):
     assert load(tmp_path, ROW).cohort == "manifest"
-    assert datasets.load("manifest", tmp_path, cohort="lab").cohort == "lab"
+    assert registry.load("manifest", tmp_path, cohort="lab").cohort == "lab"
 
 
 # ---- fuzzing: nothing but the project's own errors, whatever the bytes
@@ -352,7 +352,7 @@ def test_a_thousand_fuzzed_csv_manifests(tmp_path):
     def fuzz(data: bytes) -> None:
         (tmp_path / "manifest.csv").write_bytes(data)
         try:
-            loaded = datasets.load("manifest", tmp_path)
+            loaded = registry.load("manifest", tmp_path)
         except InputError as error:
             assert str(tmp_path) in str(error)
             return
@@ -388,7 +388,7 @@ def test_fuzzed_parquet_manifests(tmp_path, data):
         except (pa.ArrowException, UnicodeEncodeError):
             return
     try:
-        datasets.load("manifest", tmp_path)
+        registry.load("manifest", tmp_path)
     except InputError as error:
         assert str(tmp_path) in str(error)
 

@@ -11,7 +11,7 @@ import pytest
 from preprocessing.errors import ClipError
 from preprocessing.notes import gathered
 from preprocessing.recordings import VideoRef
-from preprocessing.video import Video
+from preprocessing.video.video import Video
 
 SQUARE, MIRROR, TURN = "not square", "mirrored", "on their side"
 FIELDS, VARIES, HELD, SOUND = "interlaced", "rate varies", "held longer", "before the sound"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from preprocessing.errors import ClipError
 from preprocessing.notes import gathered
 from preprocessing.recordings import VideoRef
-from preprocessing.video import Video
+from preprocessing.video.video import Video
 
 N = 100
 X264 = {"preset": "veryfast", "qp": "26", "threads": "1"}

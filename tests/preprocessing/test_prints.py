@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.prints import film_print, same_films, same_signals, signal_print, tells
 from preprocessing.recordings import Channel, Recording, SignalRef
-from preprocessing.signals import ChannelData, Signal, SignalOptions, process_signal, used
+from preprocessing.signals.signals import ChannelData, Signal, SignalOptions, process_signal, used
 
 
 def walk(seed, length=200, channels=2):

@@ -6,14 +6,14 @@ import pytest
 from layouts import HEADER, bio, write_bio
 from scipy import signal as sps
 
-from preprocessing import gaps
-from preprocessing.biovid import CHANNELS
-from preprocessing.emd import EMDOptions, decompose, denoise
+from preprocessing.datasets.biovid import CHANNELS
 from preprocessing.errors import ClipError
-from preprocessing.filters import butterworth, design, resample, rms_envelope
 from preprocessing.notes import gathered
 from preprocessing.recordings import Channel, SignalRef
-from preprocessing.signals import ChannelData, Signal, SignalOptions, process_signal, read_signal, unfit_filters
+from preprocessing.signals import gaps
+from preprocessing.signals.emd import EMDOptions, decompose, denoise
+from preprocessing.signals.filters import butterworth, design, resample, rms_envelope
+from preprocessing.signals.signals import ChannelData, Signal, SignalOptions, process_signal, read_signal, unfit_filters
 
 FS = 512.0
 

@@ -3,8 +3,8 @@ import pytest
 from PyEMD import EMD
 from scipy.interpolate import CubicSpline
 
-from preprocessing.filters import butterworth
-from preprocessing.splines import QuickEMD, not_a_knot
+from preprocessing.signals.filters import butterworth
+from preprocessing.signals.splines import QuickEMD, not_a_knot
 
 
 def test_the_spline_is_scipys():

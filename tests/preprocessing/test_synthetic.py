@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from preprocessing import synthetic, synthetic_tree
-from preprocessing.datasets import load
+from preprocessing.datasets.registry import load
 from preprocessing.errors import InputError
-from preprocessing.synthetic_people import LEVELS, draw_people, session
+from preprocessing.synthetic import cohort as synthetic
+from preprocessing.synthetic import tree as synthetic_tree
+from preprocessing.synthetic.__main__ import main
+from preprocessing.synthetic.people import LEVELS, draw_people, session
 
 SUBJECT = re.compile(r"^\d{6}" + r"_[mw]_" + r"\d{2}$")
 HEADER = "time gsr ecg emg_trapezius emg_corrugator emg_zygomaticus".split()
@@ -205,13 +207,13 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     calls: list[tuple] = []
     monkeypatch.setattr(synthetic, "generate", fake)
     words = "--part B --subjects 3 --clips-per-level 2 --effect 0 --seed 5 --levels BL1,PA4 --size 320x240 --jobs 2"
-    assert synthetic.main(["--out", str(tmp_path / "x"), *words.split()]) == 0
+    assert main(["--out", str(tmp_path / "x"), *words.split()]) == 0
     assert calls[0][:9] == (tmp_path / "x", "B", 3, 2, 0.0, 5, ["BL1", "PA4"], (320, 240), 2)
     monkeypatch.undo()
-    assert synthetic.main(["--out", str(tmp_path / "x"), "--subjects", "0"]) == 2
+    assert main(["--out", str(tmp_path / "x"), "--subjects", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(SystemExit) as refused:
-        synthetic.main(["--out", str(tmp_path / "x"), "--size", "big"])
+        main(["--out", str(tmp_path / "x"), "--size", "big"])
     assert refused.value.code == 2
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import find_peaks
 from synthetic_checks import CHANNELS, forest_accuracy, measure, ranking
 
-from preprocessing.synthetic_people import LEVELS, draw_people, session
-from preprocessing.synthetic_signals import FS, Stimulus, make_signals
+from preprocessing.synthetic.people import LEVELS, draw_people, session
+from preprocessing.synthetic.signals import FS, Stimulus, make_signals
 
 CHANCE_SE = np.sqrt(0.25 / 128)
 

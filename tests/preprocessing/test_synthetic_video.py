@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from synthetic_checks import TWO, landmarks, performance, ranking
 
-from preprocessing import synthetic
-from preprocessing.faces import FaceEngine
-from preprocessing.keyframes import KeyframeOptions, select_keyframes
-from preprocessing.landmarks import POINTS
+from preprocessing.face.engine import FaceEngine
+from preprocessing.face.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.face.landmarks import POINTS
 from preprocessing.recordings import VideoRef
-from preprocessing.synthetic_acting import NEUTRAL, PAIN
-from preprocessing.synthetic_people import draw_people, session
-from preprocessing.synthetic_video import Portrait, write_video
+from preprocessing.synthetic import cohort
+from preprocessing.synthetic.acting import NEUTRAL, PAIN
+from preprocessing.synthetic.people import draw_people, session
+from preprocessing.synthetic.video import Portrait, write_video
 
 INDEX = {int(mesh): i for i, mesh in enumerate(POINTS)}  # number in the mesh -> place among the 92
 
@@ -165,7 +165,7 @@ def test_what_the_face_engine_sees_tells_pain_from_rest(tmp_path):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    out = synthetic.generate(tmp_path / "tree", clips_per_level=4, levels=TWO, size=(320, 240))
+    out = cohort.generate(tmp_path / "tree", clips_per_level=4, levels=TWO, size=(320, 240))
     engine = FaceEngine()
     lost = frames = 0
     faces, counts, y, people = [], [], [], []

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from preprocessing import tables
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, SignalRef
-from preprocessing.signals import read_signal
+from preprocessing.signals import tables
+from preprocessing.signals.signals import read_signal
 
 FUZZ = settings(max_examples=1000, deadline=None, derandomize=True, database=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])

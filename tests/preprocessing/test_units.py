@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from preprocessing import manifest
-from preprocessing.biovid import CHANNELS
+from preprocessing.datasets import manifest
+from preprocessing.datasets.biovid import CHANNELS
 from preprocessing.errors import ClipError, InputError
 from preprocessing.notes import gathered
-from preprocessing.units import Conversion, check, conversion, convert
+from preprocessing.signals.units import Conversion, check, conversion, convert
 
 VALUES = np.array([0.5, 2.0, 40.0])
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import ClipError
-from preprocessing.frames import to_rgb
 from preprocessing.recordings import VideoRef
-from preprocessing.resample import halve
-from preprocessing.video import Video
+from preprocessing.video.frames import to_rgb
+from preprocessing.video.resample import halve
+from preprocessing.video.video import Video
 
 
 def times(path: Path, **window) -> list[float]:

@@ -6,14 +6,14 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from preprocessing import datasets, watch
+from preprocessing.datasets import registry, watch
 from preprocessing.errors import ClipError, InputError
-from preprocessing.signals import WATCH, process_signal, read_signal
+from preprocessing.signals.signals import WATCH, process_signal, read_signal
 
 
 @pytest.fixture(scope="module")
 def data():
-    return datasets.load("watch", None)
+    return registry.load("watch", None)
 
 
 def test_counts_labels_and_order(data):
@@ -60,14 +60,14 @@ def test_another_content_is_refused(data, tmp_path):
     fake = tmp_path / watch.FILE
     fake.write_bytes(original[:-1] + b"!")
     with pytest.raises(InputError, match="wrong_hash"):
-        datasets.load("watch", tmp_path)
+        registry.load("watch", tmp_path)
     fake.unlink()
     with pytest.raises(InputError, match="seglearn"):
-        datasets.load("watch", tmp_path)
+        registry.load("watch", tmp_path)
     with pytest.raises(ClipError, match="missing_file"):
         watch.read_recordings(fake)
     fake.write_bytes(original)
-    assert datasets.load("watch", tmp_path).complete
+    assert registry.load("watch", tmp_path).complete
 
 
 def test_the_unpickler_admits_arrays_only():
@@ -90,4 +90,4 @@ def test_seglearn_is_never_imported():
 def test_absent_package_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(watch.metadata, "files", lambda name: None)
     with pytest.raises(InputError, match="pip install --no-deps seglearn"):
-        datasets.load("watch", None)
+        registry.load("watch", None)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from preprocessing import tables
 from preprocessing.errors import ClipError, InputError
 from preprocessing.paths import check_distinct, check_link, check_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
+from preprocessing.signals import tables
 
 CLASS_NAMES = ("No pain", "Low", "High")
 SPLITS = ("train", "validation")  # the test split is blinded: no labels, nothing to load

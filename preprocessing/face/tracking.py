@@ -9,11 +9,11 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from preprocessing.blazeface import BlazeFace, Detection
-from preprocessing.facemesh import FaceMesh
-from preprocessing.frames import Frame
-from preprocessing.resample import halvings
-from preprocessing.roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
+from preprocessing.face.detector import BlazeFace, Detection
+from preprocessing.face.mesh import FaceMesh
+from preprocessing.face.roi import Hysteresis, Roi, roi_of_detection, roi_of_mesh
+from preprocessing.video.frames import Frame
+from preprocessing.video.resample import halvings
 
 _SETTLE_STEPS = 5  # mesh runs on the frame of a detection, until the region agrees with its own landmarks
 _CANDIDATES = 2  # the detector fires on things that are no face: the mesh decides, largest first

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from preprocessing import ai4pain, ai4pain_2025, biovid, manifest, watch
+from preprocessing.datasets import ai4pain, ai4pain_2025, biovid, manifest, watch
 from preprocessing.errors import InputError
 from preprocessing.recordings import DataSet
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from preprocessing.resample import halve
+from preprocessing.video.resample import halve
 
 _SUBSAMPLING = {  # pixel format -> chroma subsampling (x, y)
     "yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv422p": (2, 1), "yuvj422p": (2, 1), "yuv444p": (1, 1), "yuvj444p": (1, 1),

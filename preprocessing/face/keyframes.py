@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preprocessing.checks import check_number
-from preprocessing.landmarks import interocular
+from preprocessing.face.landmarks import interocular
 
 NORMS = ("interocular", "rms", "none")
 REFS = ("last_keyframe", "previous_frame")

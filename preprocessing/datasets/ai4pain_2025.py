@@ -4,11 +4,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from preprocessing import tables
-from preprocessing.ai4pain import child, files, split_folders
+from preprocessing.datasets.ai4pain import child, files, split_folders
 from preprocessing.errors import ClipError, InputError
 from preprocessing.paths import check_distinct, check_name, fold_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject
+from preprocessing.signals import tables
 
 FS = 100.0
 SENSORS = ("Bvp", "Eda", "Resp", "SpO2")

@@ -5,11 +5,11 @@ import math
 import cv2
 import numpy as np
 
-from preprocessing.frames import Bounds, Frame
-from preprocessing.landmarks import N_MESH
-from preprocessing.resample import halvings, to_halved
-from preprocessing.roi import Roi
-from preprocessing.runtime import Model
+from preprocessing.face.landmarks import N_MESH
+from preprocessing.face.litert import Model
+from preprocessing.face.roi import Roi
+from preprocessing.video.frames import Bounds, Frame
+from preprocessing.video.resample import halvings, to_halved
 
 FACE_MESH = "face_landmark.tflite"
 SIDE = 192

@@ -12,22 +12,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocessing import landmarks as points_of
-from preprocessing.blazeface import FULL_RANGE, SHORT_RANGE, BlazeFace
 from preprocessing.checks import check_number
 from preprocessing.errors import ClipError
-from preprocessing.facemesh import FACE_MESH, FaceMesh
-from preprocessing.frames import Bounds, Frame, Pixels
-from preprocessing.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.face import landmarks as points_of
+from preprocessing.face.detector import FULL_RANGE, SHORT_RANGE, BlazeFace
+from preprocessing.face.keyframes import KeyframeOptions, select_keyframes
+from preprocessing.face.litert import Model, load_model
+from preprocessing.face.mesh import FACE_MESH, FaceMesh
+from preprocessing.face.precomputed import PrecomputedTracker
+from preprocessing.face.roi import Hysteresis, Roi, square_around
+from preprocessing.face.tracking import FaceTracker, Tracker
+from preprocessing.face.weights import weight_file
 from preprocessing.limits import Limits
-from preprocessing.precomputed import PrecomputedTracker
 from preprocessing.recordings import VideoRef
-from preprocessing.resample import halvings
-from preprocessing.roi import Hysteresis, Roi, square_around
-from preprocessing.runtime import Model, load_model
-from preprocessing.tracking import FaceTracker, Tracker
-from preprocessing.video import Video
-from preprocessing.weights import weight_file
+from preprocessing.video.frames import Bounds, Frame, Pixels
+from preprocessing.video.resample import halvings
+from preprocessing.video.video import Video
 
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
 IMAGES = ("png", "jpeg")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import av
 
-from preprocessing.clock import BARE, BY_PACKET, WRAP, film_streams
-from preprocessing.containers import open_container
 from preprocessing.limits import Limits
 from preprocessing.paths import is_file
+from preprocessing.video.clock import BARE, BY_PACKET, WRAP, film_streams
+from preprocessing.video.containers import open_container
 
 UNTOLD = BARE | {"mpeg"}  # program streams stamp one picture of many
 

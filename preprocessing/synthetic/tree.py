@@ -12,9 +12,9 @@ from typing import Any
 
 from preprocessing.allotment import usable_cores
 from preprocessing.orphans import end_with_parent
-from preprocessing.synthetic_acting import act
-from preprocessing.synthetic_people import LEVELS, Clip, draw_people, session
-from preprocessing.synthetic_signals import draw_stimulus, make_signals, write_table
+from preprocessing.synthetic.acting import act
+from preprocessing.synthetic.people import LEVELS, Clip, draw_people, session
+from preprocessing.synthetic.signals import draw_stimulus, make_signals, write_table
 
 VERSION = 6  # to be raised whenever the same arguments give other bytes
 MARK = "SYNTHETIC.json"
@@ -107,7 +107,7 @@ def make_clip(root: Path, clip: Clip, facial: bool, size: tuple[int, int], video
     for folder, columns in (("biosignals_raw", raw), ("biosignals_filtered", filtered)):
         write_table(root / folder / clip.person.raw_id / f"{clip.name}_bio.csv", columns)
     if videos:
-        from preprocessing.synthetic_video import write_video  # imports OpenCV, PyAV and scikit-image
+        from preprocessing.synthetic.video import write_video  # imports OpenCV, PyAV and scikit-image
 
         rng = clip.stream(_VIDEO)
         tracks = act(clip.person, stimulus, clip.n_frames, rng)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.signal import butter, sosfilt, sosfiltfilt
 
-from preprocessing.synthetic_people import Person
+from preprocessing.synthetic.people import Person
 
 FS = 512.0
 N_ROWS = 2816

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocessing.runtime import Model
+from preprocessing.face.litert import Model
 
 FULL_RANGE = "face_detection_full_range.tflite"
 SHORT_RANGE = "face_detection_short_range.tflite"

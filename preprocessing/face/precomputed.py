@@ -18,11 +18,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from preprocessing.errors import ClipError, InputError
-from preprocessing.facemesh import FaceMesh
-from preprocessing.frames import Frame
-from preprocessing.landmarks import N_MESH, N_POINTS
+from preprocessing.face.landmarks import N_MESH, N_POINTS
+from preprocessing.face.mesh import FaceMesh
+from preprocessing.face.roi import roi_of_box
 from preprocessing.paths import is_file, is_folder
-from preprocessing.roi import roi_of_box
+from preprocessing.video.frames import Frame
 
 
 class PrecomputedTracker:
@@ -106,7 +106,7 @@ def _read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray | None]:
             scores = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
         return np.array(table[column].to_pylist(), np.float64), scores
     except Exception as error:  # np.load raises a dozen types on damaged files, as tables.read_array knows
-        fix = "the precomputed landmarks or boxes cannot be read: see preprocessing/precomputed.py for their format"
+        fix = "the precomputed landmarks or boxes cannot be read: see preprocessing/face/precomputed.py for their format"
         raise ClipError("face", "bad_landmark_file", fix) from error
 
 

@@ -6,7 +6,6 @@
 counts, parameters, hash of all files), written last. The tree appears at once or not at all.
 """
 
-import argparse
 import errno
 import json
 import os
@@ -21,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.errors import InputError
-from preprocessing.synthetic_people import LEVELS
-from preprocessing.synthetic_tree import MARK, VERSION, listing_sha256, write_tree
+from preprocessing.synthetic.people import LEVELS
+from preprocessing.synthetic.tree import MARK, VERSION, listing_sha256, write_tree
 
 ELSEWHERE_S = 2 * 86_400  # after so long another machine's half a cohort is taken to be nobody's
 
@@ -165,44 +164,3 @@ def _move_in(work: Path, out: Path, parameters: dict[str, Any]) -> None:
         if not (out.exists() and _is_complete(out, parameters)):
             raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 640x480")
-    return int(width), int(height)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m preprocessing.synthetic", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--part", default="A", choices=("A", "B"))
-    parser.add_argument("--subjects", type=int, default=8)
-    parser.add_argument("--clips-per-level", type=int, default=8)
-    parser.add_argument("--effect", type=float, default=1.0, help="0: the classes do not differ; 1: default")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--levels", default=",".join(LEVELS), help="such as BL1,PA4")
-    parser.add_argument("--size", type=_size, default=(640, 480), metavar="WIDTHxHEIGHT")
-    parser.add_argument("--jobs", type=int, default=None, help="processes; default: one a core")
-    options = parser.parse_args(argv)
-    show = sys.stderr.isatty()
-
-    def progress(done: int, total: int) -> None:
-        if show:
-            print(f"\rsynthetic clips {done}/{total}", end="" if done < total else "\n", file=sys.stderr, flush=True)
-
-    try:
-        generate(
-            options.out, options.part, options.subjects, options.clips_per_level, options.effect, options.seed,
-            options.levels.split(","), options.size, options.jobs, progress,
-        )  # fmt: skip
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(options.out)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing import gaps, tables, units, watch
 from preprocessing.checks import check_band, check_flag, check_number
-from preprocessing.emd import EMDOptions, denoise
+from preprocessing.datasets import watch
 from preprocessing.errors import ClipError
-from preprocessing.filters import butterworth, half_window, resample, rms_envelope, unfit
 from preprocessing.limits import Limits
 from preprocessing.moments import DUST
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
+from preprocessing.signals import gaps, tables, units
+from preprocessing.signals.emd import EMDOptions, denoise
+from preprocessing.signals.filters import butterworth, half_window, resample, rms_envelope, unfit
 
 LIMITS = Limits()
 SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from preprocessing.blazeface import Detection
-from preprocessing.landmarks import EYE_CORNERS
+from preprocessing.face.detector import Detection
+from preprocessing.face.landmarks import EYE_CORNERS
 
 ROI_SCALE = 1.5  # side of the mesh's square over the longer side of the face's box
 

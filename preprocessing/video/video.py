@@ -16,19 +16,19 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from preprocessing.access import AccessPoints
-from preprocessing.clock import BARE, BY_INDEX, Clock, film_streams, named_rate, varies
-from preprocessing.containers import decoder_options, open_container
 from preprocessing.errors import ClipError
-from preprocessing.frames import DecodedFrame, Frame, ImageFrame
-from preprocessing.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from preprocessing.images import image_files, read_image, too_large
 from preprocessing.limits import Limits
 from preprocessing.notes import note
 from preprocessing.paths import is_file, is_folder
-from preprocessing.pictures import Squared, deinterlaced, upright
 from preprocessing.recordings import VideoRef
-from preprocessing.wholeness import TELLING, is_whole
+from preprocessing.video.access import AccessPoints
+from preprocessing.video.clock import BARE, BY_INDEX, Clock, film_streams, named_rate, varies
+from preprocessing.video.containers import decoder_options, open_container
+from preprocessing.video.frames import DecodedFrame, Frame, ImageFrame
+from preprocessing.video.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from preprocessing.video.images import image_files, read_image, too_large
+from preprocessing.video.orientation import Squared, deinterlaced, upright
+from preprocessing.video.wholeness import TELLING, is_whole
 
 TRUNCATED_BELOW = 0.9  # of the duration that the header promises
 SHORTFALL = 0.05  # a window may lack this share at the video's end, as in signals.py; more would tell clips apart by length

@@ -10,8 +10,8 @@ restless muscles are everybody's.
 import numpy as np
 from numpy.random import Generator
 
-from preprocessing.synthetic_people import Person
-from preprocessing.synthetic_signals import Stimulus
+from preprocessing.synthetic.people import Person
+from preprocessing.synthetic.signals import Stimulus
 
 FPS = 25
 TRACKS = ("brow_lower", "orbit", "levator", "brow_raise", "smile", "pucker", "jaw",

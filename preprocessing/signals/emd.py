@@ -7,8 +7,8 @@ from PyEMD import CEEMDAN
 from scipy.ndimage import minimum_filter1d
 
 from preprocessing.checks import check_number
-from preprocessing.filters import half_window
-from preprocessing.splines import QuickEMD
+from preprocessing.signals.filters import half_window
+from preprocessing.signals.splines import QuickEMD
 
 
 @dataclass(frozen=True)

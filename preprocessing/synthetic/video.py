@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.random import SeedSequence
 
-from preprocessing import synthetic_face as face
-from preprocessing.synthetic_acting import FPS, HEAD, NEUTRAL, PAIN
-from preprocessing.synthetic_people import Person
+from preprocessing.synthetic import face
+from preprocessing.synthetic.acting import FPS, HEAD, NEUTRAL, PAIN
+from preprocessing.synthetic.people import Person
 
 _PORTRAIT = 4  # random stream of a person's looks
 _TEXTURE = 2  # texture pixels per pixel of the picture

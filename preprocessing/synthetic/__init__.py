@@ -1,0 +1,1 @@
+"""A cohort that is made up, written in BioVid's layout."""

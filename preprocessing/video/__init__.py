@@ -1,0 +1,1 @@
+"""Films and folders of images, decoded to upright frames."""
