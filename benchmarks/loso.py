@@ -41,13 +41,14 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from orchestrator import schedule, session  # noqa: E402
-from orchestrator.config import Config, compose  # noqa: E402
-from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder, fit_fold  # noqa: E402
-from orchestrator.folds import Fold  # noqa: E402
-from orchestrator.ledger import Ledger  # noqa: E402
-from orchestrator.lineage import Lineage  # noqa: E402
-from orchestrator.schedule import FoldWork  # noqa: E402
+from orchestrator.cohort.lineage import Lineage  # noqa: E402
+from orchestrator.config.configuration import Config, compose  # noqa: E402
+from orchestrator.evaluation import scheduler  # noqa: E402
+from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_fold  # noqa: E402
+from orchestrator.evaluation.ledger import Ledger  # noqa: E402
+from orchestrator.evaluation.scheduler import FoldWork  # noqa: E402
+from orchestrator.plan.folds import Fold  # noqa: E402
+from orchestrator.runtime import ray_session  # noqa: E402
 from preprocessing.moments import Moments  # noqa: E402
 from preprocessing.orphans import end_with_parent  # noqa: E402
 
@@ -92,9 +93,9 @@ def tune(work: FoldWork, folder: Path, workers: int) -> float:
     """Wall seconds of all folds on Tune; Ray is started before, its workers are not."""
     config: Config = compose("watch", [f"store={folder}", f"run.dir={folder}", f"resources.cpus={workers}"])
     folder.mkdir(parents=True, exist_ok=True)
-    session.start(config)
+    ray_session.start(config)
     began = time.perf_counter()
-    failed = schedule.run_grid(config, "bench", "bench", list(work.folds), len(work.folds), lambda names: work, folder)
+    failed = scheduler.run_grid(config, "bench", "bench", list(work.folds), len(work.folds), lambda names: work, folder)
     assert not failed, failed
     return time.perf_counter() - began
 
@@ -267,7 +268,7 @@ def measure_memory(sizes: Sizes, folder: Path, n: int) -> dict:
     work = FoldWork(folds, data, FoldRecipe("ridge", {}, {}, False, False, False), {None: None}, Ledger(folder, "bench"))
     config = compose("watch", [f"store={folder}", f"run.dir={folder}", "resources.cpus=2"])
     folder.mkdir(parents=True, exist_ok=True)
-    assert not schedule.run_grid(config, "bench", "bench", list(folds), n,
+    assert not scheduler.run_grid(config, "bench", "bench", list(folds), n,
                                  lambda names: replace(work, folds={name: folds[name] for name in names}), folder)
     return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
@@ -304,7 +305,7 @@ def one(what: str, sizes: Sizes, words: list[str]) -> dict:
                 return {"tune": measure_tune, "pool": measure_pool}[what](sizes, folder, int(words[0]))
             return {"ridge": measure_ridge, "overhead": measure_overhead}[what](sizes, folder)
         finally:
-            session.stop()
+            ray_session.stop()
 
 
 def middle(rows: list[dict], name: str) -> float:

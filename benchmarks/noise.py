@@ -7,7 +7,7 @@ A synthetic cohort whose labels change nothing in face or signal (synthetic.effe
 model's whole road, small: preprocessing, pretraining, folds. Printed: the accuracy's 95 % interval, whether it excludes
 chance on either side, and the verdict. Five seeds with five models are 25 intervals. The models of one seed share their
 people, so their intervals are not independent; over many cohorts about one in twenty excludes chance if the interval is
-right, somewhat more where people train the models that test each other (orchestrator/chance.py).
+right, somewhat more where people train the models that test each other (orchestrator/scores/chance.py).
 Runs are kept in --store; the same command goes on with them. About two minutes a run on two cores. With as_paper the
 networks look at the person they are tested on after each of 100 epochs; the released rule may look 1,000 times.
 """

@@ -49,10 +49,11 @@ import numpy as np  # noqa: E402
 from skimage.data import astronaut  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from orchestrator import preprocess, session  # noqa: E402
-from orchestrator.clipstore import ShardJob, clip_options, make_shard  # noqa: E402
-from orchestrator.cohort import Clip  # noqa: E402
-from orchestrator.config import Config, compose  # noqa: E402
+from orchestrator.cohort.cohort import Clip  # noqa: E402
+from orchestrator.config.configuration import Config, compose  # noqa: E402
+from orchestrator.runtime import ray_session  # noqa: E402
+from orchestrator.stages import make_clips  # noqa: E402
+from orchestrator.stores.clip_store import ShardJob, clip_options, make_shard  # noqa: E402
 from preprocessing.clip import ClipOptions, decode_image, encode_image, prepare_clip  # noqa: E402
 from preprocessing.datasets.registry import load  # noqa: E402
 from preprocessing.face.engine import FaceEngine  # noqa: E402
@@ -253,11 +254,11 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
     marks, warm = (Path(tempfile.mkdtemp(dir=folder)) for _ in range(2))
     n_actors = min(PROCESSES, len(jobs))
 
-    class TimedWorker(preprocess.ShardWorker):
+    class TimedWorker(make_clips.ShardWorker):
         def __init__(self, config: Config, video: bool):
             super().__init__(config, video)
             first = replace(jobs[0], clips=jobs[0].clips[:1], path=warm / f"{os.getpid()}.parquet")
-            make_shard(first, preprocess.clip_options(self.config, first.video), self.engine)
+            make_shard(first, make_clips.clip_options(self.config, first.video), self.engine)
             self.stopwatch = Stopwatch()
             (marks / f"{os.getpid()}").touch()
 
@@ -272,8 +273,8 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # Ray's processes inherit it
     try:
-        with session.session(config):
-            return cost.watch(Done(**row) for row in preprocess.mapped(config, jobs, TimedWorker).iter_rows())
+        with ray_session.session(config):
+            return cost.watch(Done(**row) for row in make_clips.mapped(config, jobs, TimedWorker).iter_rows())
     finally:
         os.sched_setaffinity(0, mine)
 
@@ -395,7 +396,7 @@ def image_table(costs: dict[str, ImageCost]) -> list[str]:
 def run(arguments: argparse.Namespace, folder: Path) -> list[str]:
     head = machine()
     films = [write_film(folder / f"film{i}.mp4", i, arguments.mbit) for i in range(arguments.clips)]
-    os.environ.update(session.WORKER_ENVIRONMENT)  # the pool's workers inherit it as Ray's do
+    os.environ.update(ray_session.WORKER_ENVIRONMENT)  # the pool's workers inherit it as Ray's do
     os.environ["RAY_worker_niceness"] = "0"
     with multiprocessing.get_context("spawn").Pool(PROCESSES, _start_worker, (settings(folder),)) as pool:
         title = ["# Preprocessing against decoding", "",

@@ -39,12 +39,13 @@ import torch  # noqa: E402
 from benchmarks.machine import cpu_name  # noqa: E402
 from models import build  # noqa: E402
 from models.mae import training  # noqa: E402
-from orchestrator import embed, pretrain, session  # noqa: E402
-from orchestrator.config import compose  # noqa: E402
-from orchestrator.mae_data import GroupClips  # noqa: E402
-from orchestrator.mae_loop import train, train_job  # noqa: E402
-from orchestrator.mae_stages import Job, Rank, VideoStage, as_video  # noqa: E402
-from orchestrator.tokenstore import TokenJob  # noqa: E402
+from orchestrator.config.configuration import compose  # noqa: E402
+from orchestrator.pretraining.data import GroupClips  # noqa: E402
+from orchestrator.pretraining.loop import train, train_job  # noqa: E402
+from orchestrator.pretraining.objectives import Job, Rank, VideoStage, as_video  # noqa: E402
+from orchestrator.runtime import ray_session  # noqa: E402
+from orchestrator.stages import make_encoders, make_tokens  # noqa: E402
+from orchestrator.stores.token_store import TokenJob  # noqa: E402
 from tests.made_shards import made_shards  # noqa: E402
 
 
@@ -106,7 +107,7 @@ def measure_ray(sizes: Sizes, folder: Path) -> dict:
     config = compose("synthetic", [f"store={folder}", "pretrain.workers=2", "resources.cpus=2"])
     (folder / "encoders").mkdir()
     rows: list[dict] = []
-    pretrain._fit(config, [job(folder, sizes, sizes.ray_scale, sizes.ray_image, sizes.ray_epochs, 512)], rows.append)
+    make_encoders._fit(config, [job(folder, sizes, sizes.ray_scale, sizes.ray_image, sizes.ray_epochs, 512)], rows.append)
     return {"rate": rate(rows, sizes.batch)}
 
 
@@ -161,7 +162,7 @@ def measure_embed(sizes: Sizes, folder: Path) -> dict:
     bare(1)
     half = max(1, sizes.embed_clips // sizes.batch // 2)
     before, began = bare(half), time.perf_counter()
-    embed.write_tokens(work, model, config, torch.device("cpu"))
+    make_tokens.write_tokens(work, model, config, torch.device("cpu"))
     ours = len(names) / (time.perf_counter() - began)
     return {"ours": ours, "bare": (before + bare(half)) / 2}
 
@@ -183,7 +184,7 @@ def one(what: str, sizes: Sizes) -> dict:
         try:
             return MEASURES[what](sizes, Path(place))
         finally:
-            session.stop()
+            ray_session.stop()
 
 
 def middle(rows: list[dict], name: str) -> float:

@@ -46,11 +46,11 @@ from models import build, checkpoint  # noqa: E402
 from models.mae.masks import mask_from_seeds  # noqa: E402
 from models.mae.scores import against_visible_mean, signal_against_visible_mean  # noqa: E402
 from models.mae.video_mae import VideoMAE, take  # noqa: E402
-from orchestrator.clipstore import ClipStore  # noqa: E402
-from orchestrator.config import Config, compose  # noqa: E402
-from orchestrator.mae_data import GroupClips  # noqa: E402
-from orchestrator.mae_loop import train, train_job  # noqa: E402
-from orchestrator.mae_stages import Job, Rank, as_video  # noqa: E402
+from orchestrator.config.configuration import Config, compose  # noqa: E402
+from orchestrator.pretraining.data import GroupClips  # noqa: E402
+from orchestrator.pretraining.loop import train, train_job  # noqa: E402
+from orchestrator.pretraining.objectives import Job, Rank, as_video  # noqa: E402
+from orchestrator.stores.clip_store import ClipStore  # noqa: E402
 from preprocessing.clip import PreparedClip, encode_image  # noqa: E402
 from preprocessing.moments import fit_scaler  # noqa: E402
 from preprocessing.shard import Row, write_shard  # noqa: E402

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.mae.training import video_optimisers
 from models.mae.video_mae import VideoMAE, take
-from orchestrator.mae_stages import Job, Rank, VideoStage
+from orchestrator.pretraining.objectives import Job, Rank, VideoStage
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator import options, progress, terminal
-from orchestrator.config import Config, choices, compose
+from orchestrator.config import options
+from orchestrator.config.configuration import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
+from orchestrator.runtime import progress, terminal
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> i
     except SystemExit as stop:  # argparse
         return stop.code if isinstance(stop.code, int) else EXIT_DONE if stop.code is None else EXIT_DEFECT
     except Exception as error:
-        from orchestrator.lost import explain
+        from orchestrator.runtime.lost_workers import explain
 
         if text := explain(error) or machines_fault(error):
             print(f"error: {text}", file=sys.stderr)

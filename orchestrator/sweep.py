@@ -6,185 +6,26 @@ sweep.halves=true each half of the people chooses for the other: `loso sweep.rea
 """
 
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-
-from orchestrator import (
-    cli,
-    cohort,
-    costs,
-    damage,
-    embed,
-    fingerprint,
-    folddata,
-    folds,
-    preprocess,
-    pretrain,
-    progress,
-    runinfo,
-    session,
-    surroundings,
-    trials,
-)
-from orchestrator.cohort import Cohort, Person
-from orchestrator.config import Config, compose
-from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS, UserError
-from orchestrator.folds import Plan
-from orchestrator.models_needed import TOKENS, needs
-from orchestrator.points import Point, SweepWork, open_point, ranked, write_table
-from orchestrator.storage import exclusive, key_of, read_sealed, sweep_temporaries, write_sealed
+from orchestrator import cli
+from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS
+from orchestrator.evaluation.sweep_points import write_table
+from orchestrator.runtime import progress, ray_session, surroundings
+from orchestrator.stages import run_sweep
 
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("sweep", __doc__.splitlines()[0], argv)
-    configs = grid(call.config, call.overrides)
+    configs = run_sweep.grid(call.config, call.overrides)
     if call.dry_run:
-        surroundings.told(call.config, [sweep_dir(call.config)])
-        return _forecast(configs)
-    with session.session(call.config, [sweep_dir(call.config)]):
-        result = run(call.config, configs)
+        surroundings.told(call.config, [run_sweep.sweep_dir(call.config)])
+        return run_sweep.forecast(configs)
+    with ray_session.session(call.config, [run_sweep.sweep_dir(call.config)]):
+        result = run_sweep.run(call.config, configs)
     found = [{**result, **half} for half in result.get("halves", [{}])]
     for half in found:
         write_table(half, progress.console)
     return EXIT_FAILED_FOLDS if any(half["chosen"] is None for half in found) else EXIT_DONE
-
-
-def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
-    """One configuration a point, by the point's name. Raises UserError where there is nothing to compare."""
-    if any(word.partition("=")[0] == "encoder" for word in overrides):
-        raise UserError("A sweep takes its scales from sweep.encoder: write sweep.encoder=[vit_tiny,vit_small] instead of "
-                        "encoder=.")
-    if config.protocol.name not in ("clean", "exclude_pretrain") or config.protocol.val != "inner":
-        raise UserError(f"protocol={config.protocol.name} protocol.val={config.protocol.val} has no inner validation people "
-                        "to choose by: sweep with protocol=clean.")
-    if not needs(config) >= TOKENS:
-        raise UserError(f"model={config.model.name} reads no video tokens, so scale and mask ratio change nothing: use "
-                        "model=dual or model=video.")
-    if config.pretrain.name == "none" and len(config.sweep.mask_ratio) > 1:
-        raise UserError("pretrain=none masks nothing: leave it out, or give one value with sweep.mask_ratio=[0.9].")
-    return {f"{encoder}-mask-{ratio:g}": compose(config.dataset, [*overrides, f"encoder={encoder}",
-                                                                  f"pretrain.video.mask_ratio={ratio}"])
-            for encoder in config.sweep.encoder for ratio in config.sweep.mask_ratio}
-
-
-def run(config: Config, configs: dict[str, Config]) -> dict:
-    """All points: stages, folds, table. Returns what sweep.json holds: a choice, or with sweep.halves one a half."""
-    began, people = time.monotonic(), cohort.load(config)
-    folder = sweep_dir(config)
-    plans = [folds.make_plan(config, members) for members in parts_of(config, people.people)]
-    for plan in plans:
-        progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
-    if (folder / "lineage.json").exists():
-        raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
-    with exclusive(folder / ".lock"):
-        sweep_temporaries(folder)
-        if (folder / "sweep.json").exists() and read_sealed(folder / "sweep.json") is None:
-            progress.say("sweep", "sweep.json was damaged or changed since it was written, and is written anew")
-        places = [folder / f"half-{i + 1}" for i in range(len(plans))] if config.sweep.halves else [folder]
-        found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
-        result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
-                  "wall_s": time.monotonic() - began}
-        write_sealed(folder / "sweep.json", result)
-    progress.say("sweep", f"results in {folder / 'sweep.json'}")
-    return result
-
-
-def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
-    """Everybody; or two disjoint halves at random, each of which chooses for the other's folds."""
-    if not config.sweep.halves:
-        return [list(people)]
-    order = np.random.default_rng([config.pretrain.seed, len(people), 2]).permutation(len(people))
-    return [[people[i] for i in sorted(part)] for part in (order[: len(people) // 2], order[len(people) // 2 :])]
-
-
-def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
-    """Every point on every fold of this plan, then the ranking."""
-    sweep_temporaries(folder)
-    points = _stages(configs, people, plan, folder)
-    for point in points.values():
-        damage.entries("sweep", point.ledger, plan.folds, f" of the point {point.name}")
-    missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
-               for fold in point.ledger.missing(list(plan.folds))}
-    planned = len(points) * len(plan.folds)
-    if missing:
-        from orchestrator.schedule import run_grid
-
-        def work(names: list[str]) -> SweepWork:
-            return SweepWork({name: missing[name] for name in names}, points)
-
-        folder.mkdir(parents=True, exist_ok=True)
-        failed = run_grid(config, "sweep", folder.name, list(missing), planned, work, folder)
-        for name, reason in sorted(failed.items()):
-            progress.say("sweep", f"{name} failed: {reason}")
-    else:
-        progress.say("sweep", f"{planned} folds are in the ledgers already")
-    return ranked(points, plan, people)
-
-
-def sweep_dir(config: Config) -> Path:
-    """run.dir, or runs/sweep-... by configuration and grid."""
-    folder = runinfo.run_dir(config)
-    if config.run.dir:
-        return folder
-    return folder.with_name(f"sweep-{folder.name}-{key_of(config.sweep.model_dump(mode='json'), 4)}")
-
-
-def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict[str, Point]:
-    """Preprocessing once, encoders and tokens a point; the arrays that no point changes are shared."""
-    first = next(iter(configs.values()))
-    clips = preprocess.ensure(first, people)
-    points: dict[str, Point] = {}
-    for name, config in configs.items():
-        progress.say("sweep", name)
-        encoders = pretrain.ensure(config, people, clips, plan.groups)
-        tokens = embed.ensure(config, people, clips, encoders)
-        data = folddata.build(config, people, clips, encoders, tokens)
-        recipe = folddata.recipe(config, False, plan.leaky)
-        key = key_of(runinfo.content(config, people, clips, encoders, tokens, recipe), 32)
-        shared = next(iter(points.values())).data if points else data
-        points[name] = open_point(name, config, folder, key, data, shared, recipe, encoders)
-    return points
-
-
-def _about(config: Config, plans: Sequence[Plan], people: Cohort) -> dict:
-    commit, dirty = runinfo.git_state()
-    return {"dataset": config.dataset, "task": config.task.name, "model": config.model.name,
-            "protocol": config.protocol.name, "plan": "\n".join(plan.text() for plan in plans),
-            "n_subjects": len(people.people),
-            "seeds": list(config.protocol.seeds), "synthetic": people.synthetic, "partial": people.partial,
-            "key_fingerprint": people.key_fingerprint, "versions": runinfo.versions(), "git_commit": commit, "dirty": dirty}
-
-
-def _forecast(configs: dict[str, Config]) -> int:
-    """--dry-run: the points, and what they cost from an empty store. Data and clips are made once, for the first point."""
-    first = next(iter(configs.values()))
-    people = cohort.preview(first)
-    plans = [folds.make_plan(first, members) for members in parts_of(first, people.people)]
-    for plan in plans:
-        progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
-    data, speed = fingerprint.take(first, people), costs.measured(first)
-    spent, size = [], 0.0
-    for number, (name, config) in enumerate(configs.items()):
-        own = prices(config, data, plans, trials.tried(speed, config, data), number == 0)
-        spent += [p.seconds for p in own]
-        size += sum(p.size for p in own)
-        progress.say("sweep", f"{name}: {costs.span(costs.total([p.seconds for p in own]))}, "
-                              f"{costs.size_text(sum(p.size for p in own))}")
-    progress.say("sweep", f"all points: {costs.span(costs.total(spent))}, {costs.size_text(size)}, from an empty store on "
-                          f"{speed.name} if nothing else runs on them")
-    return EXIT_DONE
-
-
-def prices(config: Config, data: fingerprint.Fingerprint, plans: Sequence[Plan], speed: costs.Speed,
-           first: bool) -> list[costs.Cost]:
-    """One point: no refit, no audit and no report, and what all points share is the first one's."""
-    config = config.model_copy(update={"audit": False})
-    rows = costs.forecast(config, data, [replace(plan, refit=False) for plan in plans], speed)
-    return [p for p in rows if p.stage != "report" and (first or p.stage not in ("start", "synthetic", "preprocess"))]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a loader yields: people, and their recordings, by reference. Raw ids live here and in orchestrator/cohort.py only."""
+"""What a loader yields: people, and their recordings, by reference. Raw ids live here and in a cohort alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator import embed, mae_loop, preprocess, pretrain, schedule, session
-from orchestrator.clipstore import clip_options, make_shard
+from orchestrator.evaluation import scheduler
+from orchestrator.pretraining import loop
+from orchestrator.runtime import ray_session
+from orchestrator.stages import make_clips, make_encoders, make_tokens
+from orchestrator.stores.clip_store import clip_options, make_shard
 from preprocessing.face.engine import FaceEngine
 from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
@@ -48,7 +51,7 @@ def road(tree, tmp_path_factory) -> Road:
              logging_level="ERROR")
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(schedule, "run_grid", grid_of([]))
+            patch.setattr(scheduler, "run_grid", grid_of([]))
             assert made.main("max_folds=3") == 0
         made.first_folds = snapshot(made.run / "ledger")
         assert made.main() == 0
@@ -96,7 +99,7 @@ def inline(monkeypatch, engines) -> dict[str, list]:
     done: dict[str, list] = {"preprocess": [], "pretrain": [], "embed": [], "loso": []}
 
     def run_shards(config, jobs):
-        video = preprocess._with_video(config, jobs) > 0
+        video = make_clips._with_video(config, jobs) > 0
         options = clip_options(config, video)
         for job in jobs:
             make_shard(job, options, engines(options.face) if video else None)
@@ -104,22 +107,22 @@ def inline(monkeypatch, engines) -> dict[str, list]:
 
     def fit(config, jobs, on_row):
         for job in jobs:
-            mae_loop.train_job(job, mae_loop.Rank(), lambda row: None)
+            loop.train_job(job, loop.Rank(), lambda row: None)
             done["pretrain"].append(job.name)
         return 1
 
     def run_tokens(config, encoders, jobs):
         models = {e.plan.index: e.load_video() for e in encoders}
         for job in jobs:
-            embed.write_tokens(job, models[job.encoder], config, torch.device("cpu"))
+            make_tokens.write_tokens(job, models[job.encoder], config, torch.device("cpu"))
             done["embed"].append((job.encoder, job.subject))
 
     def no_ray(config):
         raise AssertionError("this test runs without Ray")
 
-    monkeypatch.setattr(preprocess, "_run", run_shards)
-    monkeypatch.setattr(pretrain, "_fit", fit)
-    monkeypatch.setattr(embed, "_run", run_tokens)
-    monkeypatch.setattr(schedule, "run_grid", grid_of(done["loso"]))
-    monkeypatch.setattr(session, "start", no_ray)
+    monkeypatch.setattr(make_clips, "_run", run_shards)
+    monkeypatch.setattr(make_encoders, "_fit", fit)
+    monkeypatch.setattr(make_tokens, "_run", run_tokens)
+    monkeypatch.setattr(scheduler, "run_grid", grid_of(done["loso"]))
+    monkeypatch.setattr(ray_session, "start", no_ray)
     return done

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
-from orchestrator.folds import Fold
-from orchestrator.lineage import Lineage
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
+from orchestrator.plan.folds import Fold
 from preprocessing.moments import Moments
 
 LENGTH, CHANNELS, GRID, WIDTH = 24, 2, (4, 1, 1), 8

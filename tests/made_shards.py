@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator import cohort
-from orchestrator.clipstore import ShardJob, clip_options, make_shard, plan_shards
-from orchestrator.config import Config
+from orchestrator.cohort import cohort
+from orchestrator.config.configuration import Config
+from orchestrator.stores.clip_store import ShardJob, clip_options, make_shard, plan_shards
 from preprocessing.clip_format import PreparedClip, encode_image
 from preprocessing.face.engine import FaceEngine
 from preprocessing.shard import Row, write_shard

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator import cli, loso
-from orchestrator.storage import key_of, read_json, seal
+from orchestrator.files.storage import key_of, read_json, seal
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 TEXT, WHOLE, NUMBER, LOGICAL = str, int, float, bool

@@ -4,9 +4,9 @@ from importlib import import_module
 
 import pytest
 
-from orchestrator import options
-from orchestrator.config import EXPERIMENTS, choices, compose
-from orchestrator.models_needed import NEEDS, VIDEO, needs
+from orchestrator.config import options
+from orchestrator.config.configuration import EXPERIMENTS, choices, compose
+from orchestrator.config.model_inputs import NEEDS, VIDEO, needs
 
 FILES = sorted(EXPERIMENTS.glob("*/*.yaml"))
 
@@ -34,7 +34,7 @@ def test_an_encoder_can_be_built(name):
     import torch
 
     from models.mae.video_mae import VideoMAE
-    from orchestrator.encoders import video_options
+    from orchestrator.stores.encoder_store import video_options
 
     config = compose("synthetic", [f"encoder={name}"])
     wanted = video_options(config)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import options
-from orchestrator.config import compose
+from orchestrator.config import options
+from orchestrator.config.configuration import compose
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -71,8 +71,8 @@ def test_links_into_the_repository_lead_somewhere():
 
 
 def test_the_models_of_the_status_table_are_those_of_the_folds():
-    from orchestrator.config import choices
-    from orchestrator.models_needed import NEEDS
+    from orchestrator.config.configuration import choices
+    from orchestrator.config.model_inputs import NEEDS
 
     row = next(line for line in TEXT.splitlines() if line.startswith("| models in the folds"))
     ready, _, lacking = row.partition("not yet")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.session import RESTARTS
+from orchestrator.runtime.ray_session import RESTARTS
 from tests.faults.processes import LEAN, ROOT, ended, start
 
 pytestmark = pytest.mark.faults

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.skipif(not Path("/proc/net/tcp").e
 SCRIPT = """
 import sys
 from orchestrator import session
-from orchestrator.config import compose
+from orchestrator.config.configuration import compose
 from tests.faults.test_loopback import listening
 config = compose("watch", ["resources.cpus=2", "resources.dashboard=" + sys.argv[1]])
 session.start(config)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import compose
+from orchestrator.config.configuration import compose
 from tests.faults.processes import (
     checkpoints,
     ended,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import compose
+from orchestrator.config.configuration import compose
 from tests.faults.processes import (
     FOLDS,
     actors,

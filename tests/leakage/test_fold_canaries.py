@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator import foldfit
+from orchestrator.cohort.lineage import Lineage
 from orchestrator.errors import LineageError
-from orchestrator.foldfit import fit_fold
-from orchestrator.lineage import Lineage
+from orchestrator.evaluation import fit_fold as foldfit
+from orchestrator.evaluation.fit_fold import fit_fold
 from tests.made_data import changed, encoder, fold, made_data, recipe
 
 FITTED = ("scaler_sha256", "encoder_sha256", "weights_sha256", "epochs")
@@ -190,12 +190,13 @@ def test_as_paper_beats_clean_on_pure_noise():
 
 ROOT = Path(__file__).resolve().parents[2]
 # The line that protects, and what a careless change would make of it.
+FOLD = "orchestrator/evaluation/fit_fold.py"
 HOLES = {
-    "guard": ("orchestrator/foldfit.py", "guard(data.keys(fold.test), [*extra", "_ = (data.keys(fold.test), [*extra"),
-    "fitted": ("orchestrator/foldfit.py", "guard(data.keys(fold.test), [Lin", "_ = (data.keys(fold.test), [Lin"),
-    "scaler": ("orchestrator/foldfit.py", "_network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)",
+    "guard": (FOLD, "guard(data.keys(fold.test), [*extra", "_ = (data.keys(fold.test), [*extra"),
+    "fitted": (FOLD, "guard(data.keys(fold.test), [Lin", "_ = (data.keys(fold.test), [Lin"),
+    "scaler": (FOLD, "_network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)",
                "_network(data, recipe, encoder, seed), _scaler(data, range(7), recipe)"),
-    "rows": ("orchestrator/foldfit.py", "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),
+    "rows": (FOLD, "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),
 }
 
 

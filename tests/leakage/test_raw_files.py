@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import cli, loso
-from orchestrator.storage import read_json, seal, write_json
+from orchestrator.files.storage import read_json, seal, write_json
 from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes
 
@@ -44,7 +44,7 @@ def spoil(tree, other, person: str) -> None:
 def spoilt(road, other_faces, tmp_path, inline):
     """(person index, the same road over a tree in which that person of the first group is noise), in an empty store."""
     group = road.config().pretrain.seed  # groups follow from number and seed alone
-    from orchestrator.groups import draw
+    from orchestrator.plan.pretrain_groups import draw
 
     person = draw(PEOPLE, 2, group)[0].subjects[0]
     tree = tmp_path / "tree"

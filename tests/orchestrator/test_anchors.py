@@ -3,7 +3,7 @@
 import pytest
 from made_runs import made_run
 
-from orchestrator.anchors import ANCHORS, anchors, beside_run
+from orchestrator.reporting.published_results import ANCHORS, anchors, beside_run
 
 BIOVID = {"dataset": "biovid_a", "task": "bl_pa4", "split": "loso"}
 

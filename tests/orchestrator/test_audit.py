@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from made_runs import made_run
 
-from orchestrator import audit, canaries, cli, folddata, foldfit, folds, loso, preprocess, raw_noise
-from orchestrator.canaries import FAILED, KINDS, PASSED, UNCLEAR, _against_chance, judge_crossed, spoilt
-from orchestrator.foldfit import fit_fold
-from orchestrator.storage import read_json
+from orchestrator import cli, loso
+from orchestrator.evaluation import audit, canaries, fold_data
+from orchestrator.evaluation import fit_fold as foldfit
+from orchestrator.evaluation.canaries import FAILED, KINDS, PASSED, UNCLEAR, _against_chance, judge_crossed, spoilt
+from orchestrator.evaluation.fit_fold import fit_fold
+from orchestrator.files.storage import read_json
+from orchestrator.plan import folds
+from orchestrator.stages import make_clips, raw_noise
 from preprocessing.moments import fit_scaler
 from tests.made_data import encoder, fold, made_data, recipe
 from tests.roads import PEOPLE, TINY, Road, snapshot
@@ -243,8 +247,8 @@ def test_noise_enters_at_the_recordings(made, inline, tmp_path):
     config = made.config("max_folds=1")
     people = made.cohort()
     plan = folds.make_plan(config, people.people)
-    clips = preprocess.ensure(config, people)
-    data = folddata.build(config, people, clips, [], [])
+    clips = make_clips.ensure(config, people)
+    data = fold_data.build(config, people, clips, [], [])
     road = raw_noise.Road(config, plan, people, clips, [])
     found = raw_noise.reread(road, data, plan.folds[0], [0], tmp_path / "raw")
     own = data.subject == 0
@@ -260,7 +264,7 @@ def test_noise_enters_at_the_recordings(made, inline, tmp_path):
 
 
 def test_a_film_of_noise_still_shows_a_face(tree, engines, tmp_path):
-    from orchestrator.clipstore import clip_options
+    from orchestrator.stores.clip_store import clip_options
     from preprocessing.recordings import VideoRef
 
     config = Road(tree, tmp_path / "store", tmp_path / "run").config()

@@ -10,10 +10,10 @@ import pytest
 from made_runs import made_fold, made_run, pseudonym
 from scipy import stats
 
-from orchestrator import chance
-from orchestrator.findings import Report, plain_words, warnings
-from orchestrator.people import clips_of, people_of
-from orchestrator.summary import build_summary, headline
+from orchestrator.reporting.findings import Report, plain_words, warnings
+from orchestrator.reporting.summary import build_summary, headline
+from orchestrator.scores import chance
+from orchestrator.scores.results import clips_of, people_of
 
 N_DATASETS = 300
 

@@ -6,12 +6,12 @@ from functools import cache
 import pytest
 from made_runs import made_run
 
-from orchestrator.choices import choices, rows
-from orchestrator.config import compose
-from orchestrator.defaults import filled, shipped
-from orchestrator.models_needed import ESTIMATORS, NEEDS
-from orchestrator.runinfo import NOT_CONTENT
-from orchestrator.unread import without_effect
+from orchestrator.config.configuration import compose
+from orchestrator.config.defaults import filled, shipped
+from orchestrator.config.model_inputs import ESTIMATORS, NEEDS
+from orchestrator.config.unread import without_effect
+from orchestrator.evaluation.run_record import NOT_CONTENT
+from orchestrator.reporting.paper_deviations import choices, rows
 
 OTHERS = {  # another value of options whose kind is not to be seen from the value itself
     "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax",

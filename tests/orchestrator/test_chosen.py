@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import chosen, cli, loso, sweep
-from orchestrator.cohort import Cohort, Person
-from orchestrator.config import compose
+from orchestrator import cli, loso
+from orchestrator.cohort.cohort import Cohort, Person
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.config.configuration import compose
 from orchestrator.errors import LineageError, UserError
-from orchestrator.foldfit import fit_fold
-from orchestrator.folds import make_plan
-from orchestrator.ledger import Ledger
-from orchestrator.lineage import Lineage
-from orchestrator.points import Point
-from orchestrator.storage import read_json, seal, write_json
+from orchestrator.evaluation import sweep_choice
+from orchestrator.evaluation.fit_fold import fit_fold
+from orchestrator.evaluation.ledger import Ledger
+from orchestrator.evaluation.sweep_points import Point
+from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.plan.folds import make_plan
+from orchestrator.stages import run_sweep
 from tests.made_data import encoder, made_data, recipe
 from tests.roads import PEOPLE, TINY, Road
 
@@ -39,16 +41,16 @@ def swept(monkeypatch, inline, tmp_path):
                             recipe("video", refit=False), {None: encoder(i)}, Ledger(folder / name, name))
                 for i, (name, c) in enumerate(configs.items())}
 
-    monkeypatch.setattr(sweep, "_stages", stages)
-    monkeypatch.setattr(sweep.cohort, "load", lambda config: cohort())
+    monkeypatch.setattr(run_sweep, "_stages", stages)
+    monkeypatch.setattr(run_sweep.cohort, "load", lambda config: cohort())
     words = ("model=video", "pretrain=none", "sweep.encoder=[vit_micro,vit_tiny]", "sweep.mask_ratio=[0.9]")
     asked = config("sweep.halves=true", *words[2:], f"run.dir={tmp_path / 'sweep'}")
-    return sweep.run(asked, sweep.grid(asked, words)), tmp_path / "sweep", asked
+    return run_sweep.run(asked, run_sweep.grid(asked, words)), tmp_path / "sweep", asked
 
 
 def test_halves_are_disjoint_and_choose_apart(swept):
     result, folder, asked = swept
-    one, two = sweep.parts_of(asked, cohort().people)
+    one, two = run_sweep.parts_of(asked, cohort().people)
     assert len(one) == len(two) == N // 2 and not {p.index for p in one} & {p.index for p in two}
     for half, members in zip(result["halves"], (one, two), strict=True):
         seen = Lineage.from_json(half["lineage"]).everyone()
@@ -63,7 +65,7 @@ def test_every_fold_is_served_by_the_half_that_never_met_it(swept):
     result, folder, _ = swept
     run, people = config(f"sweep.read={folder}"), cohort()
     plan = make_plan(run, people.people)
-    parts = chosen.parts(run, ("model=video", "pretrain=none"), plan, people)
+    parts = sweep_choice.parts(run, ("model=video", "pretrain=none"), plan, people)
     assert sorted(f.index for part in parts for f in part.folds) == list(range(N))
     for part in parts:
         (lineage,) = part.lineages
@@ -76,7 +78,7 @@ def test_every_fold_is_served_by_the_half_that_never_met_it(swept):
         other = next(p for p in parts if p is not part).folds[0]
         with pytest.raises(LineageError, match="chosen by a sweep, half"):
             fit_fold(other, data, how, encoder(), part.lineages)
-    assert len(chosen.notes(parts)) == 2 and "8 people took part" in chosen.notes(parts)[0]
+    assert len(sweep_choice.notes(parts)) == 2 and "8 people took part" in sweep_choice.notes(parts)[0]
 
 
 def test_a_sweep_that_met_everybody_is_refused_with_the_way_out(swept, tmp_path):
@@ -87,9 +89,9 @@ def test_a_sweep_that_met_everybody_is_refused_with_the_way_out(swept, tmp_path)
     run, people = config(f"sweep.read={tmp_path / 'one.json'}"), cohort()
     plan = make_plan(run, people.people)
     with pytest.raises(LineageError, match=r"made/p\d+ has been seen by the setting vit_\w+-mask-0.9.*sweep.halves=true"):
-        chosen.parts(run, (), plan, people)
+        sweep_choice.parts(run, (), plan, people)
     paper = make_plan(config("protocol=as_paper"), people.people)
-    assert len(chosen.parts(run, (), paper, people)) == 1
+    assert len(sweep_choice.parts(run, (), paper, people)) == 1
 
 
 @pytest.mark.parametrize(("change", "said"), [
@@ -100,11 +102,11 @@ def test_a_sweep_of_something_else_is_refused(swept, tmp_path, change, said):
     write_json(tmp_path / "other.json", seal({**result, **change}))
     run, people = config(f"sweep.read={tmp_path / 'other.json'}"), cohort()
     with pytest.raises(UserError, match=said):
-        chosen.read(run, people)
+        sweep_choice.read(run, people)
     unfinished = [{**half, "chosen": None} for half in result["halves"]]
     write_json(tmp_path / "other.json", seal({**result, "halves": unfinished}))
     with pytest.raises(UserError, match="chosen nothing yet"):
-        chosen.read(run, people)
+        sweep_choice.read(run, people)
 
 
 def test_a_sweep_that_forgot_somebody_afterwards_is_refused(swept, tmp_path):
@@ -113,16 +115,16 @@ def test_a_sweep_that_forgot_somebody_afterwards_is_refused(swept, tmp_path):
     result["halves"][0]["lineage"]["people"] = []
     write_json(tmp_path / "sweep.json", result)
     with pytest.raises(UserError, match="changed since"):
-        chosen.read(config(f"sweep.read={tmp_path}"), cohort())
+        sweep_choice.read(config(f"sweep.read={tmp_path}"), cohort())
 
 
 def test_mistakes(tmp_path):
     people = cohort()
     with pytest.raises(UserError, match="holds no sweep"):
-        chosen.read(config(f"sweep.read={tmp_path}"), people)
+        sweep_choice.read(config(f"sweep.read={tmp_path}"), people)
     run = config(f"sweep.read={tmp_path}")
     with pytest.raises(UserError, match="leave encoder=vit_tiny out"):
-        chosen.parts(run, ("encoder=vit_tiny",), make_plan(run, people.people), people)
+        sweep_choice.parts(run, ("encoder=vit_tiny",), make_plan(run, people.people), people)
 
 
 def sweep_file(road, path, halves, proven=True):
@@ -165,5 +167,5 @@ def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):
 
 
 def test_sizes_of_halves():
-    sizes = [[len(part) for part in sweep.parts_of(config("sweep.halves=true"), cohort(n).people)] for n in (14, 15)]
+    sizes = [[len(part) for part in run_sweep.parts_of(config("sweep.halves=true"), cohort(n).people)] for n in (14, 15)]
     assert sizes == [[7, 7], [7, 8]]

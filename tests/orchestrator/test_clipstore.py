@@ -7,10 +7,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import cli, clipstore, cohort, loso, preprocess
-from orchestrator.cohort import Clip
-from orchestrator.config import compose
-from orchestrator.storage import read_json, read_sealed
+from orchestrator import cli, loso
+from orchestrator.cohort import cohort
+from orchestrator.cohort.cohort import Clip
+from orchestrator.config.configuration import compose
+from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.stages import make_clips
+from orchestrator.stores import clip_store
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.face.engine import FaceClip, FaceOptions
 from preprocessing.moments import Moments
@@ -32,7 +35,7 @@ def signal_files(road, person=0):
 
 def keys(road, *words):
     config = road.config(*words)
-    return {job.subject: job.key for job in clipstore.plan_shards(config, cohort.load(config))}
+    return {job.subject: job.key for job in clip_store.plan_shards(config, cohort.load(config))}
 
 
 def test_one_changed_file_is_one_person_again(mine, inline):
@@ -91,7 +94,7 @@ def test_somebody_who_joins_or_leaves_makes_no_others_shard_again(mine):
     people = cohort.load(mine.config())
     moved = replace(people, people=tuple(replace(p, index=p.index + 1) for p in people.people),
                     clips=tuple(replace(c, subject=c.subject + 1) for c in people.clips))
-    plans = [clipstore.plan_shards(mine.config(), found) for found in (people, moved)]
+    plans = [clip_store.plan_shards(mine.config(), found) for found in (people, moved)]
     assert [job.key for job in plans[0]] == [job.key for job in plans[1]]
 
 
@@ -100,13 +103,13 @@ def test_another_window_of_the_same_file_is_another_clip(mine):
     first = people.clips[0]
     cut = replace(first, recording=replace(first.recording, signal=replace(first.recording.signal, start_s=1.0)))
     changed = replace(people, clips=(cut, *people.clips[1:]))
-    before, after = (clipstore.plan_shards(mine.config(), found) for found in (people, changed))
+    before, after = (clip_store.plan_shards(mine.config(), found) for found in (people, changed))
     assert [a.key != b.key for a, b in zip(before, after, strict=True)] == [job.subject == first.subject for job in before]
 
 
 def test_changed_code_is_everybody_again(mine, monkeypatch):
     first = keys(mine)
-    monkeypatch.setattr(clipstore, "sources", lambda: "other")
+    monkeypatch.setattr(clip_store, "sources", lambda: "other")
     assert not set(first.values()) & set(keys(mine).values())
 
 
@@ -116,7 +119,7 @@ def test_the_code_that_makes_a_clip_is_in_the_key():
     import preprocessing
 
     folder = Path(preprocessing.__file__).parent
-    names = {p.stem for p in folder.glob("*.py") if not p.stem.startswith(clipstore.NOT_SOURCES)}
+    names = {p.stem for p in folder.glob("*.py") if not p.stem.startswith(clip_store.NOT_SOURCES)}
     assert {"clip", "shard", "signals", "filters", "emd", "faces", "keyframes", "video", "tables", "watch", "moments",
             "precomputed"} <= names
     assert not names & {"biovid", "datasets", "synthetic", "synthetic_face", "errors"}
@@ -193,7 +196,7 @@ def test_a_bad_signal_file_is_quarantined_and_its_neighbours_live(mine, signal_t
     assert raw in hidden.read_text() or bad == "missing"
     assert hidden.stat().st_mode & 0o777 == 0o600
     shutil.copytree(signal_tree, mine.root, dirs_exist_ok=True)
-    preprocess.ensure(mine.config(), cohort.load(mine.config()))
+    make_clips.ensure(mine.config(), cohort.load(mine.config()))
     assert read_quarantine(mine) == [] and not hidden.exists()
 
 
@@ -217,7 +220,7 @@ def test_a_video_that_is_none_is_quarantined_and_its_neighbours_live(road, inlin
     victim.write_bytes(victim.read_bytes()[:300])
     mine = Road(tree, mine.store, tmp_path / "run")
     config = mine.config()
-    store = preprocess.ensure(config, cohort.load(config))
+    store = make_clips.ensure(config, cohort.load(config))
     assert inline["preprocess"] == [0]
     (row,) = store.quarantine()
     assert row["stage"] == "video" and victim.name not in str(row) and victim.parent.name not in str(row)
@@ -257,13 +260,13 @@ class TestKeys:
     """What the hash of a clip's sources covers, without a data set."""
 
     def cache(self, tmp_path):
-        from orchestrator.storage import HashCache
+        from orchestrator.files.storage import HashCache
 
         return HashCache(tmp_path / "hashes.json")
 
     def hashes(self, tmp_path, options=None, **references):
         clip = Clip(0, 0, "c0", 0, Recording("a", "a-0", 0, "L", **references))
-        return clipstore._source_hashes(clip, self.cache(tmp_path), options or ClipOptions())
+        return clip_store._source_hashes(clip, self.cache(tmp_path), options or ClipOptions())
 
     def test_a_folder_of_sensors_is_hashed_by_the_files_that_are_read(self, tmp_path):
         """AI4Pain 2025 keeps one file a sensor: a signal that points at the folder must follow those files."""
@@ -300,8 +303,8 @@ class TestKeys:
         assert len(set(found)) == 3
 
     def test_folders_of_options_are_no_content(self):
-        one, two = (clipstore.options_key(ClipOptions(face=FaceOptions(precomputed_dir=f"/{x}"))) for x in "ab")
-        assert one == two != clipstore.options_key(ClipOptions())
+        one, two = (clip_store.options_key(ClipOptions(face=FaceOptions(precomputed_dir=f"/{x}"))) for x in "ab")
+        assert one == two != clip_store.options_key(ClipOptions())
 
     def test_an_absent_file_is_hashed_as_such(self, tmp_path):
         assert self.hashes(tmp_path, video=VideoRef(tmp_path / "no.mp4")) == ("unreadable", "")
@@ -315,12 +318,12 @@ def test_another_key_moves_no_bit_of_the_moments(mine, inline, tmp_path):
         key.write_text(f"{number}" * 20)
         config = mine.config(f"store.key={key}", f"store={tmp_path / str(number)}")
         people = replace(cohort.load(config), name="private")
-        jobs = clipstore.plan_shards(config, people)
+        jobs = clip_store.plan_shards(config, people)
         shuffled = [replace(job, clips=tuple(np.random.default_rng(number).permutation(np.array(job.clips, object))))
                     for job in jobs[:2]]
-        options = clipstore.clip_options(config, False)
+        options = clip_store.clip_options(config, False)
         for job in shuffled:
-            clipstore.make_shard(job, options, None)
+            clip_store.make_shard(job, options, None)
         found.append([read_sealed(job.path.with_suffix(".json"))["moments"] for job in shuffled])
     assert found[0] == found[1] == found[2]
     signals = read_signals(shuffled[0].path)
@@ -332,14 +335,14 @@ def test_one_clip_of_other_channels_stops_no_other(tmp_path):
     some = Recording("p", "p-0", 0, "L", signal=SignalRef(tmp_path / "x.csv", "csv", channels))
     clips = [Clip(0, i, f"c{i}", 0, some) for i in range(3)]
     odd = Clip(0, 3, "c0", 0, replace(some, signal=None))
-    assert clipstore._usual_channels([odd, *clips]) == ("a", "b") == clipstore._usual_channels([odd, clips[0]])
-    assert clipstore._usual_channels([odd, odd, odd, clips[0]]) == ("a", "b"), "most of the signal files are gone"
-    assert clipstore._usual_channels([odd]) == () == clipstore._usual_channels([])
+    assert clip_store._usual_channels([odd, *clips]) == ("a", "b") == clip_store._usual_channels([odd, clips[0]])
+    assert clip_store._usual_channels([odd, odd, odd, clips[0]]) == ("a", "b"), "most of the signal files are gone"
+    assert clip_store._usual_channels([odd]) == () == clip_store._usual_channels([])
 
 
 def test_composed_options_reach_the_clip():
     config = compose("biovid_a", ["signal.length=77", "keyframe.preset=paper", "face.margin=0.1", "frames=all"])
-    options = clipstore.clip_options(config, True)
+    options = clip_store.clip_options(config, True)
     assert (options.signal.length, options.face.margin, options.frames, options.video) == (77, 0.1, "all", True)
 
 
@@ -367,14 +370,14 @@ def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
         lines.append(f"p{i % 3},s{i},{i % 2},{i}.npy,10,{channels}")
     (tmp_path / "manifest.csv").write_text("\n".join(lines))
     config = compose("manifest", [f"data.root={tmp_path}", f"store={tmp_path / 'store'}"])
-    before = clipstore.plan_shards(config, cohort.load(config))
+    before = clip_store.plan_shards(config, cohort.load(config))
     np.save(tmp_path / "4.npy", 4000 + np.sin(np.arange(15.0)))
-    jobs = clipstore.plan_shards(config, cohort.load(config))
+    jobs = clip_store.plan_shards(config, cohort.load(config))
     assert sum(a.key != b.key for a, b in zip(before, jobs, strict=True)) == 1
-    options = clipstore.clip_options(config, False)
+    options = clip_store.clip_options(config, False)
     jobs[0].path.parent.mkdir(parents=True)
-    assert sum(clipstore.make_shard(job, options, None)["quarantined"] for job in jobs) == 1
-    store = clipstore.ClipStore(jobs[0].path.parent, jobs)
+    assert sum(clip_store.make_shard(job, options, None)["quarantined"] for job in jobs) == 1
+    store = clip_store.ClipStore(jobs[0].path.parent, jobs)
     assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
     assert store.notes() == ["11 of 11 clips: eda: unit converted from nS to uS."]
     assert all(3.9 < store.signals(job.subject).signals.min() < 4.1 for job in jobs)
@@ -391,10 +394,10 @@ def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
 
     def told(*words: str) -> list[str]:
         config = compose("manifest", [f"data.root={tmp_path}", f"store={tmp_path / 'store'}", *words])
-        jobs = clipstore.plan_shards(config, cohort.load(config))
+        jobs = clip_store.plan_shards(config, cohort.load(config))
         jobs[0].path.parent.mkdir(parents=True)
-        assert [clipstore.make_shard(job, clipstore.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
-        return clipstore.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
+        assert [clip_store.make_shard(job, clip_store.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
+        return clip_store.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
 
     assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can tell the classes by their length")
     assert told("signal.seconds=6") == told("signal.window_mode=crop", "signal.length=50") == []

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import clusteraddress
-from orchestrator.config import compose
-from orchestrator.finding import OK, STOP, WARN
-from orchestrator.surroundings import require
+from orchestrator.config.configuration import compose
+from orchestrator.runtime import cluster_address
+from orchestrator.runtime.finding import OK, STOP, WARN
+from orchestrator.runtime.surroundings import require
 
 
 @pytest.fixture(autouse=True)
@@ -21,13 +21,13 @@ def alone(monkeypatch, tmp_path):
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.setattr(clusteraddress, "PATIENCE", 2.0)
+    monkeypatch.setattr(cluster_address, "PATIENCE", 2.0)
 
 
 def asked(monkeypatch, address: str):
     monkeypatch.setenv("RAY_ADDRESS", address)
     began = time.monotonic()
-    found = clusteraddress.check()
+    found = cluster_address.check()
     assert time.monotonic() - began < 30
     return found
 
@@ -79,7 +79,7 @@ def head(version: str, token: str = ""):
 
 @pytest.mark.parametrize("address", ["", "local", "  "])
 def test_nothing_to_join(monkeypatch, address):
-    assert asked(monkeypatch, address).state == OK and clusteraddress.named() == ""
+    assert asked(monkeypatch, address).state == OK and cluster_address.named() == ""
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://127.0.0.1:8265", "head", "head:", "head:port", ":6379",
@@ -154,18 +154,18 @@ def test_auto_asks_the_cluster_that_ray_finds(monkeypatch):
     monkeypatch.setattr(services, "find_node_ids", lambda: {"node"})
     with head(ray.__version__) as address:
         monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda *words: address)
-        assert asked(monkeypatch, "auto").state == OK and "every node sees" in clusteraddress.check().text
+        assert asked(monkeypatch, "auto").state == OK and "every node sees" in cluster_address.check().text
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-        assert clusteraddress.check().state == WARN
+        assert cluster_address.check().state == WARN
 
 
 @given(st.text(max_size=20))
 def test_any_text_is_an_address_or_none(text):
-    found = clusteraddress.parse(text)
+    found = cluster_address.parse(text)
     assert found is None or (found[0] and 0 < found[1] < 65536 and text.endswith(f":{found[1]}") or text[-5:].isdigit())
 
 
 @pytest.mark.parametrize(("text", "pair"), [("head:6379", ("head", 6379)), ("10.0.0.1:1", ("10.0.0.1", 1)),
                                             ("[::1]:6379", ("::1", 6379)), ("[fe80::1%eth0]:9", ("fe80::1%eth0", 9))])
 def test_addresses(text, pair):
-    assert clusteraddress.parse(text) == pair
+    assert cluster_address.parse(text) == pair

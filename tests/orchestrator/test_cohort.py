@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, clipstore, cohort, crossdata, loso
-from orchestrator.config import compose
+from orchestrator import cli, loso
+from orchestrator.cohort import cohort
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
+from orchestrator.stages import cross_dataset
+from orchestrator.stores import clip_store
 from preprocessing.datasets import registry
 from preprocessing.recordings import DataSet, Recording, Subject
 from tests.roads import TINY, Road
@@ -119,7 +122,7 @@ def test_two_manifests_with_the_same_people_have_stores_of_their_own(tmp_path):
     again = cohort.load(compose("manifest", [f"store={tmp_path / 'store'}", f"data.root={tmp_path / 'a' / 'manifest.csv'}"]))
     assert a.people == b.people and a.store_name == again.store_name != b.store_name
     config = compose("manifest", [f"store={tmp_path / 'store'}"])
-    folders = [clipstore.plan_shards(config, people)[0].path.parent for people in (a, b, again)]
+    folders = [clip_store.plan_shards(config, people)[0].path.parent for people in (a, b, again)]
     assert folders[0] == folders[2] != folders[1]
     for people in (a, b, again):
         cohort.write_private_map(config, people)
@@ -306,13 +309,13 @@ def test_three_people_are_enough_without_pretraining(signal_tree, inline, tmp_pa
 
 def test_two_data_sets_of_one_cohort_may_not_spell_a_person_in_two_ways(tmp_path):
     first = read_manifest(manifest(tmp_path / "a", ("S1", "S2"), dataset="lab"))
-    crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "b", ("S1", "S3"), dataset="lab")))
+    cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "b", ("S1", "S3"), dataset="lab")))
     twin = read_manifest(manifest(tmp_path / "c", ("S01", "S3"), dataset="lab"))
     with pytest.raises(UserError, match="may spell one person in two ways .'S1' and 'S01'."):
-        crossdata._check_spellings(first, twin)
-    crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "d", ("S01", "S3"), dataset="clinic")))
+        cross_dataset._check_spellings(first, twin)
+    cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "d", ("S01", "S3"), dataset="clinic")))
     with pytest.raises(UserError, match="call their cohorts 'lab' and 'Lab'"):
-        crossdata._check_spellings(first, read_manifest(manifest(tmp_path / "e", ("S01", "S3"), dataset="Lab")))
+        cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "e", ("S01", "S3"), dataset="Lab")))
 
 
 def test_a_preview_names_people_as_the_stores_own_key_does(tmp_path):

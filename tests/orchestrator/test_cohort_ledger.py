@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator import cohort_ledger, folds, runinfo
-from orchestrator.cohort_ledger import best_of, counted, meet, ordinal, sentence
-from orchestrator.storage import read_json
+from orchestrator import preprocess
+from orchestrator.evaluation import cohort_ledger, run_record
+from orchestrator.evaluation.cohort_ledger import best_of, counted, meet, ordinal, sentence
+from orchestrator.files.storage import read_json
+from orchestrator.plan import folds
 from tests.roads import Road, without_times
 
 PEOPLE = dict.fromkeys(["c/a", "c/b", "c/c"], {})
@@ -88,7 +90,6 @@ def test_a_run_says_which_configuration_it_is(made, inline, tmp_path, capsys):
 
 
 def test_a_dry_run_and_preprocessing_meet_nobody(made, inline):
-    from orchestrator import preprocess
 
     assert preprocess.main(made.argv()) == 0 and made.main("--dry-run") == 0
     assert not (made.store / "private" / "met").exists()
@@ -114,9 +115,10 @@ def test_a_damaged_list_is_put_aside_and_told(made, capsys):
 
 def test_both_protocols_are_two(made):
     both = made.config("protocol=both", "model=ridge")
-    assert len(runinfo.runs(both)) == 2
+    assert len(run_record.runs(both)) == 2
     people = made.cohort()
-    numbers = [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {})[0] for own in runinfo.runs(both)]
+    numbers = [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {})[0]
+               for own in run_record.runs(both)]
     assert numbers == [1, 2]
 
 

@@ -14,13 +14,14 @@ from made_runs import made_run, pseudonym
 from rich.console import Console
 from scipy import stats
 
-from orchestrator import chance, cli, compare
-from orchestrator.comparison import choosing, margin_words, optimism, optimism_words, print_comparison, read_run
-from orchestrator.comparison import compare as compare_runs
+from orchestrator import cli, compare
+from orchestrator.cohort.lineage import Lineage
 from orchestrator.errors import UserError
-from orchestrator.lineage import Lineage
-from orchestrator.storage import write_json
-from orchestrator.summary import write_run_files
+from orchestrator.files.storage import write_json
+from orchestrator.reporting.comparison import choosing, margin_words, optimism, optimism_words, print_comparison, read_run
+from orchestrator.reporting.comparison import compare as compare_runs
+from orchestrator.reporting.summary import write_run_files
+from orchestrator.scores import chance
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.config import choices, compose, nearest, with_protocol
+from orchestrator.config.configuration import choices, compose, nearest, with_protocol
 from orchestrator.errors import UserError
 
 # contract.md, "Overrides": each with a value a user might give.

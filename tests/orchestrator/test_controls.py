@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import controls
-from orchestrator.cohort import Clip, Cohort, Person
-from orchestrator.controls import control_rows
+from orchestrator import loso
+from orchestrator.cohort.cohort import Clip, Cohort, Person
+from orchestrator.cohort.trial_order import trial_order
 from orchestrator.errors import LineageError
-from orchestrator.foldfit import fit_fold
-from orchestrator.storage import read_json
-from orchestrator.trial_order import trial_order
+from orchestrator.evaluation import controls
+from orchestrator.evaluation.controls import control_rows
+from orchestrator.evaluation.fit_fold import fit_fold
+from orchestrator.files.storage import read_json
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 from tests.made_data import fold, made_data, recipe
 from tests.roads import Road
@@ -145,7 +146,7 @@ def test_a_run_has_controls_beside_it(ridge, tmp_path, inline):
 
 
 def test_one_number_of_sex_and_age_and_of_an_order_that_is_not_known(ridge, tmp_path, inline, capsys):
-    from orchestrator import cli, loso
+    from orchestrator import cli
 
     words = [word for word in ridge.words if word != "model=ridge"]
     made = Road(ridge.root, ridge.store, tmp_path / "run", [*words, "model=one_number"])

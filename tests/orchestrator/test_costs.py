@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import cohort, costs, doctor, fingerprint, foldcosts, folds, runinfo
-from orchestrator.config import Config, compose, with_protocol
-from orchestrator.costs import Cost, Speed
-from orchestrator.finished import NOTHING, Finished
+from orchestrator import loso
+from orchestrator.cohort import cohort
+from orchestrator.config.configuration import Config, compose, with_protocol
+from orchestrator.estimate import costs, data_fingerprint, fold_costs
+from orchestrator.estimate.costs import Cost, Speed
+from orchestrator.estimate.finished import NOTHING, Finished
+from orchestrator.evaluation import run_record
+from orchestrator.plan import folds
+from orchestrator.stages import check
 
 SPEED = Speed(50e9, 2, "2 cores", clip=0.001)
 PEOPLE = 24
@@ -21,8 +26,8 @@ def plans_of(config: Config) -> list[folds.Plan]:
     return [folds.make_plan(with_protocol(config, name), people) for name in names]
 
 
-def data_of(config: Config) -> fingerprint.Fingerprint:
-    return fingerprint.planned_synthetic(config, cohort.preview(config))
+def data_of(config: Config) -> data_fingerprint.Fingerprint:
+    return data_fingerprint.planned_synthetic(config, cohort.preview(config))
 
 
 def prices(*words: str, found: Finished = NOTHING, speed: Speed = SPEED, planned: bool = True) -> list[Cost]:
@@ -72,7 +77,7 @@ def test_a_refit_is_a_second_training_with_the_validation_people_among_the_other
     assert folds_alone(refit)[1] - folds_alone(without)[1] == pytest.approx(23 * most)
     assert folds_alone(refit)[0] - folds_alone(without)[0] == pytest.approx(23 * most / 200)  # after one epoch at the earliest
     tested = 16 * 24 * 0.001 / 2 / 3
-    assert folds_alone(without)[1] == pytest.approx((21 + 2 / 3) * most + tested + 24 * foldcosts.FOLD_SECONDS / 2)
+    assert folds_alone(without)[1] == pytest.approx((21 + 2 / 3) * most + tested + 24 * fold_costs.FOLD_SECONDS / 2)
 
 
 def test_the_audit_is_one_seed_four_times_and_the_first_fold_thrice():
@@ -181,7 +186,8 @@ def test_what_is_finished_costs_nothing():
 
 def test_a_finished_run_has_nothing_to_do(road, capsys, monkeypatch):
     """On the stores of a run that ended: found by the same keys as the stages go by, and nothing is written."""
-    from orchestrator import cli, finished, loso
+    from orchestrator import cli
+    from orchestrator.estimate import finished
     from tests.roads import snapshot
 
     monkeypatch.setenv("COLUMNS", "250")
@@ -211,7 +217,7 @@ def test_a_stage_without_estimate_is_left_out_in_words(capsys):
     from rich.console import Console
 
     rows = [Cost("embed", "clips", (10.0, 10.0), 1e6), Cost("loso", "folds of elsewhere", None, 2e6)]
-    Console(width=200, force_terminal=False).print(doctor.bill(rows, None, SPEED))
+    Console(width=200, force_terminal=False).print(check.bill(rows, None, SPEED))
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "all" in line and "without" in line]
     assert "without loso (folds of elsewhere)" in said and "about 10 s" in said
 
@@ -223,36 +229,36 @@ def test_the_guess_lies_inside_its_span():
 
 def test_a_step_is_tried_with_the_run_s_own_options():
     """A wider model has a dearer clip; what cannot be built is left to the run, which says why."""
-    from orchestrator import trials
+    from orchestrator.estimate import timed_steps
 
     made = {}
     for width in (8, 512):
         config = compose("watch", [f"model.signal.ff={width}", "train.batch_size=4"])
         data = replace(data_of(compose("synthetic", [])), n_channels=6)
-        made[width] = trials.tried(Speed(50e9, 2, "2 cores"), config, data).clip
+        made[width] = timed_steps.tried(Speed(50e9, 2, "2 cores"), config, data).clip
         assert made[width] > 0
     broken = compose("watch", ["model.signal.heads=7"])
-    assert trials.tried(Speed(50e9, 2, "2 cores"), broken, data).clip is None
-    assert trials.tried(SPEED, compose("watch", ["model=ridge"]), data) == SPEED
+    assert timed_steps.tried(Speed(50e9, 2, "2 cores"), broken, data).clip is None
+    assert timed_steps.tried(SPEED, compose("watch", ["model=ridge"]), data) == SPEED
     large = compose("synthetic", ["model=resnet3d", "encoder=vit_small"])
-    assert trials.tried(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
+    assert timed_steps.tried(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
 
 
 def test_runs_of_both_protocols_are_looked_for_in_their_own_folders(tmp_path):
     config = compose("synthetic", ["protocol=both", f"run.dir={tmp_path}"])
-    assert [runinfo.run_dir(c).name for c in runinfo.runs(config)] == ["clean", "as_paper"]
+    assert [run_record.run_dir(c).name for c in run_record.runs(config)] == ["clean", "as_paper"]
 
 
 def test_as_paper_is_priced_by_its_own_epochs_and_its_own_rule():
     """1e-3 halves ten times before 1e-6, after 8 epochs each: 81 at the least, 1,000 at most; patience says nothing."""
     from models.classifier import training
 
-    assert (foldcosts.LEAST_RATE, foldcosts.PLATEAU_PATIENCE) == (training.LEAST_RATE, training.PLATEAU_PATIENCE)
+    assert (fold_costs.LEAST_RATE, fold_costs.PLATEAU_PATIENCE) == (training.LEAST_RATE, training.PLATEAU_PATIENCE)
     paper = compose("synthetic", ["protocol=as_paper"])
-    assert foldcosts.epochs(paper) == (81, 1000)
-    assert foldcosts.epochs(compose("synthetic", ["protocol=as_paper", "protocol.as_paper_epochs=50"])) == (50, 50)
-    assert foldcosts.epochs(compose("synthetic", ["train.stop=rate", "train.lr=1e-4"])) == (57, 200)
-    assert foldcosts.epochs(compose("synthetic", [])) == (11, 200)
+    assert fold_costs.epochs(paper) == (81, 1000)
+    assert fold_costs.epochs(compose("synthetic", ["protocol=as_paper", "protocol.as_paper_epochs=50"])) == (50, 50)
+    assert fold_costs.epochs(compose("synthetic", ["train.stop=rate", "train.lr=1e-4"])) == (57, 200)
+    assert fold_costs.epochs(compose("synthetic", [])) == (11, 200)
     low, high = folds_alone(prices("protocol=as_paper"))
     assert low > folds_alone(prices("protocol.refit=false"))[0] and high > 4 * folds_alone(prices("protocol.refit=false"))[1]
     both = prices("protocol=both", "protocol.refit=true", "protocol.as_paper_epochs=100")

@@ -2,9 +2,10 @@
 
 import pytest
 
-from orchestrator import damage, storage
-from orchestrator.config import compose
-from orchestrator.storelock import sweep_store, writing
+from orchestrator.config.configuration import compose
+from orchestrator.evaluation import damage
+from orchestrator.files import storage
+from orchestrator.files.store_lock import sweep_store, writing
 
 
 @pytest.mark.parametrize(("spoil", "damaged"), [

@@ -9,12 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import cli, cohort, costs, doctor, fingerprint, finished, folds, machine, places
-from orchestrator.config import compose
-from orchestrator.costs import Cost, Speed
-from orchestrator.encoders import video_options
+from orchestrator import cli, doctor
+from orchestrator.cohort import cohort
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.machine import OK, STOP, WARN
+from orchestrator.estimate import costs, data_fingerprint, finished, machine
+from orchestrator.estimate.costs import Cost, Speed
+from orchestrator.estimate.machine import OK, STOP, WARN
+from orchestrator.plan import folds
+from orchestrator.runtime import places
+from orchestrator.stages import check
+from orchestrator.stores.encoder_store import video_options
 from preprocessing.allotment import usable_cores
 from preprocessing.face import weights
 from tests.preprocessing import films
@@ -46,9 +51,9 @@ def on_tree(capsys, tree: Path, tmp_path: Path, *words: str) -> tuple[int, str, 
     return ask(capsys, "biovid_a", f"data.root={tree}", f"store={tmp_path / 'store'}", *words)
 
 
-def fingerprint_of(tree: Path, *words: str) -> fingerprint.Fingerprint:
+def fingerprint_of(tree: Path, *words: str) -> data_fingerprint.Fingerprint:
     config = compose("biovid_a", [f"data.root={tree}", *words])
-    return fingerprint.take(config, cohort.preview(config))
+    return data_fingerprint.take(config, cohort.preview(config))
 
 
 # ---------------------------------------------------------------- whole commands
@@ -142,24 +147,24 @@ def test_what_is_finished_cannot_be_told_and_the_rest_is_shown(signal_tree, tmp_
 
 
 def test_a_full_disk_stops(signal_tree, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(check, "free_bytes", lambda path: 1000)
     code, _, err = on_tree(capsys, signal_tree, tmp_path, "model=signal")
     assert code == 2 and "store=DIR" in err
 
 
 def test_trainings_that_were_left_are_named_with_what_to_do(tmp_path):
     config = compose("watch", [f"store={tmp_path}"])
-    assert doctor.unfinished(config) == []
+    assert check.unfinished(config) == []
     left = tmp_path / "encoders" / "abc.partial"
     left.mkdir(parents=True)
     (left / "signal-00000004.safetensors").write_bytes(bytes(3 << 20))
-    (found,) = doctor.unfinished(config)
+    (found,) = check.unfinished(config)
     assert found.state == WARN and "1 of encoders not finished" in found.text and str(left) in found.text
     assert "3" in found.text.partition("finished,")[2].partition("MB")[0] and "remove" in found.fix
 
 
 def test_more_than_one_stop_is_counted(signal_tree, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(check, "free_bytes", lambda path: 1000)
     monkeypatch.setattr(machine, "python", lambda: machine.Finding("Python", STOP, "too old", "take a newer one"))
     code, _, err = on_tree(capsys, signal_tree, tmp_path, "model=signal")
     assert code == 2 and err == "error: Python: too old; take a newer one. (1 more above.)\n"
@@ -220,10 +225,10 @@ def test_a_truncated_video_among_the_opened_is_reported(tree, tmp_path):
 def test_equal_files_are_sought_within_a_budget(tmp_path):
     for name, text in (("a", "xy"), ("b", "xy"), ("c", "zz"), ("d", "longer"), ("e", "longer")):
         (tmp_path / name).write_text(text)
-    groups, whole = fingerprint.equal_files(tmp_path.iterdir(), budget=10)
+    groups, whole = data_fingerprint.equal_files(tmp_path.iterdir(), budget=10)
     assert groups == ((tmp_path / "a", tmp_path / "b"),) and not whole
-    assert len(fingerprint.equal_files(tmp_path.iterdir())[0]) == 2
-    assert fingerprint.equal_files([tmp_path / ("x" * 300)]) == ((), True)  # a name that no file system takes
+    assert len(data_fingerprint.equal_files(tmp_path.iterdir())[0]) == 2
+    assert data_fingerprint.equal_files([tmp_path / ("x" * 300)]) == ((), True)  # a name that no file system takes
 
 
 # ---------------------------------------------------------------- the machine
@@ -347,10 +352,10 @@ def test_parameters_on_disk(name):
 
 
 @cache
-def biovid(people: int = 87) -> fingerprint.Fingerprint:
+def biovid(people: int = 87) -> data_fingerprint.Fingerprint:
     """BioVid A as its owner would see it: all numbers, no file."""
     config = compose("synthetic", [f"synthetic.subjects={people}", "synthetic.clips_per_level=20", "task=five"])
-    return replace(fingerprint.take(config, cohort.preview(config)), planned=False)
+    return replace(data_fingerprint.take(config, cohort.preview(config)), planned=False)
 
 
 def prices_of(*words: str, people: int = 87, speed: Speed = SPEED) -> dict[str, Cost]:

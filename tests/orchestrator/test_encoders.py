@@ -4,11 +4,13 @@ import shutil
 
 import pytest
 
-from orchestrator import encoders, folds, pretrain
-from orchestrator.clipstore import ClipStore, plan_shards
+from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
-from orchestrator.models_needed import needs
-from orchestrator.storage import read_json, read_sealed
+from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.plan import folds
+from orchestrator.stages import make_encoders
+from orchestrator.stores import encoder_store
+from orchestrator.stores.clip_store import ClipStore, plan_shards
 from tests.roads import hashes, snapshot
 
 
@@ -21,7 +23,7 @@ def planned(road):
         config = road.config(*words)
         store = clips or ClipStore(road.store, plan_shards(road.config(), people))
         groups = folds.make_plan(config, people.people).groups
-        return encoders.plan_encoders(config, people, store, groups, needs(config))
+        return encoder_store.plan_encoders(config, people, store, groups, needs(config))
 
     return plan
 
@@ -31,7 +33,7 @@ def test_two_groups_two_encoders_and_their_people(road, planned):
     assert one.key != two.key and one.lineage.people.isdisjoint(two.lineage.people)
     people = road.cohort()
     assert one.lineage.people == {f"{people.name}/{name}" for name in people.pseudonyms(one.group.subjects)}
-    found = encoders.open_encoder(one)
+    found = encoder_store.open_encoder(one)
     assert found.lineage == one.lineage and found.load_video().training is False
     assert found.signal_state() and len(found.sha256) == 64
     assert {row["stage"] for row in found.curve()} == {"video MAE", "signal MAE"}
@@ -48,9 +50,9 @@ def test_what_changes_an_encoder(planned, word):
                                             (1, "3 are more than the 1 GPUs there are: use pretrain.workers=1")])
 def test_more_workers_than_the_machine_has_are_refused_not_waited_for(road, monkeypatch, gpus, said):
     for name, value in {"start": None, "quiet": None, "cpus": 2, "gpus": gpus}.items():
-        monkeypatch.setattr(pretrain.session, name, lambda *words, value=value: value)
+        monkeypatch.setattr(make_encoders.session, name, lambda *words, value=value: value)
     with pytest.raises(UserError, match=f"pretrain.workers={said}"):
-        pretrain._fit(road.config("pretrain.workers=3"), [], lambda row: None)
+        make_encoders._fit(road.config("pretrain.workers=3"), [], lambda row: None)
 
 
 @pytest.mark.parametrize("word", ["train.lr=0.1", "task=bl_pa4", "embed.pool=none", "pretrain.workers=2", "protocol.seeds=2",
@@ -116,12 +118,12 @@ def test_what_a_killed_training_left_is_swept(road, inline, tmp_path):
     (unfinished / ".video-00000003.safetensors.x").write_bytes(b"half")
     people = mine.cohort()
     clips, groups = ClipStore(mine.store, plan_shards(config, people)), folds.make_plan(config, people.people).groups
-    pretrain.ensure(config, people, clips, groups)
+    make_encoders.ensure(config, people, clips, groups)
     assert not left.exists() and len(inline["pretrain"]) == 1 and side.exists() and not unfinished.exists()
 
 
 def test_time_and_disk_are_told_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
-    from orchestrator import storage
+    from orchestrator.files import storage
 
     mine = road.copy(tmp_path, run=False)
     shutil.rmtree(mine.store / "encoders")
@@ -151,5 +153,5 @@ def test_a_group_without_a_usable_clip_is_told_before_training(road, planned, in
     real = store.signals
     monkeypatch.setattr(store, "signals", lambda s: replace(real(s), n_crops=0 * real(s).n_crops))
     with pytest.raises(UserError, match=r"Nobody in pretraining group 1 has a usable video clip"):
-        pretrain.ensure(config, people, store, folds.make_plan(config, people.people).groups)
+        make_encoders.ensure(config, people, store, folds.make_plan(config, people.people).groups)
     assert inline["pretrain"] == []

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from orchestrator import cli, loso
-from orchestrator.cohort import Cohort, Person
+from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.errors import UserError
-from orchestrator.folddata import check_twins
+from orchestrator.evaluation.fold_data import check_twins
 from tests.roads import Road
 
 

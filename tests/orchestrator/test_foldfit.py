@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator import foldfit
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.config.model_inputs import ESTIMATORS
 from orchestrator.errors import FoldError, LineageError, UserError
-from orchestrator.foldfit import fit_fold
-from orchestrator.folds import Fold
-from orchestrator.lineage import Lineage
-from orchestrator.models_needed import ESTIMATORS
-from orchestrator.validation import fit_validation
+from orchestrator.evaluation import fit_fold as foldfit
+from orchestrator.evaluation.fit_fold import fit_fold
+from orchestrator.evaluation.fit_validation import fit_validation
+from orchestrator.plan.folds import Fold
 from preprocessing.moments import KINDS, fit_scaler
 from tests.made_data import changed, encoder, fold, made_data, recipe, with_moments
 

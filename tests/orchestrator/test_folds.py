@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from orchestrator.cohort import Person
-from orchestrator.config import compose, with_protocol
+from orchestrator.cohort.cohort import Person
+from orchestrator.cohort.lineage import check_roles
+from orchestrator.config.configuration import compose, with_protocol
 from orchestrator.errors import UserError
-from orchestrator.folds import check_classes, choose_validation, make_plan, validation_size
-from orchestrator.lineage import check_roles
+from orchestrator.plan.folds import check_classes, choose_validation, make_plan, validation_size
 
 # max(2, round(0.1 (n - 1))) by hand
 VALIDATION = {7: 2, 8: 2, 10: 2, 15: 2, 16: 2, 19: 2, 20: 2, 25: 2, 27: 3, 30: 3, 37: 4, 67: 7, 86: 8, 87: 9}

@@ -8,13 +8,14 @@ import torch
 
 from models import checkpoint
 from models.interop import load_marlin
-from orchestrator import encoders, folds
-from orchestrator.clipstore import ClipStore, plan_shards
+from orchestrator.cohort.lineage import guard
+from orchestrator.config.model_inputs import needs
 from orchestrator.errors import LineageError, UserError
-from orchestrator.foreign import read_foreign
-from orchestrator.lineage import guard
-from orchestrator.models_needed import needs
-from orchestrator.storage import read_json
+from orchestrator.files.storage import read_json
+from orchestrator.plan import folds
+from orchestrator.stores import encoder_store
+from orchestrator.stores.clip_store import ClipStore, plan_shards
+from orchestrator.stores.public_checkpoint import read_foreign
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE
 
 MARLIN = Path(__file__).parents[1] / "golden" / "marlin_full.pt"
@@ -28,7 +29,7 @@ def planned(road):
 
     def plan(*words):
         config = road.config(*WORDS, *words)
-        return encoders.plan_encoders(config, people, clips, folds.make_plan(config, people.people).groups, needs(config))
+        return encoder_store.plan_encoders(config, people, clips, folds.make_plan(config, people.people).groups, needs(config))
 
     return plan
 

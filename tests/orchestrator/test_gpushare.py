@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator import schedule
-from orchestrator.config import compose
-from orchestrator.gpushare import CONTEXT_MB, GpuShare, fitting
+from orchestrator.config.configuration import compose
+from orchestrator.evaluation import scheduler
+from orchestrator.runtime.gpu_sharing import CONTEXT_MB, GpuShare, fitting
 
 
 @pytest.mark.parametrize(("peak", "n"), [(9_000 - CONTEXT_MB, 8), (79_000, 1), (90_000, 1), (10, 16), (36_000 - CONTEXT_MB, 2)])
@@ -53,10 +53,10 @@ def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
         share.learn({"user_error": "", "gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
         return {}
 
-    monkeypatch.setattr(schedule, "_run_chunk", run_chunk)
-    monkeypatch.setattr(schedule.session, "start", lambda config: None)
-    monkeypatch.setattr(schedule.session, "gpus", lambda: 1)
-    monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
+    monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
+    monkeypatch.setattr(scheduler.session, "start", lambda config: None)
+    monkeypatch.setattr(scheduler.session, "gpus", lambda: 1)
+    monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     names = [f"fold-{i:03d}-seed-0" for i in range(120)]
-    schedule.run_grid(compose("watch", []), "loso", "run", names, 120, lambda chunk: None, tmp_path)
+    scheduler.run_grid(compose("watch", []), "loso", "run", names, 120, lambda chunk: None, tmp_path)
     assert asked == [(1, 1), (100, 0.3333), (19, 0.3333)]

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.groups import draw, group_size
+from orchestrator.plan.pretrain_groups import draw, group_size
 
 # The contract's rule by hand: floor(0.4 n) below 20 people, 20 % each from 20 on.
 SIZES = {7: 2, 8: 3, 9: 3, 10: 4, 11: 4, 12: 4, 13: 5, 14: 5, 15: 6, 16: 6, 17: 6, 18: 7, 19: 7,

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator import cli, report, schedule
-from orchestrator.folds import Fold
-from orchestrator.ledger import Ledger
-from orchestrator.storage import intact, read_json
+from orchestrator import cli, report
+from orchestrator.evaluation import scheduler
+from orchestrator.evaluation.ledger import Ledger
+from orchestrator.files.storage import intact, read_json
+from orchestrator.plan.folds import Fold
 from tests.roads import TINY, Road, snapshot, without_times
 
 WORDS = [*TINY, "model=ridge", "max_folds=2"]
@@ -65,7 +66,7 @@ def test_ended_at_every_write_of_a_run(made, monkeypatch, tmp_path):
 
 
 def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkeypatch, capsys):
-    grid, whole = schedule.run_grid, Road(made.root, made.store, made.run.parent / "whole", list(WORDS))
+    grid, whole = scheduler.run_grid, Road(made.root, made.store, made.run.parent / "whole", list(WORDS))
     assert whole.main() == 0
 
     def gives_up(config, stage, run, names, planned, work, scratch):
@@ -73,7 +74,7 @@ def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkey
         return {names[0]: "RuntimeError: three times"}
 
     with monkeypatch.context() as patch:
-        patch.setattr(schedule, "run_grid", gives_up)
+        patch.setattr(scheduler, "run_grid", gives_up)
         assert made.main() == 3
     found = made.summary()
     assert (found["n_planned"], found["n_folds"], found["n_failed"]) == (2, 1, 1)

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import damage, storage
 from orchestrator.errors import UserError
-from orchestrator.folds import Fold
-from orchestrator.ledger import Ledger, claim, run_folder
+from orchestrator.evaluation import damage
+from orchestrator.evaluation.ledger import Ledger, claim, run_folder
+from orchestrator.files import storage
+from orchestrator.plan.folds import Fold
 
 FOLDS = [Fold(i, 0, (i,), (8, 9), (7,), None) for i in range(3)]
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import LocalFileSystem, _MockFileSystem
 
-from orchestrator import cli, loso, report, runinfo
+from orchestrator import cli, loso, report
 from orchestrator.errors import UserError
-from orchestrator.folds import Fold
-from orchestrator.ledger import Ledger, claim
-from orchestrator.ledgerfiles import LocalFiles, RemoteFiles, files_at
+from orchestrator.evaluation import run_record
+from orchestrator.evaluation.ledger import Ledger, claim
+from orchestrator.evaluation.ledger_files import LocalFiles, RemoteFiles, files_at
+from orchestrator.plan.folds import Fold
 from tests.roads import TINY, Road
 
 FOLDS = [Fold(i, 0, (i,), (8, 9), (7,), None) for i in range(3)]
@@ -110,7 +111,7 @@ def test_addresses(tmp_path):
 
 def test_a_run_with_its_ledger_elsewhere(ridge, inline, tmp_path, monkeypatch, capsys):
     """The same bytes as with a folder; resumed, reported again, and refused to another run."""
-    monkeypatch.setattr("orchestrator.ledger.files_at", lambda uri: RemoteFiles(LocalFileSystem(), uri.removeprefix("x://")))
+    monkeypatch.setattr("orchestrator.evaluation.ledger.files_at", lambda uri: RemoteFiles(LocalFileSystem(), uri.removeprefix("x://")))
     words = [*TINY, "model=ridge", "max_folds=2"]
     plain = Road(ridge.root, ridge.store, tmp_path / "plain", words)
     far = Road(ridge.root, ridge.store, tmp_path / "run", [*words, f"run.ledger=x://{tmp_path / 'far'}"])
@@ -142,8 +143,8 @@ def test_one_shared_person_gives_no_gap_and_no_error(ridge, inline, tmp_path, ca
 
 def test_a_protocols_folder_goes_before_the_options_of_a_uri(ridge, tmp_path):
     config = ridge.config("run.ledger=s3://bucket/run/?region=eu-west-1")
-    assert runinfo.in_folder(config, tmp_path / "clean").run.ledger == "s3://bucket/run/clean?region=eu-west-1"
-    assert runinfo.in_folder(ridge.config(), tmp_path / "clean").run.ledger is None
+    assert run_record.in_folder(config, tmp_path / "clean").run.ledger == "s3://bucket/run/clean?region=eu-west-1"
+    assert run_record.in_folder(ridge.config(), tmp_path / "clean").run.ledger is None
 
 
 def test_keys_in_a_uri_are_not_repeated():

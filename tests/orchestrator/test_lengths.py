@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from orchestrator.cohort import Clip
+from orchestrator.cohort.cohort import Clip
+from orchestrator.cohort.lengths import by_class, check_rates, measure
 from orchestrator.errors import UserError
-from orchestrator.lengths import by_class, check_rates, measure
 from preprocessing.clip import check_film
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, Recording, SignalRef

@@ -5,9 +5,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from orchestrator import clipstore, cohort, preprocess
-from orchestrator.config import compose
-from orchestrator.storage import read_sealed
+from orchestrator.cohort import cohort
+from orchestrator.config.configuration import compose
+from orchestrator.files.storage import read_sealed
+from orchestrator.stages import make_clips
+from orchestrator.stores import clip_store
 from preprocessing.limits import Limits
 
 ROWS = {"p0": 60, "p1": 60, "p2": 80}  # by person; arrays of three columns, two of them named
@@ -34,7 +36,7 @@ def asked(tmp_path):
 
 def made(config) -> tuple[dict, list]:
     """What the store then holds: the shards' hashes and what is left out."""
-    store = preprocess.ensure(config, cohort.load(config))
+    store = make_clips.ensure(config, cohort.load(config))
     return {subject: side["sha256"] for subject, side in store.sides.items()}, store.quarantine()
 
 
@@ -52,7 +54,7 @@ def test_only_whom_a_limit_left_out_is_made_again_when_it_is_raised(asked, inlin
         assert (done, len(out)) == (again, left_out), limits
         assert "damaged" not in said and (f"{len(again)} people are made again for another" in said) == bool(again)
     assert len({job.path.parent for words in ({}, {"max_rows": 9}) for job in
-                clipstore.plan_shards(asked("one", **words), cohort.load(asked("one")))}) == 1
+                clip_store.plan_shards(asked("one", **words), cohort.load(asked("one")))}) == 1
 
 
 @pytest.mark.parametrize("history", [
@@ -71,15 +73,15 @@ def test_whatever_came_before_the_store_is_what_a_fresh_one_is(asked, inline, hi
     ({"max_pixels": 1}, {"max_channels": 9}, [], True)])
 def test_what_could_differ(then, now, reasons, stale):
     side = {"limits": asdict(Limits(**then)), "quarantine": [{"reason": reason} for reason in reasons]}
-    assert clipstore._could_differ(side, Limits(**now)) == stale
+    assert clip_store._could_differ(side, Limits(**now)) == stale
 
 
 def test_a_shard_that_is_cut_is_damaged_and_not_of_other_limits(asked, inline, capsys):
     config = asked("one")
     made(config)
-    job = clipstore.plan_shards(config, cohort.load(config))[0]
+    job = clip_store.plan_shards(config, cohort.load(config))[0]
     job.path.write_bytes(job.path.read_bytes()[:-9])
-    assert not clipstore.other_limits(job) and read_sealed(job.path.with_suffix(".json"))["limits"] == asdict(Limits())
+    assert not clip_store.other_limits(job) and read_sealed(job.path.with_suffix(".json"))["limits"] == asdict(Limits())
     capsys.readouterr()
     made(config)
     assert "made again: 1 clip shards" in capsys.readouterr().out and inline["preprocess"] == [0, 1, 2, 0]

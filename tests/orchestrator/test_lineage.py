@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cohort.lineage import Lineage, check_roles, guard, person_key
 from orchestrator.errors import EXIT_USER, LineageError, UserError
-from orchestrator.lineage import Lineage, check_roles, guard, person_key
 
 SCALER = Lineage("scaler of fold 3", frozenset({"biovid/a", "biovid/b"}))
 ENCODER = Lineage("encoder 1 (ab12)", frozenset({"biovid/c"}), (SCALER,))

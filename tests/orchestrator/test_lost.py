@@ -6,8 +6,9 @@ import pytest
 import ray.exceptions as rx
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from orchestrator import cli, lost
-from orchestrator.lost import explain, kernel_kills
+from orchestrator import cli
+from orchestrator.runtime import lost_workers
+from orchestrator.runtime.lost_workers import explain, kernel_kills
 
 MONITOR = "Task was killed due to the node running low on memory.\nIt was 95 %.\nSet RAY_memory_usage_threshold."
 
@@ -37,7 +38,7 @@ def test_the_machines_doing_is_one_sentence_and_code_2(error, said, capsys):
 
     assert cli.run(main, []) == 2
     text = capsys.readouterr().err
-    assert said in text and lost.AGAIN in text and len(text.splitlines()) == 1 and "defect" not in text
+    assert said in text and lost_workers.AGAIN in text and len(text.splitlines()) == 1 and "defect" not in text
 
 
 @pytest.mark.parametrize("error", [
@@ -60,7 +61,7 @@ def test_rays_list_of_what_could_have_been_is_not_taken_for_memory():
 def test_errors_that_wrap_each_other_end():
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
-    assert list(lost.causes(one)) == [one, two]
+    assert list(lost_workers.causes(one)) == [one, two]
 
 
 def test_what_the_kernel_counts(tmp_path):

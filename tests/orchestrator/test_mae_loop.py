@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from models.mae import training_state
-from orchestrator import mae_data, mae_stages, training_watch
 from orchestrator.errors import UserError
-from orchestrator.mae_loop import epochs_planned, train_job
-from orchestrator.mae_stages import Job, Rank
-from orchestrator.mae_state import Checkpoints, Every
+from orchestrator.pretraining import data, monitor, objectives
+from orchestrator.pretraining.checkpoints import Checkpoints, Every
+from orchestrator.pretraining.loop import epochs_planned, train_job
+from orchestrator.pretraining.objectives import Job, Rank
 from tests.made_shards import made_shards
 
 VIDEO = {"scale": "micro", "image_size": 32, "depth": 1, "dim": 16, "heads": 2, "decoder_depth": 1, "frames": 16}
@@ -72,8 +72,8 @@ def test_the_video_mae_is_a_function_of_its_seed(shards, tmp_path):
 
 
 def test_two_ranks_share_every_batch_of_one():
-    batches = list(mae_data.epoch_batches(10, 4, seed=1, epoch=2))
-    assert len(batches) == 3 == mae_data.steps(10, 4)
+    batches = list(data.epoch_batches(10, 4, seed=1, epoch=2))
+    assert len(batches) == 3 == data.steps(10, 4)
     ranks = [Rank(rank, 2) for rank in (0, 1)]
     for whole in batches:
         shares = [rank.share(whole) for rank in ranks]
@@ -84,13 +84,13 @@ def test_two_ranks_share_every_batch_of_one():
 
 def test_the_order_of_an_epoch_is_a_function_of_seed_and_epoch():
     def order(seed, epoch):
-        return np.concatenate(list(mae_data.epoch_batches(9, 3, seed, epoch))).tolist()
+        return np.concatenate(list(data.epoch_batches(9, 3, seed, epoch))).tolist()
 
     assert order(0, 0) == order(0, 0) and len({tuple(order(s, e)) for s in range(3) for e in range(3)}) == 9
 
 
 def test_views_are_a_function_of_their_draw_and_the_cache_changes_none(shards):
-    one, two = mae_data.GroupClips(shards, 16, 4, 32), mae_data.GroupClips(shards, 16, 4, 32, cache_bytes=0)
+    one, two = data.GroupClips(shards, 16, 4, 32), data.GroupClips(shards, 16, 4, 32, cache_bytes=0)
     assert len(one) == 8 and [(s, i) for _, _, s, i in one.index] == [(s, i) for s in (0, 1) for i in range(4)]
     for position in range(8):
         views = [clips.clip(position, np.random.default_rng(position)) for clips in (one, one, two)]
@@ -101,8 +101,8 @@ def test_views_are_a_function_of_their_draw_and_the_cache_changes_none(shards):
 
 def test_prefetch_keeps_order_and_passes_errors_on():
     for threads in (1, 3):
-        assert list(mae_data.prefetch(lambda x: x * x, list(range(7)), threads)) == [x * x for x in range(7)]
-    assert list(mae_data.prefetch(lambda x: x, [])) == []
+        assert list(data.prefetch(lambda x: x * x, list(range(7)), threads)) == [x * x for x in range(7)]
+    assert list(data.prefetch(lambda x: x, [])) == []
 
     def fail(x):
         if x == 2:
@@ -110,7 +110,7 @@ def test_prefetch_keeps_order_and_passes_errors_on():
         return x
 
     with pytest.raises(ValueError, match="two"):
-        list(mae_data.prefetch(fail, [0, 1, 2, 3]))
+        list(data.prefetch(fail, [0, 1, 2, 3]))
 
 
 def test_epochs_are_counted_for_the_bar(tmp_path, signals):
@@ -121,7 +121,7 @@ def test_epochs_are_counted_for_the_bar(tmp_path, signals):
 def test_as_video_is_channels_first_in_unit_range():
     clip = np.zeros((1, 2, 3, 3, 3), np.uint8)
     clip[0, 1, 2, 0] = (255, 51, 0)
-    video = mae_stages.as_video(clip, Rank().device)
+    video = objectives.as_video(clip, Rank().device)
     assert video.shape == (1, 3, 2, 3, 3) and video[0, :, 1, 2, 0].tolist() == pytest.approx([1.0, 0.2, 0.0])
 
 
@@ -130,7 +130,7 @@ def test_whole_lines_only_are_followed(tmp_path):
     lines, stopped, seen = tmp_path / "rows.jsonl", threading.Event(), []
     row = json.dumps({"kind": "epoch", "loss": 0.5})
     lines.write_text(row + "\n" + row[:10])
-    watcher = threading.Thread(target=training_watch.follow, args=(lines, seen.append, stopped))
+    watcher = threading.Thread(target=monitor.follow, args=(lines, seen.append, stopped))
     watcher.start()
     with open(lines, "a") as handle:
         handle.write(row[10:] + "\n")
@@ -275,12 +275,12 @@ def test_a_full_disk_is_one_sentence_with_the_way_on(shards, tmp_path, monkeypat
 
 
 def test_final_weights_on_a_full_disk_are_one_sentence_too(signals, tmp_path, monkeypatch):
-    from orchestrator import mae_loop
+    from orchestrator.pretraining import loop
 
     def full(*words):
         raise ValueError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(mae_loop.checkpoint, "save", full)
+    monkeypatch.setattr(loop.checkpoint, "save", full)
     with pytest.raises(UserError, match="The disk is full while writing"):
         train_job(job(tmp_path / "a", signal=SIGNAL, signals=signals), Rank(), lambda row: None)
 
@@ -289,7 +289,7 @@ def test_final_weights_on_a_full_disk_are_one_sentence_too(signals, tmp_path, mo
 def test_what_a_clip_meets_is_its_own_and_of_epoch_and_step(shards, signals, tmp_path, monkeypatch, kind):
     """View and mask: the same whichever rank holds the clip and whatever is beside it; others in another step or epoch."""
     monkeypatch.setattr(Rank, "wrap", lambda self, module: module)
-    stage = {"video": mae_stages.VideoStage, "signal": mae_stages.SignalStage}[kind]
+    stage = {"video": objectives.VideoStage, "signal": objectives.SignalStage}[kind]
     work = job(tmp_path, shards, VIDEO, SIGNAL, signals)
     one, two = stage(work, Rank(0, 1)), stage(work, Rank(1, 2))
     whole, part = one.load(1, 1, np.array([0, 3, 2, 5])), two.load(1, 1, np.array([3, 5]))
@@ -300,16 +300,16 @@ def test_what_a_clip_meets_is_its_own_and_of_epoch_and_step(shards, signals, tmp
 
 
 def test_the_schedule_the_clipping_and_the_precision_reach_every_step(shards, tmp_path, monkeypatch):
-    from orchestrator import mae_loop
+    from orchestrator.pretraining import loop
 
-    seen, real = [], mae_loop.training.step
+    seen, real = [], loop.training.step
 
     def step(objective, optimisers, parts, clip, precision):
         rates = {group["lr"] for optimiser in optimisers.values() for group in optimiser.param_groups}
         seen.append((rates, clip, precision))
         return real(objective, optimisers, parts, clip, None)
 
-    monkeypatch.setattr(mae_loop.training, "step", step)
+    monkeypatch.setattr(loop.training, "step", step)
     monkeypatch.setattr(Rank, "autocast", lambda self, wanted: torch.bfloat16)
     rows = []
     train_job(job(tmp_path, shards, VIDEO, of_video={"clip": 0.5, "epochs": 4}), Rank(), rows.append)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, clipstore, crossdata, folds, loso, origin, pretrain
+from orchestrator import cli, loso, pretrain
 from orchestrator.errors import LineageError, UserError
-from orchestrator.storage import read_json, read_sealed, seal, write_json
+from orchestrator.files.storage import read_json, read_sealed, seal, write_json
+from orchestrator.plan import folds
+from orchestrator.stages import cross_dataset
+from orchestrator.stores import clip_store, origin
 from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, without_times
 
@@ -48,7 +51,7 @@ def encoders_of_a(road: Road) -> list[Path]:
 
 def planned(road: Road, *words: str) -> folds.Plan:
     config = road.config(*words)
-    people = crossdata.load(config)
+    people = cross_dataset.load(config)
     return folds.make_plan(config, people.people, origin.read(config, people))
 
 
@@ -135,7 +138,7 @@ def test_the_same_signals_take_the_signal_encoder_over(b, road, inline, tmp_path
 def test_a_stranger_data_set_is_served_by_one_encoder(b):
     """Nobody of the cohort is there: the first encoder serves everybody, and a signal MAE is pretrained on drawn groups."""
     config = b.config(FROM)
-    people = crossdata.load(config)
+    people = cross_dataset.load(config)
     strangers = replace(people, name="elsewhere", people=tuple(replace(p, cohort="elsewhere") for p in people.people))
     origins = origin.read(config, strangers)
     assert [o.subjects for o in origins] == [(), ()] and origins[0].trains_signal
@@ -149,12 +152,12 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
 
 def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt, inline, capsys):
     config = b.config(FROM)
-    people = crossdata.load(config)
+    people = cross_dataset.load(config)
     one = origin.read(config, people)[0]
     seen = {p.index for p in people.people if f"synthetic/{p.pseudonym}" in one.lineage.everyone()}
     stranger = next(p.index for p in people.people if p.index not in seen)
     there = road.config()
-    theirs = clipstore.ClipStore(road.store, clipstore.plan_shards(there, crossdata.load(there))).hashes
+    theirs = clip_store.ClipStore(road.store, clip_store.plan_shards(there, cross_dataset.load(there))).hashes
     learnt = theirs[next(iter(seen))]
     one.check_recordings(people, {})
     one.check_recordings(people, {stranger: theirs[stranger]})  # not among those it learnt from
@@ -178,7 +181,7 @@ def test_an_encoder_of_another_width_is_one_sentence(b, capsys):
 def test_another_pseudonym_key_is_one_sentence(b):
     """Of another cohort, or of the same in another store: pseudonyms cannot be held against each other."""
     config = b.config(f"pretrain.from={encoders_of_a(b)[0]}")
-    people = replace(crossdata.load(config), key_fingerprint="0" * 12)
+    people = replace(cross_dataset.load(config), key_fingerprint="0" * 12)
     for stranger in (people, replace(people, name="elsewhere")):
         with pytest.raises(UserError, match="knows the people of cohort synthetic under another pseudonym key") as refusal:
             origin.read(config, stranger)
@@ -253,7 +256,7 @@ def test_a_checkpoint_of_unknown_people_stays_unproven(spoilt):
     write_json(side, {**json.loads(side.read_text()), "lineage": unknown})
     resealed(side.parent, lineage=unknown)
     config = spoilt.config(f"pretrain.from={side.parent}", "model=video")
-    (found,) = origin.read(config, crossdata.load(config))
+    (found,) = origin.read(config, cross_dataset.load(config))
     assert not found.lineage.is_proven()
 
 

@@ -8,14 +8,14 @@ import pytest
 from made_runs import made_run, pseudonym
 from scipy import stats
 
-from orchestrator import plots
-from orchestrator.cohort_ledger import ledger_section
-from orchestrator.controls import controls_section
-from orchestrator.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
-from orchestrator.page import build_page, write_report
-from orchestrator.sections import no_paths, scores_table
-from orchestrator.storage import write_json
-from orchestrator.summary import build_summary
+from orchestrator.evaluation.cohort_ledger import ledger_section
+from orchestrator.evaluation.controls import controls_section
+from orchestrator.files.storage import write_json
+from orchestrator.reporting import plots
+from orchestrator.reporting.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
+from orchestrator.reporting.page import build_page, write_report
+from orchestrator.reporting.sections import no_paths, scores_table
+from orchestrator.reporting.summary import build_summary
 
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from models.classifier.batches import Batches
-from orchestrator import cli, crossdata, folddata, loso
-from orchestrator.foldfit import FoldRecipe, fit_fold
+from orchestrator import cli, loso
+from orchestrator.evaluation import fold_data
+from orchestrator.evaluation.fit_fold import FoldRecipe, fit_fold
+from orchestrator.stages import cross_dataset
 from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
 from tests.made_data import TRAIN, changed, encoder, fold, made_data
@@ -45,8 +47,8 @@ def test_a_run_from_videos(road, inline, tmp_path, model):
 def test_a_clip_is_its_centre_window_and_survives_the_way_to_a_worker(road, inline, tmp_path):
     mine = Road(road.root, road.store, tmp_path / "run", [*WORDS, "model=vit3d"])
     config, people = mine.config(), mine.cohort()
-    clips = crossdata.ensure_clips(config, people)
-    frames = folddata.build(config, people, clips, [], []).frames
+    clips = cross_dataset.ensure_clips(config, people)
+    frames = fold_data.build(config, people, clips, [], []).frames
     assert frames.shape == (PEOPLE * 2 * CLIPS_PER_LEVEL, 4, 32, 32, 3)
     reader, shard = FrameReader(clips.paths[3]), clips.signals(3)
     stored = reader.frames(reader.rows()[shard.samples[1]])
@@ -76,12 +78,12 @@ def test_a_data_set_without_videos_is_refused(ridge, inline, tmp_path, words, ca
 
 
 def test_a_weight_file_is_content_not_a_path(road, tmp_path):
-    from orchestrator import runinfo
+    from orchestrator.evaluation import run_record
 
     for name, text in (("a.pt", b"one"), ("b.pt", b"one"), ("c.pt", b"two")):
         (tmp_path / name).write_bytes(text)
     made = [Road(road.root, road.store, tmp_path / "run", [*WORDS, "model=resnet3d", f"model.weights={tmp_path / name}"])
             for name in ("a.pt", "b.pt", "c.pt")]
-    contents = [runinfo._content(m.config()) for m in made]
+    contents = [run_record._content(m.config()) for m in made]
     assert contents[0] == contents[1] != contents[2]
-    assert str(tmp_path) not in str(runinfo.portable(made[0].config()))
+    assert str(tmp_path) not in str(run_record.portable(made[0].config()))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import places, storage
-from orchestrator.config import compose
-from orchestrator.finding import OK, STOP
+from orchestrator.config.configuration import compose
+from orchestrator.files import storage
+from orchestrator.runtime import places
+from orchestrator.runtime.finding import OK, STOP
 from tests.roads import snapshot
 
 

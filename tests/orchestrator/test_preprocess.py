@@ -14,8 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from skimage import data
 
-from orchestrator import cli, clipstore, cohort, preprocess, storage
-from orchestrator.config import compose
+from orchestrator import cli, preprocess
+from orchestrator.cohort import cohort
+from orchestrator.config.configuration import compose
+from orchestrator.files import storage
+from orchestrator.stages import make_clips
+from orchestrator.stores import clip_store
 from preprocessing.clip_format import decode_image
 from preprocessing.errors import InputError
 from preprocessing.face import litert
@@ -234,7 +238,7 @@ def test_every_bad_video_has_its_reason_and_its_neighbours_live(inline, engines,
     assert found["137 frames.mp4"]["n_frames"] == 137 and found["two faces.mp4"]["max_faces"] == 2
     assert 5 < found["away.mp4"]["n_lost"] < 25 and found["variable.mp4"]["fps"] == pytest.approx(19 / 1.3)
     config = compose("manifest", words("manifest", tree, tmp_path / "store")[2:])
-    options = clipstore.clip_options(config, True)
+    options = clip_store.clip_options(config, True)
     for name in ("good.mp4", "turned.mp4", "moving.avi"):  # what a bad neighbour may not touch: the bytes of the good
         alone = engines(options.face).process(VideoRef(tree / name), options.keyframe)
         assert found[name]["landmarks"] == alone.landmarks.astype("<f4").tobytes()
@@ -364,9 +368,9 @@ def test_the_declared_hash_is_the_videos_where_there_is_one(declared, tmp_path):
     write_manifest(folder, rows)
     config = compose("manifest", words("manifest", folder, tmp_path / "store")[2:])
     people = cohort.load(config)
-    job = clipstore.plan_shards(config, people)[0]
+    job = clip_store.plan_shards(config, people)[0]
     assert {clip.recording.sample for clip in job.clips if clip.sample in job.other_content} == {"0"}
-    assert [j.other_content for j in clipstore.plan_shards(config, people)[1:]] == [frozenset()] * 2
+    assert [j.other_content for j in clip_store.plan_shards(config, people)[1:]] == [frozenset()] * 2
 
 
 def test_declared_files_are_hashed_once(declared, tmp_path, monkeypatch):
@@ -375,9 +379,9 @@ def test_declared_files_are_hashed_once(declared, tmp_path, monkeypatch):
     config = compose("manifest", words("manifest", folder, tmp_path / "store")[2:])
     read = []
     monkeypatch.setattr(storage, "file_sha256", lambda path: read.append(path.name) or digest(path))
-    first = clipstore.plan_shards(config, cohort.load(config))
+    first = clip_store.plan_shards(config, cohort.load(config))
     assert sorted(read) == ["anna.csv", "bert.csv", "carl.csv"]
-    again = clipstore.plan_shards(config, cohort.load(config))
+    again = clip_store.plan_shards(config, cohort.load(config))
     assert len(read) == 3 and [job.key for job in again] == [job.key for job in first]
 
 
@@ -389,7 +393,7 @@ def no_workers(monkeypatch):
     def fails(*arguments):
         raise AssertionError("a worker would have seen the mistake, as a traceback")
 
-    monkeypatch.setattr(preprocess, "_run", fails)
+    monkeypatch.setattr(make_clips, "_run", fails)
 
 
 @pytest.mark.parametrize("wrong", ["signal.emg_band=[250,20]", "signal.emg_order=abc", "signal.seconds=-3",
@@ -423,13 +427,13 @@ def no_litert(path: Path):
 
 def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp_path, capsys, monkeypatch):
     said = []
-    real = preprocess._run
-    monkeypatch.setattr(preprocess, "_run", lambda config, jobs: (said.append(capsys.readouterr().out), real(config, jobs)))
+    real = make_clips._run
+    monkeypatch.setattr(make_clips, "_run", lambda config, jobs: (said.append(capsys.readouterr().out), real(config, jobs)))
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
     assert "7 people, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said
     assert "at most" not in words_said and "138 frames" not in words_said  # no video is among them
-    monkeypatch.setattr(preprocess, "SIGNAL_BYTES", 10**15)
+    monkeypatch.setattr(make_clips, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2
     assert "Preprocessing needs about" in capsys.readouterr().err and not list(tmp_path.glob("other/clips/*/s*"))
 
@@ -440,12 +444,12 @@ def test_the_predicted_size_knows_what_is_stored(inline, tree, signal_tree, tmp_
     for name, root, words_more in (("signals", signal_tree, ()), ("keyframes", tree, ()), ("all", tree, ("frames=all",)),
                                    ("jpeg", tree, ("face.image=jpeg",))):
         config = compose("biovid_a", words("biovid_a", root, tmp_path / "store", *words_more)[2:])
-        jobs = clipstore.plan_shards(config, cohort.load(config))[:1]
-        sizes[name] = preprocess._bytes(config, jobs) / len(jobs[0].clips)
-        said = preprocess.forecast(config, jobs)  # of other videos nothing is known yet: no upper bound is promised
+        jobs = clip_store.plan_shards(config, cohort.load(config))[:1]
+        sizes[name] = make_clips._bytes(config, jobs) / len(jobs[0].clips)
+        said = make_clips.forecast(config, jobs)  # of other videos nothing is known yet: no upper bound is promised
         assert "at most" not in said and ("if videos have 138 frames" in said) == (name != "signals")
         if name != "all":
-            preprocess._run(config, jobs)
+            make_clips._run(config, jobs)
             assert sizes[name] / 10 < jobs[0].path.stat().st_size / len(jobs[0].clips) < sizes[name], name
     assert 20 * sizes["signals"] < sizes["jpeg"] < sizes["keyframes"] < sizes["all"]
 
@@ -461,9 +465,9 @@ def test_killed_anywhere_the_rest_is_made_and_nothing_else(inline, signal_tree, 
     key = f"store.key={tmp_path / 'key'}"
     assert run("biovid_a", signal_tree, tmp_path / "whole", key) == 0
     inline["preprocess"].clear()
-    counted = {"in the middle of a shard": (clipstore, "prepare_clip", 4 * person + 2),
-               "before the shard's name": (clipstore, "write_shard", person),
-               "before the side file": (clipstore, "write_sealed", person)}
+    counted = {"in the middle of a shard": (clip_store, "prepare_clip", 4 * person + 2),
+               "before the shard's name": (clip_store, "write_shard", person),
+               "before the side file": (clip_store, "write_sealed", person)}
     module, name, after = counted[place]
     real, calls = getattr(module, name), []
 
@@ -491,8 +495,8 @@ def test_jpeg_crops_are_smaller_and_nearly_the_same(inline, tree, tmp_path):
     for image in ("png", "jpeg"):
         config = compose("biovid_a", words("biovid_a", tree, tmp_path / "store", f"face.image={image}")[2:])
         people = people or cohort.load(config)
-        job = clipstore.plan_shards(config, people)[0]
-        preprocess._run(config, [job])
+        job = clip_store.plan_shards(config, people)[0]
+        make_clips._run(config, [job])
         found[image] = pq.read_table(job.path).to_pylist()
     assert len(found["png"]) == len(found["jpeg"]) == 2 * CLIPS_PER_LEVEL
     for png, jpeg in zip(found["png"], found["jpeg"], strict=True):

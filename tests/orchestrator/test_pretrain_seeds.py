@@ -2,11 +2,12 @@
 
 import pytest
 
-from orchestrator import cli, folds, loso
-from orchestrator.cohort import Person
-from orchestrator.config import compose
+from orchestrator import cli, loso
+from orchestrator.cohort.cohort import Person
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.storage import read_json, read_sealed
+from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.plan import folds
 from tests.roads import PEOPLE, TINY, Road
 
 SIGNAL = ["model=signal", "protocol.seeds=[1,3]", "max_folds=2"]
@@ -98,13 +99,14 @@ def test_mistakes_are_one_sentence(capsys, words, said):
 
 
 def test_a_dry_run_prices_every_pretraining(signal, capsys):
-    from orchestrator import costs, crossdata, dryrun
+    from orchestrator.estimate import costs
+    from orchestrator.stages import cross_dataset, dry_run
 
     def rows(*words):
         config = signal.config("model=signal", "protocol.seeds=2", *words)
-        people = crossdata.load(config, preview=True)
+        people = cross_dataset.load(config, preview=True)
         own = folds.make_plan(config, people.people)
-        return {cost.stage: cost for cost in dryrun.prices(config, people, [own])[0] if "Ray Train" not in cost.what}
+        return {cost.stage: cost for cost in dry_run.prices(config, people, [own])[0] if "Ray Train" not in cost.what}
 
     one, three = rows(), rows("pretrain.seeds=3")
     assert one["pretrain"].what == "2 signal MAE" and three["pretrain"].what == "6 signal MAE"

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from models import build, checkpoint
-from orchestrator import quality
-from orchestrator.config import compose
-from orchestrator.encoders import EncoderPlan
-from orchestrator.groups import Group
-from orchestrator.lineage import Lineage
-from orchestrator.mae_loop import train_job
-from orchestrator.mae_stages import Job, Rank
-from orchestrator.storage import read_sealed, seal, write_json
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.config.configuration import compose
+from orchestrator.files.storage import read_sealed, seal, write_json
+from orchestrator.plan.pretrain_groups import Group
+from orchestrator.pretraining import quality
+from orchestrator.pretraining.loop import train_job
+from orchestrator.pretraining.objectives import Job, Rank
+from orchestrator.stores.encoder_store import EncoderPlan
 from preprocessing.moments import Moments, fit_scaler
 from preprocessing.shard import read_signals
 from tests.made_shards import made_shards

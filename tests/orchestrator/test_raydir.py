@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import raydir, surroundings
-from orchestrator.finding import OK, STOP, WARN
+from orchestrator.runtime import ray_folder, surroundings
+from orchestrator.runtime.finding import OK, STOP, WARN
 
 
 @pytest.fixture(autouse=True)
 def roots(monkeypatch):
     """A short root of the test's own, and no variable set."""
     root = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
-    monkeypatch.setattr(raydir, "ROOTS", (str(root),))
+    monkeypatch.setattr(ray_folder, "ROOTS", (str(root),))
     for name in ("RAY_TMPDIR", "TMPDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -54,14 +54,14 @@ def test_an_unfit_folder_is_told_and_replaced(roots, monkeypatch, name, kind, sa
         monkeypatch.setattr(os, "lstat", lambda path: type("S", (), {"st_uid": 4711})() if str(path).endswith("/ray")
                             else real(path))
     if kind == "full":
-        monkeypatch.setattr(raydir.shutil, "disk_usage", lambda path: type("U", (), {
+        monkeypatch.setattr(ray_folder.shutil, "disk_usage", lambda path: type("U", (), {
             "free": 1000 if "user" in str(path) else 1 << 40})())
     if kind == "readonly":
-        real_trouble = raydir.trouble
-        monkeypatch.setattr(raydir, "trouble", lambda path: f"{path} cannot be written" if "user" in str(path)
+        real_trouble = ray_folder.trouble
+        monkeypatch.setattr(ray_folder, "trouble", lambda path: f"{path} cannot be written" if "user" in str(path)
                             else real_trouble(path))
     monkeypatch.setenv(name, str(place))
-    found = raydir.choose()
+    found = ray_folder.choose()
     assert found.root == roots and said in found.why and name in found.why
     row = surroundings.temporary()
     assert row.state == WARN and said in row.text and "RAY_TMPDIR" in row.fix
@@ -69,14 +69,14 @@ def test_an_unfit_folder_is_told_and_replaced(roots, monkeypatch, name, kind, sa
 
 def test_the_usual_folder_where_it_does(roots, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(roots))
-    assert raydir.choose() == raydir.Place(roots / "ray") and surroundings.temporary().state == OK
+    assert ray_folder.choose() == ray_folder.Place(roots / "ray") and surroundings.temporary().state == OK
     assert not (roots / "ray").exists()
 
 
 def test_nowhere_at_all_stops(roots, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(roots / "not"))
-    monkeypatch.setattr(raydir, "ROOTS", (str(roots / "a" / "b"),))
-    assert raydir.choose().nowhere
+    monkeypatch.setattr(ray_folder, "ROOTS", (str(roots / "a" / "b"),))
+    assert ray_folder.choose().nowhere
     row = surroundings.temporary()
     assert row.state == STOP and "RAY_TMPDIR" in row.sentence()
 
@@ -94,7 +94,7 @@ def test_what_is_taken_for_short_enough_can_hold_a_socket(name):
         except OSError:
             return
         patch.setenv("RAY_TMPDIR", str(parent))
-        if not raydir.choose().why:
+        if not ray_folder.choose().why:
             sockets = parent / "ray" / "session_2026-01-01_00-00-00_000000_4194304" / "sockets"
             sockets.mkdir(parents=True)
             with socket.socket(socket.AF_UNIX) as made:
@@ -105,7 +105,7 @@ def test_a_private_folder_is_private_and_goes(roots, monkeypatch):
     room = roots / "jobs"
     room.mkdir()
     monkeypatch.setenv("TMPDIR", str(room))
-    made = raydir.Private(raydir.Place(room / "ray", roots, "too long"))
+    made = ray_folder.Private(ray_folder.Place(room / "ray", roots, "too long"))
     assert made.folder.stat().st_mode & 0o777 == 0o700 and made.spill == str(room) and os.environ["TMPDIR"] == str(room)
     made.remove()
     assert not made.folder.exists()
@@ -113,7 +113,7 @@ def test_a_private_folder_is_private_and_goes(roots, monkeypatch):
 
 def test_a_tmpdir_that_leads_nowhere_is_replaced_for_as_long(roots, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(roots / "gone"))
-    made = raydir.Private(raydir.choose())
+    made = ray_folder.Private(ray_folder.choose())
     assert made.spill is None and os.environ["TMPDIR"] == str(made.folder) == tempfile.gettempdir()
     made.remove()
     assert os.environ["TMPDIR"] == str(roots / "gone")
@@ -126,30 +126,30 @@ def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, str(roots)], capture_output=True, text=True, cwd=root)
     dead = Path(done.stdout.strip())
-    mine = raydir.Private(raydir.Place(Path("/x"), roots, "y"))  # starting sweeps
+    mine = ray_folder.Private(ray_folder.Place(Path("/x"), roots, "y"))  # starting sweeps
     assert not dead.exists() and mine.folder.exists()
-    (roots / f"{raydir.PREFIX}stranger").mkdir()  # no lock: not one of ours
+    (roots / f"{ray_folder.PREFIX}stranger").mkdir()  # no lock: not one of ours
     for name, full in (("early", False), ("results", True)):
-        (roots / f"{raydir.PREFIX}{name}").mkdir()
+        (roots / f"{ray_folder.PREFIX}{name}").mkdir()
         if full:
-            (roots / f"{raydir.PREFIX}{name}" / "mine.txt").write_text("")
-        os.utime(roots / f"{raydir.PREFIX}{name}", (1, 1))
-    raydir.sweep(roots)
-    assert not (roots / f"{raydir.PREFIX}early").exists() and (roots / f"{raydir.PREFIX}results" / "mine.txt").exists()
-    assert mine.folder.exists() and (roots / f"{raydir.PREFIX}stranger").exists()
+            (roots / f"{ray_folder.PREFIX}{name}" / "mine.txt").write_text("")
+        os.utime(roots / f"{ray_folder.PREFIX}{name}", (1, 1))
+    ray_folder.sweep(roots)
+    assert not (roots / f"{ray_folder.PREFIX}early").exists() and (roots / f"{ray_folder.PREFIX}results" / "mine.txt").exists()
+    assert mine.folder.exists() and (roots / f"{ray_folder.PREFIX}stranger").exists()
     mine.remove()
 
 
 def test_a_folder_that_a_sweep_took_before_its_lock_is_made_again(roots, monkeypatch):
-    real, taken = raydir.fcntl.flock, []
+    real, taken = ray_folder.fcntl.flock, []
 
     def late(handle, operation):
-        if operation == raydir.fcntl.LOCK_EX and not taken:
+        if operation == ray_folder.fcntl.LOCK_EX and not taken:
             taken.append(Path(handle.name).parent)
-            raydir.sweep(roots)
+            ray_folder.sweep(roots)
         real(handle, operation)
 
-    monkeypatch.setattr(raydir.fcntl, "flock", late)
-    mine = raydir.Private(raydir.Place(Path("/x"), roots, "y"))
-    assert taken and not taken[0].exists() and (mine.folder / raydir.LOCK).exists()
+    monkeypatch.setattr(ray_folder.fcntl, "flock", late)
+    mine = ray_folder.Private(ray_folder.Place(Path("/x"), roots, "y"))
+    assert taken and not taken[0].exists() and (mine.folder / ray_folder.LOCK).exists()
     mine.remove()

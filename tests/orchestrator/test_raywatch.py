@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import raywatch, scratch
+from orchestrator.files import scratch
+from orchestrator.runtime import ray_watch
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +27,8 @@ def test_a_process_that_is_gone_is_named_with_how_it_went(code, said):
     living, dead = child("import signal; signal.pause()"), child(code)
     dead.wait()
     try:
-        assert raywatch._dead({"gcs_server": living})() == ""
-        text = raywatch._dead({"gcs_server": living, "raylet": dead})()
+        assert ray_watch._dead({"gcs_server": living})() == ""
+        text = ray_watch._dead({"gcs_server": living, "raylet": dead})()
     finally:
         living.kill()
         living.wait()
@@ -36,26 +37,26 @@ def test_a_process_that_is_gone_is_named_with_how_it_went(code, said):
 
 def test_the_watcher_speaks_once_and_not_of_a_ray_that_was_shut_down():
     said = []
-    raywatch._follow(iter(["", "", "gone", "gone"]).__next__, lambda: True, said.append, pause=0)
+    ray_watch._follow(iter(["", "", "gone", "gone"]).__next__, lambda: True, said.append, pause=0)
     assert said == ["gone"]
-    raywatch._follow(lambda: "gone", iter([True, False, False]).__next__, said.append, pause=0)  # shut down while it looked
-    raywatch._follow(lambda: "gone", lambda: False, said.append, pause=0)
+    ray_watch._follow(lambda: "gone", iter([True, False, False]).__next__, said.append, pause=0)  # shut down while it looked
+    ray_watch._follow(lambda: "gone", lambda: False, said.append, pause=0)
     assert said == ["gone"]
 
 
 def test_a_cluster_that_answers_no_more():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        ask = raywatch._silent("127.0.0.1", port, limit=0.1)
+        ask = ray_watch._silent("127.0.0.1", port, limit=0.1)
         assert ask() == ""
     said: list[str] = []
-    raywatch._follow(ask, lambda: True, said.append, pause=0)
+    ray_watch._follow(ask, lambda: True, said.append, pause=0)
     assert f"127.0.0.1:{port} (RAY_ADDRESS) was lost" in said[0] and "run the same command again" in said[0]
 
 
 @pytest.mark.parametrize(("address", "place"), [("10.0.0.7:6379", ("10.0.0.7", 6379)), ("[::1]:6379", ("::1", 6379))])
 def test_an_address_has_host_and_port(address, place):
-    assert raywatch._place(address) == place
+    assert ray_watch._place(address) == place
 
 
 ENDS = """
@@ -105,8 +106,8 @@ def test_the_sentence_is_the_last_line_whatever_ray_still_says(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").exists(), reason="needs /proc")
 def test_who_hides_its_environment_is_known_by_the_log_it_writes_and_who_reads_one_is_spared(tmp_path, monkeypatch):
     """Ray's agents and workers wipe their environment when they take a title."""
-    bare = {key: value for key, value in os.environ.items() if key != raywatch.MARK}
-    monkeypatch.setenv(raywatch.MARK, "of this test")
+    bare = {key: value for key, value in os.environ.items() if key != ray_watch.MARK}
+    monkeypatch.setenv(ray_watch.MARK, "of this test")
     (tmp_path / "raylet.out").touch()
 
     def opened(path: Path, mode: str) -> subprocess.Popen:
@@ -118,9 +119,9 @@ def test_who_hides_its_environment_is_known_by_the_log_it_writes_and_who_reads_o
     writer, reader, other = (opened(tmp_path / "raylet.out", "a"), opened(tmp_path / "raylet.out", "r"),
                              opened(tmp_path.parent / f"{tmp_path.name}.out", "a"))
     try:
-        assert writer.pid not in raywatch.started_here()
-        monkeypatch.setattr(raywatch, "_logs", str(tmp_path))
-        assert {writer.pid, reader.pid, other.pid} & set(raywatch.started_here()) == {writer.pid}
+        assert writer.pid not in ray_watch.started_here()
+        monkeypatch.setattr(ray_watch, "_logs", str(tmp_path))
+        assert {writer.pid, reader.pid, other.pid} & set(ray_watch.started_here()) == {writer.pid}
     finally:
         for process in (writer, reader, other):
             process.kill()
@@ -129,15 +130,15 @@ def test_who_hides_its_environment_is_known_by_the_log_it_writes_and_who_reads_o
 
 def test_an_error_of_a_dying_ray_is_said_as_its_death(monkeypatch):
     said = []
-    monkeypatch.setattr(raywatch, "end", said.append)
-    monkeypatch.setattr(raywatch, "SETTLE_S", 0.01)
-    monkeypatch.setattr(raywatch, "_ask", lambda: "gone")
-    raywatch.settle()  # no error in hand: a shutdown on purpose
-    for error, words in ((KeyboardInterrupt(), []), (raywatch.UserError("x"), []), (RuntimeError("no gcs"), ["gone"])):
+    monkeypatch.setattr(ray_watch, "end", said.append)
+    monkeypatch.setattr(ray_watch, "SETTLE_S", 0.01)
+    monkeypatch.setattr(ray_watch, "_ask", lambda: "gone")
+    ray_watch.settle()  # no error in hand: a shutdown on purpose
+    for error, words in ((KeyboardInterrupt(), []), (ray_watch.UserError("x"), []), (RuntimeError("no gcs"), ["gone"])):
         try:
             raise error
         except BaseException:
-            raywatch.settle()
+            ray_watch.settle()
         assert said[:1] == words
 
 

@@ -11,12 +11,12 @@ from models import checkpoint
 from models.mae.masks import mask_from_seeds
 from models.mae.scores import against_visible_mean
 from models.mae.video_mae import VideoMAE
-from orchestrator import reconstructions
-from orchestrator.config import compose
-from orchestrator.crossdata import join
-from orchestrator.mae_data import GroupClips
-from orchestrator.mae_loop import train_job
-from orchestrator.mae_stages import Job, Rank, as_video
+from orchestrator.config.configuration import compose
+from orchestrator.pretraining import reconstructions
+from orchestrator.pretraining.data import GroupClips
+from orchestrator.pretraining.loop import train_job
+from orchestrator.pretraining.objectives import Job, Rank, as_video
+from orchestrator.stages.cross_dataset import join
 from tests.made_shards import shards_of, waves
 
 

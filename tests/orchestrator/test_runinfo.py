@@ -2,40 +2,43 @@
 
 import pytest
 
-from orchestrator import runinfo
-from orchestrator.config import compose
-from orchestrator.folddata import recipe
-from orchestrator.storage import key_of, read_json
+from orchestrator.config.configuration import compose
+from orchestrator.evaluation import run_record
+from orchestrator.evaluation.fold_data import recipe
+from orchestrator.files.storage import key_of, read_json
 
 
 @pytest.fixture(scope="module")
 def parts(road):
     """Everything a content key is made of, of the session's road."""
-    from orchestrator import clipstore, cohort, encoders, folds, tokenstore
-    from orchestrator.models_needed import needs
+    from orchestrator.cohort import cohort
+    from orchestrator.config.model_inputs import needs
+    from orchestrator.plan import folds
+    from orchestrator.stores import clip_store, token_store
+    from orchestrator.stores import encoder_store as encoders
 
     config = road.config()
     people = cohort.load(config)
-    clips = clipstore.ClipStore(road.store, clipstore.plan_shards(config, people))
+    clips = clip_store.ClipStore(road.store, clip_store.plan_shards(config, people))
     plan = folds.make_plan(config, people.people)
     found = [encoders.open_encoder(p) for p in encoders.plan_encoders(config, people, clips, plan.groups, needs(config))]
-    return config, people, clips, found, tokenstore.plan_tokens(config, people, clips, found)
+    return config, people, clips, found, token_store.plan_tokens(config, people, clips, found)
 
 
 def content(parts, config=None, **more):
     found, people, clips, encoders, tokens = parts
     config = config or found
     refit = config.protocol.refit is not False  # as the plan of so few people has it
-    return runinfo.content(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, refit, False))
+    return run_record.content(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, refit, False))
 
 
 def key(parts, config=None, **more):
-    return key_of(runinfo.together([content(parts, config, **more)]), 32)
+    return key_of(run_record.together([content(parts, config, **more)]), 32)
 
 
 def test_the_key_is_the_one_the_run_has(road, parts):
     lineage = read_json(road.run / "lineage.json")
-    assert key(parts) == lineage["content_key"] and runinfo.together([content(parts)]) == lineage["content"]
+    assert key(parts) == lineage["content_key"] and run_record.together([content(parts)]) == lineage["content"]
 
 
 def test_what_differs_between_two_runs_has_a_name(road, parts, monkeypatch):
@@ -76,41 +79,43 @@ def test_other_tokens_are_another_run(parts):
 
 def test_other_sources_are_another_run(parts, monkeypatch):
     before = key(parts)
-    monkeypatch.setattr(runinfo, "sources_sha256", lambda *names: "0" * 64)
+    monkeypatch.setattr(run_record, "sources_sha256", lambda *names: "0" * 64)
     assert key(parts) != before
 
 
 def test_on_whom_shipped_settings_were_chosen_is_in_the_report_of_what_is_trained_with_them():
-    (said,) = runinfo._settings(compose("watch", []))
+    (said,) = run_record._settings(compose("watch", []))
     assert "inner validation people, who are nine of these ten" in said
-    assert runinfo._settings(compose("watch", ["model=random_forest"])) == runinfo._settings(compose("synthetic", [])) == []
+    assert run_record._settings(compose("watch", ["model=random_forest"])) == []
+    assert run_record._settings(compose("synthetic", [])) == []
 
 
 def test_every_source_that_computes_a_fold_is_in_the_key():
-    for name in runinfo.SOURCES:
-        assert (runinfo.ROOT / name).exists(), name
-    assert {"models", "orchestrator/foldfit.py", "orchestrator/folds.py", "preprocessing/moments.py"} <= set(runinfo.SOURCES)
+    for name in run_record.SOURCES:
+        assert (run_record.ROOT / name).exists(), name
+    assert {"models", "orchestrator/evaluation/fit_fold.py", "orchestrator/plan/folds.py",
+            "preprocessing/moments.py"} <= set(run_record.SOURCES)
 
 
 def test_folds_of_several_configurations_differ_in_what_they_do_not_share(road, parts):
     one, other = content(parts), content(parts, road.config("train.lr=0.002"))
-    alone, both = runinfo.together([one]), runinfo.together([one, other])
+    alone, both = run_record.together([one]), run_record.together([one, other])
     assert [name for name in alone if alone[name] != both[name]] == ["configuration"]
-    assert both != runinfo.together([other, one]), "which configuration serves which folds is content"
+    assert both != run_record.together([other, one]), "which configuration serves which folds is content"
 
 
 def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    names = [runinfo.run_dir(compose("watch", words)).name for words in (
+    names = [run_record.run_dir(compose("watch", words)).name for words in (
         [], ["max_folds=2", "resources.cpus=1"], ["model=ridge"], ["protocol=as_paper"], ["train.lr=0.1"])]
     assert names[0] == names[1] and len(set(names)) == 4
     assert names[0].startswith("watch-exercise-signal_small-clean-")
-    roots = [runinfo.run_dir(compose("manifest", ["model=ridge", *words])).name for words in (
+    roots = [run_record.run_dir(compose("manifest", ["model=ridge", *words])).name for words in (
         ["data.root=one"], [f"data.root={tmp_path / 'one'}"], ["data.root=two"], [])]
     assert roots[0] == roots[1] and len(set(roots)) == 3 and not any("one" in name for name in roots)
     for word in ("sweep.read=one", "pretrain.checkpoint=one", "face.precomputed_dir=one"):
-        assert runinfo.run_dir(compose("manifest", ["model=ridge", word])).name not in roots
-    assert runinfo.run_dir(compose("watch", ["run.dir=here"])) == tmp_path.resolve() / "here"
+        assert run_record.run_dir(compose("manifest", ["model=ridge", word])).name not in roots
+    assert run_record.run_dir(compose("watch", ["run.dir=here"])) == tmp_path.resolve() / "here"
 
 
 @pytest.mark.parametrize(("command", "kept"), [
@@ -120,12 +125,12 @@ def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):
     ("python -m orchestrator.loso --dataset watch face.weights_dir=/w", "python -m orchestrator.loso --dataset watch "
      "face.weights_dir=...")])
 def test_a_command_is_kept_without_its_paths(command, kept):
-    assert runinfo.without_paths(command) == kept
+    assert run_record.without_paths(command) == kept
 
 
 def test_a_configuration_is_kept_without_its_paths():
     words = ["data.root=/data/x", "store=/s", "store.key=/k", "run.dir=/r", "pretrain.checkpoint=/c/marlin.pt",
              "pretrain.checkpoint_saw=/c/people.txt", "face.weights_dir=/w", "face.precomputed_dir=/p"]
-    text = str(runinfo.portable(compose("biovid_a", words)))
+    text = str(run_record.portable(compose("biovid_a", words)))
     assert not [path for path in ("/data", "/s'", "/k", "/r'", "/c/", "/w", "/p'") if path in text], text
-    assert runinfo.portable(compose("biovid_a", []))["pretrain"]["checkpoint_saw"] == "unknown"
+    assert run_record.portable(compose("biovid_a", []))["pretrain"]["checkpoint_saw"] == "unknown"

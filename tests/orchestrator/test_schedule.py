@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator import runinfo, schedule
-from orchestrator.config import compose
+from orchestrator.config.configuration import compose
 from orchestrator.errors import FoldError, UserError
-from orchestrator.gpushare import GpuShare
-from orchestrator.ledger import Ledger
-from orchestrator.schedule import Failure, FoldWork, run_missing
+from orchestrator.evaluation import run_record, scheduler
+from orchestrator.evaluation.ledger import Ledger
+from orchestrator.evaluation.scheduler import Failure, FoldWork, run_missing
+from orchestrator.runtime.gpu_sharing import GpuShare
 from tests.made_data import encoder, fold, made_data, recipe
 
 
@@ -33,7 +33,7 @@ def test_a_trial_fits_writes_and_reports(work):
 
 def test_only_what_the_ledger_lacks_is_asked_for(work, monkeypatch):
     asked = []
-    monkeypatch.setattr(schedule, "run_grid", lambda config, stage, run, names, planned, work, scratch: asked.append(
+    monkeypatch.setattr(scheduler, "run_grid", lambda config, stage, run, names, planned, work, scratch: asked.append(
         (names, planned, scratch)) or {})
     folds = list(work.folds.values())
     work.run(folds[1].name)
@@ -83,10 +83,10 @@ def run_chunk(monkeypatch, work, results, tmp_path, *words):
 
     tune = FakeTune(results)
     monkeypatch.setattr(ray, "tune", tune, raising=False)
-    monkeypatch.setattr(schedule, "_callback", lambda tick, gauges: None)
+    monkeypatch.setattr(scheduler, "_callback", lambda tick, gauges: None)
     config = compose("watch", [f"store={tmp_path}", *words])
     share = GpuShare(config.resources.folds_per_gpu, 0)
-    return schedule._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None, share), tune
+    return scheduler._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None, share), tune
 
 
 def result(name, error=None, **metrics):
@@ -122,7 +122,8 @@ def test_what_shows_progress_stays_here_when_tune_pickles_what_it_was_given():
 
     seen = []
     bar = types.SimpleNamespace(lock=threading.RLock(), seen=seen)
-    done = schedule._callback(lambda n, note: bar.seen.append(note), types.SimpleNamespace(fold=bar.seen.append, lock=bar.lock))
+    done = scheduler._callback(lambda n, note: bar.seen.append(note),
+                               types.SimpleNamespace(fold=bar.seen.append, lock=bar.lock))
     assert len(cloudpickle.dumps(done)) < 5000
     trial = types.SimpleNamespace(config={"name": "fold-000"})
     for callback in (done, copy.deepcopy(done)):
@@ -149,10 +150,10 @@ def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_pat
             bad[name] -= 1
         return {name: Failure("why", again=name != "d") for name in failing}
 
-    monkeypatch.setattr(schedule, "_run_chunk", run_chunk)
-    monkeypatch.setattr(schedule.session, "start", lambda config: None)
-    monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
-    failed = schedule.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c", "d"], 4, lambda chunk: None, tmp_path)
+    monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
+    monkeypatch.setattr(scheduler.session, "start", lambda config: None)
+    monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
+    failed = scheduler.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c", "d"], 4, lambda chunk: None, tmp_path)
     assert chunks == [["a", "b", "c", "d"], ["b", "c"], ["b", "c"]] and failed == {"c": "why", "d": "why"}
 
 
@@ -166,7 +167,7 @@ def test_a_fold_that_its_clips_make_impossible_fails_alone_and_at_once(monkeypat
     told = [result(first), result(second, impossible="no clip of class PA4"), result(third)]
     failed, tune = run_chunk(monkeypatch, work, told, tmp_path)
     assert failed == {second: Failure("no clip of class PA4", again=False)}
-    schedule._trial({"name": "x"}, types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(FoldError("no clip"))), 60)
+    scheduler._trial({"name": "x"}, types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(FoldError("no clip"))), 60)
     assert tune.reported[-1] == {"accuracy": -1.0, "user_error": "", "impossible": "no clip"}
 
 
@@ -178,12 +179,12 @@ def test_a_trial_reports_a_mistake_and_raises_a_defect(monkeypatch, work, tmp_pa
     broken = types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(wrong["value"]))
     for error in (UserError("u"), ModelError("m")):
         wrong["value"] = error
-        schedule._trial({"name": "x"}, broken, 60)
+        scheduler._trial({"name": "x"}, broken, 60)
     assert [row["user_error"] for row in tune.reported] == ["u", "m"]
     wrong["value"] = RuntimeError("a defect")
     with pytest.raises(RuntimeError):
-        schedule._trial({"name": "x"}, broken, 60)
-    schedule._trial({"name": next(iter(work.folds))}, work, 60)
+        scheduler._trial({"name": "x"}, broken, 60)
+    scheduler._trial({"name": next(iter(work.folds))}, work, 60)
     assert tune.reported[-1]["user_error"] == "" and len(tune.reported) == 3
 
 
@@ -201,15 +202,15 @@ schedule._trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
 
 
 def test_a_fold_over_its_time_ends_its_worker_even_in_a_library_that_never_returns():
-    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=55, cwd=runinfo.ROOT)
+    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=55, cwd=run_record.ROOT)
     assert ended.returncode == 1 and "clock has stopped" in ended.stdout and "Timeout" in ended.stderr
 
 
 def test_trials_are_handed_out_in_chunks(monkeypatch, work, tmp_path):
     chunks = []
-    monkeypatch.setattr(schedule, "_run_chunk", lambda config, names, *rest: chunks.append(names) or {})
-    monkeypatch.setattr(schedule.session, "start", lambda config: None)
-    monkeypatch.setattr(schedule, "FoldGauges", lambda *a: None)
+    monkeypatch.setattr(scheduler, "_run_chunk", lambda config, names, *rest: chunks.append(names) or {})
+    monkeypatch.setattr(scheduler.session, "start", lambda config: None)
+    monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     names = [f"fold-{i:03d}-seed-0" for i in range(230)]
-    schedule.run_grid(compose("watch", []), "loso", "run", names, 230, lambda chunk: replace(work, folds={}), tmp_path)
+    scheduler.run_grid(compose("watch", []), "loso", "run", names, 230, lambda chunk: replace(work, folds={}), tmp_path)
     assert [len(chunk) for chunk in chunks] == [100, 100, 30] and sum(chunks, []) == names

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import cli
-from orchestrator.config import _flat, compose
+from orchestrator.config.configuration import _flat, compose
+from orchestrator.config.schema import OPTIONS, TABLE, check_values, check_word, repeated
 from orchestrator.errors import UserError
-from orchestrator.schema import OPTIONS, TABLE, check_values, check_word, repeated
 
 NUMBERS = [option for option in OPTIONS if option.kind in ("whole", "number")]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator import cli, loopback, raydir, session, surroundings
-from orchestrator.config import compose
+from orchestrator import cli
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.finding import STOP, WARN, Finding
+from orchestrator.runtime import loopback, ray_folder, ray_session, surroundings
+from orchestrator.runtime.finding import STOP, WARN, Finding
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "0"), ("7", "7")])
@@ -24,7 +25,7 @@ def test_workers_have_the_commands_priority_unless_another_is_asked_for(monkeypa
     monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", lambda **settings: seen.append((settings, dict(os.environ))))
-    session.start(compose("watch", []))
+    ray_session.start(compose("watch", []))
     ((settings, environment),) = seen
     assert environment["RAY_worker_niceness"] == after and environment["OMP_NUM_THREADS"] == "1"
     assert settings["dashboard_host"] == settings["_node_ip_address"] == "127.0.0.1"
@@ -39,7 +40,7 @@ def test_only_a_shared_cluster_has_trains_cleaner(monkeypatch, joined):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if joined:
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    made = session.trainer()(lambda: None)
+    made = ray_session.trainer()(lambda: None)
     kinds = {type(callback) for callback in made._create_default_callbacks()}
     assert len(kinds) > 3 and (Cleaner in kinds) is joined
 
@@ -60,17 +61,17 @@ def started(monkeypatch):
 
     monkeypatch.setattr(ray, "init", init)
     yield seen
-    session._clear()
+    ray_session._clear()
 
 
 def test_a_ray_of_our_own_is_on_loopback_with_the_cores_of_the_slice(monkeypatch, started):
-    monkeypatch.setattr(session, "usable_cores", lambda wanted: 3)
-    monkeypatch.setattr(session, "memory_bytes", lambda: (1 << 30, 1 << 30))
+    monkeypatch.setattr(ray_session, "usable_cores", lambda wanted: 3)
+    monkeypatch.setattr(ray_session, "memory_bytes", lambda: (1 << 30, 1 << 30))
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # a user's own
     monkeypatch.setenv("http_proxy", "http://proxy:3128")
     monkeypatch.setenv("no_proxy", "intranet")
     os.environ.pop("NO_PROXY", None)
-    session.start(compose("watch", []))
+    ray_session.start(compose("watch", []))
     ((settings, environment),) = started
     assert settings["address"] == "local" and settings["num_cpus"] == 3 and settings["object_store_memory"] < 1 << 29
     assert environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0" and ray._private.ray_constants.ENABLE_RAY_CLUSTER is False
@@ -84,13 +85,13 @@ def test_a_long_tmpdir_and_a_home_without_rights(monkeypatch, started, tmp_path)
     monkeypatch.setenv("TMPDIR", str(long))
     os.environ.pop("RAY_TMPDIR", None)
     monkeypatch.setattr(surroundings, "home_trouble", lambda: "/home/x cannot be written")
-    session.start(compose("watch", []))
+    ray_session.start(compose("watch", []))
     ((settings, environment),) = started
     folder = Path(settings["_temp_dir"])
-    assert len(str(folder)) <= raydir.SOCKET and folder.stat().st_mode & 0o777 == 0o700
+    assert len(str(folder)) <= ray_folder.SOCKET and folder.stat().st_mode & 0o777 == 0o700
     assert settings["object_spilling_directory"] == str(long) and len(environment["RAY_AUTH_TOKEN"]) == 64
     assert environment["MPLCONFIGDIR"].startswith(str(folder))
-    session._clear()
+    ray_session._clear()
     assert not folder.exists() and os.environ["TMPDIR"] == str(long) and "MPLCONFIGDIR" not in os.environ
 
 
@@ -102,18 +103,18 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch, started, error):
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(UserError) as told:
-        session.start(compose("watch", []))
+        ray_session.start(compose("watch", []))
     assert "\n" not in str(told.value) and "could not be started" in str(told.value)
 
 
 def test_nothing_is_done_where_something_would_stop_it(monkeypatch, capsys):
-    monkeypatch.setattr(session, "running", lambda: False)
+    monkeypatch.setattr(ray_session, "running", lambda: False)
     monkeypatch.setattr(surroundings, "look", lambda *words: [Finding("Home", WARN, "odd", "look"),
                                                               Finding("Ray", STOP, "gone", "x")])
-    with pytest.raises(UserError, match="Ray: gone; x."), session.session(compose("watch", [])):
+    with pytest.raises(UserError, match="Ray: gone; x."), ray_session.session(compose("watch", [])):
         raise AssertionError("begun all the same")
     monkeypatch.setattr(surroundings, "look", lambda *words: [Finding("Home", WARN, "odd", "look")])
-    with session.session(compose("watch", [])):
+    with ray_session.session(compose("watch", [])):
         pass
     assert capsys.readouterr().out == "machine     Home: odd; look.\n"
 
@@ -126,11 +127,11 @@ def test_a_ray_that_ends_badly_changes_no_exit_code(monkeypatch, capsys, code):
     config = compose("watch", [])
     monkeypatch.setattr(surroundings, "require", lambda *words, **more: [])
     state = iter([False, True])
-    monkeypatch.setattr(session, "running", lambda: next(state))
+    monkeypatch.setattr(ray_session, "running", lambda: next(state))
     monkeypatch.setattr(ray, "shutdown", shutdown)
 
     def main(argv):
-        with session.session(config):
+        with ray_session.session(config):
             pass
         return code
 

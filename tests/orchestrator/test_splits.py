@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cohort import CROSS, OWN, OWN_TRAIN, OWN_VALIDATION, Person
-from orchestrator.config import compose
+from orchestrator.cohort.cohort import CROSS, OWN, OWN_TRAIN, OWN_VALIDATION, Person
+from orchestrator.cohort.lineage import check_roles
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.folds import make_plan
-from orchestrator.lineage import check_roles
+from orchestrator.plan.folds import make_plan
 
 
 def people(n, first=0, key="p", cohort="made", held_out=()):

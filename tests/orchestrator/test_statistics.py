@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from orchestrator import paired, statistics
+from orchestrator.scores import metrics as statistics
+from orchestrator.scores import paired_tests
 
 
 def clips(n=200, K=3, seed=0):
@@ -188,36 +189,36 @@ def test_pretraining_seeds_are_told_from_training_seeds():
 
 def test_sign_flip_by_hand():
     # of 8 patterns of 1, 2, 3 only +++ and --- reach |6|
-    assert paired.sign_flip([1, 2, 3]) == (0.25, "exact")
+    assert paired_tests.sign_flip([1, 2, 3]) == (0.25, "exact")
     # -1, 2, 3 sums to 4: reached by (-+ +), (+ + +), and their mirrors
-    assert paired.sign_flip([-1, 2, 3]) == (0.5, "exact")
-    assert paired.sign_flip([0, 0, 0]) == (1.0, "exact")
+    assert paired_tests.sign_flip([-1, 2, 3]) == (0.5, "exact")
+    assert paired_tests.sign_flip([0, 0, 0]) == (1.0, "exact")
 
 
 def test_sign_flip_equals_scipy():
     d = np.random.default_rng(4).normal(0.4, 1, 12)
     expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
-    p, how = paired.sign_flip(d)
+    p, how = paired_tests.sign_flip(d)
     assert how == "exact" and p == pytest.approx(expected)
 
 
 def test_sign_flip_monte_carlo_agrees_and_is_never_zero():
     d = np.random.default_rng(5).normal(0.4, 1, 30)
-    p, how = paired.sign_flip(d)
+    p, how = paired_tests.sign_flip(d)
     expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=99_999, rng=1).pvalue
     assert how == "monte carlo" and p == pytest.approx(expected, abs=0.005)
-    assert paired.sign_flip(np.ones(60)) == (1 / 100_001, "monte carlo")
-    assert paired.sign_flip(d) == paired.sign_flip(d)
+    assert paired_tests.sign_flip(np.ones(60)) == (1 / 100_001, "monte carlo")
+    assert paired_tests.sign_flip(d) == paired_tests.sign_flip(d)
 
 
 def test_rounding_dust_is_no_difference():
     d = [0.1 + 0.2 - 0.3, 0.7 - 0.6 - 0.1]
-    assert paired.sign_flip(d)[0] == 1.0 and paired.wilcoxon(d) == 1.0 and paired.cohen_dz(d) is None
+    assert paired_tests.sign_flip(d)[0] == 1.0 and paired_tests.wilcoxon(d) == 1.0 and paired_tests.cohen_dz(d) is None
 
 
 def test_wilcoxon_by_hand():
     # five positive differences: the rank sum 0 has probability 2 / 2^5
-    assert paired.wilcoxon([1, 2, 3, 4, 5]) == pytest.approx(2 / 32)
+    assert paired_tests.wilcoxon([1, 2, 3, 4, 5]) == pytest.approx(2 / 32)
 
 
 @pytest.mark.parametrize("d", [[1, 1, -1, 2, 2, 3], [0.5, 0, -0.25, 0.25, 0, 0.75], [0, 0, 1, 1, 1, -1, 2, -2, 4]])
@@ -228,30 +229,30 @@ def test_wilcoxon_with_ties_and_zeros_counts_every_pattern_of_signs(d):
     middle = ranks.sum() / 2
     sums = [ranks[np.array(signs)].sum() for signs in product([False, True], repeat=len(left))]
     far = abs(ranks[left > 0].sum() - middle) - 1e-9
-    assert paired.wilcoxon(d) == pytest.approx(np.mean([abs(s - middle) >= far for s in sums]))
+    assert paired_tests.wilcoxon(d) == pytest.approx(np.mean([abs(s - middle) >= far for s in sums]))
 
 
 def test_holm_by_hand():
     # sorted 0.01 x 4, 0.02 x 3, 0.03 x 2, 0.04 x 1, made to rise
-    np.testing.assert_allclose(paired.holm([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
-    np.testing.assert_allclose(paired.holm([0.9, 0.8]), [1.0, 1.0])
+    np.testing.assert_allclose(paired_tests.holm([0.03, 0.01, 0.04, 0.02]), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(paired_tests.holm([0.9, 0.8]), [1.0, 1.0])
 
 
 def test_effect_size_and_power():
     d = [0.1, 0.2, 0.3]
-    assert paired.cohen_dz(d) == pytest.approx(2.0)
+    assert paired_tests.cohen_dz(d) == pytest.approx(2.0)
     # Cohen (1988): 34 pairs show dz = 0.5 with power 0.8; G*Power prints 0.8078
-    assert paired.power(0.5, 34) == pytest.approx(0.8078, abs=2e-4)
-    assert paired.power(paired.smallest_dz(87), 87) == pytest.approx(0.8)
+    assert paired_tests.power(0.5, 34) == pytest.approx(0.8078, abs=2e-4)
+    assert paired_tests.power(paired_tests.smallest_dz(87), 87) == pytest.approx(0.8)
     seven = [*d, *d, 0.2]
-    assert paired.smallest_gap(seven) == pytest.approx(paired.smallest_dz(7) * np.std(seven, ddof=1))
-    assert paired.smallest_gap(d) is None, "three sign flips cannot reach 0.05"
-    assert paired.smallest_gap([0.1] * 7) is None
-    assert paired.smallest_dz(2) is None
+    assert paired_tests.smallest_gap(seven) == pytest.approx(paired_tests.smallest_dz(7) * np.std(seven, ddof=1))
+    assert paired_tests.smallest_gap(d) is None, "three sign flips cannot reach 0.05"
+    assert paired_tests.smallest_gap([0.1] * 7) is None
+    assert paired_tests.smallest_dz(2) is None
 
 
 def test_power_by_simulation():
     rng = np.random.default_rng(6)
-    d = rng.normal(paired.smallest_dz(10), 1, (20_000, 10))
+    d = rng.normal(paired_tests.smallest_dz(10), 1, (20_000, 10))
     hit = stats.ttest_1samp(d, 0, axis=1).pvalue < 0.05
     assert hit.mean() == pytest.approx(0.8, abs=0.012)

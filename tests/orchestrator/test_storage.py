@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from orchestrator import owners, storage
 from orchestrator.errors import UserError
+from orchestrator.files import owners, storage
 
 
 def test_canonical_json_is_one_text_for_one_value():
@@ -153,7 +153,7 @@ def test_a_new_folder_is_complete_or_absent(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from orchestrator.storage import exclusive
+from orchestrator.files.storage import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.cohort import Clip, Cohort, Person
-from orchestrator.config import compose
-from orchestrator.folds import make_plan
-from orchestrator.study import KEPT, in_one, marks, record, same_recordings, some_apart
+from orchestrator.cohort.cohort import Clip, Cohort, Person
+from orchestrator.cohort.study import KEPT, in_one, marks, record, same_recordings, some_apart
+from orchestrator.config.configuration import compose
+from orchestrator.plan.folds import make_plan
 from preprocessing.recordings import Recording, SignalRef
 
 THREE = tuple(Person(i, f"s{i}") for i in range(3))

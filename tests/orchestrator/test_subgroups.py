@@ -5,10 +5,10 @@ import pytest
 from made_runs import made_run
 from scipy import stats
 
-from orchestrator.cohort import Cohort, Person
-from orchestrator.findings import Report
-from orchestrator.subgroups import age_band, subgroup_rows, subgroups_section, welch
-from orchestrator.summary import build_summary
+from orchestrator.cohort.cohort import Cohort, Person
+from orchestrator.reporting.findings import Report
+from orchestrator.reporting.subgroups import age_band, subgroup_rows, subgroups_section, welch
+from orchestrator.reporting.summary import build_summary
 
 
 def people_like(folds, sexes, ages) -> Cohort:

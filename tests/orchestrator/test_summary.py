@@ -13,8 +13,8 @@ from scipy import stats
 from sklearn import metrics
 
 from orchestrator.errors import UserError
-from orchestrator.people import clips_of, people_of, seed_table
-from orchestrator.summary import build_summary, headline, print_table, stamps, write_run_files
+from orchestrator.reporting.summary import build_summary, headline, print_table, stamps, write_run_files
+from orchestrator.scores.results import clips_of, people_of, seed_table
 
 FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
 n_failed accuracy_mean accuracy_std accuracy_ci95 accuracy_ci95_bootstrap macro_f1_mean macro_f1_pooled chance
@@ -311,8 +311,8 @@ def test_pooled_f1_counts_a_clip_once_a_seed():
 
 
 def test_lost_clips_of_several_people_count_against_their_own_person():
-    from orchestrator.findings import Report
-    from orchestrator.sections import _with_lost
+    from orchestrator.reporting.findings import Report
+    from orchestrator.reporting.sections import _with_lost
 
     def rows(name, right):
         return [{"sample": f"{name}{i}", "subject": name, "y_true": 0, "y_pred": 1 - int(i < right), "prob": [0.5, 0.5]}

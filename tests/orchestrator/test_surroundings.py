@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli, compare, embed, loso, preprocess, pretrain, report, surroundings, sweep
-from orchestrator.config import compose
+from orchestrator import cli, compare, embed, loso, preprocess, pretrain, report, sweep
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.finding import OK, STOP, WARN, Finding
+from orchestrator.runtime import surroundings
+from orchestrator.runtime.finding import OK, STOP, WARN, Finding
+from orchestrator.stages import (
+    write_report,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +149,7 @@ def commands(tmp_path: Path) -> dict[str, tuple]:
 @pytest.mark.parametrize("name", ["embed", "loso", "preprocess", "pretrain", "sweep", "report", "compare"])
 def test_plans_reports_and_comparisons_end_in_the_same_sentence(monkeypatch, tmp_path, capsys, name):
     (tmp_path / "run").mkdir()
-    monkeypatch.setattr(report, "_stored", lambda config: ({"n_failed": 0}, []))
+    monkeypatch.setattr(write_report, "stored_run", lambda config: ({"n_failed": 0}, []))
     monkeypatch.setattr(surroundings, "versions", lambda: Finding("Versions", STOP, "numpy 1 does not fit", "run make install"))
     before = sorted(tmp_path.rglob("*"))
     module, argv = commands(tmp_path)[name]
@@ -157,7 +161,7 @@ def test_plans_reports_and_comparisons_end_in_the_same_sentence(monkeypatch, tmp
 @pytest.mark.parametrize("name", ["loso", "sweep", "report"])
 def test_a_run_folder_that_is_a_file(monkeypatch, tmp_path, capsys, name):
     (tmp_path / "run").write_text("")
-    monkeypatch.setattr(report, "_stored", lambda config: ({"n_failed": 0}, []))
+    monkeypatch.setattr(write_report, "stored_run", lambda config: ({"n_failed": 0}, []))
     module, argv = commands(tmp_path)[name]
     assert cli.run(module.main, argv) == 2
     err = capsys.readouterr().err

@@ -6,19 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator import cli, schedule, session, sweep
+from orchestrator import cli, sweep
+from orchestrator.cohort.lineage import Lineage, person_key
 from orchestrator.errors import LineageError
-from orchestrator.foldfit import FoldData, FoldRecipe, UsedEncoder
-from orchestrator.folds import Fold, Plan
-from orchestrator.ledger import Ledger
-from orchestrator.lineage import Lineage, person_key
-from orchestrator.points import Point, ranked, seen_by
-from orchestrator.storage import read_json
-from orchestrator.validation import fit_validation
+from orchestrator.evaluation import scheduler
+from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
+from orchestrator.evaluation.fit_validation import fit_validation
+from orchestrator.evaluation.ledger import Ledger
+from orchestrator.evaluation.sweep_points import Point, ranked, seen_by
+from orchestrator.files.storage import read_json
+from orchestrator.plan.folds import Fold, Plan
+from orchestrator.runtime import ray_session
 from preprocessing.moments import Moments
 from tests.roads import TINY, Road, snapshot, without_times
 
-GRID, START = schedule.run_grid, session.start
+GRID, START = scheduler.run_grid, ray_session.start
 WORDS = [word for word in TINY if not word.startswith("encoder=")]
 WORDS += ["sweep.encoder=[vit_micro]", "sweep.mask_ratio=[0.5,0.9]", "max_folds=2", "resources.cpus=1"]
 
@@ -34,9 +36,9 @@ def sweep_on(place: Road, *more: str) -> int:
 
 def test_a_grid_on_tune_then_resumed_without_it(road, tmp_path, inline, monkeypatch, capsys):
     place = replace(road.copy(tmp_path, run=False), words=list(WORDS))  # with what loso has left in the store
-    inline_grid, no_ray = schedule.run_grid, session.start
-    monkeypatch.setattr(schedule, "run_grid", GRID)
-    monkeypatch.setattr(session, "start", START)
+    inline_grid, no_ray = scheduler.run_grid, ray_session.start
+    monkeypatch.setattr(scheduler, "run_grid", GRID)
+    monkeypatch.setattr(ray_session, "start", START)
     assert sweep_on(place) == 0
     said = capsys.readouterr().out
     result = read_json(place.run / "sweep.json")
@@ -60,8 +62,8 @@ def test_a_grid_on_tune_then_resumed_without_it(road, tmp_path, inline, monkeypa
     assert seen == {person_key(cohort.name, name) for name in names}  # two folds are enough to meet everybody
 
     # killed between two folds: one file is missing, and it alone is made again
-    monkeypatch.setattr(schedule, "run_grid", inline_grid)
-    monkeypatch.setattr(session, "start", no_ray)
+    monkeypatch.setattr(scheduler, "run_grid", inline_grid)
+    monkeypatch.setattr(ray_session, "start", no_ray)
     victim = sorted(entries)[0]
     victim.unlink()
     before = snapshot(place.run / "points")

@@ -8,12 +8,16 @@ import pytest
 import torch
 
 from models.mae.video_mae import VideoMAE
-from orchestrator import cli, embed, encoders, folds, loso, tokenstore
-from orchestrator.clipstore import ClipStore, plan_shards
-from orchestrator.lineage import Lineage
-from orchestrator.models_needed import needs
-from orchestrator.storage import read_json, seal, write_json
-from orchestrator.tokenstore import Tokens
+from orchestrator import cli, loso
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.config.model_inputs import needs
+from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.plan import folds
+from orchestrator.stages import make_tokens
+from orchestrator.stores import encoder_store as encoders
+from orchestrator.stores import token_store
+from orchestrator.stores.clip_store import ClipStore, plan_shards
+from orchestrator.stores.token_store import Tokens
 from tests.made_shards import made_shards
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
@@ -27,7 +31,7 @@ def planned(road):
                                                                       needs(road.config()))]
 
     def plan(*words, encoders=found):
-        return tokenstore.plan_tokens(road.config(*words), people, store, encoders)
+        return token_store.plan_tokens(road.config(*words), people, store, encoders)
 
     plan.encoders = found
     return plan
@@ -39,7 +43,7 @@ def test_one_file_a_person_and_encoder(road, planned):
     for job in jobs:
         tokens = np.load(job.path)
         assert tokens.shape == (2 * CLIPS_PER_LEVEL, 8, 16) and tokens.dtype == np.float16 and np.isfinite(tokens).all()
-    (grid, width) = tokenstore.token_shape(road.config(), planned.encoders[0])
+    (grid, width) = token_store.token_shape(road.config(), planned.encoders[0])
     assert (grid, width) == ((8, 1, 1), 16)
 
 
@@ -55,7 +59,7 @@ def test_what_does_not(planned, word):
 
 def test_views_are_files_of_their_own_and_leave_the_centre_alone(planned):
     jobs = planned("embed.views=3")
-    assert [j.key for j in jobs if j.view == tokenstore.CENTRE] == [j.key for j in planned()]
+    assert [j.key for j in jobs if j.view == token_store.CENTRE] == [j.key for j in planned()]
     assert len({j.path for j in jobs}) == 3 * 2 * PEOPLE and {j.view for j in jobs} == {0, 1, 2}
 
 
@@ -66,9 +70,9 @@ def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
 
     def tokens(view, names=("c0-0", "c0-1", "c0-2"), subject=0, batch=8):
         place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
-        job = tokenstore.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names),
+        job = token_store.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names),
                                   Lineage("tokens"), view)
-        embed.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
+        make_tokens.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
         return np.load(place)
 
     centre, one, two = (tokens(view) for view in (0, 1, 2))
@@ -81,13 +85,13 @@ def test_int8_goes_the_road_in_half_the_disk(road, inline, tmp_path):
     mine = road.copy(tmp_path, run=False)
     full = {p.name.split("-")[0]: np.load(p) for p in sorted(mine.store.glob("tokens/*/*.npy"))}
     assert mine.main("embed.dtype=int8", "max_folds=1") == 0
-    files = sorted(mine.store.glob(f"tokens/*/*{tokenstore.INT8}"))
+    files = sorted(mine.store.glob(f"tokens/*/*{token_store.INT8}"))
     assert len(files) == 2 * PEOPLE == len(inline["embed"])
     for path in files:
         back = Tokens([path], [len(np.load(path))])
         assert np.load(path).dtype == np.int8 and back.dtype == np.float16 and back[[0]].dtype == np.float16
         assert back.shape[1:] == full[path.name.split("-")[0]].shape[1:]
-    scales = tokenstore.scales_of(files[0])
+    scales = token_store.scales_of(files[0])
     scales.write_bytes(scales.read_bytes()[:-4])
     assert mine.main("embed.dtype=int8", "max_folds=1") == 0
     assert len(inline["embed"]) == 2 * PEOPLE + 1, "a damaged scale is a damaged file"
@@ -95,7 +99,7 @@ def test_int8_goes_the_road_in_half_the_disk(road, inline, tmp_path):
 
 def test_a_token_in_int8_is_off_by_half_a_step_at_most():
     tokens = np.random.default_rng(0).normal(size=(3, 5, 16)).astype(np.float16) * np.array([1e-3, 1, 50, 0, 1])[:, None]
-    stored, scales = tokenstore.quantise(tokens)
+    stored, scales = token_store.quantise(tokens)
     assert stored.dtype == np.int8 and scales.shape == (3, 5) and scales.dtype == np.float32
     error = np.abs(stored * scales[..., None] - tokens.astype(np.float32))
     assert (error <= 0.5001 * scales[..., None]).all() and np.abs(stored).max() == 127
@@ -103,8 +107,8 @@ def test_a_token_in_int8_is_off_by_half_a_step_at_most():
 
 
 def test_size_and_time_are_told_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
-    from orchestrator import storage
     from orchestrator.errors import UserError
+    from orchestrator.files import storage
 
     mine = road.copy(tmp_path, run=False)
     shutil.rmtree(mine.store / "tokens")
@@ -119,7 +123,7 @@ def test_what_a_worker_has_to_say_comes_back_as_words(road, monkeypatch):
     """Ray Data would wrap what is raised, and try again: no memory on the GPU, or no room on the disk."""
     from types import SimpleNamespace
 
-    from orchestrator.storage import atomic_path
+    from orchestrator.files.storage import atomic_path
 
     def no_memory(*words):
         raise torch.OutOfMemoryError("made up")
@@ -128,10 +132,10 @@ def test_what_a_worker_has_to_say_comes_back_as_words(road, monkeypatch):
         with atomic_path(road.store / "x"):
             raise OSError("4000000 requested and 522176 written")
 
-    worker = embed.EmbedWorker({}, road.config("embed.batch=8"))
+    worker = make_tokens.EmbedWorker({}, road.config("embed.batch=8"))
     worker.loaded = (0, None)
     for write, said in ((no_memory, "use embed.batch=4"), (no_room, "The disk is full while writing")):
-        monkeypatch.setattr(embed, "write_tokens", write)
+        monkeypatch.setattr(make_tokens, "write_tokens", write)
         answer = worker({"item": SimpleNamespace(encoder=0)})
         assert answer["clips"] == 0 and said in answer["mistake"] and "\n" not in answer["mistake"]
 
@@ -172,7 +176,7 @@ def test_whom_the_tokens_saw_is_in_their_key_and_the_signal_mae_beside_them_is_n
     assert sum(a != b for a, b in zip(keys, [job.key for job in planned()], strict=True)) == PEOPLE
     public = Lineage("a public file", frozenset({"x/y"}), proven=False)
     foreign = replace(first, plan=replace(first.plan, foreign=object()), lineage=replace(met.lineage, parents=(public,)))
-    assert tokenstore.lineage_of(foreign) == Lineage("tokens of a public file", parents=(public,))
+    assert token_store.lineage_of(foreign) == Lineage("tokens of a public file", parents=(public,))
 
 
 @pytest.mark.parametrize("damage", ["npy gone", "npy cut", "npy other", "json gone", "json cut", "json changed"])

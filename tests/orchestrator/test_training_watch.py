@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator import training_watch
-from orchestrator.training_watch import Watch
+from orchestrator.pretraining import monitor
+from orchestrator.pretraining.monitor import Watch
 
 PLACE = {"encoder": "encoder 1", "stage": "video MAE", "epochs": 3}
 PLAN = "3 epochs of 4 steps, largest rate 1.50e-03 (lr 0.048 x batch 8 / 256, cosine after 1 epochs of warm-up)"
@@ -23,7 +23,7 @@ def gauges(monkeypatch):
         def step(self, encoder, stage, values):
             seen.update({(encoder, stage, name): value for name, value in values.items()})
 
-    monkeypatch.setattr(training_watch, "TrainingGauges", Seen)
+    monkeypatch.setattr(monitor, "TrainingGauges", Seen)
     return seen
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import twins
-from orchestrator.cohort import Clip, Cohort, Person
+from orchestrator.cohort import twins
+from orchestrator.cohort.cohort import Clip, Cohort, Person
 from orchestrator.errors import UserError
 from preprocessing.prints import signal_print
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef

@@ -3,8 +3,8 @@
 import pytest
 
 from models.errors import ModelError
-from orchestrator import options
-from orchestrator.config import compose
+from orchestrator.config import options
+from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
 
 ESTIMATORS = ("random_forest", "svm", "ridge", "one_number")

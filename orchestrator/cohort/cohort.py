@@ -1,0 +1,362 @@
+"""People and clips behind pseudonyms: the border that raw ids and clip numbers do not cross.
+
+A person is (cohort, raw id); a pseudonym is a keyed hash of that. Order and randomness use the index, which is the
+rank of the raw name, so that another key gives the same folds.
+"""
+
+import hashlib
+import hmac
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from orchestrator.cohort.lineage import person_key
+from orchestrator.config.configuration import Config
+from orchestrator.errors import UserError
+from orchestrator.files import owners
+from orchestrator.files.storage import key_of, read_json, write_bytes, write_json
+from orchestrator.files.store_lock import writing
+from orchestrator.runtime import progress
+from preprocessing.allotment import usable_cores
+from preprocessing.datasets import biovid_lists
+from preprocessing.datasets.spelling import spellings
+from preprocessing.recordings import DataSet, Recording
+
+OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
+OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split
+PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
+PUBLIC_KEY = b"dualpain public cohorts"
+COHORTS = ("biovid", "ai4pain", "ai4pain_2025", "ai4pain_2026", *sorted(PUBLIC_COHORTS))
+BIOVID = ("biovid_a", "biovid_b", "synthetic")  # which alone have subject lists and two folders of signals
+
+
+@dataclass(frozen=True)
+class Person:
+    """held_out: names of the published lists (config.Split.list) that test this person, and of the part that the data set's
+    own split gives it elsewhere (OWN_TRAIN, OWN_VALIDATION). cohort and pseudonym identify."""
+
+    index: int
+    pseudonym: str
+    sex: str | None = None
+    age: int | None = None
+    cohort: str = ""
+    held_out: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: `subject` is the person's index, `index` its rank within the person, `label` the data set's class."""
+
+    subject: int
+    index: int
+    sample: str
+    label: int
+    recording: Recording
+
+
+@dataclass(frozen=True)
+class Cohort:
+    dataset: str
+    name: str
+    class_names: tuple[str, ...]
+    people: tuple[Person, ...]
+    clips: tuple[Clip, ...]
+    key_fingerprint: str
+    partial: bool
+    notes: tuple[str, ...]
+    synthetic: bool
+    place: str = ""  # keeps the stores of data sets apart that share a name: of a manifest where it lies
+    secret: str = field(default="", repr=False)  # from the pseudonym key: what recordings are marked with, never written
+
+    @property
+    def store_name(self) -> str:
+        """Of files that would else be another data set's of the same name."""
+        return f"{self.dataset}-{self.place}" if self.place else self.dataset
+
+    def of(self, subject: int) -> list[Clip]:
+        return [clip for clip in self.clips if clip.subject == subject]
+
+    def pseudonyms(self, subjects) -> list[str]:
+        return [self.people[subject].pseudonym for subject in subjects]
+
+    def keys(self, subjects) -> list[str]:
+        """Who they are in a lineage: cohort and pseudonym."""
+        return [person_key(self.people[s].cohort or self.name, self.people[s].pseudonym) for s in subjects]
+
+    def label_counts(self, classes: list[int]) -> dict[int, Counter]:
+        """Clips of the task per person and class index (0 .. K-1)."""
+        counts: dict[int, Counter] = {person.index: Counter() for person in self.people}
+        for clip in self.clips:
+            if clip.label in classes:
+                counts[clip.subject][classes.index(clip.label)] += 1
+        return counts
+
+    @property
+    def has_video(self) -> bool:
+        return any(clip.recording.video for clip in self.clips)
+
+    @property
+    def has_signals(self) -> bool:
+        return any(clip.recording.signal for clip in self.clips)
+
+
+def load(config: Config) -> Cohort:
+    """Load the data set, check that it is whole, give everybody a pseudonym. Writes the synthetic cohort if need be.
+
+    Raises InputError for a root that is not there, UserError for an incomplete cohort.
+    """
+    dataset = _read(config)
+    lacking = _check(config, dataset)
+    return _behind_pseudonyms(config, dataset, _key(config, dataset.cohort), lacking)
+
+
+def preview(config: Config) -> Cohort:
+    """The cohort for a plan: nothing is written, no key is made, and the synthetic cohort is only counted."""
+    _check_options(config)
+    if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
+        people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
+        return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
+    dataset = _read(config, may_write=False)
+    return _behind_pseudonyms(config, dataset, _key_there(config, dataset.cohort), _check(config, dataset))
+
+
+def _check(config: Config, dataset: DataSet) -> bool:
+    """Whether the cohort is a part of the published one. Raises UserError before anything is written."""
+    _check_cohort_name(config, dataset)
+    if config.dataset == "manifest" and dataset.cohort in PUBLIC_COHORTS:
+        raise UserError(f"The manifest calls its data set {dataset.cohort}, as the built-in one is called: give it another "
+                        "name.")
+    lacking = _check_complete(dataset, config)
+    _check_tasks(dataset, config)
+    return lacking
+
+
+def _check_cohort_name(config: Config, dataset: DataSet) -> None:
+    """A person is (cohort, raw id): another spelling of a built-in cohort would be the same people under other names."""
+    if config.dataset == "manifest" and dataset.cohort not in COHORTS:
+        for name in COHORTS:
+            if spellings(name) & spellings(dataset.cohort):
+                raise UserError(f"The manifest calls its data set {dataset.cohort!a}, and {name} is a built-in one: write "
+                                f"{name} if these are its people, else give it another name.")
+
+
+def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:
+    index_of = {subject.raw_id: i for i, subject in enumerate(dataset.subjects)}
+    lists = _held_out(dataset)
+    people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age, dataset.cohort,
+                          frozenset(name for name, held in lists.items() if s.raw_id in held))
+                   for i, s in enumerate(dataset.subjects))
+    clips: list[Clip] = []
+    rank: Counter[str] = Counter()
+    for recording in dataset.recordings:
+        sample = _pseudonym(key, "c", dataset.cohort, dataset.name, recording.subject, recording.sample)
+        clips.append(Clip(index_of[recording.subject], rank[recording.subject], sample, recording.label, recording))
+        rank[recording.subject] += 1
+    return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
+                  hashlib.sha256(key).hexdigest()[:12], lacking, (*dataset.notes, *_unused(config, dataset)),
+                  dataset.synthetic, _place(config, dataset), hmac.new(key, b"recordings", hashlib.sha256).hexdigest())
+
+
+def _place(config: Config, dataset: DataSet) -> str:
+    """Of a manifest where its table lies; of BioVid that the filtered signals are read."""
+    if dataset.table is not None:
+        return key_of(os.path.realpath(dataset.table), 8)
+    return "filtered" if config.dataset in BIOVID and config.data.source == "filtered" else ""
+
+
+def _unused(config: Config, dataset: DataSet) -> list[str]:
+    """Notes on what the data set brings and this run does not use."""
+    if config.dataset != "manifest":
+        return []
+    notes = []
+    if any(r.session is not None for r in dataset.recordings):
+        notes.append(f"The column session is kept and not used by split={config.split.name}.")
+    own = config.split.name == "fixed" and config.split.list in ("auto", "own")
+    if any(r.split is not None for r in dataset.recordings) and not own:
+        notes.append(f"The column split is kept and not used by split={config.split.name}"
+                     + (f" split.list={config.split.list}" if config.split.name == "fixed" else "") + ".")
+    return notes
+
+
+def _held_out(dataset: DataSet) -> dict[str, set[str]]:
+    """List -> raw ids it tests: the data set's own split (which loaders hold to one side a person), published lists.
+
+    Of the own split the test people are tested; where it has none, as AI4Pain's, those of its validation.
+    """
+    parts: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
+    for recording in dataset.recordings:
+        if recording.split is not None:
+            parts[recording.split].add(recording.subject)
+    tested = parts["test"] or parts["validation"]
+    lists = {OWN: tested, OWN_TRAIN: parts["train"], OWN_VALIDATION: parts["validation"] - tested}
+    if dataset.name.startswith("biovid"):
+        lists["hold_out_26"] = {s.raw_id for s in dataset.subjects if not biovid_lists.keeps("hold_out_61", s.raw_id)}
+    return lists
+
+
+def write_private_map(config: Config, cohort: Cohort) -> None:
+    """Who is behind a pseudonym, for the owner of the data alone: <store>/private/, 0600."""
+    names = {cohort.people[c.subject].pseudonym: c.recording.subject for c in cohort.clips}
+    samples = {c.sample: [c.recording.subject, c.recording.sample] for c in cohort.clips}
+    path = private_folder(config) / f"{cohort.store_name}-{cohort.key_fingerprint}.json"
+    value = {"subjects": names, "samples": samples}
+    if read_json(path) != value:
+        write_json(path, value, mode=0o600)
+
+
+def private_folder(config: Config) -> Path:
+    folder = config.store_dir / "private"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    return folder
+
+
+def synthetic_root(config: Config) -> Path:
+    from preprocessing.synthetic.cohort import VERSION
+
+    return config.store_dir / "synthetic" / key_of({**_synthetic_arguments(config), "generator": VERSION})
+
+
+def _synthetic_arguments(config: Config) -> dict:
+    names = ("BL1", "PA1", "PA2", "PA3", "PA4")
+    levels = config.synthetic.levels or [names[c] for c in config.task.classes if c < len(names)]
+    return {**config.synthetic.model_dump(mode="json"), "levels": list(levels)}
+
+
+def _read(config: Config, may_write: bool = True) -> DataSet:
+    from preprocessing.datasets import registry
+
+    _check_options(config)
+    if config.dataset != "synthetic":
+        options = {}
+        if config.dataset in BIOVID:
+            options = {"source": config.data.source, "subjects": config.data.subjects}
+        root = Path(config.data.root).expanduser() if config.data.root else None
+        return registry.load(config.dataset, root, **options)
+    root = synthetic_root(config)
+    if may_write:  # else whatever is there is shown as it is; a damaged tree is written again by the stages
+        with writing(config, "synthetic"):
+            _generate(config, root)
+    # From here on the built-in cohort goes the way of any BioVid copy, from the files.
+    loaded = registry.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
+    return replace(loaded, name="synthetic", cohort="synthetic")
+
+
+def _check_options(config: Config) -> None:
+    """UserError for a word on the data that this data set has no use for."""
+    data, name = config.data, config.dataset
+    if name not in BIOVID and data.source != "raw":
+        raise UserError(f"data.source={data.source} chooses one of BioVid's folders and does nothing for {name}: leave it out.")
+    if name not in BIOVID and data.subjects != "all":
+        raise UserError(f"data.subjects={data.subjects} is a list of BioVid's people and does nothing for {name}: leave it "
+                        "out.")
+    if name == "synthetic" and data.root:
+        raise UserError("data.root does nothing for synthetic, which is written into the store: leave it out, or name the data "
+                        "set that lies there with --dataset.")
+    if name == "synthetic" and (data.source != "raw" or data.subjects != "all"):
+        raise UserError("data.source and data.subjects choose among BioVid's files and people, synthetic has neither: leave "
+                        "them out.")
+
+
+def _generate(config: Config, root: Path) -> None:
+    """The synthetic cohort, written where it is missing and written again where it is damaged."""
+    from preprocessing.synthetic.cohort import generate
+
+    arguments = _synthetic_arguments(config)
+    words = {"part": "A", "subjects": arguments["subjects"], "clips_per_level": arguments["clips_per_level"],
+             "effect": arguments["effect"], "seed": arguments["seed"], "levels": tuple(arguments["levels"]),
+             "size": tuple(arguments["size"]), "jobs": usable_cores(config.resources.cpus)}
+    if (root / "SYNTHETIC.json").exists():
+        generate(root, **words)
+        return
+    n_clips = arguments["subjects"] * arguments["clips_per_level"] * len(arguments["levels"])
+    with progress.bar("synthetic", n_clips, "clips") as tick:
+        generate(root, **words, on_progress=lambda done, total: tick(done - tick.done))
+
+
+def _check_complete(dataset: DataSet, config: Config) -> bool:
+    if dataset.complete:
+        return False
+    found = dataset.found or {"subjects": len(dataset.subjects), "clips": len(dataset.recordings)}
+    if not config.data.allow_partial:
+        raise UserError(f"{dataset.root} is incomplete: found {dict(found)}, expected {dict(dataset.expected)}; complete the "
+                        "copy, or accept it with data.allow_partial=true (stamped on every result).")
+    return True
+
+
+def _check_tasks(dataset: DataSet, config: Config) -> None:
+    if not dataset.recordings:
+        raise UserError(f"{dataset.root} holds no usable recording: run python -m orchestrator.doctor --dataset "
+                        f"{config.dataset} to see what was dropped and why.")
+    present = {recording.label for recording in dataset.recordings}
+    absent = [c for c in config.task.classes if c not in present]
+    if absent:
+        names = [dataset.class_names[c] if c < len(dataset.class_names) else str(c) for c in absent]
+        what = "class" if len(names) == 1 else "classes"
+        raise UserError(f"task={config.task.name} needs the {what} {', '.join(names)}, which no person in "
+                        f"{dataset.root} has: choose another task or complete the data.")
+
+
+def _key(config: Config, cohort: str) -> bytes:
+    if cohort in PUBLIC_COHORTS:
+        return PUBLIC_KEY
+    path = Path(config.store.key).expanduser() if config.store.key else private_folder(config) / "pseudonym.key"
+    if not path.exists():
+        if config.store.key:
+            raise UserError(f"The pseudonym key {path} does not exist: give an existing file with store.key=FILE, or "
+                            "leave store.key out to have one made in the store.")
+        _make_key(path)
+    key = path.read_bytes().strip()
+    if len(key) < 16:
+        raise UserError(f"The pseudonym key {path} is shorter than 16 bytes: give a longer one with store.key=FILE.")
+    return key
+
+
+def _key_there(config: Config, cohort: str) -> bytes:
+    """The key of a store that has one, so that a plan finds what is finished; nothing is made or refused."""
+    if cohort in PUBLIC_COHORTS:
+        return PUBLIC_KEY
+    own = config.store_dir / "private" / "pseudonym.key"
+    try:
+        key = (Path(config.store.key).expanduser() if config.store.key else own).read_bytes().strip()
+    except (OSError, RuntimeError):  # RuntimeError: the home of an account that is not there
+        return PUBLIC_KEY
+    return key if len(key) >= 16 else PUBLIC_KEY
+
+
+def _make_key(path: Path) -> None:
+    """A new key at `path`, whole or not at all, unless another command was first: then its key stays.
+
+    The link is what only one of two commands can make; whoever comes second reads the first one's.
+    """
+    temporary = path.with_name(f".{path.name}.{owners.tag()}.{os.urandom(4).hex()}.tmp")
+    try:
+        write_bytes(temporary, os.urandom(32).hex().encode(), mode=0o600)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links: one command creates it, another waits until it is whole
+            _make_key_here(path, temporary.read_bytes())
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_key_here(path: Path, key: bytes, patience_s: float = 10) -> None:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        end = time.monotonic() + patience_s
+        while path.stat().st_size < len(key) and time.monotonic() < end:
+            time.sleep(0.05)
+        return
+    with os.fdopen(descriptor, "wb") as handle:
+        handle.write(key)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _pseudonym(key: bytes, prefix: str, *names: str) -> str:
+    return prefix + hmac.new(key, "\0".join(names).encode(), hashlib.sha256).hexdigest()[:16]

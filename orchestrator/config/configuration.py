@@ -1,0 +1,374 @@
+"""The configuration of a run: composed by Hydra from experiments/, then checked field by field.
+
+`compose(dataset, overrides)` is the only way in. A key or value that does not exist gets one sentence with the
+nearest valid names (UserError, exit code 2).
+"""
+
+import builtins
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orchestrator.config.schema import check_values, check_word
+from orchestrator.errors import UserError
+from preprocessing.limits import Limits
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
+# Written short on the command line, a node in the configuration.
+SHORT = {"store": "store.dir"}
+PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
+         "pretrain.checkpoint", "pretrain.checkpoint_saw", "pretrain.from", "face.weights_dir", "face.precomputed_dir",
+         "face.precomputed_root"}
+
+
+class Node(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(Node):
+    name: str
+    classes: list[int] = Field(min_length=2)
+
+
+class Open(Node):
+    """A node whose further keys are checked by the options class it is handed to."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Model(Open):
+    name: str
+
+
+class Encoder(Open):
+    name: str
+    scale: str
+    image_size: int = Field(gt=0)
+
+
+class Protocol(Node):
+    name: Literal["clean", "as_paper", "exclude_pretrain", "both"]
+    seeds: list[int]
+    val_subjects: int | None = Field(default=None, ge=1)
+    val: Literal["inner", "fixed_epochs"] = "inner"
+    refit: bool | None = None
+    as_paper_epochs: int = Field(default=1000, ge=1)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_or_list(cls, value: Any) -> Any:
+        return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _some(cls, value: list[int]) -> list[int]:
+        if not value or len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError("wants at least one seed, each once and not negative")
+        return value
+
+
+class Split(Node):
+    """What each name reads stands in experiments/split/<name>.yaml."""
+
+    name: Literal["loso", "lnso", "kfold", "fixed", "cross_dataset"]
+    n: int = Field(default=2, ge=2)
+    k: int = Field(default=5, ge=2)
+    seed: int = Field(default=0, ge=0)
+    list: Literal["auto", "own", "random", "hold_out_26"] = "auto"
+    test_subjects: int | None = Field(default=None, ge=1)
+    repeats: int = Field(default=5, ge=1)
+    test: str | None = None
+    root: str | None = None
+    classes: builtins.list[int] | None = None
+
+
+SPLIT_READERS = {"n": ("lnso",), "k": ("kfold", "cross_dataset"), "seed": ("lnso", "kfold", "fixed", "cross_dataset"),
+                 "list": ("fixed",), "test_subjects": ("fixed",), "repeats": ("fixed",), "test": ("cross_dataset",),
+                 "root": ("cross_dataset",), "classes": ("cross_dataset",)}
+
+
+class Pretrain(Node):
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
+
+    name: Literal["mae", "none"]
+    fraction: float | None = Field(default=None, gt=0, lt=0.5)
+    subjects: list[int] | None = None
+    checkpoint: str | None = None
+    checkpoint_saw: str = "unknown"
+    given: str | None = Field(default=None, alias="from")  # a word that Python keeps for itself
+    seed: int = 0
+    seeds: int = Field(default=1, ge=1)
+    workers: int | None = Field(default=None, ge=1)
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    save_epochs: int | None = Field(default=1, ge=1)
+    save_steps: int | None = Field(default=None, ge=1)
+    save_seconds: float | None = Field(default=300, gt=0)
+    cache_mb: int = Field(default=512, ge=0)
+    video: dict[str, Any] = {}
+    signal: dict[str, Any] = {}
+
+
+class Data(Node):
+    root: str | None = None
+    allow_partial: bool = False
+    source: Literal["raw", "filtered"] = "raw"
+    subjects: str = "all"
+    max_pixels: int = Field(default=Limits.max_pixels, ge=1)
+    max_channels: int = Field(default=Limits.max_channels, ge=1)
+    max_rows: int = Field(default=Limits.max_rows, ge=1)
+
+    def limits(self) -> dict[str, int]:
+        """Sizes beyond which an input is not opened: preprocessing.limits.Limits."""
+        return {"max_pixels": self.max_pixels, "max_channels": self.max_channels, "max_rows": self.max_rows}
+
+    @field_validator("subjects", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return str(value)
+
+
+class Store(Node):
+    dir: str = "store"
+    key: str | None = None
+
+
+class Run(Node):
+    dir: str | None = None
+    ledger: str | None = None
+
+
+class Synthetic(Node):
+    subjects: int = Field(default=8, ge=1)
+    clips_per_level: int = Field(default=8, ge=1, le=20)
+    effect: float = Field(default=1.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+    levels: list[str] | None = None
+    size: tuple[int, int] = (640, 480)
+
+
+class Clip(Node):
+    frames: int = Field(default=16, ge=2)
+    rate: int = Field(default=16, ge=1)
+
+
+class Embed(Node):
+    pool: Literal["none", "2x2", "temporal"] = "none"
+    batch: int = Field(default=8, ge=1)
+    views: int = Field(default=1, ge=1, le=16)
+    dtype: Literal["float16", "int8"] = "float16"
+
+
+class Sweep(Node):
+    """The grid of orchestrator.sweep. halves: two sweeps, over disjoint halves of the people; read: loso takes its choice."""
+
+    encoder: list[str] = Field(default=["vit_tiny", "vit_small"], min_length=1)
+    mask_ratio: list[float] = Field(default=[0.75, 0.9], min_length=1)
+    halves: bool = False
+    read: str | None = None
+
+    @field_validator("encoder")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in choices("encoder"):
+                raise ValueError(f"{name} does not exist, did you mean {nearest(name, choices('encoder'))}")
+        return cls._once(value)
+
+    @field_validator("mask_ratio")
+    @classmethod
+    def _share(cls, value: list[float]) -> list[float]:
+        if not all(0 < ratio < 1 for ratio in value):
+            raise ValueError("a mask ratio lies between 0 and 1")
+        return cls._once(value)
+
+    @staticmethod
+    def _once(value: list) -> list:
+        if len(set(value)) != len(value):
+            raise ValueError("every value once")
+        return value
+
+
+class Canaries(Node):
+    """What audit=true must be able to see; see experiments/config.yaml."""
+
+    repeats: int | None = Field(default=None, ge=1)
+    points: float = Field(default=5.0, gt=0)
+
+
+class Resources(Node):
+    cpus: int | None = Field(default=None, ge=1)
+    fold_timeout_s: float = Field(default=86400, gt=0)
+    folds_per_gpu: int | None = Field(default=None, ge=1)
+    dashboard: bool = True
+
+
+class Config(Node):
+    """The whole configuration; see experiments/config.yaml for what each key means."""
+
+    dataset: str
+    task: Task
+    model: Model
+    encoder: Encoder
+    protocol: Protocol
+    split: Split
+    pretrain: Pretrain
+    data: Data
+    store: Store
+    run: Run
+    synthetic: Synthetic
+    frames: Literal["keyframes", "all"]
+    strict: bool
+    audit: bool
+    canaries: Canaries = Canaries()
+    controls: bool = True
+    max_folds: int | None = Field(default=None, ge=1)
+    face: dict[str, Any]
+    keyframe: dict[str, Any]
+    clip: Clip
+    signal: dict[str, Any]
+    embed: Embed
+    scale: Literal["train_z", "train_minmax", "clip_minmax", "subject_z"]
+    smae: dict[str, Any]
+    train: dict[str, Any]
+    train_from: str | None
+    resources: Resources
+    sweep: Sweep = Sweep()
+
+    @property
+    def store_dir(self) -> Path:
+        return Path(self.store.dir).expanduser().resolve()
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (EXPERIMENTS / group).glob("*.yaml"))
+
+
+def nearest(word: str, valid: list[str]) -> str:
+    begun = [name for name in valid if name.startswith(word)]
+    close = [*begun, *(name for name in difflib.get_close_matches(word, valid, n=3, cutoff=0.4) if name not in begun)]
+    return " or ".join(close[:3]) if close else ", ".join(valid[:12])
+
+
+def _flat(node: Any, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys.append(prefix + key)
+        if isinstance(value, dict):
+            keys += _flat(value, prefix + key + ".")
+    return keys
+
+
+def key_of_word(word: str) -> str:
+    """The key that an override sets, spelt out: Hydra's + and ++ set like = here."""
+    key = word.partition("=")[0].lstrip("+~")
+    return SHORT.get(key, key)
+
+
+def _check_override(override: str, keys: list[str]) -> str:
+    """The override with short names spelt out. Raises UserError for a key or a group choice that does not exist."""
+    _, separator, value = override.partition("=")
+    if not separator:
+        raise UserError(f"'{override}' is not an override: write key=value, for example encoder=vit_tiny.")
+    key = key_of_word(override)
+    check_word(override, key, key in PATHS)
+    if key == "dataset":
+        raise UserError(f"Name the data set once, with --dataset {value}, and leave {override} out.")
+    if key in GROUPS:
+        if value not in choices(key):
+            raise UserError(f"{key}={value} does not exist: did you mean {nearest(value, choices(key))}?")
+        return f"{key}={value}"
+    parent, _, leaf = key.rpartition(".")
+    if leaf == "name" and parent in GROUPS and parent != "task":
+        raise UserError(f"{override} is no way to choose: write {parent}=NAME, which brings its own settings; did you mean "
+                        f"{nearest(value, choices(parent))}?")
+    open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
+    if key in PATHS and value != "null":
+        _check_path(key, _bare(value))
+    if key in keys:
+        return f"{key}={value}"
+    if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
+        return f"++{key}={value}"  # options classes check these names themselves
+    if parent == "split" and leaf in SPLIT_READERS:
+        raise UserError(f"{override} has no effect with the split that is chosen: leave it out, or use "
+                        f"{' or '.join(f'split={name}' for name in SPLIT_READERS[leaf])}.")
+    raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
+
+
+def _bare(value: str) -> str:
+    """A path without the quotes around it."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def _set(raw: dict[str, Any], key: str, value: str) -> None:
+    *nodes, leaf = key.split(".")
+    for node in nodes:
+        raw = raw[node]
+    raw[leaf] = value
+
+
+def _check_path(key: str, value: str) -> None:
+    """UserError for somebody's home who is not there, or a link that leads to itself."""
+    try:
+        Path(value).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{key}={value} leads nowhere ({error}): give a path that can be followed.") from error
+
+
+def compose(dataset: str, overrides: list[str]) -> Config:
+    """Compose and check. Raises UserError for whatever does not exist or does not fit."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if dataset not in choices("dataset"):
+        raise UserError(f"There is no data set '{dataset}': did you mean {nearest(dataset, choices('dataset'))}?")
+    with initialize_config_dir(str(EXPERIMENTS), version_base="1.3"):
+        def composed(words: list[str]) -> dict[str, Any]:
+            return dict(OmegaConf.to_container(hydra_compose("config", overrides=words), resolve=True))  # type: ignore
+
+        groups = [_check_override(word, []) for word in overrides if key_of_word(word) in GROUPS]
+        first = f"dataset={dataset}"
+        # a path may hold what Hydra's grammar gives a meaning, so it does not go through it
+        paths = {key_of_word(word): _bare(word.partition("=")[2]) for word in overrides
+                 if key_of_word(word) in PATHS and word.partition("=")[2] != "null"}
+        try:
+            keys = _flat(composed([first, *groups]))
+            words = [_check_override(word, keys) for word in overrides]
+            raw = composed([first, *(word for word in words if key_of_word(word) not in paths)])
+            for key, value in paths.items():
+                _set(raw, key, value)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"The command line does not fit: {' '.join(str(error).split())}") from error
+    return checked(raw)
+
+
+def checked(raw: dict[str, Any]) -> Config:
+    raw.pop("experiment", None)
+    check_values(raw)
+    try:
+        return Config(**raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{where}={first['input']!r} does not fit: {first['msg']}.") from error
+
+
+def with_pretrain_seed(config: Config, seed: int) -> Config:
+    """The run of one of pretrain.seeds."""
+    return config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"seed": seed, "seeds": 1})})
+
+
+def with_protocol(config: Config, name: str) -> Config:
+    """The same under another protocol. As one half of `both`, clean is refitted unless that is declined: as_paper fits on
+    everybody but the test person, and a gap between the two is to be no gap of training people."""
+    protocol = config.protocol
+    refit = True if (protocol.name, name, protocol.refit) == ("both", "clean", None) else protocol.refit
+    return config.model_copy(update={"protocol": protocol.model_copy(update={"name": name, "refit": refit})})

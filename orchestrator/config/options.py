@@ -1,0 +1,250 @@
+"""Options of the open nodes of a configuration, held against what will receive them, before anything runs.
+
+The nodes encoder, model, smae, train, pretrain.video, pretrain.signal, face, keyframe and signal take whatever the class
+behind them takes; a name it does not know is the user's mistake, and is told at once rather than after hours.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word, nearest
+from orchestrator.config.model_inputs import ESTIMATORS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO, needs, reads_encoder
+from orchestrator.config.schema import repeated
+from orchestrator.config.unread import TOLD, readers, sentence, without_effect
+from orchestrator.errors import UserError
+
+# What mae_loop reads beside the optimiser's recipe.
+PRETRAIN_VIDEO = {"epochs", "batch", "accumulate", "lr", "warmup", "mask", "mask_ratio", "adv_weight", "gp"}
+PRETRAIN_SIGNAL = {"epochs", "batch", "accumulate", "lr", "split", "clip", "loss_on", "mask_ratio", "mask_length",
+                   "concurrent", "bernoulli", "harden"}
+GIVEN = {"self", "name", "n_classes", "seed", "channels", "n_channels", "length", "signal_length", "in_dim", "video_dim",
+         "signal_dim", "token_dim", "token_grid", "video_tokens", "signal_tokens", "scale", "image_size", "frames"}
+
+
+def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "") -> None:
+    """Raises UserError (or InputError of preprocessing) for an option that nothing takes, of another type or out of bounds,
+    that goes with no other option chosen, or that has no effect here.
+
+    overrides: the words of the command line. A node that none of them touches is as it was shipped (and tested), so that
+    what would receive it need not be imported, which takes seconds. None checks every node. Values and bounds have been
+    held against the table (schema.py) when the configuration was composed. stage: whose command line it is.
+    """
+    from preprocessing.clip import ClipOptions
+
+    if config.audit and config.protocol.name == "as_paper":
+        raise UserError("audit=true asks whether anything leaks, which protocol=as_paper does on purpose: use "
+                        "protocol=clean or protocol=both.")
+    if config.audit and config.sweep.read:
+        raise UserError("audit=true does not go with sweep.read, whose folds have several configurations: leave one out.")
+    for node, given, names in _nodes(config):
+        if overrides is not None and not any(_touches(word, node) for word in overrides):
+            continue
+        known = names()
+        for name in given:
+            if name not in known:
+                raise UserError(f"There is no option '{node}.{name}': did you mean {nearest(name, sorted(known))}?")
+    if overrides is None or any(_touches(word, "train") for word in overrides):
+        _check_types(config)
+    for word in overrides or ():
+        if not _told(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
+            raise UserError(sentence(word, reason))
+    ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video=True)
+    _check_masks(config, overrides)
+    if overrides is None or any(map(_sizes, overrides)):
+        _check_sizes(config)
+
+
+def _sizes(word: str) -> bool:
+    """Whether the word sets a size that a model is built by, or a mask; a group's choice is a shipped file."""
+    key = key_of_word(word)
+    return key not in GROUPS and (key.startswith("pretrain.video.mask")
+                                  or key.partition(".")[0] in ("model", "encoder", "smae", "clip", "embed", "signal"))
+
+
+def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[str]:
+    """What is to be said of the words of the command line and stops nothing."""
+    keys, said = [key_of_word(word) for word in overrides], []
+    for key in repeated(keys):
+        last = [word for word in overrides if key_of_word(word) == key][-1]
+        said.append(f"{key} is given more than once: the last counts, {last}")
+    for word, reason in ((word, _idle(config, key_of_word(word), stage)) for word in dict.fromkeys(overrides)
+                         if _told(config, key_of_word(word))):
+        if reason:
+            said.append(f"{word} has no effect with {reason[0]}")
+    video = config.pretrain.video
+    if "pretrain.video.epochs" in keys and "pretrain.video.warmup" not in keys and _trains_video(config) and \
+            video.get("warmup", 0) > video["epochs"]:
+        said.append(f"pretrain.video.warmup={video['warmup']} is longer than the {video['epochs']} epochs: the rate only rises")
+    return said
+
+
+def _told(config: Config, key: str) -> bool:
+    """Whether a key without effect is told only, as one command line serves all models that are compared: pretrain, what a
+    network would read of an estimator, and the recipe of the encoder that the other streams of a network have."""
+    other: tuple[str, ...] = ("pretrain.video.",) if not needs(config) & TOKENS else ()
+    other += ("pretrain.signal.",) if config.model.name not in SIGNAL_ENCODERS else ()
+    return key == "pretrain" or (key in TOLD and config.model.name in ESTIMATORS) or (
+        reads_encoder(config) and key.startswith(other))
+
+
+def has_effect(config: Config, word: str, stage: str = "") -> bool:
+    """Whether something in this configuration reads what the word sets."""
+    return _idle(config, key_of_word(word), stage) is None
+
+
+def _idle(config: Config, key: str, stage: str) -> tuple[str, str] | None:
+    reason = without_effect(config, key, stage)
+    if reason is None and key.startswith("model.") and key not in PATHS:
+        leaf = key.split(".")[1]
+        if leaf not in parameters(_kind(config.model.name)):
+            return f"model={config.model.name}", readers(leaf, lambda name: parameters(_kind(name)))
+    return reason
+
+
+def _trains_video(config: Config) -> bool:
+    return config.pretrain.name == "mae" and TOKENS <= needs(config) and not (
+        config.pretrain.checkpoint or config.pretrain.given)
+
+
+def _check_types(config: Config) -> None:
+    """What the recipe's own types say, of a key that has no row in the table."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from models.classifier.training import ClassifierRecipe
+
+    try:
+        TypeAdapter(ClassifierRecipe).validate_python(dict(config.train))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise UserError(f"train.{name}={first['input']!r} does not fit: {first['msg']}.") from error
+
+
+def _check_masks(config: Config, overrides: Sequence[str] | None) -> None:
+    """Masks that can be had, and a warm-up within its training."""
+    video, signal, keys = config.pretrain.video, config.pretrain.signal, [key_of_word(word) for word in overrides or ()]
+    if "pretrain.video.warmup" in keys and _trains_video(config) and video["warmup"] > video["epochs"]:
+        raise UserError(f"pretrain.video.warmup={video['warmup']} is longer than pretrain.video.epochs={video['epochs']}: use "
+                        "a smaller one.")
+    ratio, length = signal.get("mask_ratio", 0.3), signal.get("mask_length", 3)
+    if config.pretrain.name == "mae" and not signal.get("bernoulli") and ratio / (1 - ratio) > length:
+        raise UserError(f"pretrain.signal.mask_ratio={ratio} cannot be had in stretches of pretrain.signal.mask_length={length}"
+                        ": raise the length, or lower the ratio.")
+
+
+def _check_sizes(config: Config) -> None:
+    """Builds what the run will build, without its weights: what does not divide or fit is told before anything runs."""
+    import torch
+
+    from models import build
+    from models.errors import ModelError
+
+    if config.model.name in ESTIMATORS:
+        return
+    from orchestrator.stores.encoder_store import signal_options, video_options
+
+    where, length = "encoder", int(config.signal.get("length", 400))
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            token_dim, grid = None, (1, 1, 1)
+            if TOKENS <= needs(config):
+                mae = build("video_mae", **video_options(config))
+                _check_mask_ratio(config, mae.grid)  # type: ignore[arg-type]
+                token_dim, grid = int(mae.dim), _pooled(config, mae.grid)  # type: ignore[arg-type]
+            if config.model.name in SIGNAL_ENCODERS and reads_encoder(config):
+                where = "smae or model.signal"
+                build("signal_mae", **signal_options(config, 1, length))
+            where = f"model={config.model.name}"
+            given = {name: value for name, value in config.model.options().items() if name != "weights"}
+            if config.model.name in SIGNAL_ENCODERS:
+                given["signal"] = {**config.smae, **(given.get("signal") or {})}
+            signals = SIGNALS <= needs(config)
+            build(config.model.name, n_classes=len(config.task.classes), token_dim=token_dim, token_grid=grid,
+                  n_channels=1 if signals else None, signal_length=length if signals else None,
+                  **({"frames": config.clip.frames, "image_size": config.encoder.image_size} if needs(config) & VIDEO else {}),
+                  **given)
+    except UserError:
+        raise
+    except (ModelError, ValueError, TypeError, ArithmeticError, AssertionError, RuntimeError, LookupError) as error:
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise UserError(f"{where} cannot be built with these options: {text}.") from error
+
+
+def _pooled(config: Config, grid: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The grid of the stored tokens. Raises UserError where it cannot be halved."""
+    t, h, w = grid
+    if config.embed.pool == "2x2" and (h % 2 or w % 2):
+        raise UserError(f"embed.pool=2x2 needs an even number of patches a side, and there are {h}: use embed.pool=none, or "
+                        "another encoder.image_size.")
+    return {"none": grid, "2x2": (t, h // 2, w // 2), "temporal": (t, 1, 1)}[config.embed.pool]
+
+
+def _check_mask_ratio(config: Config, grid: tuple[int, int, int]) -> None:
+    """UserError for a ratio that hides nothing of so few places."""
+    from models.mae.masks import n_masked
+
+    if not _trains_video(config):
+        return
+    t, h, w = grid
+    kind, ratio = config.pretrain.video.get("mask", "tube"), config.pretrain.video["mask_ratio"]
+    places = {"tube": h * w, "random": t * h * w, "frame": t}[kind]
+    if n_masked(places, ratio) < 1:
+        raise UserError(f"pretrain.video.mask_ratio={ratio} hides none of {places} places (mask={kind}): use a larger ratio or "
+                        "more patches.")
+
+
+def _touches(word: str, node: str) -> bool:
+    """Whether an override sets something in the node; a group's choice (encoder=vit_tiny) is a shipped file."""
+    key = key_of_word(word)
+    return key.startswith(f"{node}.") or (key == node and node not in GROUPS)
+
+
+def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[], set[str]]]]:
+    """(node, what was given, what gives the names known there)."""
+    given = config.model.options()
+    yield "encoder", config.encoder.options(), lambda: _of("mae.video_mae.VideoMAE") - {"decoder"}
+    yield "smae", config.smae, lambda: _of("mae.signal_mae.SignalMAE") - {"batch_norm", "tokenizer"}
+    yield "train", config.train, lambda: _of("classifier.training.ClassifierRecipe")
+    yield "pretrain.video", config.pretrain.video, lambda: PRETRAIN_VIDEO | _of("mae.training.VideoMAERecipe") - {
+        "warmup_epochs"}
+    yield "pretrain.signal", config.pretrain.signal, lambda: PRETRAIN_SIGNAL
+    yield "model", given, lambda: _of_model(config.model.name, given)
+    yield "model.hpa", given.get("hpa") or {}, lambda: _of("hpa.block.HPA") | {"token_pool"}
+    yield "model.signal", given.get("signal") or {}, lambda: _of("mae.signal_mae.SignalMAE") - {"batch_norm"}
+    yield "model.dcan", given.get("dcan") or {}, lambda: (
+        _of("classifier.dcan.DCAN") | _of("classifier.dcan.ReleasedDCAN") | {"scale"})
+
+
+def _of(name: str) -> set[str]:
+    """parameters() of "room.file.Class" in models/."""
+    module, _, kind = name.rpartition(".")
+    return parameters(getattr(import_module(f"models.{module}"), kind))
+
+
+def _of_model(name: str, given: Mapping[str, Any]) -> set[str]:
+    """Options of another model are left aside, so that model=ridge can follow experiment=demo."""
+    from models import BASELINES
+
+    own = parameters(_kind(name))
+    return own if set(given) <= own else own.union(*(parameters(_kind(other)) for other in ("dual", *BASELINES)))
+
+
+def parameters(kind: Any) -> set[str]:
+    """Names the caller of `kind` may choose."""
+    found = inspect.signature(kind).parameters.values()
+    return {p.name for p in found if p.kind is not inspect.Parameter.VAR_KEYWORD} - GIVEN
+
+
+def _kind(model: str) -> Any:
+    """What is called with the options of this model. Imports its file alone."""
+    from models import CLASSIFIERS
+    from models.baselines import NETWORKS
+
+    if model in CLASSIFIERS:
+        return import_module("models.classifier.classifier").build_classifier
+    if model in NETWORKS:
+        module, name = NETWORKS[model]
+        return getattr(import_module(module), name)
+    return import_module("models.baselines.estimators").ESTIMATORS[model]

@@ -1,0 +1,229 @@
+"""Which keys a configuration reads, so that a word of the command line without effect is told and not swallowed.
+
+Judged is the whole road, whichever stage is called: the same words go with preprocess and with loso. Keys of the machine
+(resources, store, run, data.max_*) and of the report are never judged.
+"""
+
+from collections.abc import Callable, Collection
+
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import (
+    ESTIMATORS,
+    NEEDS,
+    SIGNAL_ENCODERS,
+    SIGNALS,
+    TOKENS,
+    VIDEO,
+    needs,
+    reads_encoder,
+    reads_video,
+    tokenizer_of,
+)
+
+WITHOUT_VIDEO = ("watch", "ai4pain_2025")
+# Given to an estimator they are only told: one command line serves all models that are compared.
+TOLD = ("pretrain", "protocol.val", "protocol.refit")
+# What the released code's own rule of stopping stands for (foldfit.published).
+PUBLISHED = ("max_epochs", "patience", "monitor", "stop", "plateau", "lr_decay", "lr_schedule")
+TOKEN_MODELS = "model=dual or model=video"
+Reason = tuple[str, str] | None  # (what makes the key idle, what would read it)
+
+
+def without_effect(config: Config, key: str, stage: str = "") -> Reason:
+    """Why `key` changes nothing in this configuration, and what would read it; None where something reads it."""
+    for prefix, rule in RULES:
+        if key == prefix or key.startswith(prefix + "."):
+            return rule(config, key[len(prefix) + 1:], stage)
+    return None
+
+
+def sentence(word: str, reason: tuple[str, str]) -> str:
+    return f"{word} has no effect with {reason[0]}: leave it out, or use {reason[1]}."
+
+
+def _model(config: Config) -> str:
+    return f"model={config.model.name}"
+
+
+def _encoder(config: Config, leaf: str, stage: str) -> Reason:
+    wanted = needs(config)
+    if wanted & VIDEO and leaf in ("", "image_size"):  # the side of the pictures
+        return None
+    if not wanted & TOKENS:
+        return _model(config), TOKEN_MODELS
+    if config.pretrain.checkpoint and leaf not in ("", "heads", "decoder_heads"):
+        return "pretrain.checkpoint, whose file says what its encoder is like", "pretrain.checkpoint=null"
+    return None
+
+
+def _tokens(config: Config, leaf: str, stage: str) -> Reason:
+    return None if needs(config) & TOKENS else (_model(config), TOKEN_MODELS)
+
+
+def _pictures(config: Config, leaf: str, stage: str) -> Reason:
+    """clip.*: the window of keyframes that encoders and pixel models see."""
+    return None if needs(config) & (TOKENS | VIDEO) else (_model(config), TOKEN_MODELS)
+
+
+def _films(config: Config, leaf: str, stage: str) -> Reason:
+    """face.*, keyframe.*, frames: what stage 1 makes of a film."""
+    if not reads_video(config):
+        return f"{_model(config)}, which reads no video", TOKEN_MODELS
+    if config.dataset in WITHOUT_VIDEO:
+        return f"--dataset {config.dataset}, which has no video", "a data set with films"
+    provider = config.face.get("provider", "litert")
+    if leaf in ("precomputed_dir", "precomputed_root") and provider != "precomputed":
+        return f"face.provider={provider}", "face.provider=precomputed"
+    if leaf == "quality" and config.face.get("image", "png") == "png":
+        return "face.image=png, which is lossless", "face.image=jpeg"
+    return None
+
+
+def _smae(config: Config, leaf: str, stage: str) -> Reason:
+    if config.model.name not in SIGNAL_ENCODERS:
+        return _model(config), "model=dual or model=signal"
+    own = config.model.options().get("signal") or {}
+    if leaf in own:
+        return f"{_model(config)}, whose model.signal.{leaf}={own[leaf]} counts", f"model.signal.{leaf}"
+    return _signal_encoder(config, leaf)
+
+
+def _signal_encoder(config: Config, leaf: str) -> Reason:
+    """smae.LEAF or model.signal.LEAF: what belongs to tokens, or a decoder, that are not built."""
+    given = {**config.smae, **(config.model.options().get("signal") or {})}
+    step = given.get("tokenizer", tokenizer_of(config.model.name)) == "step"
+    if step and leaf in ("max_tokens", "conv_layers", "conv_kernel"):
+        return "model.signal.tokenizer=step, one token a step", "model.signal.tokenizer=conv"
+    if leaf == "decoder_depth" and given.get("decoder") == "linear":
+        return "smae.decoder=linear", "smae.decoder=transformer"
+    return None
+
+
+def _train(config: Config, leaf: str, stage: str) -> Reason:
+    if config.model.name in ESTIMATORS:
+        return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
+    if config.protocol.name == "as_paper" and leaf in PUBLISHED:
+        return "protocol=as_paper, which stops as the released code does", "protocol.as_paper_epochs, or protocol=clean"
+    if leaf in ("patience", "plateau") and config.train.get("stop") == "rate":
+        return "train.stop=rate, which stops as the released code does", "train.stop=patience"
+    if leaf.startswith("signal_") and not needs(config) & SIGNALS:
+        return f"{_model(config)}, which reads no signals", "model=dual or model=signal"
+    if leaf == "lr_signal" and config.model.name not in SIGNAL_ENCODERS:
+        return f"{_model(config)}, which has no signal encoder", "model=dual or model=signal"
+    return None
+
+
+def _scale(config: Config, leaf: str, stage: str) -> Reason:
+    return None if needs(config) & SIGNALS else (f"{_model(config)}, which reads no signals", "model=dual or model=signal")
+
+
+def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
+    node, pretrain = leaf.partition(".")[0], config.pretrain
+    if not reads_encoder(config):
+        return f"{_model(config)}, which reads no encoder", "model=dual, model=video or model=signal"
+    signal = config.model.name in SIGNAL_ENCODERS
+    if node in ("checkpoint", "checkpoint_saw", "video") and not needs(config) & TOKENS:
+        return f"{_model(config)}, which reads no video encoder", TOKEN_MODELS
+    if node == "signal" and not signal:
+        return f"{_model(config)}, which has no signal encoder", "model=dual or model=signal"
+    if node == "checkpoint_saw" and not pretrain.checkpoint:
+        return "pretrain.checkpoint=null", "pretrain.checkpoint=FILE"
+    if node == "video" and pretrain.checkpoint:
+        return "pretrain.checkpoint, whose file was pretrained elsewhere", "pretrain.checkpoint=null"
+    if node in ("from", "seeds") and stage == "sweep":
+        return "a sweep, which compares encoders of one pretraining each", "orchestrator.loso"
+    if node in ("from", "seeds") and pretrain.checkpoint and (node == "from" or not signal):
+        return "pretrain.checkpoint, whose file was pretrained elsewhere", "pretrain.checkpoint=null"
+    if pretrain.given and pretrain.name == "mae" and (
+            node in ("video", "seeds") or (node not in ("", "from") and not (signal and needs(config) & TOKENS))):
+        return "pretrain.from, whose encoders are trained already", "pretrain.from=null"
+    random = node in ("seed", "seeds") and needs(config) & TOKENS  # draws the weights of an encoder that nobody trains
+    if pretrain.name == "none" and node not in ("", "checkpoint", "checkpoint_saw") and not random:
+        return "pretrain=none", "pretrain=mae"
+    if leaf == "video.mask_ratio" and stage == "sweep":
+        return "a sweep, which takes its ratios from sweep.mask_ratio", "sweep.mask_ratio"
+    return None
+
+
+def _protocol(config: Config, leaf: str, stage: str) -> Reason:
+    if leaf not in ("val_subjects", "val", "refit", "as_paper_epochs"):
+        return None
+    if config.model.name in ESTIMATORS:
+        return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
+    if leaf == "as_paper_epochs":
+        return None if config.protocol.name in ("as_paper", "both") else (f"protocol={config.protocol.name}",
+                                                                          "protocol=as_paper or protocol=both")
+    if leaf in ("val_subjects", "refit"):
+        if config.protocol.name == "as_paper":
+            return "protocol=as_paper, where the test person chooses the epoch", "protocol=clean"
+        if config.protocol.val == "fixed_epochs":
+            return "protocol.val=fixed_epochs", "protocol.val=inner"
+    return None
+
+
+def _synthetic(config: Config, leaf: str, stage: str) -> Reason:
+    if "synthetic" in (config.dataset, config.split.test):
+        return None
+    return f"--dataset {config.dataset}", "--dataset synthetic"
+
+
+def _data(config: Config, leaf: str, stage: str) -> Reason:
+    biovid = any(str(name).startswith(("biovid", "synthetic")) for name in (config.dataset, config.split.test))
+    if leaf in ("source", "subjects") and not biovid:
+        return f"--dataset {config.dataset}", "--dataset biovid_a"
+    if leaf == "root" and config.dataset == "synthetic":
+        return "--dataset synthetic, which writes its own recordings", "the data set that lies there"
+    return None
+
+
+def _sweep(config: Config, leaf: str, stage: str) -> Reason:
+    if leaf == "read":
+        return ("a sweep, which chooses anew", "orchestrator.loso") if stage == "sweep" else None
+    return ("orchestrator.loso, which compares nothing", "orchestrator.sweep") if stage == "loso" and leaf else None
+
+
+def _audit(config: Config, leaf: str, stage: str) -> Reason:
+    return ("a sweep, which tests nobody", "orchestrator.loso") if stage == "sweep" else None
+
+
+def _canaries(config: Config, leaf: str, stage: str) -> Reason:
+    return None if config.audit else ("audit=false", "audit=true")
+
+
+def _options(config: Config, leaf: str, stage: str) -> Reason:
+    """model.*: the four classifiers share one signature, of which each reads a part. Other models: options.check."""
+    name, given = config.model.name, config.model.options()
+    node, _, rest = leaf.partition(".")
+    if name not in ("dual", "video", "signal", "signal_small") or node not in CLASSIFIER_READERS:
+        return None
+    if name not in CLASSIFIER_READERS[node]:
+        return _model(config), " or ".join(f"model={other}" for other in CLASSIFIER_READERS[node])
+    if node == "hpa" and rest != "token_pool" and given.get("use_hpa", name != "signal_small") is False:
+        return "model.use_hpa=false", "model.use_hpa=true"
+    if leaf == "hpa.token_pool" and not needs(config) & TOKENS:
+        return f"{_model(config)}, which reads no tokens", TOKEN_MODELS
+    if node == "signal" and rest:
+        return _signal_encoder(config, rest)
+    if node == "dcan" and given.get("use_dcan") is False:
+        return "model.use_dcan=false", "model.use_dcan=true"
+    if node == "dcan" and rest:
+        fusion = (given.get("dcan") or {}).get("fusion", "mlp")
+        read = ("layers", "compress", "dropout", "regressor") if fusion == "released" else (
+            "dim", "layers", "scale", "compress", *(("hidden",) if fusion == "mlp" else ()))
+        if rest not in ("fusion", *read):
+            return f"model.dcan.fusion={fusion}", "another model.dcan.fusion"
+    return None
+
+
+CLASSIFIER_READERS = {"dcan": ("dual",), "use_dcan": ("dual",), "signal": SIGNAL_ENCODERS, "signal_output": SIGNAL_ENCODERS,
+                      "hpa": ("dual", "video", "signal", "signal_small")}
+RULES: tuple[tuple[str, Callable[[Config, str, str], Reason]], ...] = (
+    ("encoder", _encoder), ("embed", _tokens), ("clip", _pictures), ("face", _films), ("keyframe", _films), ("frames", _films),
+    ("smae", _smae), ("train", _train), ("train_from", _train), ("scale", _scale), ("pretrain", _pretrain),
+    ("protocol", _protocol), ("synthetic", _synthetic), ("data", _data), ("sweep", _sweep),
+    ("audit", _audit), ("canaries", _canaries), ("controls", _audit), ("model", _options))
+
+
+def readers(leaf: str, known: Callable[[str], Collection[str]]) -> str:
+    """The models that take the option model.<leaf>, by their signatures (known(name) -> names)."""
+    return " or ".join(f"model={name}" for name in NEEDS if leaf in known(name))

@@ -1,0 +1,332 @@
+"""What a run will cost: time and disk of every stage, before anything runs. The middle of a span is meant to be within a
+factor of two of what the run then takes, on a machine that is free.
+
+Work is counted in floating-point operations (a multiply-add is two) by the formulas behind the cost table of the
+design notes, and divided by the speed that a short matrix product shows on this machine; one step of the classifier is tried
+out (trials.py). What is neither (decoding, drawing, starting processes) has constants, measured on two cores of an AMD EPYC
+whose matrix product does 55 GFLOP/s a core, in processor time.
+N tokens, D width, L layers, S signal steps, C channels.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import SIGNAL_ENCODERS, needs, reads_video
+from orchestrator.estimate import fold_costs
+from orchestrator.estimate.data_fingerprint import Fingerprint
+from orchestrator.estimate.finished import NOTHING, Finished
+from orchestrator.plan.folds import Plan
+from orchestrator.runtime import ray_session
+from orchestrator.stages.make_clips import FRAMES_PER_CLIP, video_clip_bytes
+from orchestrator.stores.encoder_store import signal_options, video_options
+
+# Share of the matrix product's speed that each kind of network reached in processor time on one thread: encoder
+# 0.4 (micro) to 0.8 (small), MAE step 0.5 to 0.7. Other machines and GPUs differ.
+ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
+MAE_STEP_SECONDS, SIGNAL_MAE_STEP_SECONDS = 0.02, 0.01  # what a step costs whatever its size: calls, optimiser, curves
+# The same for one training step of a classifier, used where a step is too long to be tried out; the last five with
+# clips of 64 to 96 pixels, 2026-11-27
+CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.4, "lstm": 0.64, "transformer": 0.013,
+                    "convtran": 0.06, "resnet3d": 0.7, "vit3d": 0.85, "vgg_rnn": 0.5, "e2e_mer": 0.6, "mte_mer": 0.5}
+SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.6, 600_000  # a clip: 640 x 480, 5.5 s, two signal tables
+# A frame until its shard is written: 1/123 s at 1388 x 1038, 1/336 s at 640 x 480 (benchmarks/preprocess.md)
+FRAME_SECONDS, PIXEL_SECONDS = 0.0016, 4.55e-9
+CROP_SECONDS = 0.0014  # one more crop as PNG, with frames=all
+EMD_SECONDS, SIGNAL_SECONDS = 0.03, 0.013  # the signals of a clip: BioVid's, with EMD of 5.5 s of EMG; `watch`'s, without
+CLIP_SHARE = 0.62  # of the upper end that a disk must have room for: 20 crops of 78 KB
+DECODE_SECONDS = 0.015  # the 16 crops of a clip, from the store to the encoder's pixels (benchmarks/pretrain.md)
+COMMAND_SECONDS = 6.0  # the command's own imports, and stopping Ray
+RAY_SECONDS = 6.0  # Ray itself
+FACE_START, TORCH_START, TRAIN_START = 3.0, 6.0, 12.0  # a stage's workers: OpenCV and face models; torch; Ray Train's besides
+DRAWN_SECONDS, DRAWN_BYTES = 3.0, 900_000  # an encoder's reconstructions, once it is trained
+REPORT_SECONDS = 4.0  # figures, tables and files of one run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """seconds: (least, most), None where there is no estimate; size: bytes left on disk; while: more, as long as it runs."""
+
+    stage: str
+    what: str
+    seconds: tuple[float, float] | None
+    size: float
+    passing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """rate: operations a second of one worker; workers: how many such workers run side by side.
+
+    clip: seconds of one clip in a training step of the classifier, as tried out; None where it was not.
+    """
+
+    rate: float
+    workers: int
+    name: str
+    clip: float | None = None
+
+
+def measured(config: Config) -> Speed:
+    """A matrix product of about 0.2 s: on the GPU where there is one, else on one thread, in processor time."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    clock = time.perf_counter if gpu else time.process_time
+    device, side = ("cuda", 4096) if gpu else ("cpu", 512)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        a = torch.rand(side, side, device=device)
+        done, began = -3, clock()
+        while done < 1 or clock() - began < 0.2:
+            if done == 0:
+                began = clock()
+            float((a @ a)[0, 0])  # the read waits for a GPU
+            done += 1
+        rate = 2 * side**3 * done / (clock() - began)
+    finally:
+        torch.set_num_threads(threads)
+    if gpu:
+        return Speed(rate, torch.cuda.device_count(), f"{torch.cuda.device_count()} GPU")
+    return Speed(rate, ray_session.cpus(config), f"{ray_session.cpus(config)} cores")
+
+
+def transformer(n: float, d: float, layers: int) -> float:
+    """Forward pass of `layers` pre-LN blocks with a four times wider MLP over n tokens."""
+    return layers * (24 * n * d * d + 4 * n * n * d)
+
+
+def encoder(options: dict) -> tuple[float, float, int, int, int]:
+    """(full forward, one MAE training step, tokens, width, parameters) of one clip through a video MAE.
+
+    options: as in encoders.video_options. A step is three forward passes' worth of each half and the critic's nine.
+    """
+    from models.mae.video_mae import SCALES
+
+    preset = SCALES[options["scale"]]
+    d, layers = options.get("dim") or preset.dim, options.get("depth") or preset.depth
+    tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)
+    n = options["frames"] // tubelet * (options["image_size"] // patch) ** 2
+    values = 3 * tubelet * patch * patch
+    full = transformer(n, d, layers) + 2 * n * values * d
+    visible = options.get("visible", 0.1) * n
+    width = options.get("decoder_dim") or d // 2
+    depth = preset.decoder_depth if options.get("decoder_depth") is None else options["decoder_depth"]
+    seen = transformer(visible, d, layers) + 2 * visible * values * d
+    painted = transformer(n, width, depth) + 2 * visible * d * width + 2 * (n - visible) * width * values
+    critic = 2 * (n - visible) * values * 2 * d
+    parameters = 12 * (layers * d * d + depth * width * width) + values * (d + width) + d * width
+    return full, 3 * (seen + painted) + 9 * critic, n, d, parameters
+
+
+def hpa(n: float, width: float, options: dict) -> float:
+    """Forward pass of the hybrid attention block with its convolutional embedding (kernel 8)."""
+    filters, emb, ff = options.get("filters", 64), options.get("emb", 16), options.get("ff", 256)
+    return 2 * n * width * filters * (options.get("kernel", 8) + emb) + 4 * n * n * emb + 4 * n * emb * ff
+
+
+def dcan(n: float, s: float, options: dict) -> float:
+    """Forward pass of the co-attention: affinities both ways, and the fusion MLPs of both streams."""
+    d, hidden = options.get("dim", 128), options.get("hidden", 512)
+    return options.get("layers", 2) * (6 * n * s * d + 2 * n * d * d + 6 * (n + s) * d * hidden)
+
+
+def signal_mae(options: dict, decoder: bool = False) -> tuple[float, int]:
+    """(forward pass of E_ts, or of E_ts and D_ts; tokens)."""
+    stride = -(-options["length"] // options.get("max_tokens", 50)) if options.get("tokenizer") == "conv" else 1
+    n, d = -(-options["length"] // stride), options.get("dim", 64)
+    layer = n * (8 * d * d + 4 * d * options.get("ff", 128)) + 4 * n * n * d
+    return layer * (options.get("depth", 3) + (options.get("decoder_depth", 3) if decoder else 0)), n
+
+
+def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
+    """Forward pass of one clip through the chosen network."""
+    name, given = config.model.name, config.model.options()
+    if name not in ("dual", "video", *SIGNAL_ENCODERS):
+        return fold_costs.counted(config, n_channels, n_classes)
+    flops, lengths = 0.0, list[int]()
+    if name in ("dual", "video"):
+        _, _, n, d, _ = encoder(video_options(config))
+        n = pooled(config, n)
+        flops += hpa(n, d, dict(given.get("hpa") or {}))
+        lengths.append(n)
+    if name != "video":
+        options = signal_options(config, n_channels, int(config.signal.get("length", 400)))
+        work, n = signal_mae(options)
+        flops += work + (hpa(n, options.get("dim", 64), dict(given.get("hpa") or {})) if given.get("use_hpa", True) else 0.0)
+        lengths.append(n)
+    if len(lengths) == 2:
+        flops += dcan(lengths[0], lengths[1], dict(given.get("dcan") or {}))
+    return flops
+
+
+def pooled(config: Config, n: int) -> int:
+    frames = config.clip.frames // int(video_options(config).get("tubelet", 2))
+    return {"none": n, "2x2": n // 4, "temporal": frames}[config.embed.pool]
+
+
+def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Speed, there: Finished = NOTHING,
+             until: str = "loso") -> list[Cost]:
+    """Every stage up to `until`. plans: one for each protocol that runs; there: what is finished already and costs nothing."""
+    wanted = needs(config)
+    each = data.clips / max(1, data.people)
+    groups = {group.training: group for plan in plans for _, part in plan.parts(config) for group in part.groups}
+    rows = [*_data(config, data), *_preprocess(config, data, there)]
+    if until in ("pretrain", "embed", "loso"):
+        trained = [group.learners for key, group in groups.items() if group.learners and key not in there.encoders]
+        rows += _pretrain(config, data, speed, trained, each, "tokens" in wanted)
+    if until in ("embed", "loso") and "tokens" in wanted:
+        seen = {group.origin.sha256() if group.origin else group.training
+                for plan in plans for _, part in plan.parts(config) for group in part.groups}
+        rows += _embed(config, data, speed, seen, there)
+    if until == "loso":
+        for number, plan in enumerate(plans):
+            rows += fold_costs.folds(config, data, plan, speed, there.folds(number), len(plans) > 1)
+    busy = any(row.stage != "report" for row in rows)
+    return [Cost("start", "the command" + (" and Ray" if busy else ""),
+                 twice(COMMAND_SECONDS + (RAY_SECONDS if busy else 0)), 0), *rows]
+
+
+def _data(config: Config, data: Fingerprint) -> list[Cost]:
+    if not data.planned:
+        return []
+    area = config.synthetic.size[0] * config.synthetic.size[1] / (640 * 480)
+    seconds = SYNTHETIC_SECONDS * area * data.clips / ray_session.cpus(config)
+    return [Cost("synthetic", f"{data.clips} clips written", twice(seconds), SYNTHETIC_BYTES * area * data.clips)]
+
+
+def _preprocess(config: Config, data: Fingerprint, there: Finished) -> list[Cost]:
+    """Decoding, faces and signals of the people who are not in the store. A film that the model does not read costs nothing."""
+    left = (data.people - len(there.people)) / max(1, data.people)
+    if left <= 0:
+        return []
+    video, signals = left * (data.with_video if reads_video(config) else 0), left * data.with_signal
+    length, frames = data.frames_per_clip or FRAMES_PER_CLIP, config.frames == "all"
+    each = FRAME_SECONDS + PIXEL_SECONDS * data.pixels + (CROP_SECONDS if frames else 0)
+    heard = EMD_SECONDS if any("(emg" in channel for channel in data.channels) else SIGNAL_SECONDS
+    workers = max(1, min(ray_session.cpus(config), round(left * data.people)))
+    seconds = (video * length * each + signals * heard) / workers + (FACE_START if video else FACE_START / 2)
+    size = CLIP_SHARE * video_clip_bytes(config, length) * video + signal_bytes(config, data) * signals
+    what = f"{left * data.clips:.0f} clips, {video:.0f} with video"
+    return [Cost("preprocess", what, twice(seconds), size)]
+
+
+def signal_bytes(config: Config, data: Fingerprint) -> float:
+    """Of one clip in its shard: float32, and what else is known of the clip."""
+    return 4.0 * int(config.signal.get("length", 400)) * data.n_channels + 1500
+
+
+def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[tuple[int, ...]], each: float,
+              video: bool) -> list[Cost]:
+    """What the groups' encoders take; both kinds are trained by the same workers, which start once."""
+    clips, rows = each * sum(map(len, groups)), []
+    if groups and video and not config.pretrain.checkpoint and not config.pretrain.given:
+        seconds, passing, size = _video_mae(config, video_options(config), clips, speed)
+        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds), size * len(groups),
+                         passing * len(groups)))
+    if groups and config.model.name in SIGNAL_ENCODERS:
+        options = signal_options(config, data.n_channels, int(config.signal.get("length", 400)))
+        seconds, passing, size = _signal_mae(config, options, clips, speed)
+        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", twice(seconds), size * len(groups), passing * len(groups)))
+    if rows:
+        drawn = len(groups) if len(rows) > 1 or "video" in rows[0].what else 0
+        rows.append(Cost("pretrain", "Ray Train, its workers" + (", pictures" if drawn else ""),
+                         twice(TRAIN_START + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
+    return rows
+
+
+def _video_mae(config: Config, video: dict, clips: float, speed: Speed) -> tuple[float, float, float]:
+    """(seconds, bytes of one encoder while it is trained, bytes of it when it is done)."""
+    options = config.pretrain.video
+    _, step, _, d, parameters = encoder({**video, "visible": 1 - float(options.get("mask_ratio", 0.9))})
+    values = 3 * video.get("tubelet", 2) * video.get("patch", 16) ** 2
+    seen, ranks = clips * int(options.get("epochs", 200)), ranks_of(config, speed)
+    seconds = seen * step / (MAE_SHARE * speed.rate * ranks) + seen / int(options.get("batch", 16)) * MAE_STEP_SECONDS
+    seconds += clips * DECODE_SECONDS / ranks  # once: the workers keep them (pretrain.cache_mb)
+    # weights and two moments, the critic's as well: two checkpoints and the one in writing
+    return seconds, 4 * 3 * 3 * (parameters + 2 * d * values), 4.0 * parameters
+
+
+def _signal_mae(config: Config, signal: dict, clips: float, speed: Speed) -> tuple[float, float, float]:
+    options = config.pretrain.signal
+    work, n = signal_mae(signal, decoder=True)
+    d, ff = signal.get("dim", 64), signal.get("ff", 128)
+    parameters = (signal.get("depth", 3) + signal.get("decoder_depth", 3)) * (4 * d * d + 2 * d * ff) + 2 * d * n
+    seen = clips * int(options.get("epochs", 100))
+    seconds = 3 * seen * work / (SIGNAL_MAE_SHARE * speed.rate * ranks_of(config, speed))
+    seconds += seen / int(options.get("batch", 64)) * SIGNAL_MAE_STEP_SECONDS
+    return seconds, 9 * 4 * parameters + 4 * clips * signal["length"] * signal["n_channels"], 4.0 * parameters
+
+
+def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: Finished) -> list[Cost]:
+    """Every clip of the task in every view through every encoder; groups of one public checkpoint share its tokens."""
+    _, _, n, d, parameters = encoder(video_options(config))
+    encoders = 1 if config.pretrain.checkpoint or not groups else len(groups)
+    passes = max(0, data.task_clips * encoders * config.embed.views - there.tokens)
+    if not passes:
+        return []
+    each_token = d + 4.0 if config.embed.dtype == "int8" else 2.0 * d
+    views = f" x {config.embed.views} views" if config.embed.views > 1 else ""
+    what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are there" if there.tokens else "")
+    untrained = 4.0 * parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
+    seconds = embedding(video_options(config), passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
+    return [Cost("embed", what, twice(seconds), pooled(config, n) * each_token * passes + untrained)]
+
+
+def training(config: Config, video: dict | None, signal: dict | None, films: int, signals: int,
+             speed: Speed) -> tuple[float, float]:
+    """(seconds, bytes on disk while it goes on) of one encoder. films, signals: clips with video, with signals."""
+    parts = []
+    if video is not None:
+        parts.append(_video_mae(config, video, films, speed))
+    if signal is not None:
+        parts.append(_signal_mae(config, signal, signals, speed))
+    return sum(part[0] for part in parts), sum(part[1] for part in parts)
+
+
+def embedding(video: dict, clips: int, speed: Speed) -> float:
+    """Seconds of so many clips (views counted) through the encoder, without the start of the workers."""
+    return clips * encoder(video)[0] / (ENCODER_SHARE * speed.rate * speed.workers)
+
+
+def ranks_of(config: Config, speed: Speed) -> int:
+    """Data-parallel workers of pretraining: the rule of pretrain.py."""
+    return config.pretrain.workers or (speed.workers if "GPU" in speed.name else min(2, speed.workers))
+
+
+def twice(seconds: float) -> tuple[float, float]:
+    return seconds / 1.5, seconds * 1.5
+
+
+def duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def middle(seconds: tuple[float, float]) -> float:
+    """The guess inside a span; ends that lie far apart are orders of magnitude, hence the geometric mean."""
+    return math.sqrt(seconds[0] * seconds[1])
+
+
+def total(spans: Sequence[tuple[float, float] | None]) -> tuple[float, float, float]:
+    """(least, guess, most) of all that have an estimate."""
+    known = [s for s in spans if s is not None]
+    return sum(s[0] for s in known), sum(map(middle, known)), sum(s[1] for s in known)
+
+
+def span(seconds: tuple[float, float] | tuple[float, float, float] | None) -> str:
+    """"about 3.5 min (2.0 min to 6.0 min)": the guess and between what it lies."""
+    if seconds is None:
+        return "no estimate for this model"
+    low, high = duration(seconds[0]), duration(seconds[-1])
+    guess = duration(seconds[1] if len(seconds) == 3 else middle(seconds))
+    return f"about {guess}" if low == high else f"about {guess} ({low} to {high})"
+
+
+def size_text(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,178 @@
+"""What the folds of a run cost: fits with refit and seeds, the audit's, the run's own folder. Beside costs.py.
+
+Everything is counted in clips that pass a training step, or in the rows an estimator is fitted on.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from orchestrator.config.configuration import Config, with_protocol
+from orchestrator.config.model_inputs import ESTIMATORS, VIDEO, needs
+from orchestrator.estimate.data_fingerprint import Fingerprint
+from orchestrator.evaluation.audit import Canary, planned
+from orchestrator.plan.folds import Fold, Plan
+
+if TYPE_CHECKING:
+    from orchestrator.estimate.costs import Cost, Speed
+
+FOLD_SECONDS = 0.3  # Tune's own time a fold, the fold's arrays, building the model, writing the entry
+# Estimators, from fits on 500 and 2,000 windows (200 x 6) of `watch` on one core, 2026-11-27: seconds a value of a window's
+# statistics, and a unit of the growth of each fit with n rows of f statistics
+STATISTIC_SECONDS = 8e-8
+FOREST_SECONDS = 9e-8  # a tree, n log2(n) sqrt(f); with hashing the trees
+SVM_SECONDS, RIDGE_SECONDS, TREE_SECONDS = 1e-9, 7e-9, 7e-7  # n^2 f; n f^2; n log2(n)
+STATISTICS_A_CHANNEL = 10
+LEAST_RATE, PLATEAU_PATIENCE = 1e-6, 7  # models/classifier/training.py, which would bring torch; a test holds them together
+# The run's folder: a prediction in the ledger and in the table, a class of it, an epoch of a history, report and the rest
+PREDICTION_BYTES, CLASS_BYTES, EPOCH_BYTES, ENTRY_BYTES, REPORT_BYTES = 160, 24, 170, 1500, 150_000
+
+
+def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: frozenset[str], named: bool) -> list["Cost"]:
+    """Fits, audit and report of one protocol's run. done: names of folds in the ledger, and "audit"."""
+    from orchestrator.estimate.costs import REPORT_SECONDS, TORCH_START, Cost, twice
+
+    if config.protocol.name == "both":
+        config = with_protocol(config, "as_paper" if plan.leaky else "clean")
+    left = [fold for fold in plan.folds if fold.name not in done]
+    protocol = (" (as_paper)" if plan.leaky else " (clean)") if named else ""
+    rows = []
+    if left:
+        words = [f"{len(left)} folds of {config.model.name}{protocol}"]
+        if len({fold.seed for fold in left}) > 1:
+            words.append(f"{len({fold.seed for fold in left})} seeds")
+        if plan.refit and config.model.name not in ESTIMATORS:
+            words.append("each fitted twice (refit)")
+        rows.append(Cost("loso", ", ".join(words), _with_start(seconds_of(config, data, left, plan.refit, speed), TORCH_START),
+                         run_bytes(config, data, left, plan)))
+    extra = audited(config, data, plan) if config.audit and not plan.leaky and "audit" not in done else []
+    if extra:
+        codes = [fit.fold for fit in extra if fit.kind == "coded"]
+        others = [fit.fold for fit in extra if fit.kind != "coded"]
+        plain = seconds_of(config, data, others, plan.refit, speed)
+        coded = seconds_of(config, data, codes, False, speed, every_epoch=True)
+        seconds = (plain[0] + coded[0], plain[1] + coded[1])
+        rows.append(Cost("audit", f"{len(extra)} fits of the canaries{protocol}", _with_start(seconds, TORCH_START),
+                         run_bytes(config, data, [*others, *codes], plan)))
+    return [*rows, Cost("report", f"figures and tables{protocol}", twice(REPORT_SECONDS), REPORT_BYTES)]
+
+
+def audited(config: Config, data: Fingerprint, plan: Plan) -> list[Canary]:
+    """The fits of the canaries. Those on codes have no validation people and so no refit; the others train as the run does."""
+    first = [fold for fold in plan.folds if fold.seed == plan.folds[0].seed]
+    n_clips = data.task_clips / max(1, data.people) * sum(len(fold.test) for fold in first)
+    asked = config.canaries
+    return planned(plan.folds, n_clips, len(config.task.classes), asked.repeats, asked.points) if first else []
+
+
+def seconds_of(config: Config, data: Fingerprint, folds: Sequence[Fold], refit: bool, speed: "Speed",
+               every_epoch: bool = False) -> tuple[float, float]:
+    """(least, most) on all workers. Least: every fold stops as early as it may; most: it uses every epoch."""
+    each = data.task_clips / max(1, data.people)
+    workers = max(1, min(speed.workers, len(folds)))
+    fixed = FOLD_SECONDS * len(folds) / workers
+    if config.model.name in ESTIMATORS:
+        spent = sum(estimator(config, data, each * len({*fold.train, *fold.val} - set(fold.test)), each * len(fold.test))
+                    for fold in folds) / workers + fixed
+        return spent / 1.5, spent * 1.5
+    clip = clip_seconds(config, data, speed)
+    least, most = epochs(config, every_epoch)
+    low = high = fixed
+    for fold in folds:
+        watched = 0 if every_epoch else len(fold.val)
+        one = clip * each * (len(fold.train) + watched / 3)
+        again = clip * each * (len(fold.train) + len(fold.val)) if refit and not every_epoch else 0.0
+        tested = clip * each * len(fold.test) / 3
+        # the refit goes on for the chosen number of epochs, which is the first one at the earliest
+        low += (one * least + again + tested) / workers
+        high += (one * most + again * most + tested) / workers
+    return low, high
+
+
+def epochs(config: Config, every_epoch: bool = False) -> tuple[int, int]:
+    """Fewest and most epochs of a fit: it ends `patience` after the best one, as_paper when its rate has come down to where
+    the released code stops, or either when the epochs are used up."""
+    paper = config.protocol.name == "as_paper"
+    most = config.protocol.as_paper_epochs if paper else int(config.train.get("max_epochs", 200))
+    if every_epoch or (config.protocol.val == "fixed_epochs" and not paper):
+        return most, most
+    if not paper and config.train.get("stop", "patience") == "patience":
+        return min(most, int(config.train.get("patience", 10)) + 1), most
+    rate = max(float(config.train.get("lr", 1e-3)), float(config.train.get("lr_signal") or 0.0))
+    halvings = max(0, math.ceil(math.log2(rate / LEAST_RATE) - 1e-9))
+    return min(most, 1 + halvings * (PLATEAU_PATIENCE + 1)), most
+
+
+def clip_seconds(config: Config, data: Fingerprint, speed: "Speed") -> float:
+    """One clip in a training step: as tried out, else from its operations; decoding where the model reads pixels."""
+    from orchestrator.estimate.costs import CLASSIFIER_SHARE, DECODE_SECONDS, classifier
+
+    decoded = DECODE_SECONDS if needs(config) & VIDEO else 0.0
+    if speed.clip is not None:
+        return speed.clip + decoded
+    work = classifier(config, data.n_channels, len(config.task.classes))
+    return 3 * work / (CLASSIFIER_SHARE[config.model.name] * speed.rate) + decoded
+
+
+def estimator(config: Config, data: Fingerprint, n: float, tested: float) -> float:
+    """Seconds of one fit on n clips and of predicting `tested`."""
+    values, f = int(config.signal.get("length", 400)) * data.n_channels, STATISTICS_A_CHANNEL * max(1, data.n_channels)
+    grown = n * math.log2(n + 1)
+    name = config.model.name
+    if name == "one_number":
+        return TREE_SECONDS * grown
+    fit = {"random_forest": FOREST_SECONDS * int(config.model.options().get("trees", 300)) * grown * math.sqrt(f),
+           "svm": SVM_SECONDS * n * n * f, "ridge": RIDGE_SECONDS * n * f * f}[name]
+    return fit + STATISTIC_SECONDS * (n + tested) * values
+
+
+def run_bytes(config: Config, data: Fingerprint, folds: Sequence[Fold], plan: Plan) -> float:
+    """Ledger and tables of these folds."""
+    each = data.task_clips / max(1, data.people)
+    predictions = each * sum(len(fold.test) for fold in folds)
+    history = 0 if config.model.name in ESTIMATORS else sum(epochs(config)) / 2
+    return (predictions * (PREDICTION_BYTES + CLASS_BYTES * len(config.task.classes))
+            + len(folds) * (ENTRY_BYTES + 20 * plan.n_subjects + EPOCH_BYTES * history))
+
+
+RECURRENT, SHORT = ("lstm", "e2e_mer", "mte_mer"), 16
+
+
+def counted(config: Config, n_channels: int, n_classes: int) -> float:
+    """Operations of one clip through a comparison network, counted on a model without memory."""
+    name, length = config.model.name, int(config.signal.get("length", 400))
+    given = json.dumps({k: v for k, v in config.model.options().items() if k != "weights"}, sort_keys=True)
+
+    def of(steps: int) -> float:
+        return _counted(name, given, n_channels, n_classes, steps, config.clip.frames, config.encoder.image_size)
+
+    if name not in RECURRENT or length <= 2 * SHORT:
+        return of(length)
+    # counting goes through a recurrent network step by step, which takes long; what it does grows in proportion to its steps
+    return of(SHORT) + (of(2 * SHORT) - of(SHORT)) * (length - SHORT) / SHORT
+
+
+@cache
+def _counted(name: str, given: str, n_channels: int, n_classes: int, length: int, frames: int, size: int) -> float:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from models import build
+
+    options = json.loads(given)
+    # the fused attention needs real memory; the naive one is the same number of multiplications
+    naive = {"hpa": {**(options.get("hpa") or {}), "impl": "naive"}} if name == "convtran" else {}
+    with torch.device("meta"):
+        model = build(name, n_classes=n_classes, n_channels=n_channels, signal_length=length, frames=frames, image_size=size,
+                      **{**options, **naive}).eval()
+        batch = {"video": torch.empty(1, 3, frames, size, size), "signals": torch.empty(1, length, n_channels)}
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        wanted: frozenset[str] = model.needs  # type: ignore[assignment]
+        model({key: value for key, value in batch.items() if key in wanted})
+    return float(counter.get_total_flops())
+
+
+def _with_start(seconds: tuple[float, float], start: float) -> tuple[float, float]:
+    return seconds[0] + start / 1.5, seconds[1] + start * 1.5

@@ -1,0 +1,1 @@
+"""Stage 4: the folds of a run, fitted, kept, audited."""

@@ -1,0 +1,126 @@
+"""How many configurations have met these test people: the analyst looks at every result, and remembers.
+
+<store>/private/met/<cohort>.json holds one entry for each configuration whose outer folds were asked for, in the order in
+which they first came. A configuration is what a run's content key says (settings, code, data, encoders): resumed, run again,
+elsewhere or with more seeds it is the same one. Inner scores of a sweep test nobody and do not count; each of the two runs of
+protocol=both does. Who is who is known by cohort and pseudonym; of manifests, whose people may have the same names in two
+studies, by the recordings as well (study.py).
+"""
+
+import re
+from collections.abc import Mapping
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scipy import stats
+
+from orchestrator.cohort.cohort import Cohort, private_folder
+from orchestrator.cohort.study import Hashes, Marks, marks, same_recordings
+from orchestrator.config.configuration import Config
+from orchestrator.files.storage import exclusive, key_of, read_sealed, write_sealed
+from orchestrator.plan.folds import Plan
+from orchestrator.reporting.markup import note, section, words
+from orchestrator.runtime import progress
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.findings import Report
+
+
+def meet(config: Config, people: Cohort, plan: Plan, content_key: str, hashes: Hashes) -> tuple[int, int]:
+    """(this configuration's number, how many there are by now) among those that have met any of the plan's test people.
+
+    Written down once: the same configuration keeps its number, whoever comes between. Two commands at once wait for each
+    other. A file that was cut or changed is put aside and told, and counting starts again. hashes: of the recordings, as the
+    clip store has them.
+    """
+    keys = people.keys(sorted({s for fold in plan.folds for s in fold.test}))
+    own = marks(people, hashes)
+    tested = {key: own.get(key.rpartition("/")[2], {}) if key.startswith("manifest/") else {} for key in keys}
+    folder = private_folder(config) / "met"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    path = folder / f"{_name(config, keys)}.json"
+    with exclusive(path.with_suffix(".lock"), lambda: None):
+        entries = _read(path)
+        what = f"{config.task.name} {config.model.name} {config.protocol.name}"
+        number, entries = counted(entries, content_key, tested, what)
+        write_sealed(path, {"configurations": entries}, mode=0o600)
+    return number, max(number, sum(_met(entry["tested"], tested) for entry in entries))
+
+
+def counted(entries: list[dict], key: str, tested: Mapping[str, Marks], what: str) -> tuple[int, list[dict]]:
+    """(this configuration's number, all entries). tested: test people with the marks of their recordings, {} where the name
+    says who it is. More test people than before (max_folds) can raise a number, never lower it."""
+    place = next((i for i, entry in enumerate(entries) if entry["key"] == key), len(entries))
+    known: dict[str, Any] = entries[place] if place < len(entries) else {"key": key, "what": what, "tested": {}, "number": 0}
+    everyone = dict(sorted({**known["tested"], **{name: {**known["tested"].get(name, {}), **own}
+                                                  for name, own in tested.items()}}.items()))
+    if place < len(entries) and everyone == known["tested"]:
+        return known["number"], entries
+    number = max(known["number"], 1 + sum(_met(entry["tested"], everyone) for entry in entries[:place]))
+    return number, [*entries[:place], {**known, "tested": everyone, "number": number}, *entries[place + 1:]]
+
+
+def _met(theirs: Mapping[str, Marks], ours: Mapping[str, Marks]) -> bool:
+    """Whether somebody is in both: by name, and not known to be somebody else by the recordings."""
+    return any(same_recordings(theirs[name], own) is not False for name, own in ours.items() if name in theirs)
+
+
+def _read(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    there = read_sealed(path)
+    if there is None:
+        aside = path.with_suffix(".damaged")
+        path.replace(aside)
+        progress.say("loso", f"the list of configurations that have met this cohort was cut or changed: it is put aside as "
+                             f"{aside}, and counting starts again")
+        return []
+    return there["configurations"]
+
+
+def _name(config: Config, tested: list[str]) -> str:
+    """Of the tested people's cohort; the synthetic ones of another seed or effect are other people."""
+    cohort = tested[0].rpartition("/")[0]
+    drawn: list[Any] = []
+    if cohort == "synthetic":
+        from preprocessing.synthetic.cohort import VERSION
+
+        drawn = [config.synthetic.seed, config.synthetic.effect, VERSION]
+    return f"{re.sub(r'[^A-Za-z0-9_-]', '_', cohort)[:40]}-{key_of([cohort, *drawn], 8)}"
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st."""
+    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
+def sentence(number: int, by_now: int = 0) -> str:
+    later = by_now - number
+    return f"{ordinal(number)} configuration on this cohort" + (
+        f"; {later} other{'s' if later > 1 else ''} came later" if later > 0 else "")
+
+
+def best_of(n: int, error: float) -> float:
+    """How far the best of n equally good results lies above the truth, if they err independently by `error` each: the expected
+    largest of n normal deviates, by Blom (1958)."""
+    return float(stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
+
+
+def ledger_section(report: "Report") -> str:
+    number, values = report.run.get("configurations_on_cohort"), report.values
+    if not number:
+        return ""
+    n = max(number, report.run.get("configurations_by_now") or number)
+    said = [f"{sentence(number, n)}: "
+            + (f"{number - 1} other{'s' if number > 2 else ''} had met some of these test people in this store before it."
+               if number > 1 else "none had met these test people in this store before it.")]
+    if n > 1 and len(set(values)) > 1:  # people who do not differ tell nothing of luck
+        error = report.summary["accuracy_std"] / sqrt(len(values))
+        said.append(f"If all {n} were equally good and the best of them is quoted, luck with these people alone could "
+                    f"make it look up to {100 * best_of(n, error):.1f} points better than it is. Settings that were "
+                    "chosen after looking need people who were not looked at.")
+    return section("looks", "How often these people were looked at", words(said) + note(
+        "A configuration counts once, however often it is run again or resumed. Inner scores of a sweep do not count. Other "
+        "stores and other machines are not known here."))

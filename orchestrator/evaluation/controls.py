@@ -1,0 +1,116 @@
+"""Controls beside every result: how far sex and age, the trial order, or the duration alone get in the same folds.
+
+Each is the one-number baseline (models/baselines/estimators.py): a small decision tree on one or two numbers of a clip,
+fitted on the fold's training people and never on the people it tests. A model that is no better has not shown that it reads
+what was recorded.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.cohort.lineage import Lineage, guard
+from orchestrator.evaluation.fit_fold import FoldData
+from orchestrator.plan.folds import Fold
+from orchestrator.reporting.markup import note, section, table
+from orchestrator.reporting.summary import percent
+from orchestrator.scores import metrics
+from orchestrator.scores.results import interval, people_of
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.findings import Report
+
+FEATURES = {"sex and age": "sex_age", "trial order": "trial_order", "duration": "clip_length"}
+UNKNOWN = {"sex and age": "not known of this data set's people",
+           "trial order": "not known: the clips are files of their own, and the names' order, which may tell the class, is not "
+                          "looked at",
+           "duration": "not known of this data set's clips"}
+
+
+def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[Mapping]) -> list[dict]:
+    """One row a control: name, known, and where known n_people, accuracy, ci95, and the model's accuracy minus it, paired by
+    person, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
+    done = {(entry["fold"], entry["seed"]): entry for entry in entries}
+    first = [fold for fold in folds if fold.seed == folds[0].seed and (fold.index, fold.seed) in done]
+    model = {p.subject: p.mean("accuracy") for p in people_of([done[fold.index, fold.seed] for fold in first], data.n_classes)}
+    return [_row(name, feature, first, data, model) for name, feature in FEATURES.items()]
+
+
+def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: Mapping[str, float | None]) -> dict:
+    from models.baselines.estimators import columns_of
+
+    columns = columns_of(feature)
+    own = data.numbers[:, columns] if max(columns) < data.numbers.shape[1] else np.full((len(data.labels), 1), np.nan)
+    if name == "duration":
+        own = np.where(own > 0, own, np.nan)
+    if not np.isfinite(own).any():
+        return {"name": name, "known": False, "why": UNKNOWN[name]}
+    tested: dict[str, list[float]] = {}
+    for fold in folds:
+        for person, value in _tested(fold, data, feature).items():  # a person may be in several test sets
+            tested.setdefault(person, []).append(value)
+    accuracy = {person: float(np.mean(own)) for person, own in tested.items()}
+    names = sorted(accuracy)
+    values = [accuracy[s] for s in names]
+    gap = [m - accuracy[s] for s in names if (m := model.get(s)) is not None]
+    ci95, apart = interval(values)[0], metrics.student_interval(gap)
+    return {"name": name, "known": True, "n_people": len(names), "accuracy": metrics.mean_std(values)[0],
+            "ci95": list(ci95) if ci95 else None, "difference": metrics.mean_std(gap)[0],
+            "difference_ci95": list(apart) if apart else None,
+            "varies": bool(len(np.unique(own[~np.isnan(own).any(1)].round(6), axis=0)) > 1)}
+
+
+def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
+    """Accuracy by test person, of a control fitted on the fold's other people alone. Raises LineageError if it were not."""
+    from models.baselines.estimators import build_estimator
+
+    known = sorted({*fold.train, *fold.val} - {*fold.test})
+    guard(data.keys(fold.test), [Lineage("a control", frozenset(data.keys(known)))])
+    rows, tested = data.rows(known), data.rows(fold.test)
+    if not len(rows) or not len(tested):
+        return {}
+    control = build_estimator("one_number", n_classes=data.n_classes, seed=0, channels=data.channels, feature=feature)
+    control.fit(_only(data.numbers, rows), data.labels, rows)
+    right = control.predict_proba(_only(data.numbers, tested), tested).argmax(1) == data.labels[tested]
+    return {data.pseudonyms[s]: float(right[data.subject[tested] == s].mean())
+            for s in fold.test if (data.subject[tested] == s).any()}
+
+
+def _only(numbers: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Numbers (n, 6) of these rows; no other row can be read."""
+    found = np.full(numbers.shape, np.nan)
+    found[rows] = numbers[rows]
+    return {"numbers": found}
+
+
+def controls_section(report: "Report") -> str:
+    rows: Collection[Mapping] = report.run.get("controls") or []
+    if not rows:
+        return ""
+    told = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
+             *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
+            for row in rows if row["known"]]
+    said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
+    said += [f"{row['name'].capitalize()} is the same for all clips, so that it cannot tell classes apart."
+             for row in rows if row["known"] and not row["varies"]]
+    close = [row["name"] for row in rows
+             if row["known"] and row["varies"] and row["difference_ci95"] and row["difference_ci95"][0] <= 0]
+    if close:
+        said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
+                    "difference includes zero or less.")
+    head = ("known is only", "accuracy %", "95 % interval", "model minus it (first seed)", "95 % interval")
+    body = table(head, told) if told else ""
+    return section("controls", "What is known without looking", body + "".join(map(note, said)) + note(
+        "Small decision trees, fitted in the same folds on the training people alone (first seed). Sex and age are the same "
+        "for all clips of a person, so that they tell classes apart only where people's classes differ."))
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:+.1f}"
+
+
+def _between(ends: Sequence[float] | None, sign: bool = False) -> str:
+    if ends is None:
+        return "-"
+    return f"{_points(ends[0])} to {_points(ends[1])}" if sign else f"{percent(ends[0])} to {percent(ends[1])}"

@@ -1,0 +1,361 @@
+"""Fit and score one fold. Ray-free: the same function runs in a trial, in a test and in a benchmark.
+
+The story: check who was seen, fit the scaler on the training people, train, choose the epoch on the inner validation
+people, optionally refit on everybody else, and only then open the test person's clips, once.
+
+n clips of the task, L samples, C channels, K classes.
+"""
+
+import resource
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from orchestrator.cohort.lineage import Lineage, check_roles, guard, person_key
+from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.errors import FoldError, UserError
+from orchestrator.evaluation.guarded_rows import RowsOnly
+from orchestrator.files.storage import hash_all
+from orchestrator.plan.folds import Fold
+from orchestrator.runtime.worker_warnings import every_time
+from preprocessing.moments import Moments, Scaler, fit_scaler
+from preprocessing.notes import gathered
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """Everything folds share, read-only: labels (n,) in 0..K-1, subject (n,) indices, signals (n, L, C) unscaled.
+
+    tokens: by encoder index, (n, N, D) float16. moments: by subject, over the task's classes. numbers (n, 6):
+    clip length in seconds, frames, keyframes, sex (0 female, 1 male), age, trial order (0 to 1), NaN where not known, for the
+    one-number baseline and the controls.
+    """
+
+    samples: tuple[str, ...]
+    subject: np.ndarray
+    labels: np.ndarray
+    signals: np.ndarray
+    channels: tuple[str, ...]
+    tokens: Mapping[int, Any]
+    token_grid: tuple[int, int, int]
+    numbers: np.ndarray
+    moments: Mapping[int, Moments]
+    pseudonyms: tuple[str, ...]
+    cohort: str
+    n_classes: int
+    quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips lost
+    class_names: tuple[str, ...] = ()
+    frames: Any = None  # (n, T, S, S, 3) uint8 by row, for the models that read pixels
+    cohorts: tuple[str, ...] = ()  # by person, where they are not all of `cohort`
+    token_lineages: Mapping[int, Lineage] = field(default_factory=dict)  # by encoder index, as the token files say
+
+    def keys(self, subjects: Sequence[int]) -> list[str]:
+        """Who they are in a lineage."""
+        return [person_key(self.cohorts[s] if self.cohorts else self.cohort, self.pseudonyms[s]) for s in subjects]
+
+    def counts(self) -> dict[int, Counter]:
+        """person -> class -> usable clips."""
+        found: dict[int, Counter] = {}
+        for subject, label in zip(self.subject.tolist(), self.labels.tolist(), strict=True):
+            found.setdefault(subject, Counter())[label] += 1
+        return found
+
+    def lineages(self, encoder: "UsedEncoder | None") -> list[Lineage]:
+        """Of the encoder and of its tokens."""
+        if encoder is None:
+            return []
+        return [encoder.lineage, *([self.token_lineages[encoder.index]] if encoder.index in self.token_lineages else [])]
+
+    def rows(self, subjects: Sequence[int]) -> np.ndarray:
+        return np.flatnonzero(np.isin(self.subject, np.asarray(subjects)))
+
+
+@dataclass(frozen=True)
+class FoldRecipe:
+    """What is fitted: the model and its options, the training recipe, the protocol. JSON-like, hashed into the run."""
+
+    model: str
+    options: dict[str, Any]
+    train: dict[str, Any]
+    refit: bool
+    leaky: bool
+    fixed_epochs: bool
+    signal: dict[str, Any] = field(default_factory=dict)
+    scale: str = "train_z"  # preprocessing.moments.KINDS
+    as_paper_epochs: int | None = None  # leaky: most epochs of the released code's stopping rule; None: train.max_epochs
+
+
+@dataclass(frozen=True)
+class UsedEncoder:
+    """The encoder that serves a fold: its tokens' key in FoldData.tokens, E_ts weights, hash and lineage."""
+
+    index: int
+    sha256: str
+    signal_state: Any
+    lineage: Lineage
+
+
+class TestClips:
+    """The held-out people's clips behind a door that counts its openings."""
+
+    def __init__(self, data: FoldData, fold: Fold):
+        self._rows, self.openings = data.rows(fold.test), 0
+
+    def open(self) -> np.ndarray:
+        """The rows. Raises RuntimeError at a second opening."""
+        self.openings += 1
+        if self.openings > 1:
+            raise RuntimeError("the test clips of a fold are opened once")
+        return self._rows
+
+
+def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
+             extra_lineage: Sequence[Lineage] = (), score_training: bool = False) -> dict:
+    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person.
+
+    score_training: with "train_accuracy", on the rows it was fitted on, which the audit asks for.
+    """
+    with every_time(), gathered() as said:
+        entry = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
+    entry["warnings"] += [text.rstrip(". ") for text in said]
+    return entry
+
+
+def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
+              extra_lineage: Sequence[Lineage], score_training: bool) -> dict:
+    began = time.monotonic()
+    check_roles(fold.test, fold.train, fold.val, recipe.leaky)
+    if not recipe.leaky:
+        trained = Lineage("the training people", frozenset(data.keys([*fold.train, *fold.val])))
+        guard(data.keys(fold.test), [*extra_lineage, *data.lineages(encoder), trained])
+    test = TestClips(data, fold)
+    if recipe.model in ESTIMATORS:
+        fitted, epochs, scaler, history = fit_estimator(fold, data, recipe)
+    else:
+        fitted, epochs, scaler, history = fit_network(fold, data, recipe, encoder)
+    if not recipe.leaky and scaler is not None:  # what was fitted, not what the plan promised
+        guard(data.keys(fold.test), [Lineage("the scaler", frozenset(data.keys(scaler.subjects)))])
+    rows = test.open()
+    probabilities = predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
+    if wrong := int((~np.isfinite(probabilities)).any(axis=1).sum()):
+        raise FoldError(f"{fold.name}: the model's probabilities for {wrong} of {len(rows)} test clips are not numbers (NaN or "
+                        "infinite): its training diverged or its input is broken; use a lower train.lr, or look at the clips.")
+    # the published way looks at the held-out clips after every epoch, and says so
+    openings = test.openings + (len(history) if set(fold.test) & set(fold.val) else 0)
+    entry = _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, openings,
+                   time.monotonic() - began)
+    if score_training:
+        known = data.rows([*fold.train, *fold.val] if recipe.model in ESTIMATORS or recipe.refit else fold.train)
+        right = predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]
+        entry["train_accuracy"] = float(right.mean())
+    return entry
+
+
+def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
+    """(model, epochs, scaler, history): the epoch chosen on the inner validation people, then the refit if there is one."""
+    from models.classifier.training import ClassifierRecipe, fit_classifier
+
+    settings = _classifier_recipe(ClassifierRecipe, recipe)
+    seed = fold.protocol_seed * 1_000_003 + fold.test[0]
+    train_rows = _trainable(data, fold.train)
+    if recipe.fixed_epochs:
+        model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train, recipe)
+        fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), _labels(data, train_rows), train_rows, None,
+                             settings, seed)
+        return model, fit.epochs, scaler, fit.history
+    # the published way scales with everybody and lets the held-out person choose the epoch
+    known = [*fold.train, *fold.val] if recipe.leaky else fold.train
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, known, recipe)
+    val_rows = data.rows(fold.val)
+    if not len(val_rows) and recipe.leaky:
+        return model, 0, scaler, []  # the held-out person, who would choose the epoch, has no clip to predict either
+    if not len(val_rows):
+        raise FoldError(f"{fold.name}: the inner validation people have no usable clip; choose another "
+                        "protocol.val_subjects, or look at the quarantine table.")
+    both = np.concatenate([train_rows, val_rows])
+    arrays = _arrays(data, both, scaler, encoder)
+    fit = fit_classifier(model, arrays, _labels(data, both), train_rows, val_rows, settings, seed)
+    if not recipe.refit:
+        return model, fit.epochs, scaler, fit.history
+    everybody = tuple(sorted([*fold.train, *fold.val]))
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)
+    rows = _trainable(data, everybody)
+    fit_classifier(model, _arrays(data, rows, scaler, encoder), _labels(data, rows), rows, None,
+                   replace(settings, max_epochs=fit.epochs), seed)
+    return model, fit.epochs, scaler, fit.history
+
+
+def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
+    """Baselines without epochs: fitted on everybody else, validation people included (never on the test person).
+
+    What is left of the published way for them is the scale over everybody, the held-out person included.
+    """
+    from models.baselines.estimators import build_estimator
+
+    known = tuple(sorted({*fold.train, *fold.val} - set(fold.test)))
+    seen = sorted({*known, *fold.test}) if recipe.leaky else known
+    scaler, rows = _scaler(data, seen, recipe), _trainable(data, known)
+    estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.protocol_seed, channels=data.channels,
+                                **recipe.options)
+    estimator.fit(_arrays(data, rows, scaler, None), _labels(data, rows), rows, data.subject)
+    return estimator, 0, scaler, []
+
+
+def _trainable(data: FoldData, subjects: Sequence[int]) -> np.ndarray:
+    rows = data.rows(subjects)
+    absent = sorted(set(range(data.n_classes)) - set(data.labels[rows].tolist()))
+    if absent:
+        raise FoldError(f"No training person has a usable clip of class {absent[0]}: complete the data, choose another "
+                        "task, or look at the quarantine table.")
+    return rows
+
+
+def _scaler(data: FoldData, subjects: Sequence[int], recipe: FoldRecipe) -> Scaler | None:
+    known = [s for s in sorted(subjects) if s in data.moments]
+    return fit_scaler(data.moments, known, kind=recipe.scale) if known else None
+
+
+def _scaled(data: FoldData, rows: np.ndarray, scaler: Scaler) -> np.ndarray:
+    """Signals (len(rows), L, C) of these rows, person by person where the person's own moments are asked for."""
+    if scaler.kind != "subject_z":
+        return scaler.apply(data.signals[rows])
+    out = np.empty((len(rows), *data.signals.shape[1:]), np.float32)
+    for subject in np.unique(data.subject[rows]):
+        own = data.subject[rows] == subject
+        out[own] = scaler.apply(data.signals[rows[own]], data.moments[int(subject)])
+    return out
+
+
+def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: UsedEncoder | None) -> dict[str, Any]:
+    """Arrays for these rows alone: signals and numbers of any other row are zero, tokens and frames refuse to be read. So a
+    test person's clips are met only through the rows that TestClips opens."""
+    arrays: dict[str, Any] = {"numbers": _only(data.numbers, rows)}
+    if scaler is not None and data.signals.size:
+        signals = np.zeros_like(data.signals)
+        signals[rows] = _scaled(data, rows, scaler)
+        arrays["signals"] = signals
+    if encoder is not None and encoder.index in data.tokens:
+        arrays["tokens"] = RowsOnly.of(data.tokens[encoder.index], rows)
+    if data.frames is not None:
+        arrays["video"] = RowsOnly.of(data.frames, rows)
+    return arrays
+
+
+def _labels(data: FoldData, rows: np.ndarray) -> np.ndarray:
+    """The labels of these rows, -1 for all others: no loss takes that for a class."""
+    return _only(data.labels, rows, -1)
+
+
+def _only(values: np.ndarray, rows: np.ndarray, elsewhere: int = 0) -> np.ndarray:
+    out = np.full_like(values, elsewhere)
+    out[rows] = values[rows]
+    return out
+
+
+def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, seed: int):
+    import torch
+
+    from models import build
+
+    torch.set_num_threads(1)
+    tokens = data.tokens.get(encoder.index) if encoder else None
+    pixels = {} if data.frames is None else {"frames": data.frames.shape[1], "image_size": data.frames.shape[2]}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = build(recipe.model, n_classes=data.n_classes, token_dim=tokens.shape[-1] if tokens is not None else None,
+                      token_grid=data.token_grid, n_channels=len(data.channels) or None,
+                      signal_length=data.signals.shape[1] if data.signals.size else None, **pixels,
+                      **{**recipe.options, **({"signal": {**recipe.signal, **recipe.options.get("signal", {})}}
+                                              if recipe.model in ("dual", "signal", "signal_small") else {})})
+    if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
+        state = {name: torch.from_numpy(np.array(value)) for name, value in encoder.signal_state.items()}
+        model.load_signal_encoder(state)  # type: ignore[operator]
+    if not torch.cuda.is_available():
+        return model
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a resumed run equals an undisturbed one on GPUs as well
+    return model.to("cuda")
+
+
+def _classifier_recipe(kind: type, recipe: FoldRecipe):
+    from dataclasses import fields
+
+    known = {f.name for f in fields(kind)}
+    for name in recipe.train:
+        if name not in known:
+            raise UserError(f"There is no option 'train.{name}': the options are {', '.join(sorted(known))}.")
+    settings = kind(**recipe.train)
+    return published(settings, recipe.as_paper_epochs) if recipe.leaky else settings
+
+
+def published(settings: Any, epochs: int | None) -> Any:
+    """The recipe with the released code's rule: best accuracy on the held-out person, until its rate has come down to 1e-6,
+    or for so many epochs. Optimiser, first rate, batch and augmentation stay the run's own."""
+    return replace(settings, monitor="val_accuracy", stop="rate", lr_decay=1.0, lr_schedule="constant",
+                   max_epochs=epochs or settings.max_epochs)
+
+
+def predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None,
+             encoder: UsedEncoder | None) -> np.ndarray:
+    arrays = _arrays(data, rows, scaler, encoder)
+    if not hasattr(fitted, "parameters"):
+        return fitted.predict_proba(arrays, rows)
+    from models.classifier.training import predict_proba
+
+    return predict_proba(fitted, arrays, rows)
+
+
+def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, fitted: Any, epochs: int,
+           scaler: Scaler | None, history: list, rows: np.ndarray, probabilities: np.ndarray, openings: int,
+           wall_s: float) -> dict:
+    if hasattr(fitted, "weights_sha256"):
+        weights, n_parameters = fitted.weights_sha256(), 0
+    else:
+        from models.checkpoint import weights_sha256
+
+        weights = weights_sha256(fitted)
+        n_parameters = sum(p.numel() for p in fitted.parameters())
+    lost = {data.pseudonyms[s]: sum(data.quarantined[s].values()) for s in fold.test if data.quarantined.get(s)}
+    quarantined = {str(c): n for c in range(data.n_classes) if (n := sum(data.quarantined.get(s, {}).get(c, 0)
+                                                                         for s in fold.test))}
+    known = sorted({*fold.train, *fold.val} - set(fold.test))
+    train_counts = np.bincount(data.labels[data.rows(known)], minlength=data.n_classes)
+    predictions = [{"sample": data.samples[row], "subject": data.pseudonyms[data.subject[row]],
+                    "y_true": int(data.labels[row]), "y_pred": int(probability.argmax()),
+                    "prob": [float(p) for p in probability]}
+                   for row, probability in zip(rows, probabilities, strict=True)]
+    names = [data.pseudonyms[s] for s in fold.test]
+    trained, chose = roles(fold, recipe)
+    return {
+        "fold": fold.index, "seed": fold.seed, "leaky": recipe.leaky, "subject": names[0], "subjects": names,
+        "n_test": len(predictions),
+        "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined,
+        "quarantined_by_subject": lost, "epochs": epochs,
+        "train_subjects": [data.pseudonyms[s] for s in trained], "val_subjects": [data.pseudonyms[s] for s in chose],
+        "refit": recipe.refit and bool(chose) and not recipe.leaky,
+        "train_label_counts": train_counts.tolist(),
+        "scaler_sha256": scaler.sha256() if scaler else hash_all([]),
+        "encoder_sha256": encoder.sha256 if encoder else hash_all([]), "weights_sha256": weights,
+        "n_parameters": n_parameters, "test_openings": openings, "history": history, "wall_s": wall_s,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "predictions": predictions, "warnings": _warnings(fold, data)}
+
+
+def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(who the model is fitted on, who is kept for choosing the epoch), whatever the plan called them.
+
+    A model that chooses no epoch is fitted on the validation people as well, and an estimator never on the test people.
+    Of a network that is refitted the first are those of the fit that chose the epoch; the refit is on both.
+    """
+    if recipe.model in ESTIMATORS:
+        return tuple(sorted({*fold.train, *fold.val} - set(fold.test))), ()
+    return fold.train, () if recipe.fixed_epochs else fold.val
+
+
+def _warnings(fold: Fold, data: FoldData) -> list[str]:
+    present = set(data.labels[data.rows(fold.test)].tolist())
+    names = data.class_names or tuple(map(str, range(data.n_classes)))
+    return [f"no usable clip of class {name} among the test clips" for c, name in enumerate(names) if c not in present]

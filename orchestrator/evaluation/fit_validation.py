@@ -1,0 +1,45 @@
+"""What a sweep may see of a fold: fitted on its training people, scored on its inner validation people, nobody else.
+
+Ray-free, as foldfit.py, whose parts it shares. The test person is named in the fold and read nowhere.
+"""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from orchestrator.cohort.lineage import check_roles, guard
+from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.errors import FoldError
+from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_network, predict
+from orchestrator.plan.folds import Fold
+
+
+def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None) -> dict:
+    """The sweep's ledger entry of one fold. accuracy: mean over the inner validation people, who weigh equally.
+
+    They also choose the epoch, so the number is good for choosing between settings and for nothing else. Raises
+    LineageError where the encoder has seen a validation or test person, ValueError for a recipe without inner validation.
+    """
+    if recipe.leaky or recipe.fixed_epochs or recipe.model in ESTIMATORS:
+        raise ValueError("this recipe has no inner validation")
+    began = time.monotonic()
+    check_roles(fold.test, fold.train, fold.val, leaky=False)
+    guard(data.keys([*fold.test, *fold.val]), data.lineages(encoder))
+    fitted, epochs, scaler, history = fit_network(fold, data, replace(recipe, refit=False), encoder)
+    assert scaler is None or not set(scaler.subjects) & {*fold.test, *fold.val}, "the scaler has seen a scored person"
+    rows = data.rows(fold.val)
+    right = predict(fitted, data, rows, scaler, encoder).argmax(1) == data.labels[rows]
+    people = {data.pseudonyms[s]: float(right[data.subject[rows] == s].mean())
+              for s in fold.val if (data.subject[rows] == s).any()}
+    if not people:
+        raise FoldError(f"{fold.name}: the inner validation people have no usable clip: see the quarantine table.")
+    from models.checkpoint import weights_sha256
+
+    return {
+        "fold": fold.index, "seed": fold.seed, "accuracy": float(np.mean(list(people.values()))), "people": people,
+        "val_loss": history[epochs - 1]["val_loss"], "epochs": epochs, "n_val": int(len(rows)),
+        "train_subjects": [data.pseudonyms[s] for s in fold.train],
+        "val_subjects": [data.pseudonyms[s] for s in fold.val], "test_openings": 0,
+        "scaler_sha256": scaler.sha256() if scaler else None, "encoder_sha256": encoder.sha256 if encoder else None,
+        "weights_sha256": weights_sha256(fitted), "wall_s": time.monotonic() - began}

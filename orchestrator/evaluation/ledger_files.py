@@ -1,0 +1,138 @@
+"""Where a ledger's files lie: a local folder, or any file system that pyarrow speaks (run.ledger=s3://bucket/folder).
+
+Both promise the same: a file is complete or absent, and what is read back is what was written.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestrator.errors import UserError
+from orchestrator.files.storage import intact, read_sealed, sweep_temporaries, write_json
+
+OBJECT_STORES = ("s3", "gcs", "abfs")  # folders are parts of names there
+TRIES = 3  # to write one object until its checksum comes back
+
+
+class LedgerFiles(Protocol):
+    """Sealed JSON objects by file name."""
+
+    def read(self, name: str) -> dict | None:
+        """The object, or None where it is absent, damaged or changed by hand."""
+
+    def holds(self, name: str) -> bool:
+        """Whether there is anything of that name, valid or not."""
+
+    def write(self, name: str, value: dict) -> None: ...
+
+    def names(self) -> list[str]: ...
+
+    def sweep(self) -> None:
+        """Remove what a killed writer left behind."""
+
+
+class LocalFiles:
+    """A folder: temporary name, fsync, rename."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def read(self, name: str) -> dict | None:
+        return read_sealed(self.folder / name)
+
+    def holds(self, name: str) -> bool:
+        return os.path.lexists(self.folder / name)
+
+    def write(self, name: str, value: dict) -> None:
+        write_json(self.folder / name, value)
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self.folder.glob("fold-*.json"))
+
+    def sweep(self) -> None:
+        sweep_temporaries(self.folder)
+
+
+class RemoteFiles:
+    """A folder of a pyarrow file system. An object is written whole at once and read back; object stores show it when it
+    is complete, so that there is no temporary name and no rename (which they do not have)."""
+
+    def __init__(self, filesystem: Any, folder: str):
+        self.filesystem, self.folder = filesystem, folder.rstrip("/")
+
+    def path(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+    def read(self, name: str) -> dict | None:
+        try:
+            value = json.loads(self._bytes(name))
+        except (FileNotFoundError, ValueError):
+            return None
+        except OSError as error:
+            raise _unreadable(name, error) from error
+        return value if isinstance(value, dict) and intact(value) else None
+
+    def holds(self, name: str) -> bool:
+        from pyarrow.fs import FileType
+
+        try:
+            return self.filesystem.get_file_info(self.path(name)).type != FileType.NotFound
+        except OSError as error:
+            raise _unreadable(name, error) from error
+
+    def write(self, name: str, value: dict) -> None:
+        """Raises OSError where the object does not come back as it was written; the trial is then tried again."""
+        data = (json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+        if self.filesystem.type_name not in OBJECT_STORES:
+            self.filesystem.create_dir(self.folder, recursive=True)
+        for _ in range(TRIES):
+            with self.filesystem.open_output_stream(self.path(name)) as out:
+                out.write(data)
+            if hashlib.sha256(self._bytes(name)).digest() == hashlib.sha256(data).digest():
+                return
+        raise OSError(f"the ledger's {name} did not come back as it was written")
+
+    def _bytes(self, name: str) -> bytes:
+        with self.filesystem.open_input_stream(self.path(name)) as source:
+            return source.read()
+
+    def names(self) -> list[str]:
+        from pyarrow.fs import FileSelector
+
+        found = self.filesystem.get_file_info(FileSelector(self.folder, allow_not_found=True))
+        return sorted(info.base_name for info in found if info.base_name.startswith("fold-"))
+
+    def sweep(self) -> None:
+        pass
+
+
+def _unreadable(name: str, error: OSError) -> UserError:
+    return UserError(f"The ledger's {name} cannot be read ({' '.join(str(error).split())}): check run.ledger, its permissions "
+                     "and the network.")
+
+
+def files_at(uri: str) -> LedgerFiles:
+    """The folder that a URI names (s3://, gs://, hdfs://, file://). Raises UserError for one that pyarrow does not know."""
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem
+
+    try:
+        filesystem, folder = FileSystem.from_uri(uri)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split()).replace(uri, _public(uri))
+        raise UserError(f"run.ledger={_public(uri)} cannot be opened ({said}): give a folder as file://, s3://, "
+                        "gs:// or hdfs://, or leave run.ledger out for a folder in run.dir.") from error
+    if filesystem.type_name == "local":
+        return LocalFiles(Path(folder))
+    if filesystem.type_name == "s3" and "allow_delayed_open" not in uri:
+        # one PUT of the whole object instead of a multipart upload
+        filesystem, folder = FileSystem.from_uri(uri + ("&" if "?" in uri else "?") + "allow_delayed_open=true")
+    return RemoteFiles(filesystem, folder)
+
+
+def _public(uri: str) -> str:
+    """Without keys: what stands before an @ and behind a question mark."""
+    scheme, mark, rest = uri.partition("://")
+    return scheme + mark + rest.partition("?")[0].rpartition("@")[2]

@@ -1,0 +1,256 @@
+"""What a run is: its content key, where it lives, and what the report needs to know beside the ledger."""
+
+import platform
+import shlex
+import subprocess
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from orchestrator.cohort.cohort import Cohort
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.config.configuration import PATHS, SHORT, Config, choices, with_protocol
+from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.evaluation.fit_fold import FoldRecipe
+from orchestrator.files.storage import file_sha256, key_of, sources_sha256, write_json, write_sealed, write_text
+from orchestrator.plan.folds import Fold, Plan, seed_of
+from orchestrator.pretraining import quality
+from orchestrator.stores.clip_store import ClipStore
+from orchestrator.stores.encoder_store import NOT_RECIPE, Encoder
+from orchestrator.stores.token_store import TokenJob
+from preprocessing.allotment import usable_cores
+
+PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
+            "hydra-core", "scikit-learn", "av", "ai-edge-litert")
+SOURCES = ("models", "orchestrator/evaluation/fit_fold.py", "orchestrator/evaluation/fold_data.py",
+           "orchestrator/stores/frame_reader.py", "orchestrator/plan/folds.py", "orchestrator/plan/splits.py",
+           "orchestrator/stages/cross_dataset.py", "orchestrator/plan/pretrain_groups.py",
+           "orchestrator/cohort/lineage.py", "orchestrator/config/model_inputs.py",
+           "orchestrator/evaluation/sweep_choice.py", "orchestrator/evaluation/guarded_rows.py",
+           "orchestrator/cohort/trial_order.py", "preprocessing/moments.py", "preprocessing/face/keyframes.py",
+           "preprocessing/shard.py", "preprocessing/clip_format.py")
+# Named in the configuration without being part of the result.
+NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "canaries", "controls", "resources", "sweep", "train_from"}
+FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_dir(config: Config) -> Path:
+    if config.run.dir:
+        return Path(config.run.dir).expanduser().resolve()
+    name = f"{config.dataset}-{config.task.name}-{config.model.name}-{config.protocol.name}"
+    # another place to read from is another run, before anything of it is read: report and doctor go by the name alone
+    read = (config.data.root, config.split.root, config.sweep.read, config.pretrain.checkpoint,
+            *(config.face.get(folder) for folder in FACE_FOLDERS),
+            *([config.pretrain.given] if config.pretrain.given else []))
+    places = [str(Path(place).expanduser().resolve()) if place else None for place in read]
+    return Path("runs").resolve() / f"{name}-{key_of([_content(config), places, config.pretrain.checkpoint_saw], 8)}"
+
+
+def in_folder(config: Config, folder: Path) -> Config:
+    """The same run elsewhere; a ledger of its own goes into a folder of the same name."""
+    place, mark, options = (config.run.ledger or "").partition("?")  # s3://bucket/folder?region=...
+    ledger = place and f"{place.rstrip('/')}/{folder.name}{mark}{options}"
+    return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder), "ledger": ledger or None})})
+
+
+def runs(config: Config) -> list[Config]:
+    """The run; of protocol=both the clean and the leaky one, each in a folder of its own."""
+    if config.protocol.name != "both":
+        return [config]
+    return [in_folder(with_protocol(config, name), run_dir(config) / name) for name in ("clean", "as_paper")]
+
+
+def _content(config: Config) -> dict:
+    content = config.model_dump(mode="json", exclude=NOT_CONTENT)
+    content["protocol"].pop("seeds")  # every ledger file carries its own
+    if config.protocol.name != "as_paper":
+        content["protocol"].pop("as_paper_epochs")
+    content["data"].pop("root")  # the data are known by their hashes
+    content["split"].pop("root")
+    for name in ("workers", "checkpoint", "checkpoint_saw", "from", *NOT_RECIPE):
+        content["pretrain"].pop(name)  # the encoders are known by theirs
+    if content["pretrain"]["seeds"] == 1:
+        content["pretrain"].pop("seeds")
+    content["face"] = _without_folders(content["face"])
+    if content["model"].get("weights"):
+        content["model"]["weights"] = _weights(content["model"]["weights"])
+    return content
+
+
+def _weights(path: str) -> str:
+    """A file of weights is known by its content; one that is not there is refused when the model is built."""
+    return file_sha256(Path(path)) if Path(path).is_file() else "absent"
+
+
+def _without_folders(face: dict) -> dict:
+    return {name: value for name, value in face.items() if name not in FACE_FOLDERS}
+
+
+def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], tokens: Sequence[TokenJob],
+            recipe: FoldRecipe, lineages: Sequence[Lineage] = ()) -> dict[str, str]:
+    """Everything a run is made of, by the word a refusal calls it, each known by its hash: another hash is another run.
+
+    lineages: of whatever chose the configuration.
+    """
+    settings, fit = _content(config), asdict(recipe)
+    # what is fitted, not how that was asked for: networks alone are refitted, by default where people are few
+    settings["protocol"]["refit"] = fit["refit"] = recipe.refit and config.model.name not in ESTIMATORS
+    made_of = {
+        "configuration": [settings, fit], "code": sources_sha256(*SOURCES),
+        "people": [people.key_fingerprint, [[p.pseudonym, p.cohort, sorted(p.held_out)] for p in people.people]],
+        # sex and age only beside what nobody can guess: the hash is published
+        "clips": [[clips.sha256(p.index), p.sex, p.age] for p in people.people],
+        "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens],
+        "chosen settings": [lineage.sha256() for lineage in lineages]}
+    return {name: key_of(value, 32) for name, value in made_of.items()}
+
+
+def together(contents: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The content of a run whose folds do not all share a configuration."""
+    return {name: key_of(list(dict.fromkeys(one[name] for one in contents)), 32) for name in contents[0]}
+
+
+def lineage_record(content: Mapping[str, str], people: Cohort,
+                   served: Sequence[tuple[Sequence[Fold], Sequence[Encoder], Sequence[Lineage]]],
+                   protocol: str, leaky: bool) -> dict:
+    """served: folds with the encoders and the choices of settings that serve them; encoders are numbered through."""
+    encoders: list[dict] = []
+    folds: list[dict] = []
+    chosen: list[dict] = []
+    for own, theirs, lineages in served:
+        first = len(encoders)
+        encoders += [{"index": first + e.plan.index, "sha256": e.sha256, "lineage": e.lineage.to_json()} for e in theirs]
+        folds += [{"fold": f.index, "seed": f.seed, "encoder": first + (f.group if f.group is not None else 0),
+                   "test": people.keys(f.test), "train": people.pseudonyms(f.train), "val": people.pseudonyms(f.val)}
+                  for f in own]
+        chosen += [lineage.to_json() for lineage in lineages]
+    return {"content_key": key_of(content, 32), "content": dict(content), "cohort": people.name, "protocol": protocol,
+            "leaky": leaky, "encoders": encoders, "chosen_by": chosen,
+            "folds": sorted(folds, key=lambda f: (f["fold"], f["seed"]))}
+
+
+def write_start(folder: Path, config: Config, record: dict) -> None:
+    """Written before the first fold, so that a half-done run says what it is."""
+    import yaml
+
+    write_sealed(folder / "lineage.json", record)
+    write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
+    write_json(folder / "environment.json", {
+        "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
+        "cores": usable_cores(config.resources.cpus), "versions": versions()})
+
+
+def portable(config: Config) -> dict:
+    """The configuration without this machine's paths: those are for the terminal and <store>/private alone."""
+    content = config.model_dump(mode="json", exclude={"store", "run"})
+    content["data"]["root"] = content["split"]["root"] = None
+    content["sweep"]["read"] = None
+    content["pretrain"]["checkpoint"] = "a file" if content["pretrain"]["checkpoint"] else None
+    if content["pretrain"]["from"] and content["pretrain"]["from"] not in choices("dataset"):
+        content["pretrain"]["from"] = "a folder"
+    if content["pretrain"]["checkpoint_saw"] not in ("none", "unknown"):
+        content["pretrain"]["checkpoint_saw"] = "a file"
+    content["face"] = _without_folders(content["face"])
+    if content["model"].get("weights"):
+        content["model"]["weights"] = "a file"
+    return content
+
+
+def without_paths(command: str) -> str:
+    words = []
+    for word in shlex.split(command):
+        name, separator, value = word.partition("=")
+        named = name == "pretrain.from" and value in choices("dataset")  # no path, though it may be one
+        words.append(f"{name}=..." if separator and SHORT.get(name, name) in PATHS and not named else word)
+    return " ".join(words)
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """(commit, dirty), or (None, None) outside a checkout."""
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], entries: list[dict],
+          failed: dict[str, str], wall_s: float, command: str, used: Collection[str], chosen: Sequence[Lineage] = ()) -> dict:
+    """The `run` that summary and report are written from, beside the ledger entries.
+
+    used: samples that the model can read: not lost to it, whatever else of them is. chosen: of settings a sweep chose.
+    """
+    commit, dirty = git_state()
+    quarantine = [row for row in clips.quarantine() if row["label"] in config.task.classes and row["sample"] not in used]
+    names = [people.class_names[c] for c in config.task.classes]
+    counts = people.label_counts(config.task.classes)
+    encoder_parameters = sum(_video_parameters(e) for e in encoders[:1])
+    return {
+        "dataset": config.dataset, "task": config.task.name, "class_names": names, "model": config.model.name,
+        "encoder": "+".join(sorted({e.plan.name for e in encoders if e.plan.video})) or None,
+        "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
+        "split": config.split.name, "protocol": config.protocol.name, "leaky": plan.leaky,
+        "unproven": bool(config.model.options().get("weights")) or not all(
+            lineage.is_proven() for lineage in (*(e.lineage for e in encoders), *chosen)),
+        "partial": people.partial,
+        "n_subjects": plan.n_subjects, "n_planned": len(plan.folds), "n_failed": len(plan.folds) - len(entries),
+        "failed_folds": [{"fold": f.index, "seed": f.seed, "reason": failed[f.name]} for f in plan.folds
+                         if f.name in failed],
+        "seeds": plan.seeds() if plan.by_pretrain_seed else list(config.protocol.seeds),
+        "pretrain_seeds": [seed for seed, _ in plan.by_pretrain_seed] or [config.pretrain.seed], "seed_of": seed_of(plan),
+        "wall_s": wall_s, "versions": versions(), "git_commit": commit,
+        "dirty": dirty, "key_fingerprint": people.key_fingerprint, "command": without_paths(command),
+        "quarantine": {
+            "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
+            "by_subject": dict(Counter(r["subject"] for r in quarantine)),
+            "by_reason": dict(Counter(f"{r['stage']}: {r['reason']}" for r in quarantine)), "rows": quarantine},
+        "clips": _by_person(people, counts, names),
+        "curves": [row for e in encoders for row in _curve(e)], "plan": plan.text(), "refit": plan.refit,
+        "quality": quality.of(encoders),
+        "notes": [*people.notes, *clips.told_by_length(dict(zip(config.task.classes, names, strict=True))), *clips.notes(),
+                  *_settings(config)], "n_not_asked": plan.n_not_asked,
+        "synthetic": people.synthetic,
+        "config": portable(config),
+        "lineage": [e.lineage.to_json() for e in encoders],
+        "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+
+
+def _curve(encoder: Encoder) -> list[dict]:
+    """With the pretrain seed in its name where a run has several: each has an encoder 1."""
+    seed = encoder.plan.group.seed if encoder.plan.group else None
+    rows = encoder.curve()
+    return rows if seed is None else [{**row, "encoder": f"{row.get('encoder')}, pretrain seed {seed}"} for row in rows]
+
+
+def _settings(config: Config) -> list[str]:
+    """Shipped settings that somebody's recordings helped to choose; what is fitted without them has no such past."""
+    said = config.train_from if config.model.name not in ESTIMATORS else None
+    return [f"The settings of the training: {said}"] if said else []
+
+
+def _by_person(people: Cohort, counts: dict[int, Counter], names: list[str]) -> dict[str, dict[str, int]]:
+    """Clips by pseudonym and class; somebody who is in two data sets is one person."""
+    found: dict[str, Counter] = {}
+    for subject, counter in counts.items():
+        found.setdefault(people.people[subject].pseudonym, Counter()).update(counter)
+    return {name: {names[c]: n for c, n in sorted(counter.items())} for name, counter in found.items()}
+
+
+def _video_parameters(encoder: Encoder) -> int:
+    if encoder.plan.video is None:
+        return 0
+    from models import checkpoint
+
+    side = checkpoint.read_side(encoder.plan.folder / "video")
+    from math import prod
+
+    return sum(prod(shape) for name, (_, shape) in side["tensors"].items() if not name.startswith("decoder"))

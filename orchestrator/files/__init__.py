@@ -1,0 +1,1 @@
+"""Files: atomic writes, content keys, checksums, locks, and what dead processes left."""

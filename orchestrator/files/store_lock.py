@@ -1,0 +1,41 @@
+"""One writer a store: commands that share a store make its artefacts one after the other, and run folds side by side."""
+
+import shutil
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+from orchestrator.config.configuration import Config
+from orchestrator.errors import UserError
+from orchestrator.files.storage import exclusive, read_sealed, sweep_temporaries
+from orchestrator.runtime import progress
+
+
+def writing(config: Config, stage: str) -> AbstractContextManager[None]:
+    """Hold the store while `stage` makes what is missing; waits, and says so, where another command holds it.
+
+    Look again for what is missing once inside: the other command may have made it.
+    """
+    note = partial(progress.say, stage, "waiting for another command that is working on this store")
+    return exclusive(config.store_dir / ".lock", note)
+
+
+def sweep_store(config: Config) -> None:
+    """Remove what killed commands left anywhere in the store; not while another command is making its artefacts."""
+    if not config.store_dir.is_dir():
+        return
+    try:
+        with exclusive(config.store_dir / ".lock"):
+            for folder in (config.store_dir, *config.store_dir.glob("[!.]*/"), *config.store_dir.glob("[!.]*/[!.]*/")):
+                if folder.is_dir():
+                    sweep_temporaries(folder)
+            _sweep_trained(config.store_dir / "encoders")
+    except (UserError, OSError):  # it is held, or may not be written: whoever comes next will
+        pass
+
+
+def _sweep_trained(encoders: Path) -> None:
+    """Trainings of encoders that are whole: their command was killed just before it removed them."""
+    for folder in encoders.glob("*.partial"):
+        if read_sealed(folder.with_suffix("") / "encoder.json") is not None:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The plan before anything runs: splits, pretraining groups, folds."""

@@ -1,0 +1,1 @@
+"""Stage 2: what the workers that train the masked auto-encoders run."""

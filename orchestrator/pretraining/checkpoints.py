@@ -1,0 +1,84 @@
+"""Checkpoints of a training on its way: rank 0 writes, everybody goes on from the one that rank 0 chose.
+
+They lie in the encoder's own `.partial` folder, which carries the encoder's key: another configuration, other people or
+other code never meet them. A checkpoint is <stage>-<steps done>.safetensors and, written last, .json.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from models.mae import training_state
+from orchestrator.errors import UserError
+from orchestrator.files.storage import disk_is_full
+
+KEPT = 2  # the last one, and the one before it
+OWNER = "owner"
+
+
+@dataclass(frozen=True)
+class Every:
+    """When a checkpoint is due, whichever comes first; None never. seconds: at the next step after so many."""
+
+    epochs: int | None = 1
+    steps: int | None = None
+    seconds: float | None = 300
+
+
+class Checkpoints:
+    """Of one stage (video or signal). owner: the command that trains here now; an older one's workers may still live."""
+
+    def __init__(self, folder: Path, stage: str, every: Every, owner: str = ""):
+        self.folder, self.stage, self.every, self.owner = folder, stage, every, owner
+        self.saved_at = time.monotonic()
+
+    def steps(self) -> list[int]:
+        """Steps done by the checkpoints that are whole to the eye, ascending."""
+        return sorted(int(p.stem.rpartition("-")[2]) for p in self.folder.glob(f"{self.stage}-*.json"))
+
+    def newest(self) -> int | None:
+        """Steps done by the newest checkpoint that is whole to the last byte."""
+        return next((n for n in reversed(self.steps()) if self.load(n) is not None), None)
+
+    def load(self, steps_done: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        return training_state.load(self._path(steps_done))
+
+    def due(self, steps_done: int, per_epoch: int) -> bool:
+        every = self.every
+        epochs, rest = divmod(steps_done, per_epoch)
+        return bool((every.epochs and not rest and epochs % every.epochs == 0)
+                    or (every.steps and steps_done % every.steps == 0)
+                    or (every.seconds and time.monotonic() - self.saved_at > every.seconds))
+
+    def save(self, steps_done: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Raises UserError where the disk is full, RuntimeError where another command has taken over."""
+        if self.owner and (self.folder / OWNER).read_text() != self.owner:
+            raise RuntimeError("another command trains this encoder now")
+        try:
+            training_state.save(self._path(steps_done), tensors, facts)
+        except Exception as error:
+            if not disk_is_full(error):
+                raise
+            raise UserError(f"The disk of {self.folder} is full: free some space and run the same command again; it goes on "
+                            f"{self.last_good()}.") from error
+        self.saved_at = time.monotonic()
+        self._remove(self.steps()[:-KEPT])
+
+    def forget_after(self, steps_done: int) -> None:
+        """Remove what is newer than the checkpoint a run goes on from: damaged, or of another batch."""
+        self._remove([n for n in self.steps() if n > steps_done])
+
+    def _remove(self, numbers: list[int]) -> None:
+        for path in map(self._path, numbers):
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def last_good(self) -> str:
+        newest = self.newest()
+        return "from the beginning" if newest is None else f"from the last good checkpoint, {self._path(newest).name}"
+
+    def _path(self, steps_done: int) -> Path:
+        return self.folder / f"{self.stage}-{steps_done:08d}.safetensors"

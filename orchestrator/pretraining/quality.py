@@ -1,0 +1,233 @@
+"""quality.json of an encoder: how well it paints what is hidden, held against the simplest guess, the visible mean.
+
+Measured once, when an encoder is finished, on people outside its lineage where the store has any. Nothing is fitted or
+chosen by it, and no key holds it. Fields, of the video MAE where it was trained here, else of the signal MAE: masked_error,
+visible_mean_error (models/mae/scores.py: both mean squared errors), ratio of the two (null where the second is 0), on
+(held_out | own), effective_lr (the largest rate of a step), and kind, units, n_clips, n_subjects, lr, epochs, steps;
+`signal` holds the same of the signal MAE beside a video MAE.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.cohort.cohort import Cohort
+from orchestrator.config.configuration import Config
+from orchestrator.errors import UserError
+from orchestrator.files.storage import read_json, read_sealed, write_sealed
+from orchestrator.runtime import progress
+from orchestrator.stores.clip_store import ClipStore
+
+if TYPE_CHECKING:
+    from orchestrator.stores.encoder_store import Encoder, EncoderPlan
+    from preprocessing.moments import Scaler
+
+FILE = "quality.json"
+CLIPS = 24  # about as many of each kind; people take turns
+AT_ONCE = 4
+TITLES = {"video": "video MAE", "signal": "signal MAE"}
+
+
+def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan", folder: Path,
+            scaler: "Scaler | None") -> dict:
+    """Write folder/quality.json for the encoder whose weights and curves lie there; say it, and warn at a ratio of 1."""
+    seen = plan.lineage.everyone()
+    strangers = [s for s, key in zip(sorted(clips.paths), people.keys(sorted(clips.paths)), strict=True) if key not in seen]
+    assert plan.group is not None
+    makers: dict[str, Callable[[list[int]], dict | None]] = {}
+    if plan.trains[0]:
+        makers["video"] = lambda subjects: _video(config, clips, plan, folder, subjects)
+    if plan.trains[1] and scaler is not None:
+        makers["signal"] = lambda subjects: _signal(config, clips, plan, folder, subjects, scaler)
+    found = _adopted(plan)
+    for kind, make in makers.items():
+        on, row = "held_out", make(strangers)
+        if row is None:  # nobody else, or nobody with a usable clip
+            on, row = "own", make(list(plan.group.subjects))
+        if row is not None:
+            found[kind] = {"kind": kind, **row, "on": on, **_rates(config, folder, kind)}
+    quality = _joined(found)
+    write_sealed(folder / FILE, quality)
+    named = {**quality, "encoder": _name(plan)}
+    for text in words([named]):
+        progress.say("pretrain", text)
+    for text in warnings([named]):
+        progress.say("pretrain", f"warning: {text}")
+    return quality
+
+
+def adopt(plan: "EncoderPlan", folder: Path) -> None:
+    """quality.json of an encoder that pretrain.from gives, of which nothing is trained here: as it was measured there."""
+    if found := _adopted(plan):
+        write_sealed(folder / FILE, _joined(found))
+
+
+def _adopted(plan: "EncoderPlan") -> dict[str, dict]:
+    """By kind, what is taken over of the origin's, marked `measured`: where it was trained."""
+    if plan.origin is None:
+        return {}
+    path = plan.origin.folder / FILE
+    there = read_sealed(path)
+    if there is None:
+        what = "was damaged or changed since it was written" if path.exists() else "is missing"
+        progress.say("pretrain", f"warning: {path} {what}, so how good the encoder taken over from there is, is not told")
+        return {}
+    taken = {"video": plan.origin.video, "signal": plan.origin.signal}
+    return {part["kind"]: {**{name: value for name, value in part.items() if name not in ("signal", "checksum")},
+                           "measured": "where it was trained"}
+            for part in _parts(there) if taken[part["kind"]] is not None}
+
+
+def _name(plan: "EncoderPlan") -> str:
+    seed = plan.group.seed if plan.group else None
+    return f"encoder {plan.index + 1}" + ("" if seed is None else f", pretrain seed {seed}")
+
+
+def of(encoders: "Iterable[Encoder]") -> list[dict]:
+    """What the finished encoders' folders say, each with the encoder's name; those that nobody measured are left out.
+
+    Of a file that was damaged or changed by hand, `damaged` alone.
+    """
+    found = []
+    for encoder in encoders:
+        path = encoder.plan.folder / FILE
+        if not path.exists():
+            continue
+        told = read_sealed(path)
+        found.append({**({"damaged": True} if told is None else {n: part for n, part in told.items() if n != "checksum"}),
+                      "encoder": _name(encoder.plan)})
+    return found
+
+
+def words(rows: Sequence[Mapping]) -> list[str]:
+    """One sentence a masked auto-encoder."""
+    return [_sentence(part, row["encoder"]) for row in rows for part in _parts(row)]
+
+
+def warnings(rows: Sequence[Mapping]) -> list[str]:
+    """One sentence for each that paints no better than its visible mean, or of which nobody can say."""
+    damaged = [f"How good {row['encoder']} is, is not told: its {FILE} was damaged or changed since it was written. "
+               "Remove the encoder's folder to train it anew." for row in rows if row.get("damaged")]
+    useless = [f"The {TITLES[part['kind']]} of {row['encoder']} has learnt nothing that helps to paint what is hidden: its "
+               f"error is {part['ratio']:.2f} times that of the visible mean. Train it for more steps "
+               f"(pretrain.{part['kind']}.epochs, now {part['steps']} steps) or at another rate (pretrain.{part['kind']}.lr, "
+               f"in effect {part['effective_lr']:.1e})."
+               for row in rows for part in _parts(row) if part["ratio"] is not None and part["ratio"] >= 1]
+    return damaged + useless
+
+
+def _sentence(part: Mapping, encoder: str) -> str:
+    ratio = "which is 0 there" if part["ratio"] is None else f"{part['ratio']:.2f} of it"
+    n = part["n_subjects"]
+    whom = f"{n} people it has not seen" if part["on"] == "held_out" else f"{n} of its own people, since nobody else is there"
+    measured = f", measured {part['measured']}" if "measured" in part else ""
+    return (f"{TITLES[part['kind']]} of {encoder}: masked error {part['masked_error']:.4g} ({part['units']}) against "
+            f"{part['visible_mean_error']:.4g} of the visible mean, {ratio}; on {part['n_clips']} clips of "
+            f"{whom}{measured}. Largest rate {part['effective_lr']:.2e}, {part['steps']} steps.")
+
+
+def _parts(row: Mapping) -> list[Mapping]:
+    if "kind" not in row:
+        return []
+    return [row, row["signal"]] if "signal" in row else [row]
+
+
+def _joined(found: Mapping[str, dict]) -> dict:
+    if len(found) == 2:
+        return {**found["video"], "signal": found["signal"]}
+    return next(iter(found.values()), {})
+
+
+def _rates(config: Config, folder: Path, kind: str) -> dict:
+    """From the curve as it was trained: rates follow the rule of the stage and the batch over all workers."""
+    import pyarrow.parquet as pq
+
+    curve = [row for row in read_json(folder / "curve.json") or [] if row["stage"] == TITLES[kind]]
+    steps = pq.read_table(folder / "steps.parquet", columns=["stage"])["stage"].to_pylist().count(TITLES[kind])
+    return {"effective_lr": max(row["lr"] for row in curve), "lr": float(getattr(config.pretrain, kind)["lr"]),
+            "epochs": len(curve), "steps": steps}
+
+
+def _scores(error: float, mean_error: float, n_clips: int, n_subjects: int, units: str) -> dict:
+    if not math.isfinite(error):
+        raise UserError("A pretrained encoder gives values that are not numbers: lower the rate (pretrain.video.lr, "
+                        "pretrain.signal.lr) and pretrain again.")
+    ratio = error / mean_error if mean_error > 0 else None
+    return {"masked_error": error, "visible_mean_error": mean_error, "ratio": ratio, "units": units, "n_clips": n_clips,
+            "n_subjects": n_subjects}
+
+
+def _turns(count: Mapping[int, int]) -> list[tuple[int, int]]:
+    """(subject, number of its clip): about CLIPS in all, spread over a person's session. count: usable clips by subject."""
+    people = [s for s in sorted(count) if count[s]]
+    people = [people[i] for i in np.unique(np.linspace(0, len(people) - 1, min(CLIPS, len(people))).round().astype(int))]
+    each = max(1, CLIPS // max(1, len(people)))
+    return [(s, int(i)) for s in people for i in np.unique(np.linspace(0, count[s] - 1, min(each, count[s])).round())]
+
+
+def _video(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, subjects: Sequence[int]) -> dict | None:
+    """None where nobody of these has a clip with a face."""
+    import torch
+
+    from models import checkpoint
+    from models.mae import masks
+    from models.mae.scores import against_visible_mean
+    from models.mae.video_mae import VideoMAE
+    from orchestrator.pretraining.data import GroupClips
+    from orchestrator.pretraining.objectives import as_video
+
+    assert plan.video is not None
+    usable = {s: int((clips.signals(s).n_crops > 0).sum()) for s in subjects}
+    chosen = _turns(usable)
+    if not chosen:
+        return None
+    who = sorted({s for s, _ in chosen})
+    views = GroupClips([(s, clips.paths[s]) for s in who], config.clip.frames, config.clip.rate, plan.video["image_size"], 0)
+    begins = {s: i for i, (_, _, s, _) in reversed(list(enumerate(views.index)))}
+    video = as_video(np.stack([views.clip(begins[s] + i, None) for s, i in chosen]), torch.device("cpu"))
+    mae = VideoMAE(**plan.video)
+    checkpoint.load(folder / "video", mae)
+    options = config.pretrain.video
+    visible = masks.mask_from_seeds(options.get("mask", "tube"), list(range(len(video))), grid=mae.grid,
+                                    ratio=float(options.get("mask_ratio", 0.9)))
+    pairs = zip(video.split(AT_ONCE), visible.split(AT_ONCE), strict=True)
+    rows = [(len(part), *against_visible_mean(mae.eval(), part, mask)) for part, mask in pairs]
+    error, mean_error = (sum(row[0] * row[i] for row in rows) / len(video) for i in (1, 2))
+    units = "standardised tubelets" if mae.norm_target else "pixels from 0 to 1"
+    return _scores(error, mean_error, len(chosen), len(who), units)
+
+
+def _signal(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, subjects: Sequence[int],
+            scaler: "Scaler") -> dict | None:
+    """None where nobody of these has a usable signal."""
+    import torch
+
+    from models import checkpoint
+    from models.mae import masks
+    from models.mae.scores import signal_against_visible_mean
+    from models.mae.signal_mae import SignalMAE
+
+    assert plan.signal is not None
+    parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}
+    chosen = _turns({s: int(part.has_signal.sum()) for s, part in parts.items()})
+    if not chosen:
+        return None
+    scaled = {s: scaler.apply(parts[s].signals[parts[s].has_signal], clips.moments(s, _labels(clips, s)))
+              for s in {s for s, _ in chosen}}
+    signals = torch.from_numpy(np.stack([scaled[s][i] for s, i in chosen]).astype(np.float32))
+    mae = SignalMAE(**plan.signal)
+    checkpoint.load(folder / "signal", mae)
+    options = config.pretrain.signal
+    unmasked = masks.mask_from_seeds(
+        "markov", list(range(len(signals))), length=signals.shape[1], channels=signals.shape[2],
+        ratio=float(options["mask_ratio"]), mean_length=float(options["mask_length"]),
+        concurrent=bool(options.get("concurrent", False)), bernoulli=bool(options.get("bernoulli", False)))
+    error, mean_error = signal_against_visible_mean(mae.eval(), signals, unmasked)
+    return _scores(error, mean_error, len(chosen), len(scaled), "scaled signals")
+
+
+def _labels(clips: ClipStore, subject: int) -> list[int]:
+    return sorted(map(int, clips.sides[subject]["moments"]))

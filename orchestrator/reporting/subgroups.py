@@ -1,0 +1,127 @@
+"""How a result spreads over sex and age, where these are known. Groups of people, never single ones.
+
+Nobody planned these comparisons and the groups are small: each has its interval, and no difference is called one unless the
+interval of the difference leaves zero out.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from orchestrator.cohort.cohort import Cohort, Person
+from orchestrator.reporting.markup import note, section, table, words
+from orchestrator.reporting.summary import percent
+from orchestrator.scores import metrics
+from orchestrator.scores.results import interval, people_of
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.findings import Report
+
+FEWEST = 2  # people, below whom a group would be somebody
+SMALL = 10  # people, below whom an interval says little
+SEXES = {"f": "female", "m": "male"}
+BANDS = ((35, "up to 35"), (50, "36 to 50"), (65, "51 to 65"), (200, "over 65"))  # the first three are BioVid's
+
+
+def age_band(age: int) -> str:
+    return next(name for most, name in BANDS if age <= most)
+
+
+def _sex(person: Person) -> str | None:
+    return SEXES.get(person.sex or "")
+
+
+def _band(person: Person) -> str | None:
+    return None if person.age is None else age_band(person.age)
+
+
+KINDS: dict[str, tuple[Callable[[Person], str | None], tuple[str, ...]]] = {
+    "sex": (_sex, tuple(SEXES.values())), "age": (_band, tuple(name for _, name in BANDS))}
+
+
+def subgroup_rows(people: Cohort, entries: Sequence[Mapping], n_classes: int) -> list[dict]:
+    """One row a kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (people in groups too small), unknown
+    (people), differences [{of, minus, difference, ci95}] in accuracy (Welch's interval), largest group first."""
+    accuracy = {p.subject: a for p in people_of(entries, n_classes) if (a := p.mean("accuracy")) is not None}
+    who = {person.pseudonym: person for person in people.people}
+    rows = []
+    for kind, (of, order) in KINDS.items():
+        groups: dict[str | None, list[float]] = defaultdict(list)
+        for subject in sorted(accuracy):
+            groups[of(who[subject])].append(accuracy[subject])
+        unknown = len(groups.pop(None, []))
+        if not groups:
+            continue
+        told = {name: groups[name] for name in order if len(groups.get(name, ())) >= FEWEST}
+        rows.append({"kind": kind, "unknown": unknown, "left_out": len(accuracy) - unknown - sum(map(len, told.values())),
+                     "groups": [_group(name, values) for name, values in told.items()], "differences": _differences(told)})
+    return rows
+
+
+def _group(name: str, values: Sequence[float]) -> dict:
+    ci95 = interval(values)[0] if max(values) > min(values) else None  # no spread is no certainty
+    return {"name": name, "n_people": len(values), "accuracy": metrics.mean_std(values)[0],
+            "ci95": list(ci95) if ci95 else None}
+
+
+def _differences(groups: Mapping[str, Sequence[float]]) -> list[dict]:
+    """Of the largest group from each other one: Welch (1947), which lets groups differ in spread."""
+    if len(groups) < 2:
+        return []
+    largest = max(groups, key=lambda name: len(groups[name]))
+    found = []
+    for name, values in groups.items():
+        if name == largest:
+            continue
+        gap, ends = welch(groups[largest], values)
+        found.append({"of": largest, "minus": name, "difference": gap, "ci95": ends})
+    return found
+
+
+def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[float] | None]:
+    """(difference of the means, its 95 % interval; None where neither group has any spread to judge it by)."""
+    gap = float(np.mean(one) - np.mean(other))
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (one, other)]
+    if sum(parts) < 1e-12:
+        return gap, None
+    df = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True))
+    half = float(stats.t.ppf(0.975, df)) * sum(parts) ** 0.5
+    return gap, [gap - half, gap + half]
+
+
+def subgroups_section(report: "Report") -> str:
+    rows = report.run.get("subgroups") or []
+    if not rows:
+        return ""
+    parts = []
+    for row in rows:
+        told = [(g["name"], g["n_people"], percent(g["accuracy"]),
+                 f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
+        body = table((row["kind"], "people", "accuracy %", "95 % interval"), told) if told else ""
+        parts.append(f"<div>{body}{words(_said(row))}</div>")
+    return section("subgroups", "By sex and age", f'<div class="two">{"".join(parts)}</div>' + note(
+        "Nobody planned these comparisons. Of twenty groups that do not differ one is expected to seem to, and a group of few "
+        "people is mostly who happened to be in it."))
+
+
+def _said(row: Mapping) -> list[str]:
+    said = []
+    small = [g["name"] for g in row["groups"] if g["n_people"] < SMALL]
+    if small:
+        said.append(f"Fewer than {SMALL} people, of whom little follows: {', '.join(small)}.")
+    if row["left_out"]:
+        said.append(f"{row['left_out']} in groups of fewer than {FEWEST}, which are not shown.")
+    if row["unknown"]:
+        said.append(f"{row['unknown']} of whom the {row['kind']} is not known.")
+    for gap in row["differences"]:
+        if gap["ci95"] is None:
+            said.append(f"{gap['of']} minus {gap['minus']}: {100 * gap['difference']:+.1f} points, without an interval.")
+            continue
+        low, high = gap["ci95"]
+        shown = low > 0 or high < 0
+        said.append(f"{gap['of']} minus {gap['minus']}: {100 * gap['difference']:+.1f} points (95 % interval {100 * low:+.1f} "
+                    f"to {100 * high:+.1f})" + (", one comparison of several." if shown else ": no difference is shown."))
+    return said

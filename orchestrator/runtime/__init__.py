@@ -1,0 +1,1 @@
+"""Ray, the terminal, and what a command needs of the machine."""

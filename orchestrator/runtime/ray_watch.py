@@ -1,0 +1,190 @@
+"""Ray's own processes, watched: when one that this command stands on is gone, the command says so and ends at once.
+
+Without this Ray's C++ side waits for a minute and then ends the process with code 1, without a word.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from orchestrator.errors import EXIT_USER, UserError
+from orchestrator.files import scratch
+from orchestrator.runtime.lost_workers import AGAIN
+
+NEEDED = {"gcs_server": "its gcs_server, which keeps what the cluster knows",
+          "raylet": "its raylet, which starts workers and holds their objects"}
+MARK = "DUALPAIN_COMMAND"  # in the environment of everything that a command starts
+LOOK_S = 0.25
+SETTLE_S = 1.0  # from an error that a dying Ray raises until its processes are seen to be gone
+GONE_S = 3.0  # for what was killed to be gone, which happens soon but not at once
+SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this process without a word
+
+
+_ask: Callable[[], str] | None = None  # of the Ray that is watched now
+_leave: Callable[[], object] | None = None  # clears away what goes with it
+_logs = ""  # folder that everything of a Ray that this command started writes to
+
+
+def mark() -> None:
+    """Before Ray starts: what this command starts from now on can be told from what others started."""
+    os.environ[MARK] = f"{os.getpid()}-{os.urandom(4).hex()}"
+
+
+def watch(leave: Callable[[], object] | None = None) -> None:
+    """Right after Ray was started or joined; ends with it. A daemon thread, which needs nothing of the main one.
+
+    leave: what else is to be cleared away when this process has to end.
+    """
+    import ray
+
+    node = ray._private.worker._global_node
+    if node is None:  # a test's
+        return
+    ours = {name: infos[0].process for name in NEEDED if (infos := node.all_processes.get(name))}
+    global _ask, _leave, _logs
+    _leave = leave
+    _logs = node.get_logs_dir_path() if ours else ""
+    _ask = ask = _dead(ours) if ours else _silent(*_place(node.gcs_address))
+    threading.Thread(target=_follow, args=(ask, lambda: _is_node(node), end), name="raywatch", daemon=True).start()
+
+
+def settle() -> None:
+    """Before Ray is shut down because of an error: if Ray itself has died, that is what is said."""
+    error = sys.exc_info()[1]
+    if _ask is None or not isinstance(error, Exception) or isinstance(error, UserError):
+        return
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until:
+        if said := _ask():
+            end(said)
+        time.sleep(LOOK_S / 2)
+
+
+def _is_node(node: Any) -> bool:
+    """Whether this process still uses that Ray: it is disconnected before its processes are ended on purpose."""
+    import ray
+
+    return ray.is_initialized() and ray._private.worker._global_node is node
+
+
+def _follow(ask: Callable[[], str], used: Callable[[], bool], then: Callable[[str], object], pause: float = LOOK_S) -> None:
+    """Until Ray is not used any more, or `ask` has a sentence, which goes to `then`."""
+    while used():
+        sentence = ask()
+        if sentence and used():
+            then(sentence)
+            return
+        time.sleep(pause)
+
+
+def _dead(processes: dict[str, Any]) -> Callable[[], str]:
+    """processes: by Ray's name for them, each with poll() as subprocess has it."""
+    def ask() -> str:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                return sentence(name, process.poll())
+        return ""
+
+    return ask
+
+
+def sentence(name: str, code: int) -> str:
+    """What happened to Ray's process `name`, which ended with `code` (negative: by that signal)."""
+    how = f"ended with code {code}"
+    if code < 0:
+        with suppress(ValueError):
+            how = f"was ended by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            how += " (by somebody, or by the system for lack of memory)"
+    return f"Ray has died under this command, {NEEDED[name]}, {how}: {AGAIN}."
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _silent(host: str, port: int, limit: float = SILENT_S) -> Callable[[], str]:
+    """Of a cluster that somebody else started: whether its address still takes connections."""
+    heard = time.monotonic()
+
+    def ask() -> str:
+        nonlocal heard
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            heard = time.monotonic()
+        except OSError:
+            pass
+        if time.monotonic() - heard > limit:
+            return (f"The Ray at {host}:{port} (RAY_ADDRESS) was lost, it has not answered for {limit:.0f} s: start it again, "
+                    f"then {AGAIN}.")
+        time.sleep(min(2.0, limit / 4))
+        return ""
+
+    return ask
+
+
+def end(text: str) -> NoReturn:
+    """End this process, with what it started and without what Ray would still try. The sentence is the last line.
+
+    It is said when nothing of Ray is left that could write after it: its agents tell of the raylet's end in their own words.
+    """
+    from orchestrator.runtime.progress import console
+
+    try:
+        until = time.monotonic() + GONE_S
+        while (left := started_here()) and time.monotonic() < until:  # who was just being started is found the next time
+            kill(left)
+            time.sleep(0.02)
+        scratch.remove_all()
+        if _leave is not None:
+            _leave()
+    finally:
+        with suppress(Exception):
+            if console.is_terminal:
+                console.show_cursor(True)
+        with suppress(Exception):
+            sys.stdout.flush()
+        with suppress(Exception):
+            os.write(2, f"error: {text}\n".encode())
+        os._exit(EXIT_USER)
+
+
+def started_here() -> list[int]:
+    """Living processes of this command, this one excepted. Empty where there is no /proc.
+
+    They carry its mark; or, since Ray's workers and agents overwrite their environment with their title, write to a log of
+    its Ray. Who reads one, as a user's `tail` does, is not meant.
+    """
+    wanted, found = f"{MARK}={os.environ.get(MARK)}".encode(), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):
+            if int(entry.name) != os.getpid() and (wanted in (entry / "environ").read_bytes().split(b"\0") or _writes(entry)):
+                found.append(int(entry.name))
+    return found
+
+
+def _writes(entry: Path) -> bool:
+    """Whether the process of that folder of /proc has a file below `_logs` open to write."""
+    if not _logs:
+        return False
+    for link in (entry / "fd").iterdir():
+        with suppress(OSError):
+            if os.readlink(link).startswith(_logs + os.sep):
+                flags = (entry / "fdinfo" / link.name).read_text().partition("flags:")[2].split()[0]
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
+    return False
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""Numbers: from predictions to scores over subjects, and their tests."""

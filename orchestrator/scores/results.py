@@ -1,0 +1,210 @@
+"""The test people of a ledger, and their clips as arrays. n clips, K classes, P people, S seeds.
+
+`Fold` is one ledger entry (a mapping read from JSON): fold, seed, subjects (or subject), n_quarantined,
+quarantined_by_class, epochs, train_subjects, val_subjects, *_sha256, test_openings, wall_s, peak_memory_mb,
+warnings, train_label_counts [K], predictions [{sample, subject, y_true, y_pred, prob [K]}].
+
+`Run` is what the caller knows beside them. Needed: dataset, task, class_names, model, encoder, n_parameters, protocol,
+leaky, unproven, partial, n_subjects, n_planned, n_failed, seeds, wall_s, versions {name: version}, git_commit, dirty,
+key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry them. The report also shows, where given:
+    failed_folds  [{fold, seed, reason}]
+    quarantine    {by_reason, by_class, by_subject}: {name: lost clips}
+    clips         {person: {class: clips there were, lost ones included}}
+    curves        [{encoder, stage, epoch, loss}] of pretraining
+    lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
+    n_not_asked   test folds of the split that max_folds left out
+    notes         [sentence] on the data set; plan (text); config (nested); command (text); refit (bool)
+    beside        [summary] of the other protocol
+    optimism      comparison.Pair as a mapping: the leaky run minus the clean one, paired by person
+    audit         [{name, question, verdict, text}] of the leakage canaries
+    synthetic     whether the people are drawn, not filmed
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from orchestrator.errors import UserError
+from orchestrator.scores import metrics
+
+Fold = Mapping[str, Any]
+Run = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One test person: scores by seed, over the folds that tested them."""
+
+    subject: str
+    by_seed: dict[int, metrics.Scores]
+
+    def mean(self, name: str) -> float | None:
+        values = [getattr(scores, name) for scores in self.by_seed.values()]
+        return metrics.mean_std([v for v in values if v is not None])[0]
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Predictions as arrays: y_true, y_pred (n,), prob (n, K), subject (n,) and sample (n,) names, fold (n,) numbers.
+
+    A clip has as many predictions as there are seeds, and draws of the test set that hold its person.
+    """
+
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    prob: np.ndarray
+    subject: np.ndarray
+    sample: np.ndarray
+    fold: np.ndarray
+
+    def where(self, mask: np.ndarray) -> "Clips":
+        return Clips(self.y_true[mask], self.y_pred[mask], self.prob[mask], self.subject[mask], self.sample[mask],
+                     self.fold[mask])
+
+    def score(self) -> metrics.Scores:
+        return metrics.score(self.y_true, self.y_pred, self.prob)
+
+    def confusion(self) -> np.ndarray:
+        return metrics.confusion(self.y_true, self.y_pred, self.prob.shape[1])
+
+    def weight(self) -> np.ndarray:
+        """(n,) 1 over the predictions of the same clip: whoever sums these counts no clip twice."""
+        clips = list(zip(self.subject, self.sample, strict=True))
+        times = Counter(clips)
+        return np.array([1 / times[clip] for clip in clips])
+
+    def n_clips(self) -> int:
+        return len(set(zip(self.subject, self.sample, strict=True)))
+
+
+def in_order(folds: Sequence[Fold]) -> list[Fold]:
+    return sorted(folds, key=lambda f: (f["seed"], f["fold"]))
+
+
+def fold_people(fold: Fold) -> list[str]:
+    """The test people, by a ledger entry's list or, in a summary, by the joined name."""
+    return list(fold.get("subjects") or fold["subject"].split("+"))
+
+
+def fitted_people(fold: Fold) -> set[str]:
+    """Whom the scored model was fitted on in the end: after a refit the inner validation people too."""
+    return {*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())}
+
+
+def fold_subject(fold: Fold) -> str:
+    """The test person's pseudonym; of several people, all of them joined by "+"."""
+    return "+".join(fold_people(fold))
+
+
+def lost_of(fold: Fold, k: int, name: str) -> int:
+    """Lost clips of class k; quarantined_by_class may be keyed by the class's name or its number."""
+    by_class = fold.get("quarantined_by_class") or {}
+    return int(by_class.get(name, by_class.get(str(k), by_class.get(k, 0))))
+
+
+def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
+    rows = [row for fold in folds for row in fold["predictions"]]
+    if wrong := {len(row["prob"]) for row in rows} - {n_classes}:
+        raise ValueError(f"the ledger holds {sorted(wrong)} probabilities a clip, the task has {n_classes} classes")
+    prob = np.array([row["prob"] for row in rows], dtype=float).reshape(len(rows), n_classes)
+    if not np.isfinite(prob).all():
+        raise UserError(f"{(~np.isfinite(prob)).any(axis=1).sum()} of {len(rows)} predictions hold probabilities that are not "
+                        "numbers (NaN or infinite), so nothing can be scored: look at the input and at how the model was "
+                        "trained, for example with a lower train.lr, and run the folds again.")
+    return Clips(np.array([row["y_true"] for row in rows], dtype=int),
+                 np.array([row["y_pred"] for row in rows], dtype=int),
+                 prob, np.array([row["subject"] for row in rows], dtype=object),
+                 np.array([row["sample"] for row in rows], dtype=object),
+                 np.array([fold.get("fold", 0) for fold in folds for _ in fold["predictions"]], dtype=int))
+
+
+def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
+    """The test people of these folds, by name. A person with no usable clip at all does not appear.
+
+    Whom several folds of a seed test (draws of a fixed split) is one person: n counts their clips once, and AUROC, which
+    compares scores with each other, is taken within a fold and averaged.
+    """
+    found: dict[str, dict[int, metrics.Scores]] = {}
+    for seed in sorted({fold["seed"] for fold in folds}):
+        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+        for subject in sorted(set(clips.subject)):
+            found.setdefault(subject, {})[seed] = _score(clips.where(clips.subject == subject))
+    return [Person(subject, found[subject]) for subject in sorted(found)]
+
+
+def _score(own: Clips) -> metrics.Scores:
+    scores, numbers = own.score(), sorted(set(own.fold.tolist()))
+    if len(numbers) == 1:
+        return scores
+    areas = [area for number in numbers if (area := own.where(own.fold == number).score().auroc) is not None]
+    return replace(scores, n=own.n_clips(), auroc=metrics.mean_std(areas)[0])
+
+
+def answers_of(folds: Sequence[Fold], n_classes: int) -> list[metrics.Answers | None]:
+    """By person, in the order of people_of: who was right about which clip; None where a seed is missing for a person."""
+    seeds = sorted({fold["seed"] for fold in folds})
+    by_seed: dict[str, dict[int, Clips]] = {}
+    for seed in seeds:
+        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+        for subject in set(clips.subject):
+            by_seed.setdefault(subject, {})[seed] = clips.where(clips.subject == subject)
+    return [_answers([by_seed[subject][seed] for seed in seeds]) if len(by_seed[subject]) == len(seeds) else None
+            for subject in sorted(by_seed)]
+
+
+def _answers(by_seed: Sequence[Clips]) -> metrics.Answers | None:
+    names = sorted(set(by_seed[0].sample))
+    if any(set(own.sample) != set(names) for own in by_seed):
+        return None
+    right = np.array([[np.mean(own.y_pred[own.sample == name] == own.y_true[own.sample == name]) for name in names]
+                      for own in by_seed])
+    return metrics.Answers(right, np.array([by_seed[0].y_true[by_seed[0].sample == name][0] for name in names]))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Test sets of several people: accuracy of each (its people weigh equally, seeds averaged within a person first)."""
+
+    accuracies: tuple[float, ...]
+    n_subjects: int
+    n_more_than_once: int  # people whom several of the test sets hold
+
+    def as_json(self) -> dict[str, Any]:
+        mean, std = metrics.mean_std(self.accuracies)
+        return {"n": len(self.accuracies), "accuracy_mean": mean, "accuracy_std": std, "n_subjects": self.n_subjects,
+                "n_more_than_once": self.n_more_than_once}
+
+
+def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
+    """The test sets of a split that tests several people together; None of leave-one-subject-out."""
+    by_set: dict[frozenset[str], list[float]] = {}  # of few people, the same ones may be drawn twice: one test set
+    tested: list[str] = []
+    for number in sorted({fold["fold"] for fold in folds}):
+        own = people_of([fold for fold in folds if fold["fold"] == number], n_classes)
+        if found := [a for person in own if (a := person.mean("accuracy")) is not None]:
+            names = frozenset(person.subject for person in own)
+            tested += [] if names in by_set else names
+            by_set.setdefault(names, []).append(float(np.mean(found)))
+    accuracies = [float(np.mean(same)) for same in by_set.values()]
+    if len(set(tested)) == len(tested) and all(len(fold_people(fold)) == 1 for fold in folds):
+        return None
+    return Draws(tuple(accuracies), len(set(tested)), sum(n > 1 for n in Counter(tested).values()))
+
+
+def seed_table(people: Sequence[Person]) -> np.ndarray:
+    """(P, S) accuracies, NaN where a person was not tested with a seed."""
+    seeds = sorted({seed for person in people for seed in person.by_seed})
+    return np.array([[person.by_seed[s].accuracy if s in person.by_seed else np.nan for s in seeds]
+                     for person in people], dtype=float).reshape(len(people), len(seeds))
+
+
+def interval(values: Sequence[float]) -> tuple[tuple[float, float] | None, str]:
+    """The contract's interval, cut to [0, 1], and its name: Student's t below 30 people, else the bootstrap."""
+    if len(values) < metrics.T_BELOW:
+        found, name = metrics.student_interval(values), "Student t"
+    else:
+        found, name = metrics.bootstrap_interval(values), "bootstrap over people"
+    return (max(0.0, found[0]), min(1.0, found[1])) if found else None, name

@@ -1,0 +1,258 @@
+"""Checks this machine and the data root, says what is wrong and how to mend it, and what a run will cost."""
+
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator.cohort import twins
+from orchestrator.cohort.cohort import Clip, Cohort
+from orchestrator.config.configuration import Config, with_protocol
+from orchestrator.config.model_inputs import ESTIMATORS, SIGNALS, TOKENS, VIDEO, needs
+from orchestrator.errors import EXIT_DONE, UserError
+from orchestrator.estimate import costs, data_fingerprint, finished
+from orchestrator.estimate.data_fingerprint import Fingerprint, Sample
+from orchestrator.estimate.machine import OK, STOP, WARN, Finding
+from orchestrator.evaluation import run_record
+from orchestrator.files.storage import free_bytes
+from orchestrator.plan import folds
+from orchestrator.plan.folds import Plan
+from orchestrator.stages import cross_dataset
+from orchestrator.stores import origin
+from preprocessing.errors import InputError
+from preprocessing.prints import HOLDS_LITTLE
+
+MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
+SHOWN = 3  # examples of a list of files
+
+
+
+
+def there(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
+    """What is finished already; nothing where that cannot be told, which must not keep the rest from being shown."""
+    try:
+        return finished.look(config, people, plans)
+    except (UserError, InputError, OSError):
+        return finished.NOTHING
+
+
+def read(config: Config) -> tuple[Cohort | None, str]:
+    """The cohort as far as it can be read, and the sentence of what would stop a run ("" where nothing would)."""
+    try:
+        return cross_dataset.load(config, preview=True), ""
+    except (UserError, InputError) as error:
+        problem = str(error)
+    if not config.data.allow_partial:  # an incomplete cohort is described all the same
+        try:
+            return cross_dataset.load(config.model_copy(
+                update={"data": config.data.model_copy(update={"allow_partial": True})}), preview=True), problem
+        except (UserError, InputError):
+            pass
+    return None, problem
+
+
+def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
+    names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
+    try:
+        given = origin.read(config, people)
+        plans = [folds.make_plan(with_protocol(config, name), people.people, given) for name in names]
+    except UserError as error:
+        return [], [Finding.stop("Plan", error)]
+    return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
+
+
+def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[Plan]) -> list[Finding]:
+    """STOP where what is excluded leaves some fold without a class to train on, which a run would tell after all its work."""
+    if data.planned:
+        return []
+    names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
+    lost = len(data.lengths.odd)
+    fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else \
+        "restore the files, or correct start_s, end_s and fs"
+    for c, name in enumerate(names):
+        total = sum(counter[c] for counter in n_all.values())
+        if total and not any(counter[c] for counter in data.usable.values()):
+            why = "for their length, or because their files are absent or have no row in the window"
+            return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
+    try:
+        for one in plans:
+            folds.check_classes(one.folds, data.usable, names, config.model.name in ESTIMATORS)
+    except UserError as error:
+        return [Finding.stop("Classes", error)]
+    return []
+
+
+def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
+    """What is wrong with the data, each with its fix."""
+    found = [Finding.stop("Cohort", problem)] if problem else []
+    for what, names, there, other in (("video", TOKENS | VIDEO, data.with_video, "signal"),
+                                      ("signals", SIGNALS, data.with_signal, "video")):
+        if names & needs(config) and not there:
+            found.append(Finding("Model", STOP, f"model={config.model.name} reads {what}, which this data set has none of",
+                                 f"use model={other}"))
+    for paths, what, fix in ((data.missing, "files are named but absent", "restore them, or drop their clips"),
+                             (data.empty, "files have no bytes", "copy them again")):
+        if paths:
+            shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
+            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run quarantines their clips"))
+    if data.same_reference:
+        found.append(Finding("Twice", WARN, f"{data.same_reference} clips read exactly what another clip reads",
+                             "remove the repeated rows: one recording would count twice"))
+    if data.same_content:
+        first = ", ".join(str(p) for p in data.same_content[0][:SHOWN])
+        found.append(Finding("Twice", WARN, f"{len(data.same_content)} groups of files are byte for byte equal ({first})",
+                             "a recording copied under another name leaks between people: keep one, unless values so few or "
+                             "coarse are equal by chance"))
+    if not data.hashed_all:
+        found.append(Finding("Twice", OK, "files of equal size are too many to compare all of them"))
+    if data.lacking_a_class:
+        found.append(Finding("Classes", WARN, f"{data.lacking_a_class} people have no clip of some class of the task",
+                             "nothing to do: their folds carry a warning"))
+    if data.uneven_rates:
+        found.append(Finding.stop("Rates", data.uneven_rates))
+    if text := data.lengths.sentence():
+        fix = "correct fs, or give them all one window; a run quarantines them" if data.lengths.odd else ""
+        found.append(Finding("Lengths", WARN, text, fix))
+    if data.told_by_length:
+        text, _, fix = data.told_by_length.rstrip(".").rpartition("; ")
+        found.append(Finding("Lengths", WARN, text, fix))
+    found += [Finding("Filters", WARN, text.rstrip("."), "a run goes on without; bands are in signal.*") for text in data.unfit]
+    for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
+        if sample.problems:
+            reason, n = Counter(sample.problems).most_common(1)[0]
+            if len(sample.problems) == sample.opened and names & needs(config):
+                text = f"none of the {sample.opened} {what.lower()} that were opened can be used, {n} because of "
+                text += reason.rstrip(".")
+                found.append(Finding("Data", STOP, text, "mend them, or correct the manifest"))
+                continue
+            found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
+                                 f"{n} alike; a run quarantines such clips, strict=true refuses them"))
+    return found or [Finding("Data", OK, "nothing wrong was found")]
+
+
+def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
+    """One recording under two people, which a run refuses; the files are named here."""
+    group = {path: f"group {i}" for i, paths in enumerate(data.same_content) for path in paths}
+
+    def digests(clip: Clip) -> tuple[str, str]:
+        video, signal = clip.recording.video, clip.recording.signal
+        files = data_fingerprint.source_files(signal) if signal else ()
+        return ("" if video is None or not watched else group.get(video.path, str(video.path.absolute())),
+                "|".join(group.get(path, str(path.absolute())) for path in files))
+
+    found = twins.shared_files(people, digests)
+    whole, n_little = True, 0
+    if found is None and not data.planned:
+        decoded, whole, n_little = twins.shared_decoded(people, watched=watched)
+        found = decoded[0] if decoded else None
+    if found is not None:
+        files = [str(one.path) for clip in found[:2] if (one := getattr(clip.recording, found[2]))]
+        return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
+                        "whichever is tested, training has seen it: keep one")]
+    notes = [Finding("Twice", OK, f"{n_little} clips: {HOLDS_LITTLE.rstrip('.')}")] if n_little else []
+    if whole:
+        return notes
+    return [*notes, Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
+
+
+def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
+    total, free = sum(p.size + p.passing for p in prices), free_bytes(config.store_dir)
+    if total > free:
+        return [Finding("Disk", STOP, f"the stages leave about {costs.size_text(total)} but {config.store_dir} has "
+                        f"{costs.size_text(free)} free", "choose another disk with store=DIR, or embed.pool=2x2")]
+    folder = run_record.run_dir(config)
+    done = len(list(folder.glob("ledger/fold-*.json"))) if (folder / "lineage.json").exists() else 0
+    text = f"about {costs.size_text(total)} of {costs.size_text(free)} free"
+    return [Finding("Disk", OK, text + (f"; {folder.name} holds {done} finished folds" if done else ""))]
+
+
+def unfinished(config: Config) -> list[Finding]:
+    """Trainings that were stopped on their way. Only a command of the same configuration goes on with one; none sweeps it."""
+    folders = sorted(config.store_dir.glob("encoders/*.partial"))
+    if not folders:
+        return []
+    size = sum(p.stat().st_size for folder in folders for p in folder.iterdir() if p.is_file())
+    names = ", ".join(str(folder) for folder in folders[:SHOWN]) + (" ..." if len(folders) > SHOWN else "")
+    return [Finding("Trainings", WARN, f"{len(folders)} of encoders not finished, {costs.size_text(size)} ({names})",
+                    "the command that began one goes on with it; remove the folders of those that nobody will go on with")]
+
+
+def table(title: str, findings: list[Finding]) -> Table:
+    shown = Table(title=title, title_justify="left", show_header=False, pad_edge=False)
+    for name in ("state", "what", "text"):
+        shown.add_column(name, no_wrap=name != "text")
+    for f in findings:
+        shown.add_row(MARKS[f.state], f.what, escape(f.text) + (f"\n[bold]{escape(f.fix)}[/]" if f.fix else ""))
+    return shown
+
+
+def describe(config: Config, data: Fingerprint) -> list[Table]:
+    """The fingerprint of the data, as two tables."""
+    facts = Table(title=f"{config.dataset}" + (" (as it will be written)" if data.planned else ""), title_justify="left",
+                  show_header=False, pad_edge=False)
+    sexes = ", ".join(f"{n} {sex}" for sex, n in sorted(data.sexes.items()) if sex != "unknown")
+    ages = f", {data.ages[0]} to {data.ages[1]} years old" if data.ages else ""
+    facts.add_row("people", f"{data.people}" + (f" ({sexes}{ages})" if sexes else ""))
+    facts.add_row("clips", f"{data.clips}, {data.task_clips} of them in task={config.task.name}")
+    facts.add_row("video", f"{data.with_video} clips{_sampled(data.video, 'fps')}")
+    facts.add_row("signals", f"{data.with_signal} clips{_sampled(data.signal, 'Hz')}")
+    facts.add_row("channels", escape(", ".join(data.channels) or "none"))
+    for note in data.notes:
+        facts.add_row("dropped", escape(note))
+    for note in data.video.notes:
+        facts.add_row("opened videos", escape(note))
+    classes = Table(title="Clips per class and person", title_justify="left", pad_edge=False)
+    for name in ("class", "clips", "fewest", "most", "in the task"):
+        classes.add_column(name, justify="left" if name in ("class", "in the task") else "right")
+    for c in data.classes:
+        classes.add_row(escape(c.name), str(c.clips), str(c.least), str(c.most), "yes" if c.in_task else "no")
+    return [facts, classes]
+
+
+def _sampled(sample: Sample, unit: str) -> str:
+    def bounds(values: tuple[float, ...], digits: str) -> str:
+        low, high = (format(f(values), digits) for f in (min, max))
+        return low if low == high else f"{low} to {high}"
+
+    parts = []
+    if sample.seconds:
+        parts.append(f"{bounds(sample.seconds, '.2f')} s")
+    if sample.rates:
+        parts.append(f"{bounds(sample.rates, '.5g')} {unit}")
+    if sample.shapes:
+        parts.append(", ".join(sorted(set(sample.shapes))))
+    opened = f" ({sample.opened} opened)" if sample.opened else ""
+    return (": " + ", ".join(parts) if parts else "") + opened
+
+
+def bill(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.Speed) -> Table:
+    """Every stage's time and disk from an empty store; the last row is what is still to do, where something is there."""
+    title = f"A run from an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s, if nothing else runs on them"
+    shown = Table(title=title, title_justify="left", pad_edge=False)
+    for name in ("stage", "work", "time", "disk"):
+        shown.add_column(name, justify="right" if name == "disk" else "left")
+    for price in prices:
+        more = f", and {costs.size_text(price.passing)} of disk meanwhile" if price.passing >= 1e6 else ""
+        shown.add_row(price.stage, price.what + more, costs.span(price.seconds), costs.size_text(price.size))
+    shown.add_section()
+    for name, rows in (("all", prices), ("to do", left)):
+        if rows is None:
+            continue
+        without = [f"{p.stage} ({p.what})" for p in rows if p.seconds is None]
+        stages = ", ".join(dict.fromkeys(p.stage for p in rows if p.stage not in ("start", "report")))
+        text = "" if name == "all" else f"{stages}; the rest is there" if stages else "nothing but the report: all is there"
+        text += (", " if text else "") + f"without {', '.join(without)}" if without else ""
+        spent, size = costs.total([p.seconds for p in rows]), sum(p.size for p in rows)
+        shown.add_row(name, text, costs.span(spent), costs.size_text(size))
+    return shown
+
+
+def verdict(console: Console, findings: list[Finding]) -> int:
+    stops = [f for f in findings if f.state == STOP]
+    if stops:
+        more = f" ({len(stops) - 1} more above.)" if len(stops) > 1 else ""
+        raise UserError(stops[0].sentence() + more)
+    looks = sum(f.state == WARN for f in findings)
+    console.print("A run can start." + (f" Worth a look above: {looks}." if looks else ""))
+    return EXIT_DONE

@@ -1,0 +1,78 @@
+"""Stage 4, and the whole road: how well does this work on a person it has never seen?"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.cohort import study
+from orchestrator.cohort.cohort import Cohort
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.evaluation import audit, cohort_ledger, damage, fold_data, run_record, sweep_choice
+from orchestrator.evaluation.controls import control_rows
+from orchestrator.evaluation.ledger import Ledger, claim, open_ledger, run_folder
+from orchestrator.files.storage import key_of
+from orchestrator.plan import folds
+from orchestrator.reporting.subgroups import subgroup_rows
+from orchestrator.runtime import progress
+from orchestrator.stages import cross_dataset, write_report
+from orchestrator.stages.prepare import Prepared, prepare
+from orchestrator.stages.raw_noise import Road
+from orchestrator.stores import origin
+from orchestrator.stores.clip_store import ClipStore
+
+
+def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[str]) -> dict:
+    """One run under one protocol: plan, stages, folds, report. Returns the summary."""
+    began = time.monotonic()
+    given = origin.read(config, people)
+    plan = folds.make_plan(config, people.people, given)
+    progress.say("plan", plan.text().replace("\n", "; "))
+    folds.check_classes(plan.folds, people.label_counts(config.task.classes), fold_data.names(config, people),
+                        config.model.name in ESTIMATORS)
+    folder = run_record.run_dir(config)
+    with run_folder(folder):
+        clips = cross_dataset.ensure_clips(config, people)
+        parts = [prepare(part, own, people, clips) for one, own in plan.parts(config)
+                 for part in sweep_choice.parts(one, overrides, own, people)]
+        content = run_record.together([part.content for part in parts])
+        ledger = open_ledger(config, folder, key_of(content, 32))
+        claim(ledger, content)
+        damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
+        served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
+        record = run_record.lineage_record(content, people, served, config.protocol.name, plan.leaky)
+        run_record.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
+        ledger.sweep()
+        number, by_now = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
+        from orchestrator.evaluation.scheduler import run_missing
+
+        failed: dict[str, str] = {}
+        for p in parts:
+            failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
+        rows = _audited(config, plan, parts, ledger, folder, people, clips) if config.audit and not plan.leaky else []
+        entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
+        for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
+            progress.say("folds", f"{n} of {len(entries)} folds: {text}")
+        encoders = [encoder for p in parts for encoder in p.encoders]
+        run = run_record.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
+                             frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
+        heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
+        notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
+        beside = {"configurations_on_cohort": number, "configurations_by_now": by_now,
+                  "controls": control_rows(plan.folds, parts[0].data, entries) if config.controls else [],
+                  "subgroups": subgroup_rows(people, entries, len(config.task.classes))}
+        result = write_report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
+        progress.say("loso", cohort_ledger.sentence(number, by_now))
+        return result
+
+
+def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger: Ledger, folder: Path, people: Cohort,
+             clips: ClipStore) -> list[dict]:
+    """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
+    one = next(p for p in parts if p.part.folds)
+    own = replace(plan.parts(config)[0][1], folds=one.part.folds)
+    return audit.run(config, own, one.data, one.recipe, one.encoders, ledger, folder,
+                     Road(one.part.config, own, people, clips, one.encoders),
+                     [(p.part.folds, p.encoders) for p in parts])

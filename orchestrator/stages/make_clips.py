@@ -1,0 +1,236 @@
+"""Stage 1: recordings to Parquet clips, in parallel with Ray Data."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from orchestrator.cohort import cohort, twins
+from orchestrator.cohort.cohort import Cohort, private_folder
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import reads_video
+from orchestrator.errors import UserError
+from orchestrator.estimate import machine
+from orchestrator.evaluation import damage
+from orchestrator.evaluation.damage import is_damaged
+from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
+from orchestrator.files.store_lock import sweep_store, writing
+from orchestrator.runtime import progress, ray_session
+from orchestrator.runtime.lost_workers import explain
+from orchestrator.stores.clip_store import (
+    ClipStore,
+    ShardJob,
+    clip_options,
+    current,
+    has_video,
+    make_shard,
+    options_key,
+    other_limits,
+    plan_shards,
+)
+from preprocessing.errors import InputError
+from preprocessing.shard import SCHEMA_VERSION
+
+BYTES_PER_CLIP = 2_500_000  # with video: 16 to 25 lossless crops of 224 x 224, landmarks and signals
+SIGNAL_BYTES = 20_000  # without video
+MANY_KEYFRAMES = 25
+JPEG_SHARE = 0.4  # of the lossless bytes, at quality 98; less below it
+SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see benchmarks/preprocess.md
+FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 frames a second
+
+
+
+
+def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
+    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, twins).
+
+    may_share: one recording under two people is told and not refused, as nobody is trained or tested yet.
+    """
+    sweep_store(config)
+    cohort.write_private_map(config, people)
+    jobs = plan_shards(config, people)
+    hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
+    with _refusing(not may_share):
+        twins.check_files(people, lambda clip: hashes[clip.sample], clip_options(config, False).limits)
+    cache = HashCache(private_folder(config) / "hashes.json")
+    if any(not current(job, cache) for job in jobs):
+        with writing(config, "preprocess"):
+            _make(config, [job for job in jobs if not current(job, cache)])
+    else:
+        progress.say("preprocess", f"{len(jobs)} people are there already")
+    cache.save()
+    store = ClipStore(jobs[0].path.parent, jobs)
+    with _refusing(not may_share):
+        twins.check_prints(people, store.sides)
+    _write_manifest(config, store, people)
+    _report_quarantine(config, store, people)
+    return store
+
+
+@contextmanager
+def _refusing(refuse: bool) -> Iterator[None]:
+    try:
+        yield
+    except UserError as error:
+        if refuse:
+            raise
+        progress.say("preprocess", f"a run will refuse this: {error}")
+
+
+def _make(config: Config, missing: list[ShardJob]) -> None:
+    if not missing:
+        return
+    changed = [job for job in missing if other_limits(job)]
+    if changed:
+        progress.say("preprocess", f"{len(changed)} people are made again for another data.max_pixels, max_channels or "
+                                   "max_rows")
+    damage.tell("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key)
+                                              for job in missing if job not in changed))
+    progress.say("preprocess", forecast(config, missing))
+    need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
+    _need_models(config, missing)
+    folder = missing[0].path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(folder)
+    _run(config, missing)
+
+
+def _need_models(config: Config, jobs: list[ShardJob]) -> None:
+    """UserError before Ray starts for face models that are not there: in a worker it would be a traceback."""
+    for finding in machine.faces(config, _with_video(config, jobs) > 0):
+        if finding.state == machine.STOP:
+            raise UserError(finding.sentence())
+
+
+def forecast(config: Config, jobs: list[ShardJob]) -> str:
+    """A guess, and what it supposes: nothing is opened for it. The doctor opens some videos and measures them."""
+    from orchestrator.estimate import costs  # which knows this module
+
+    clips = sum(len(job.clips) for job in jobs)
+    seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / ray_session.cpus(config)
+    seconds += costs.RAY_SECONDS + costs.FACE_START
+    return (f"{len(jobs)} people, {clips} clips to do: about {costs.duration(seconds)} on "
+            f"{ray_session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
+            + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
+               if _with_video(config, jobs) else ""))
+
+
+def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:
+    """Upper end of what a clip with video of so many frames takes in the store."""
+    crops = 1.0 if config.frames == "keyframes" else max(1.0, frames / MANY_KEYFRAMES)
+    return BYTES_PER_CLIP * crops * (JPEG_SHARE if config.face.get("image") == "jpeg" else 1.0)
+
+
+def _bytes(config: Config, jobs: list[ShardJob]) -> int:
+    with_video = _with_video(config, jobs)
+    return round(video_clip_bytes(config) * with_video + SIGNAL_BYTES * (sum(len(job.clips) for job in jobs) - with_video))
+
+
+def _with_video(config: Config, jobs: list[ShardJob]) -> int:
+    """Clips whose films are decoded."""
+    return sum(clip.recording.video is not None for job in jobs for clip in job.clips) if reads_video(config) else 0
+
+
+class ShardWorker:
+    """A Ray Data actor: face models are loaded once, then one person after the other."""
+
+    def __init__(self, config: Config, video: bool):
+        import cv2
+
+        cv2.setNumThreads(1)
+        self.config = config
+        self.engine = None
+        if video:
+            from preprocessing.face.engine import FaceEngine
+
+            self.engine = FaceEngine(clip_options(config, True).face)
+
+    def __call__(self, row: dict) -> dict:
+        job = row["item"]
+        done = {"subject": job.subject, "clips": 0, "quarantined": 0, "mistake": ""}
+        try:
+            return {**done, **make_shard(job, clip_options(self.config, job.video), self.engine)}
+        except (UserError, InputError) as error:  # as a value: Ray Data would wrap what is raised, and try again
+            return {**done, "mistake": str(error)}
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            return {**done, "mistake": explain(error)}
+
+
+def _run(config: Config, jobs: list[ShardJob]) -> None:
+    with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
+        for row in mapped(config, jobs).iter_rows():
+            if row["mistake"]:
+                raise UserError(row["mistake"])
+            tick(int(row["clips"] + row["quarantined"]))
+
+
+def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = ShardWorker):
+    """The Ray data set of the jobs' results, one block a person, in as many actors as there are cores. Starts Ray."""
+    ray_session.start(config)
+    import ray
+
+    ray_session.quiet()
+    video = _with_video(config, jobs) > 0
+    return ray_session.mapped(
+        ray.data.from_items(jobs, override_num_blocks=len(jobs)), worker,
+        # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
+        compute=ray.data.ActorPoolStrategy(size=min(ray_session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
+        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
+
+
+def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
+    """What is in the store, for readers and for moving it: schema, options, hashes, no time and no path."""
+    write_json(store.folder / "manifest.json", {
+        "schema": SCHEMA_VERSION, "dataset": people.dataset,
+        "options": options_key(clip_options(config, has_video(config, people))),
+        "class_names": list(people.class_names),
+        "shards": {path.name: store.sides[subject]["sha256"] for subject, path in store.paths.items()}})
+
+
+def _report_quality(store: ClipStore, classes: Mapping[int, str]) -> None:
+    """What is in the store and still worth a look. classes: names by label, of the task."""
+    total: Counter = Counter()
+    for side in store.sides.values():
+        total.update(side["quality"])
+    known = {"padded": "clips with too few keyframes, filled up evenly", "lost_frames": "frames without a face",
+             "several_faces": "clips with several faces, of which the largest was kept"}
+    said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
+    if said:
+        progress.say("preprocess", "in the store: " + "; ".join(said))
+    for text in (*store.told_by_length(classes), *store.notes()):
+        progress.say("preprocess", text)
+
+
+def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = store.quarantine()
+    names = ("sample", "subject", "label", "stage", "reason", "fix")
+    with atomic_path(store.folder / "quarantine.parquet") as temporary:
+        pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
+                                 for n in names}), temporary)
+    _report_quality(store, {c: people.class_names[c] for c in config.task.classes})
+    # one store with films and one without may stand side by side, and each says which files it left out
+    part = "-signals" if people.has_video and not has_video(config, people) else ""
+    private = private_folder(config) / f"quarantine-{people.store_name}{part}.json"
+    if not rows:
+        private.unlink(missing_ok=True)
+        return
+    where = {clip.sample: [str(r.path) for r in (clip.recording.video, clip.recording.signal) if r]
+             for clip in people.clips}
+    write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
+    text = _counts(f"{row['stage']}/{row['reason']}" for row in rows)
+    progress.say("preprocess", f"{len(rows)} clips quarantined ({text}); which files: {private}")
+    progress.say("preprocess", "by class: " + _counts(people.class_names[row["label"]] for row in rows))
+    progress.say("preprocess", "by person: " + _counts(row["subject"] for row in rows))
+    if config.strict:
+        raise UserError(f"strict=true and {len(rows)} clips were quarantined ({text}): see {private} for the files.")
+
+
+def _counts(names: Iterable[str], most: int = 20) -> str:
+    """The names with their numbers, most frequent first."""
+    counts = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0]))
+    more = f" and {len(counts) - most} more" if len(counts) > most else ""
+    return ", ".join(f"{n} x {name}" for name, n in counts[:most]) + more

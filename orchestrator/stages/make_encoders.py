@@ -1,0 +1,311 @@
+"""Stage 2: masked auto-encoders on declared groups of people, data-parallel with Ray Train."""
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.errors import ModelError
+from orchestrator.cohort.cohort import Cohort
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import needs
+from orchestrator.errors import UserError
+from orchestrator.evaluation import damage
+from orchestrator.files.scratch import scratch
+from orchestrator.files.storage import (
+    atomic_path,
+    in_new_folder,
+    need_space,
+    sweep_temporaries,
+    write_json,
+    write_sealed,
+    write_text,
+)
+from orchestrator.files.store_lock import writing
+from orchestrator.plan.pretrain_groups import Group
+from orchestrator.pretraining import quality
+from orchestrator.runtime import progress, ray_session
+from orchestrator.runtime.worker_warnings import counted, read
+from orchestrator.stores.clip_store import ClipStore
+from orchestrator.stores.encoder_store import Encoder, EncoderPlan, open_encoder, plan_encoders
+from preprocessing.moments import Scaler, fit_scaler
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from orchestrator.pretraining.objectives import Job
+
+CURVES = ("curve.json", "steps.parquet")
+RESTARTS = 3
+
+
+
+
+def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...]) -> list[Encoder]:
+    """The encoders of these groups, trained where they are missing; none where the model reads neither tokens nor E_ts.
+
+    Raises UserError where one that is given (pretrain.from) learnt from recordings of these people under other names.
+    """
+    for group in groups:
+        if group.origin is not None:
+            group.origin.check_recordings(people, clips.hashes)
+    plans = plan_encoders(config, people, clips, groups, needs(config))
+    if any(open_encoder(plan) is None for plan in plans):
+        with writing(config, "pretrain"):
+            _make(config, people, clips, [plan for plan in plans if open_encoder(plan) is None])
+    else:
+        progress.say("pretrain", f"{len(plans)} encoders are there already" if plans else "no encoder is needed")
+    found = [open_encoder(plan) for plan in plans]
+    assert all(found), "an encoder that was just made cannot be read"
+    encoders = [encoder for encoder in found if encoder]
+    for text in notes(encoders):
+        progress.say("pretrain", text)
+    return encoders
+
+
+def notes(encoders: Sequence[Encoder]) -> list[str]:
+    """What the workers were warned of while they trained these, whenever that was: "N of M encoders: text"."""
+    sides = {encoder.plan.folder: encoder.side for encoder in encoders}
+    return counted([side.get("notes", []) for side in sides.values()], "encoders")
+
+
+def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
+    sweep_temporaries(config.store_dir / "encoders")
+    folders = {plan.folder for plan in missing}  # they appear whole
+    damage.tell("pretrain", "encoders", (folder.exists() for folder in folders))
+    for plan in missing:
+        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
+    train = [plan for plan in missing if any(plan.trains)]
+    for plan in {plan.folder: plan for plan in missing if plan not in train}.values():
+        in_new_folder(plan.folder, partial(_untrained, plan, seed=config.pretrain.seed))
+    if train:
+        _train(config, people, clips, train)
+
+
+def _untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
+    """What nobody trains here: an encoder's that is there already, a public checkpoint's, or random ones (pretrain=none)."""
+    import torch
+
+    from models import build
+
+    if plan.origin is not None:
+        quality.adopt(plan, folder)
+        _finish(plan, folder, _keep_origin(plan, folder), {"workers": 0})
+        return
+    assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own
+    torch.manual_seed(seed)
+    _finish(plan, folder, {"video": _keep_video(plan, folder, build("video_mae", **plan.video))}, {"workers": 0})
+
+
+def _keep_video(plan: EncoderPlan, folder: Path, model) -> str:
+    """Write the video weights that were not trained here, `model` unless a public checkpoint has them; their hash."""
+    from models import checkpoint
+
+    assert plan.video is not None
+    if plan.foreign:
+        model = plan.foreign.load()
+    return checkpoint.save(folder / "video", model, plan.video, plan.lineage.to_json())
+
+
+def _keep_origin(plan: EncoderPlan, folder: Path) -> dict[str, str]:
+    """Write what is taken over of the encoder that pretrain.from gives; the hash of each half."""
+    from models import build, checkpoint
+
+    assert plan.origin is not None
+    kept = {}
+    for half, options in (("video", plan.origin.video), ("signal", plan.origin.signal)):
+        if options is not None:
+            model = build(f"{half}_mae", **options)
+            model.load_state_dict(plan.origin.state(half))
+            kept[half] = checkpoint.save(folder / half, model, options, plan.lineage.to_json())
+    return kept
+
+
+def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[EncoderPlan]) -> None:
+    from models import checkpoint
+    from orchestrator.pretraining import reconstructions
+    from orchestrator.pretraining.loop import epochs_planned
+    from orchestrator.pretraining.monitor import Watch
+
+    for plan in plans:
+        _check_group(clips, plan)
+    _say_cost(config, clips, plans)
+    prepared = [_job(config, clips, plan) for plan in plans]
+    jobs = [job for job, _ in prepared]
+    keys = {job.name: plan.key for job, plan in zip(jobs, plans, strict=True)}
+    with (progress.bar("pretrain", epochs_planned(jobs), "epochs") as tick,
+          closing(Watch(config.store_dir / "tensorboard", keys, tick)) as watch):
+        workers = _fit(config, jobs, watch)
+    for plan, (job, scaler) in zip(plans, prepared, strict=True):
+        def fill(folder: Path, plan=plan, job=job, scaler=scaler) -> None:
+            for name in ("video.safetensors", "video.json", "signal.safetensors", "signal.json", *CURVES):
+                if (job.out / name).exists():
+                    shutil.copy2(job.out / name, folder / name)
+            if scaler is not None:
+                write_json(folder / "scaler.json", scaler.to_json())
+            weights = {name: checkpoint.read_side(folder / name)["weights_sha256"]
+                       for name, trained in zip(("video", "signal"), plan.trains, strict=True) if trained}
+            if plan.origin is not None:
+                weights |= _keep_origin(plan, folder)
+            elif plan.video is not None and "video" not in weights:
+                weights["video"] = _keep_video(plan, folder, None)
+            if plan.video is not None:
+                reconstructions.draw(config, people, clips, plan, folder)
+            quality.measure(config, people, clips, plan, folder, scaler)
+            _finish(plan, folder, weights, {"workers": workers, "notes": read(*job.out.glob("said-*.jsonl"))})
+
+        in_new_folder(plan.folder, fill)
+        shutil.rmtree(job.out, ignore_errors=True)
+
+
+def _job(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", Scaler | None]:
+    """The job, in a folder that outlives a killed command; the name carries the key, so no other training meets it."""
+    from orchestrator.pretraining.checkpoints import OWNER
+    from orchestrator.pretraining.objectives import Job
+
+    assert plan.group is not None
+    out = plan.folder.with_name(f"{plan.key}.partial")
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(".*"):
+        leftover.unlink(missing_ok=True)
+    owner = os.urandom(8).hex()
+    write_text(out / OWNER, owner)
+    video, signal = plan.trains
+    signals, samples, scaler = _group_signals(clips, plan, out) if signal else (None, [], None)
+    shards = [(s, clips.paths[s]) for s in plan.group.learners]
+    return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal if signal else None,
+               signals, samples, plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(),
+               config.pretrain.seed, owner), scaler
+
+
+def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
+    """Time and disk, before anything is trained. Raises UserError where the disk is too small for the checkpoints."""
+    from orchestrator.estimate import costs
+
+    speed = costs.measured(config)
+    seconds, size = 0.0, 0.0
+    for plan in plans:
+        assert plan.group is not None
+        parts = [clips.signals(s) for s in plan.group.learners]
+        films, signals = (sum(int((p.n_crops > 0).sum()) for p in parts), sum(int(p.has_signal.sum()) for p in parts))
+        work, disk = costs.training(config, plan.video if plan.trains[0] else None,
+                                    plan.signal if plan.trains[1] else None, films, signals, speed)
+        seconds, size = seconds + work, size + disk
+    progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
+                             f"{costs.size_text(size)} of disk while it goes on")
+    need_space(config.store_dir, int(size), "Pretraining")
+
+
+def _finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
+    write_sealed(folder / "encoder.json", {
+        "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
+        "subjects": list(plan.group.learners) if plan.group and any(plan.trains) else [],
+        "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how})
+
+
+def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
+    """Raises UserError before anything is trained where a group has nothing to learn from."""
+    assert plan.group is not None
+    parts = [clips.signals(subject) for subject in plan.group.learners]
+    for what, wanted, there in (("video", plan.trains[0], any(part.n_crops.any() for part in parts)),
+                                ("signal", plan.trains[1], any(part.has_signal.any() for part in parts))):
+        if wanted and not there:
+            raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "
+                            f"table {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
+
+
+def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path, list[str], Scaler]:
+    """The group's signals under a scaler fitted on the group, as one file that workers map into memory; whose rows."""
+    assert plan.group is not None
+    subjects = plan.group.learners
+    moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
+    scaler = fit_scaler(moments, sorted(moments), kind=plan.scale)
+    parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}
+    path = out / "signals.npy"
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, np.concatenate([scaler.apply(part.signals[part.has_signal], moments[s]) for s, part in parts.items()]),
+                allow_pickle=False)
+    names = [sample for part in parts.values() for sample, has in zip(part.samples, part.has_signal, strict=True) if has]
+    return path, names, scaler
+
+
+def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:
+    """Run the jobs on Ray Train; what rank 0 reports comes back through a file. Returns the number of workers.
+
+    A worker or a node that dies costs a restart from the last checkpoint, at most RESTARTS times.
+    """
+    ray_session.start(config)
+    ray_session.quiet()
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+
+    from orchestrator.pretraining.monitor import follow
+
+    gpus = ray_session.gpus()
+    workers = config.pretrain.workers or gpus or min(2, ray_session.cpus(config))
+    if workers > (room := gpus or ray_session.cpus(config)):  # Train would wait for them for ever
+        raise UserError(f"pretrain.workers={workers} are more than the {room} {'GPUs' if gpus else 'cores'} there are: use "
+                        f"pretrain.workers={room}, or leave it out.")
+    with scratch(config.store_dir / "encoders", "train") as place:
+        rows, verdict, stopped = Path(place) / "rows.jsonl", Path(place) / "verdict", threading.Event()
+        _reserve(verdict).write_bytes(bytes(1 << 16))
+        watcher = threading.Thread(target=follow, args=(rows, on_row, stopped))
+        watcher.start()
+        try:
+            trainer = ray_session.trainer()(
+                # plain dicts: Train's controller unpickles this too, and need not load torch and timm to name the Job class
+                _worker, train_loop_config={"jobs": [asdict(job) for job in jobs], "rows": str(rows), "verdict": str(verdict),
+                                            "loaders": max(1, ray_session.cpus(config) // workers) if gpus else 1},
+                scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
+                # the storage folder is new each time: what a run goes on from are our checkpoints, under the encoder's key
+                run_config=RunConfig(name="mae", storage_path=place, failure_config=FailureConfig(max_failures=RESTARTS)))
+            trainer.fit()
+        except SystemExit as stop:  # Train's own answer to Ctrl-C
+            raise KeyboardInterrupt from stop
+        except Exception:
+            if not verdict.exists():
+                raise
+        finally:
+            stopped.set()
+            watcher.join()
+        if verdict.exists():
+            raise UserError(verdict.read_text())
+    return workers
+
+
+def _worker(settings: dict) -> None:
+    """The training function of every worker."""
+    import torch
+    from ray import train
+    from ray.train.torch import get_device
+
+    from orchestrator.pretraining.loop import train_job
+    from orchestrator.pretraining.objectives import Job, Rank
+
+    verdict = Path(settings["verdict"])
+    if verdict.exists():  # Train starts workers again whatever they ended of; this would end the same way
+        return
+    torch.set_num_threads(1)
+    context = train.get_context()
+    rank = Rank(context.get_world_rank(), context.get_world_size(), get_device(), min(8, settings["loaders"]))
+
+    def report(row: dict) -> None:
+        with open(settings["rows"], "a") as handle:
+            handle.write(json.dumps(row) + "\n")
+
+    try:
+        for job in settings["jobs"]:
+            train_job(Job(**job), rank, report)
+    except (UserError, ModelError) as error:
+        _reserve(verdict).unlink(missing_ok=True)  # where the disk is full, this is the room for the words
+        write_text(verdict, str(error))
+        raise
+
+
+def _reserve(verdict: Path) -> Path:
+    return verdict.with_name("reserve")

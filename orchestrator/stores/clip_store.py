@@ -1,0 +1,335 @@
+"""The clip store: one Parquet shard and one side file a person, each complete and current or made again.
+
+A shard's key is the hash of its configuration, the code that computes it and its source files' contents, so that
+changing one option or one file redoes exactly what depends on it. The limits of sizes are no part of it: the side file
+says under which ones the shard was made, and it is made again where others could give another answer.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from glob import escape
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+import preprocessing
+from orchestrator.cohort import lengths
+from orchestrator.cohort.cohort import Clip, Cohort, private_folder
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import reads_video
+from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, sources_sha256, write_sealed
+from preprocessing.clip import ClipOptions, prepare_clip
+from preprocessing.errors import ClipError
+from preprocessing.face.engine import FaceEngine
+from preprocessing.limits import Limits
+from preprocessing.moments import Moments, merge_all
+from preprocessing.notes import gathered
+from preprocessing.paths import is_file, is_folder
+from preprocessing.prints import HOLDS_LITTLE, film_print, signal_print
+from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
+from preprocessing.signals.signals import source_files
+
+# Loaders and the synthetic generator decide which files and windows there are, which the keys hold by content.
+NOT_SOURCES = ("datasets/", "synthetic/", "paths.py", "errors.py", "recordings.py")
+
+
+def sources() -> str:
+    """Hash of the code that turns a recording into a clip."""
+    folder = Path(preprocessing.__file__).parent
+    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py"))
+    names = [name for name in names if not name.startswith(NOT_SOURCES)]
+    return sources_sha256("orchestrator/stores/clip_store.py", "orchestrator/cohort/lengths.py",
+                          *(f"preprocessing/{name}" for name in names))
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What one worker needs to make one person's shard.
+
+    hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
+    odd_length: samples whose signal is much shorter or longer than the cohort's (orchestrator.cohort.lengths).
+    video: whether the store's model reads films, whichever people are still to do. limits: under which it is made now.
+    """
+
+    subject: int
+    pseudonym: str
+    path: Path
+    key: str
+    clips: tuple[Clip, ...]
+    hashes: dict[str, tuple[str, ...]]
+    other_content: frozenset[str] = frozenset()
+    odd_length: frozenset[str] = frozenset()
+    video: bool = True
+    limits: Limits = Limits()
+
+
+class ClipStore:
+    """The finished shards of a cohort: side files by person, signals and frames on demand."""
+
+    def __init__(self, folder: Path, jobs: Sequence[ShardJob]):
+        self.folder = folder
+        self.paths = {job.subject: job.path for job in jobs}
+        self.hashes = {job.subject: job.hashes for job in jobs}  # of the source files, by person and sample
+        self.sides: dict[int, dict] = {job.subject: read_sealed(job.path.with_suffix(".json")) or {} for job in jobs}
+
+    def sha256(self, subject: int) -> str:
+        return self.sides[subject]["sha256"]
+
+    def signals(self, subject: int) -> ShardSignals:
+        return read_signals(self.paths[subject])
+
+    def quarantine(self) -> list[dict]:
+        return [row for subject in sorted(self.sides) for row in self.sides[subject]["quarantine"]]
+
+    def told_by_length(self, names: Mapping[int, str]) -> list[str]:
+        """What the lengths of the stored clips tell of their classes; names: by label, of the classes that are compared."""
+        seconds = {name: [s for side in self.sides.values() for s in side["seconds"].get(str(label), [])]
+                   for label, name in names.items()}
+        return [text] if (text := lengths.by_class(seconds)) else []
+
+    def notes(self) -> list[str]:
+        """What preprocessing has to say of the stored clips, most frequent first: "N of M clips: sentence"."""
+        said: Counter = Counter()
+        for side in self.sides.values():
+            said.update(side["notes"])
+        total = sum(side["quality"].get("clips", 0) for side in self.sides.values())
+        return [f"{n} of {total} clips: {text}" for text, n in sorted(said.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+    def told_apart(self, subject: int, samples: Sequence[str]) -> np.ndarray:
+        """(n,) bool: which of a person's clips hold enough to be compared with other people's."""
+        prints = self.sides[subject].get("prints", {})
+        return np.array([prints.get(sample, {}).get("signal") is not None for sample in samples], bool)
+
+    def moments(self, subject: int, labels: Sequence[int]) -> Moments | None:
+        """The person's signal moments over clips of `labels`, merged in the order of `labels`; None without any."""
+        stored = self.sides[subject]["moments"]
+        parts = [Moments.from_json(stored[str(label)]) for label in labels if str(label) in stored]
+        return merge_all(parts) if parts else None
+
+
+def clip_options(config: Config, video: bool) -> ClipOptions:
+    return ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video, config.data.limits())
+
+
+def has_video(config: Config, cohort: Cohort) -> bool:
+    """Whether stage 1 decodes films: there are some, and the model reads them."""
+    return cohort.has_video and reads_video(config)
+
+
+def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[ShardJob]:
+    """Every person's shard with its key; reads (or remembers) the hash of every source file. keep=False writes nothing, and
+    a file whose hash is not remembered is not read: its person's key is then no shard's."""
+    options = clip_options(config, has_video(config, cohort))
+    lengths.check_rates(cohort.clips, options.signal)
+    odd_ones = lengths.measure(cohort.clips, options.signal).odd
+    common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": options.video,
+                     "options": options_key(options), "key": cohort.key_fingerprint,
+                     **({"place": cohort.place} if cohort.place else {})})
+    folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"
+    cache = HashCache(private_folder(config) / "hashes.json", read=keep)
+    jobs = []
+    for person in cohort.people:
+        clips = tuple(sorted(cohort.of(person.index), key=lambda clip: clip.sample))
+        hashes = {clip.sample: _source_hashes(clip, cache, options) for clip in clips}
+        other = frozenset(clip.sample for clip in clips if _is_other_content(clip, cache))
+        odd = frozenset(clip.sample for clip in clips if (clip.subject, clip.sample) in odd_ones)
+        # not the person's index: somebody who joins or leaves moves the others' and changes no byte of theirs
+        key = key_of([common, person.pseudonym,
+                      [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd,
+                        *_unread(c, options)] for c in clips]])
+        path = folder / f"{person.pseudonym}.parquet"
+        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video,
+                             options.limits))
+    if keep:
+        cache.save()
+    return jobs
+
+
+def options_key(options: ClipOptions) -> dict:
+    """The options that decide a byte. Not folders: face weights are hash-checked, landmark files are hashed with the recording.
+    Not limits: they decide whether there is a clip, see `other_limits`.
+
+    Without videos those of faces and frames decide nothing.
+    """
+    value = asdict(options)
+    del value["limits"]
+    if not options.video:
+        return {"signal": value["signal"], "video": False}
+    for name in ("weights_dir", "precomputed_dir", "precomputed_root"):
+        value["face"][name] = value["face"][name] is not None
+    del value["face"]["hold_mb"]
+    if options.face.image == "png":
+        del value["face"]["quality"]
+    return value
+
+
+def _unread(clip: Clip, options: ClipOptions) -> list[int]:
+    """Bytes of a film that is not decoded: its length is compared with the signals', so that another film is another clip."""
+    video = clip.recording.video
+    return [video.path.stat().st_size] if video is not None and not options.video and is_file(video.path) else []
+
+
+def _source_hashes(clip: Clip, cache: HashCache, options: ClipOptions) -> tuple[str, ...]:
+    """(video, signal): hashes over every file they are read from; "" where there is no such file to read."""
+    video, signal = clip.recording.video, clip.recording.signal
+    pictures: list[Path] = []
+    if video is not None and options.video:
+        pictures = _pictures(video.path)
+        if options.face.provider == "precomputed":
+            pictures += _landmark_files(video.path, options)
+    signals = source_files(signal) if signal is not None else ()
+    return _hash_files(pictures, cache), _hash_files(signals, cache)
+
+
+def _pictures(video: Path) -> list[Path]:
+    try:
+        return sorted(video.iterdir()) if is_folder(video) else [video]
+    except OSError:  # a folder that may not be listed: the clip's own reader says so
+        return [video]
+
+
+def _is_other_content(clip: Clip, cache: HashCache) -> bool:
+    """Whether the loader gave a sha256 (of the video, or of the signal file where there is no video) and it differs."""
+    declared = clip.recording.attributes.get("sha256")
+    reference = clip.recording.video or clip.recording.signal
+    if declared is None or reference is None:
+        return False
+    try:
+        return cache.sha256(reference.path) != declared
+    except OSError:  # absent or unreadable: the clip's own reader says so
+        return False
+
+
+def _landmark_files(video: Path, options: ClipOptions) -> list[Path]:
+    """What preprocessing/face/precomputed.py may read for this video."""
+    folder, root = options.face.precomputed_dir, options.face.precomputed_root
+    place = video
+    if folder is not None:
+        place = folder / (video.relative_to(root) if root is not None and video.is_relative_to(root) else video.name)
+    stem = place.name if is_folder(video) else place.stem
+    return sorted(path for kind in ("landmarks", "boxes") for path in place.parent.glob(f"{escape(stem)}.{kind}.*"))
+
+
+def _hash_files(files: Iterable[Path], cache: HashCache) -> str:
+    """Contents in order, without names (they hold raw ids). A single file's hash is its own sha256."""
+    found = []
+    for file in files:
+        try:
+            found.append(cache.sha256(file))
+        except OSError:  # absent or unreadable: the clip's own reader says so, in quarantine
+            found.append("unreadable")
+    return hash_all(found) if len(found) > 1 else "".join(found)
+
+
+def _window(clip: Clip) -> list:
+    """What beside the bytes of the files decides the clip; no path, so that a moved copy keeps its shards."""
+    parts = []
+    for reference in (clip.recording.video, clip.recording.signal):
+        value = asdict(reference) if reference else {}
+        value.pop("path", None)
+        parts.append(value)
+    return parts
+
+
+def current(job: ShardJob, cache: HashCache | None = None) -> bool:
+    """Whether the shard on disk is the one this job would make."""
+    side = read_sealed(job.path.with_suffix(".json"))
+    if side is None or side.get("key") != job.key or not job.path.exists() or _could_differ(side, job.limits):
+        return False
+    digest = cache.sha256(job.path) if cache else file_sha256(job.path)
+    return digest == side.get("sha256")
+
+
+def other_limits(job: ShardJob) -> bool:
+    """Whether this job's shard was made under other limits, which may have let in or left out somebody's clip."""
+    side = read_sealed(job.path.with_suffix(".json"))
+    return side is not None and side.get("key") == job.key and _could_differ(side, job.limits)
+
+
+def _could_differ(side: dict, limits: Limits) -> bool:
+    """A lower limit may leave out a clip that is there, a higher one may let in one that was left out for its size."""
+    then, now = side["limits"], asdict(limits)
+    lowered, raised = any(now[name] < then[name] for name in now), any(now[name] > then[name] for name in now)
+    return lowered or (raised and any(row["reason"] == "too_large" for row in side["quarantine"]))
+
+
+def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -> dict:
+    """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}: at most one row a clip."""
+    quarantine: list[dict] = []
+    by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+    seconds: dict[str, list[float]] = defaultdict(list)  # by label, of the signals that are stretched to one length
+    quality: Counter = Counter()
+    notes: Counter = Counter()
+    prints: dict[str, dict] = {}
+    usual = _usual_channels(job.clips)
+
+    def rows():
+        for clip in job.clips:
+            film = clip.recording.video if options.video else None
+            nothing = clip.recording.signal is None and film is None
+            # a film that no model of this store reads is not missed, unless there is nothing else
+            lacking = [_row(clip, job, stage, *why) for stage, why in sorted(clip.recording.lacks.items())
+                       if options.video or nothing or stage != "video"][:1]
+            if lacking and nothing:
+                quarantine.extend(lacking)
+                continue
+            if nothing and clip.recording.video is not None:
+                quarantine.append(_row(clip, job, "signal", "no_signals", "The clip has a film alone and the model reads "
+                                       "signals: restore its signal file, or use a model that reads video."))
+                continue
+            try:
+                if _channels(clip) not in ((), usual):
+                    raise ClipError("signal", "other_channels", f"The clip has the signal channels {_channels(clip)}, the "
+                                    f"person's other clips {usual}: restore its signal file or give all clips the same.")
+                if clip.sample in job.other_content:
+                    raise ClipError("video" if clip.recording.video else "signal", "other_content",
+                                    "The file's sha256 is not the one its row gives: restore the file or correct the row.")
+                with gathered() as said:
+                    prepared = prepare_clip(clip.recording, engine, options)
+                if clip.sample in job.odd_length:  # last: a file that cannot be read or is cut off has a reason of its own
+                    raise ClipError("signal", "odd_length", "The clip's signals last about half as long as those of the other "
+                                    "clips or less, or about twice as long or more: correct fs, or give all clips one window "
+                                    "(start_s, end_s, or signal.seconds).")
+            except ClipError as error:
+                quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
+                continue
+            notes.update(said)
+            quarantine.extend(lacking)  # it is there all the same, with what it has
+            told = signal_print(prepared.signal) if prepared.tells else None
+            prints[clip.sample] = {"signal": told, "video": film_print(prepared.frames)}
+            notes.update([HOLDS_LITTLE] if prepared.signal.size and told is None else [])
+            if prepared.signal.size:
+                by_label[clip.label].append((clip.index, prepared.signal))
+                if options.signal.window_mode == "resample":
+                    seconds[str(clip.label)].append(min(prepared.duration_s, options.signal.seconds or prepared.duration_s))
+            quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,
+                           several_faces=int(prepared.max_faces > 1), keyframes=len(prepared.keyframes))
+            yield Row(clip.sample, clip.index, clip.label, job.hashes[clip.sample], prepared)
+
+    digest = write_shard(job.path, rows())
+    # Sums go in the order of sample_index: that of the rows follows pseudonyms, and another key must change no bit.
+    moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
+               for label in sorted(by_label)}
+    write_sealed(job.path.with_suffix(".json"), {
+        "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
+        "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits),
+        "seconds": dict(seconds)})
+    return {"clips": quality["clips"], "quarantined": len(quarantine)}
+
+
+def _row(clip: Clip, job: ShardJob, stage: str, reason: str, fix: str) -> dict:
+    return {"sample": clip.sample, "subject": job.pseudonym, "label": clip.label, "stage": stage, "reason": reason, "fix": fix}
+
+
+def _channels(clip: Clip) -> tuple[str, ...]:
+    reference = clip.recording.signal
+    return tuple(channel.name for channel in reference.channels) if reference else ()
+
+
+def _usual_channels(clips: Sequence[Clip]) -> tuple[str, ...]:
+    """The channels most of a person's clips have: those without their signal file, however many, must not stop the others."""
+    counts = Counter(map(_channels, clips))
+    del counts[()]
+    return min(counts, key=lambda names: (-counts[names], names), default=())

@@ -1,0 +1,186 @@
+"""The token store: the frozen video encoder's output for every clip and view, one file a person, mapped into memory.
+
+float16, or int8 with one float32 scale a token in a second file. The side file carries the lineage: who the encoder's video
+weights have seen.
+
+n clips, N tokens, D width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.cohort.cohort import Cohort
+from orchestrator.cohort.lineage import Lineage
+from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import needs
+from orchestrator.errors import UserError
+from orchestrator.files.storage import HashCache, key_of, read_sealed, sources_sha256
+from orchestrator.stores.clip_store import ClipStore
+from orchestrator.stores.encoder_store import Encoder
+
+SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/classifier/token_pool.py",
+           "preprocessing/face/keyframes.py", "preprocessing/shard.py", "preprocessing/clip_format.py",
+           "orchestrator/stages/make_tokens.py", "orchestrator/stores/token_store.py",
+           "orchestrator/pretraining/objectives.py", "models/mae/positions.py")
+
+
+CENTRE = 0
+
+
+@dataclass(frozen=True)
+class TokenJob:
+    """One person's clips through one encoder. samples: wanted clips by sample_index, which stands in indices.
+
+    view: CENTRE, or a number whose temporal starts are drawn from (view, person, clip). lineage: of what is written.
+    """
+
+    encoder: int
+    subject: int
+    path: Path
+    key: str
+    shard: Path
+    samples: tuple[str, ...]
+    indices: tuple[int, ...]
+    lineage: Lineage
+    view: int = CENTRE
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The tokens, and the scales that int8 has."""
+        scales = scales_of(self.path)
+        return (self.path, scales) if self.path.name.endswith(INT8) else (self.path,)
+
+
+INT8 = ".int8.npy"
+
+
+def scales_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(INT8) + ".scale.npy")
+
+
+def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
+    """Every (encoder, view, person) with its key: the encoder's weights and whom they have seen, the person's shard, the
+    view and the pooling.
+
+    Encoders of the same weights (one public checkpoint) share their files.
+    """
+    sources = sources_sha256(*SOURCES)
+    jobs = []
+    heard = "signals" in needs(config)  # the clips that folds will ask for, no others
+    options = config.embed.model_dump(exclude={"views"})  # how many others there are changes nothing in a view
+    suffix = INT8 if config.embed.dtype == "int8" else ".npy"
+    for encoder in encoders:
+        if encoder.plan.video is None:
+            continue
+        lineage = lineage_of(encoder)
+        for view in range(config.embed.views):
+            # the batch is in the key because sums over another batch may differ in their last bit
+            common = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(), options, view,
+                             [sorted(lineage.everyone()), lineage.is_proven()], sources])
+            folder = config.store_dir / "tokens" / common
+            for person in people.people:
+                signals = clips.signals(person.index)
+                usable = signals.usable(config.task.classes, True, heard)
+                wanted = [(s, int(i)) for s, i, used in zip(signals.samples, signals.sample_index, usable, strict=True) if used]
+                # the index stands for the person in the draw of starts
+                key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
+                jobs.append(TokenJob(encoder.plan.index, person.index, folder / f"{person.pseudonym}-{key}{suffix}", key,
+                                     clips.paths[person.index], tuple(s for s, _ in wanted), tuple(i for _, i in wanted),
+                                     lineage, view))
+    return jobs
+
+
+def lineage_of(encoder: Encoder) -> Lineage:
+    """Of the tokens: that of video weights from elsewhere where they are, whatever the signal MAE beside them saw."""
+    own = encoder.plan.foreign is None and encoder.plan.origin is None
+    video = encoder.lineage if own else encoder.lineage.parents[0]
+    return Lineage(f"tokens of {video.artefact}", parents=(video,))
+
+
+def stored_lineage(jobs: Sequence[TokenJob]) -> Lineage:
+    """What the files themselves say, one encoder's jobs together; the guard asks this and not the plan.
+
+    Raises UserError for a file without its side file.
+    """
+    found: dict[str, Lineage] = {}
+    for job in jobs:
+        side = read_sealed(job.path.with_suffix(".json"))
+        if side is None:
+            raise UserError(f"{job.path} has lost the file that says whom it has seen: run the same command again.")
+        lineage = Lineage.from_json(side["lineage"])
+        found[lineage.sha256()] = lineage
+    return next(iter(found.values())) if len(found) == 1 else Lineage("the token store", parents=tuple(found.values()))
+
+
+def token_bytes(config: Config, encoder: Encoder) -> int:
+    """Of one clip in one view."""
+    (t, h, w), dim = token_shape(config, encoder)
+    return t * h * w * (dim + 4 if config.embed.dtype == "int8" else 2 * dim)
+
+
+def quantise(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., D) float to int8 (..., D) and float32 (...): a token is its int8 times its scale, which is its largest / 127."""
+    values = tokens.astype(np.float32)
+    scales = np.abs(values).max(-1) / np.float32(127)
+    safe = np.where(scales > 0, scales, 1)[..., None]
+    return np.rint(values / safe).astype(np.int8), scales
+
+
+def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int], int]:
+    """Grid (t, h, w) of the stored tokens, after pooling, and their width."""
+    options = encoder.plan.video
+    assert options is not None
+    from models.mae.video_mae import SCALES
+
+    tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)
+    t, side = options["frames"] // tubelet, options["image_size"] // patch
+    grid = {"none": (t, side, side), "2x2": (t, side // 2, side // 2), "temporal": (t, 1, 1)}[config.embed.pool]
+    return grid, options.get("dim") or SCALES[options["scale"]].dim
+
+
+def current(job: TokenJob, cache: HashCache) -> bool:
+    side = read_sealed(job.path.with_suffix(".json"))
+    if side is None or side.get("key") != job.key or not all(path.exists() for path in job.files):
+        return False
+    return [cache.sha256(path) for path in job.files] == side.get("sha256")
+
+
+class Tokens:
+    """All people's tokens of one encoder as one array (n, N, D) float16, gathered from the mapped files by row.
+
+    Nothing is copied but the rows asked for; every worker of a machine shares the pages. int8 files come back as float16.
+    """
+
+    def __init__(self, paths: Sequence[Path], rows_per_file: Sequence[int]):
+        self.paths = list(paths)
+        self.starts = np.concatenate([[0], np.cumsum(rows_per_file)]).astype(np.int64)
+        self._maps: dict[Path, np.ndarray] = {}
+        first = self._map(self.paths[next(i for i, n in enumerate(rows_per_file) if n)])
+        self.shape, self.dtype = (int(self.starts[-1]), *first.shape[1:]), np.dtype(np.float16)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def _map(self, path: Path) -> np.ndarray:
+        if path not in self._maps:
+            self._maps[path] = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._maps[path]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        rows = np.atleast_1d(np.asarray(rows, dtype=np.int64))
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        files = np.searchsorted(self.starts, rows, side="right") - 1
+        for file in np.unique(files):
+            chosen = files == file
+            own, path = rows[chosen] - self.starts[file], self.paths[int(file)]
+            found = self._map(path)[own]
+            if found.dtype == np.int8:
+                found = found * self._map(scales_of(path))[own][..., None]
+            out[chosen] = found
+        return out
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_maps": {}}
