@@ -53,7 +53,8 @@ from orchestrator.cohort.cohort import Clip  # noqa: E402
 from orchestrator.config.configuration import Config, compose  # noqa: E402
 from orchestrator.runtime import ray_session  # noqa: E402
 from orchestrator.stages import make_clips  # noqa: E402
-from orchestrator.stores.clip_store import ShardJob, clip_options, make_shard  # noqa: E402
+from orchestrator.stores.clip_store import ShardJob, clip_options  # noqa: E402
+from orchestrator.stores.shard_maker import make_shard  # noqa: E402
 from preprocessing.clip import ClipOptions, decode_image, encode_image, prepare_clip  # noqa: E402
 from preprocessing.datasets.registry import load  # noqa: E402
 from preprocessing.face.engine import FaceEngine  # noqa: E402

@@ -40,11 +40,12 @@ from benchmarks.machine import cpu_name  # noqa: E402
 from models import build  # noqa: E402
 from models.mae import training  # noqa: E402
 from orchestrator.config.configuration import compose  # noqa: E402
+from orchestrator.pretraining import embedding  # noqa: E402
 from orchestrator.pretraining.data import GroupClips  # noqa: E402
 from orchestrator.pretraining.loop import train, train_job  # noqa: E402
 from orchestrator.pretraining.objectives import Job, Rank, VideoStage, as_video  # noqa: E402
 from orchestrator.runtime import ray_session  # noqa: E402
-from orchestrator.stages import make_encoders, make_tokens  # noqa: E402
+from orchestrator.stages import make_encoders  # noqa: E402
 from orchestrator.stores.token_store import TokenJob  # noqa: E402
 from tests.made_shards import made_shards  # noqa: E402
 
@@ -162,7 +163,7 @@ def measure_embed(sizes: Sizes, folder: Path) -> dict:
     bare(1)
     half = max(1, sizes.embed_clips // sizes.batch // 2)
     before, began = bare(half), time.perf_counter()
-    make_tokens.write_tokens(work, model, config, torch.device("cpu"))
+    embedding.write_tokens(work, model, config, torch.device("cpu"))
     ours = len(names) / (time.perf_counter() - began)
     return {"ours": ours, "bare": (before + bare(half)) / 2}
 

@@ -10,10 +10,10 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.config import options
 from orchestrator.config.configuration import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 from orchestrator.runtime import progress, terminal
+from orchestrator.stages import check_options
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     arguments = parser.parse_intermixed_args(argv)
     config = compose(arguments.dataset, arguments.overrides)
     if stage != "report":  # which computes nothing from the options
-        options.check(config, arguments.overrides, stage)
-        for remark in options.remarks(config, arguments.overrides, stage):
+        check_options.check(config, arguments.overrides, stage)
+        for remark in check_options.remarks(config, arguments.overrides, stage):
             progress.say("options", remark)
     return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}",
                 tuple(arguments.overrides))

@@ -10,8 +10,8 @@ from orchestrator import cli
 from orchestrator.config.configuration import with_protocol
 from orchestrator.plan import folds
 from orchestrator.runtime import progress, ray_session
-from orchestrator.stages import cross_dataset, make_encoders, make_tokens
-from orchestrator.stores import origin
+from orchestrator.stages import make_clips, make_encoders, make_tokens
+from orchestrator.stores import cross_dataset, origin
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         people = cross_dataset.load(config)
         plan = folds.make_plan(config, people.people, origin.read(config, people))
         progress.say("embed", plan.text())
-        clips = cross_dataset.ensure_clips(config, people)
+        clips = make_clips.ensure_clips(config, people)
         for own, part in plan.parts(config):
             make_tokens.ensure(own, people, clips, make_encoders.ensure(own, people, clips, part.groups))
     return 0

@@ -10,7 +10,8 @@ from orchestrator import cli
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_FAILED_FOLDS
 from orchestrator.evaluation import audit, run_record
 from orchestrator.runtime import progress, ray_session
-from orchestrator.stages import cross_dataset, evaluate_run, write_report
+from orchestrator.stages import evaluate_run, write_report
+from orchestrator.stores import cross_dataset
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,8 +9,8 @@ from orchestrator import cli
 from orchestrator.config.configuration import with_protocol
 from orchestrator.plan import folds
 from orchestrator.runtime import progress, ray_session
-from orchestrator.stages import cross_dataset, make_encoders
-from orchestrator.stores import origin
+from orchestrator.stages import make_clips, make_encoders
+from orchestrator.stores import cross_dataset, origin
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         people = cross_dataset.load(config)
         plan = folds.make_plan(config, people.people, origin.read(config, people))
         progress.say("pretrain", plan.text())
-        clips = cross_dataset.ensure_clips(config, people)
+        clips = make_clips.ensure_clips(config, people)
         for own, part in plan.parts(config):
             make_encoders.ensure(own, people, clips, part.groups)
     return 0

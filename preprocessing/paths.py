@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from preprocessing.datasets.spelling import groups, shown
 from preprocessing.errors import InputError
+from preprocessing.spelling import groups, shown
 
 MOST_SHOWN = 10
 MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "nil", "<na>"}  # what tools write where nothing is known

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from orchestrator.evaluation import scheduler
-from orchestrator.pretraining import loop
+from orchestrator.pretraining import embedding, loop
 from orchestrator.runtime import ray_session
 from orchestrator.stages import make_clips, make_encoders, make_tokens
-from orchestrator.stores.clip_store import clip_options, make_shard
+from orchestrator.stores.clip_store import clip_options
+from orchestrator.stores.shard_maker import make_shard
 from preprocessing.face.engine import FaceEngine
 from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
@@ -114,7 +115,7 @@ def inline(monkeypatch, engines) -> dict[str, list]:
     def run_tokens(config, encoders, jobs):
         models = {e.plan.index: e.load_video() for e in encoders}
         for job in jobs:
-            make_tokens.write_tokens(job, models[job.encoder], config, torch.device("cpu"))
+            embedding.write_tokens(job, models[job.encoder], config, torch.device("cpu"))
             done["embed"].append((job.encoder, job.subject))
 
     def no_ray(config):

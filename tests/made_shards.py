@@ -6,7 +6,8 @@ import numpy as np
 
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import Config
-from orchestrator.stores.clip_store import ShardJob, clip_options, make_shard, plan_shards
+from orchestrator.stores.clip_store import ShardJob, clip_options, plan_shards
+from orchestrator.stores.shard_maker import make_shard
 from preprocessing.clip_format import PreparedClip, encode_image
 from preprocessing.face.engine import FaceEngine
 from preprocessing.shard import Row, write_shard

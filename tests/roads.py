@@ -8,9 +8,9 @@ from pathlib import Path
 from orchestrator import loso
 from orchestrator.cohort.cohort import Cohort, load
 from orchestrator.config.configuration import Config, compose, key_of_word
-from orchestrator.config.options import has_effect
 from orchestrator.errors import UserError
 from orchestrator.files.storage import file_sha256, read_json
+from orchestrator.stages.check_options import has_effect
 
 PEOPLE, CLIPS_PER_LEVEL = 7, 2
 # As small as every stage can be; one pretraining worker, so that a process without Ray gives the same bytes.

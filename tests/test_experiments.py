@@ -4,9 +4,9 @@ from importlib import import_module
 
 import pytest
 
-from orchestrator.config import options
 from orchestrator.config.configuration import EXPERIMENTS, choices, compose
 from orchestrator.config.model_inputs import NEEDS, VIDEO, needs
+from orchestrator.stages import check_options as options
 
 FILES = sorted(EXPERIMENTS.glob("*/*.yaml"))
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preprocessing.signals import watch_file
+
 ROOT = Path(__file__).resolve().parent.parent
 SUBJECT = "{:06d}_{}_{:02d}".format(990101, "m", 33)  # an id of BioVid's form, never written out
 
@@ -60,10 +62,10 @@ def test_a_planted_subject_id_is_found(lint, repository, content, added):
 
 
 def test_the_file_of_published_lists_may_hold_ids(lint, repository):
-    (repository / "preprocessing").mkdir()
+    (repository / "preprocessing" / "datasets").mkdir(parents=True)
     for name in ("biovid_lists.py", "other.py"):
-        (repository / "preprocessing" / name).write_text(f'NAMES = ["{SUBJECT}"]\n')
-    assert [line.partition(":")[0] for line in check(lint, repository)] == ["preprocessing/other.py"]
+        (repository / "preprocessing" / "datasets" / name).write_text(f'NAMES = ["{SUBJECT}"]\n')
+    assert [line.partition(":")[0] for line in check(lint, repository)] == ["preprocessing/datasets/other.py"]
 
 
 @pytest.mark.parametrize("name", [f"{SUBJECT}-PA4-012.txt", f"deep/{SUBJECT}/notes.md"])
@@ -126,7 +128,7 @@ def test_the_pages_hashes_are_true():
     for name, head, tail in lines:
         digest = hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
         assert digest.startswith(head) and digest.endswith(tail), name
-    for name, digest in {**weights.SHA256, watch.FILE: watch.SHA256}.items():
+    for name, digest in {**weights.SHA256, watch.FILE: watch_file.SHA256}.items():
         assert re.search(rf"`{re.escape(name)}`.*`{digest}`", page), name
     import skimage
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import options
 from orchestrator.config.configuration import compose
+from orchestrator.stages import check_options
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -54,7 +54,7 @@ def test_a_command_composes_with_its_options(line):
         return
     at = arguments.index("--dataset")
     overrides = [word for word in arguments[:at] + arguments[at + 2:] if not word.startswith("--")]
-    options.check(compose(arguments[at + 1], overrides))
+    check_options.check(compose(arguments[at + 1], overrides))
 
 
 def test_the_table_of_stages_names_real_ones():

@@ -17,12 +17,12 @@ from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
 from orchestrator.files import owners
 from orchestrator.files.storage import key_of, read_json, write_bytes, write_json
-from orchestrator.files.store_lock import writing
 from orchestrator.runtime import progress
+from orchestrator.runtime.store_lock import writing
 from preprocessing.allotment import usable_cores
 from preprocessing.datasets import biovid_lists
-from preprocessing.datasets.spelling import spellings
 from preprocessing.recordings import DataSet, Recording
+from preprocessing.spelling import spellings
 
 OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
 OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split

@@ -12,10 +12,13 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from orchestrator.cohort.cohort import Clip
 from orchestrator.errors import UserError
-from preprocessing.signals.signals import SignalOptions, seconds_of
+
+if TYPE_CHECKING:
+    from preprocessing.signals.signals import SignalOptions
 
 SHORT, LONG = 0.55, 1.8  # of the usual length: half a file and a rate given twice too high or low lie beyond
 NEAR, MOST = 0.1, 0.6  # lengths are usual where so many clips are so near the median; clips of any length have none
@@ -55,8 +58,10 @@ def span(values) -> str:
     return f"{low:.3g} s" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g} s"
 
 
-def measure(clips: Sequence[Clip], options: SignalOptions) -> Lengths:
+def measure(clips: Sequence[Clip], options: "SignalOptions") -> Lengths:
     """The lengths of these clips' signals, as far as they can be told without reading them."""
+    from preprocessing.signals.signals import seconds_of
+
     found, declared = {}, set()
     for clip in clips:
         ref = clip.recording.signal
@@ -125,7 +130,7 @@ def _longer(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(bisect_left(b, x) + bisect_right(b, x) for x in a) / (2 * len(a) * len(b))
 
 
-def check_rates(clips: Sequence[Clip], options: SignalOptions) -> None:
+def check_rates(clips: Sequence[Clip], options: "SignalOptions") -> None:
     """UserError where window_mode=crop or full would set steps of different durations side by side."""
     if options.window_mode == "resample":
         return

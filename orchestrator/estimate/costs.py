@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import SIGNAL_ENCODERS, needs, reads_video
 from orchestrator.estimate import fold_costs
+from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.estimate.finished import NOTHING, Finished
 from orchestrator.plan.folds import Plan
 from orchestrator.runtime import ray_session
-from orchestrator.stages.make_clips import FRAMES_PER_CLIP, video_clip_bytes
+from orchestrator.runtime.progress import duration
 from orchestrator.stores.encoder_store import signal_options, video_options
 
 # Share of the matrix product's speed that each kind of network reached in processor time on one thread: encoder
@@ -301,11 +302,6 @@ def twice(seconds: float) -> tuple[float, float]:
     return seconds / 1.5, seconds * 1.5
 
 
-def duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def middle(seconds: tuple[float, float]) -> float:

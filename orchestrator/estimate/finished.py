@@ -12,8 +12,8 @@ from orchestrator.evaluation import fold_data, run_record
 from orchestrator.evaluation.ledger import open_ledger
 from orchestrator.files.storage import HashCache, key_of
 from orchestrator.plan.folds import Plan
-from orchestrator.stages.cross_dataset import Joined
 from orchestrator.stores.clip_store import ClipStore, current, plan_shards
+from orchestrator.stores.cross_dataset import Joined
 from orchestrator.stores.encoder_store import open_encoder, plan_encoders
 from orchestrator.stores.token_store import current as current_tokens
 from orchestrator.stores.token_store import plan_tokens

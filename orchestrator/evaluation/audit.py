@@ -30,10 +30,10 @@ from orchestrator.evaluation.canaries import (
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.evaluation.fold_data import used_encoder
 from orchestrator.evaluation.ledger import Ledger
+from orchestrator.evaluation.raw_noise import Reread, Road, reread
 from orchestrator.files.storage import key_of, read_json, sources_sha256, write_json
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.runtime import progress
-from orchestrator.stages.raw_noise import Reread, Road, reread
 from orchestrator.stores.encoder_store import Encoder
 
 QUESTIONS = {
@@ -110,7 +110,8 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     n_clips = sum(len(data.rows(fold.test)) for fold in first)
     points, n_classes = config.canaries.points, data.n_classes
     fits = planned(plan.folds, n_clips, n_classes, config.canaries.repeats, points)
-    key = key_of([ledger.content_key, sources_sha256("orchestrator/evaluation/canaries.py", "orchestrator/stages/raw_noise.py",
+    key = key_of([ledger.content_key, sources_sha256("orchestrator/evaluation/canaries.py",
+                                                     "orchestrator/evaluation/raw_noise.py",
                                                      "orchestrator/evaluation/audit.py")], 32)
     ledgers = {fit.place: Ledger(folder / "audit" / fit.place, key) for fit in fits}
     for own in ledgers.values():

@@ -26,7 +26,7 @@ PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", 
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
 SOURCES = ("models", "orchestrator/evaluation/fit_fold.py", "orchestrator/evaluation/fold_data.py",
            "orchestrator/stores/frame_reader.py", "orchestrator/plan/folds.py", "orchestrator/plan/splits.py",
-           "orchestrator/stages/cross_dataset.py", "orchestrator/plan/pretrain_groups.py",
+           "orchestrator/stores/cross_dataset.py", "orchestrator/plan/pretrain_groups.py",
            "orchestrator/cohort/lineage.py", "orchestrator/config/model_inputs.py",
            "orchestrator/evaluation/sweep_choice.py", "orchestrator/evaluation/guarded_rows.py",
            "orchestrator/cohort/trial_order.py", "preprocessing/moments.py", "preprocessing/face/keyframes.py",

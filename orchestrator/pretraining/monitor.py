@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from orchestrator.estimate.costs import duration
 from orchestrator.runtime import progress
 from orchestrator.runtime.gauges import TrainingGauges
+from orchestrator.runtime.progress import duration
 
 LINE_EVERY_S = 30.0
 

@@ -11,8 +11,8 @@ import numpy as np
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
 from orchestrator.files.storage import write_bytes
-from orchestrator.stages.cross_dataset import Joined
 from orchestrator.stores.clip_store import ClipStore
+from orchestrator.stores.cross_dataset import Joined
 from orchestrator.stores.encoder_store import EncoderPlan
 from preprocessing.datasets.biovid_lists import SHOWN_IN_PAPER
 from preprocessing.face.keyframes import window

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.evaluation.cohort_ledger import ledger_section
-from orchestrator.evaluation.controls import controls_section
 from orchestrator.files.storage import read_json, write_text
 from orchestrator.reporting import plots
 from orchestrator.reporting import sections as of
+from orchestrator.reporting.cohort_ledger import ledger_section
+from orchestrator.reporting.controls import controls_section
 from orchestrator.reporting.findings import Report, metric_words, plain_words, warnings
 from orchestrator.reporting.markup import page, text
 from orchestrator.reporting.subgroups import subgroups_section

@@ -40,3 +40,10 @@ class _Tick:
 
 def say(stage: str, text: str) -> None:
     console.print(f"{stage:<11} {text}", markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

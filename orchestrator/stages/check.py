@@ -18,8 +18,7 @@ from orchestrator.evaluation import run_record
 from orchestrator.files.storage import free_bytes
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
-from orchestrator.stages import cross_dataset
-from orchestrator.stores import origin
+from orchestrator.stores import cross_dataset, origin
 from preprocessing.errors import InputError
 from preprocessing.prints import HOLDS_LITTLE
 

@@ -11,8 +11,8 @@ from orchestrator.estimate import costs, data_fingerprint, finished, timed_steps
 from orchestrator.evaluation import run_record
 from orchestrator.plan import folds
 from orchestrator.runtime import progress, surroundings
-from orchestrator.stages import check, cross_dataset
-from orchestrator.stores import origin
+from orchestrator.stages import check
+from orchestrator.stores import cross_dataset, origin
 
 
 def show(config: Config, until: str) -> int:

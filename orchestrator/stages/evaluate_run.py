@@ -10,16 +10,17 @@ from orchestrator.cohort import study
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import ESTIMATORS
-from orchestrator.evaluation import audit, cohort_ledger, damage, fold_data, run_record, sweep_choice
-from orchestrator.evaluation.controls import control_rows
+from orchestrator.evaluation import audit, damage, fold_data, run_record, sweep_choice
 from orchestrator.evaluation.ledger import Ledger, claim, open_ledger, run_folder
+from orchestrator.evaluation.raw_noise import Road
 from orchestrator.files.storage import key_of
 from orchestrator.plan import folds
+from orchestrator.reporting import cohort_ledger
+from orchestrator.reporting.controls import control_rows
 from orchestrator.reporting.subgroups import subgroup_rows
 from orchestrator.runtime import progress
-from orchestrator.stages import cross_dataset, write_report
+from orchestrator.stages import make_clips, write_report
 from orchestrator.stages.prepare import Prepared, prepare
-from orchestrator.stages.raw_noise import Road
 from orchestrator.stores import origin
 from orchestrator.stores.clip_store import ClipStore
 
@@ -34,7 +35,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
                         config.model.name in ESTIMATORS)
     folder = run_record.run_dir(config)
     with run_folder(folder):
-        clips = cross_dataset.ensure_clips(config, people)
+        clips = make_clips.ensure_clips(config, people)
         parts = [prepare(part, own, people, clips) for one, own in plan.parts(config)
                  for part in sweep_choice.parts(one, overrides, own, people)]
         content = run_record.together([part.content for part in parts])

@@ -10,32 +10,31 @@ from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.errors import UserError
 from orchestrator.estimate import machine
+from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.evaluation import damage
 from orchestrator.evaluation.damage import is_damaged
 from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
-from orchestrator.files.store_lock import sweep_store, writing
 from orchestrator.runtime import progress, ray_session
 from orchestrator.runtime.lost_workers import explain
+from orchestrator.runtime.store_lock import sweep_store, writing
+from orchestrator.stages import make_clips
 from orchestrator.stores.clip_store import (
     ClipStore,
     ShardJob,
     clip_options,
     current,
     has_video,
-    make_shard,
     options_key,
     other_limits,
     plan_shards,
 )
+from orchestrator.stores.cross_dataset import Joined, JoinedStore, tested
+from orchestrator.stores.shard_maker import make_shard
 from preprocessing.errors import InputError
 from preprocessing.shard import SCHEMA_VERSION
 
-BYTES_PER_CLIP = 2_500_000  # with video: 16 to 25 lossless crops of 224 x 224, landmarks and signals
 SIGNAL_BYTES = 20_000  # without video
-MANY_KEYFRAMES = 25
-JPEG_SHARE = 0.4  # of the lossless bytes, at quality 98; less below it
 SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see benchmarks/preprocess.md
-FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 frames a second
 
 
 
@@ -108,16 +107,12 @@ def forecast(config: Config, jobs: list[ShardJob]) -> str:
     clips = sum(len(job.clips) for job in jobs)
     seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / ray_session.cpus(config)
     seconds += costs.RAY_SECONDS + costs.FACE_START
-    return (f"{len(jobs)} people, {clips} clips to do: about {costs.duration(seconds)} on "
+    return (f"{len(jobs)} people, {clips} clips to do: about {progress.duration(seconds)} on "
             f"{ray_session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
             + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
                if _with_video(config, jobs) else ""))
 
 
-def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:
-    """Upper end of what a clip with video of so many frames takes in the store."""
-    crops = 1.0 if config.frames == "keyframes" else max(1.0, frames / MANY_KEYFRAMES)
-    return BYTES_PER_CLIP * crops * (JPEG_SHARE if config.face.get("image") == "jpeg" else 1.0)
 
 
 def _bytes(config: Config, jobs: list[ShardJob]) -> int:
@@ -234,3 +229,13 @@ def _counts(names: Iterable[str], most: int = 20) -> str:
     counts = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0]))
     more = f" and {len(counts) - most} more" if len(counts) > most else ""
     return ", ".join(f"{n} x {name}" for name, n in counts[:most]) + more
+
+
+def ensure_clips(config: Config, people: Cohort) -> ClipStore:
+    """The clip store of this run's cohort, made where it is missing."""
+    if not isinstance(people, Joined):
+        return make_clips.ensure(config, people)
+    configs = (config, tested(config))
+    store = JoinedStore(config, [make_clips.ensure(c, part) for c, part in zip(configs, people.parts, strict=True)])
+    twins.check_prints(people, store.sides)
+    return store

@@ -29,10 +29,10 @@ from orchestrator.files.storage import (
     write_sealed,
     write_text,
 )
-from orchestrator.files.store_lock import writing
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.pretraining import quality
 from orchestrator.runtime import progress, ray_session
+from orchestrator.runtime.store_lock import writing
 from orchestrator.runtime.worker_warnings import counted, read
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder, EncoderPlan, open_encoder, plan_encoders

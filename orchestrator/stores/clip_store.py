@@ -5,12 +5,12 @@ changing one option or one file redoes exactly what depends on it. The limits of
 says under which ones the shard was made, and it is made again where others could give another answer.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from glob import escape
-from operator import itemgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,17 +19,14 @@ from orchestrator.cohort import lengths
 from orchestrator.cohort.cohort import Clip, Cohort, private_folder
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
-from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, sources_sha256, write_sealed
-from preprocessing.clip import ClipOptions, prepare_clip
-from preprocessing.errors import ClipError
-from preprocessing.face.engine import FaceEngine
+from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, sources_sha256
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
-from preprocessing.notes import gathered
 from preprocessing.paths import is_file, is_folder
-from preprocessing.prints import HOLDS_LITTLE, film_print, signal_print
-from preprocessing.shard import SCHEMA_VERSION, Row, ShardSignals, read_signals, write_shard
-from preprocessing.signals.signals import source_files
+from preprocessing.shard import SCHEMA_VERSION, ShardSignals, read_signals
+
+if TYPE_CHECKING:  # what records clips takes seconds to import; who reads them does without
+    from preprocessing.clip import ClipOptions
 
 # Loaders and the synthetic generator decide which files and windows there are, which the keys hold by content.
 NOT_SOURCES = ("datasets/", "synthetic/", "paths.py", "errors.py", "recordings.py")
@@ -40,7 +37,8 @@ def sources() -> str:
     folder = Path(preprocessing.__file__).parent
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py"))
     names = [name for name in names if not name.startswith(NOT_SOURCES)]
-    return sources_sha256("orchestrator/stores/clip_store.py", "orchestrator/cohort/lengths.py",
+    return sources_sha256("orchestrator/stores/clip_store.py", "orchestrator/stores/shard_maker.py",
+                          "orchestrator/cohort/lengths.py",
                           *(f"preprocessing/{name}" for name in names))
 
 
@@ -109,7 +107,9 @@ class ClipStore:
         return merge_all(parts) if parts else None
 
 
-def clip_options(config: Config, video: bool) -> ClipOptions:
+def clip_options(config: Config, video: bool) -> "ClipOptions":
+    from preprocessing.clip import ClipOptions
+
     return ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video, config.data.limits())
 
 
@@ -147,7 +147,7 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
     return jobs
 
 
-def options_key(options: ClipOptions) -> dict:
+def options_key(options: "ClipOptions") -> dict:
     """The options that decide a byte. Not folders: face weights are hash-checked, landmark files are hashed with the recording.
     Not limits: they decide whether there is a clip, see `other_limits`.
 
@@ -165,14 +165,16 @@ def options_key(options: ClipOptions) -> dict:
     return value
 
 
-def _unread(clip: Clip, options: ClipOptions) -> list[int]:
+def _unread(clip: Clip, options: "ClipOptions") -> list[int]:
     """Bytes of a film that is not decoded: its length is compared with the signals', so that another film is another clip."""
     video = clip.recording.video
     return [video.path.stat().st_size] if video is not None and not options.video and is_file(video.path) else []
 
 
-def _source_hashes(clip: Clip, cache: HashCache, options: ClipOptions) -> tuple[str, ...]:
+def _source_hashes(clip: Clip, cache: HashCache, options: "ClipOptions") -> tuple[str, ...]:
     """(video, signal): hashes over every file they are read from; "" where there is no such file to read."""
+    from preprocessing.signals.signals import source_files
+
     video, signal = clip.recording.video, clip.recording.signal
     pictures: list[Path] = []
     if video is not None and options.video:
@@ -202,7 +204,7 @@ def _is_other_content(clip: Clip, cache: HashCache) -> bool:
         return False
 
 
-def _landmark_files(video: Path, options: ClipOptions) -> list[Path]:
+def _landmark_files(video: Path, options: "ClipOptions") -> list[Path]:
     """What preprocessing/face/precomputed.py may read for this video."""
     folder, root = options.face.precomputed_dir, options.face.precomputed_root
     place = video
@@ -255,81 +257,9 @@ def _could_differ(side: dict, limits: Limits) -> bool:
     return lowered or (raised and any(row["reason"] == "too_large" for row in side["quarantine"]))
 
 
-def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -> dict:
-    """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}: at most one row a clip."""
-    quarantine: list[dict] = []
-    by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
-    seconds: dict[str, list[float]] = defaultdict(list)  # by label, of the signals that are stretched to one length
-    quality: Counter = Counter()
-    notes: Counter = Counter()
-    prints: dict[str, dict] = {}
-    usual = _usual_channels(job.clips)
-
-    def rows():
-        for clip in job.clips:
-            film = clip.recording.video if options.video else None
-            nothing = clip.recording.signal is None and film is None
-            # a film that no model of this store reads is not missed, unless there is nothing else
-            lacking = [_row(clip, job, stage, *why) for stage, why in sorted(clip.recording.lacks.items())
-                       if options.video or nothing or stage != "video"][:1]
-            if lacking and nothing:
-                quarantine.extend(lacking)
-                continue
-            if nothing and clip.recording.video is not None:
-                quarantine.append(_row(clip, job, "signal", "no_signals", "The clip has a film alone and the model reads "
-                                       "signals: restore its signal file, or use a model that reads video."))
-                continue
-            try:
-                if _channels(clip) not in ((), usual):
-                    raise ClipError("signal", "other_channels", f"The clip has the signal channels {_channels(clip)}, the "
-                                    f"person's other clips {usual}: restore its signal file or give all clips the same.")
-                if clip.sample in job.other_content:
-                    raise ClipError("video" if clip.recording.video else "signal", "other_content",
-                                    "The file's sha256 is not the one its row gives: restore the file or correct the row.")
-                with gathered() as said:
-                    prepared = prepare_clip(clip.recording, engine, options)
-                if clip.sample in job.odd_length:  # last: a file that cannot be read or is cut off has a reason of its own
-                    raise ClipError("signal", "odd_length", "The clip's signals last about half as long as those of the other "
-                                    "clips or less, or about twice as long or more: correct fs, or give all clips one window "
-                                    "(start_s, end_s, or signal.seconds).")
-            except ClipError as error:
-                quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
-                continue
-            notes.update(said)
-            quarantine.extend(lacking)  # it is there all the same, with what it has
-            told = signal_print(prepared.signal) if prepared.tells else None
-            prints[clip.sample] = {"signal": told, "video": film_print(prepared.frames)}
-            notes.update([HOLDS_LITTLE] if prepared.signal.size and told is None else [])
-            if prepared.signal.size:
-                by_label[clip.label].append((clip.index, prepared.signal))
-                if options.signal.window_mode == "resample":
-                    seconds[str(clip.label)].append(min(prepared.duration_s, options.signal.seconds or prepared.duration_s))
-            quality.update(clips=1, padded=int(prepared.padded), lost_frames=prepared.n_lost,
-                           several_faces=int(prepared.max_faces > 1), keyframes=len(prepared.keyframes))
-            yield Row(clip.sample, clip.index, clip.label, job.hashes[clip.sample], prepared)
-
-    digest = write_shard(job.path, rows())
-    # Sums go in the order of sample_index: that of the rows follows pseudonyms, and another key must change no bit.
-    moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
-               for label in sorted(by_label)}
-    write_sealed(job.path.with_suffix(".json"), {
-        "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
-        "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits),
-        "seconds": dict(seconds)})
-    return {"clips": quality["clips"], "quarantined": len(quarantine)}
 
 
-def _row(clip: Clip, job: ShardJob, stage: str, reason: str, fix: str) -> dict:
-    return {"sample": clip.sample, "subject": job.pseudonym, "label": clip.label, "stage": stage, "reason": reason, "fix": fix}
 
 
-def _channels(clip: Clip) -> tuple[str, ...]:
-    reference = clip.recording.signal
-    return tuple(channel.name for channel in reference.channels) if reference else ()
 
 
-def _usual_channels(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The channels most of a person's clips have: those without their signal file, however many, must not stop the others."""
-    counts = Counter(map(_channels, clips))
-    del counts[()]
-    return min(counts, key=lambda names: (-counts[names], names), default=())

@@ -23,7 +23,7 @@ from orchestrator.stores.encoder_store import Encoder
 
 SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/classifier/token_pool.py",
            "preprocessing/face/keyframes.py", "preprocessing/shard.py", "preprocessing/clip_format.py",
-           "orchestrator/stages/make_tokens.py", "orchestrator/stores/token_store.py",
+           "orchestrator/pretraining/embedding.py", "orchestrator/stores/token_store.py",
            "orchestrator/pretraining/objectives.py", "models/mae/positions.py")
 
 

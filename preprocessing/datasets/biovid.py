@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from preprocessing.datasets import biovid_lists
-from preprocessing.datasets.listing import blank_note, other_separator, read_text
 from preprocessing.errors import InputError
+from preprocessing.listing import blank_note, other_separator, read_text
 from preprocessing.paths import check_distinct, check_link, check_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 

@@ -4,20 +4,13 @@ The file is a pickled dict inside an npy. It is read only after its hash matches
 numpy's array types and nothing else; seglearn itself is never imported.
 """
 
-import hashlib
-import io
-import pickle
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from preprocessing.errors import ClipError, InputError
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject
+from preprocessing.signals.watch_file import LAYOUT, read_file
 
-SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 FILE = "watch_dataset.npy"
 FS = 50.0
 WINDOW, HOP = 200, 100  # samples: 4 s, half overlapping
@@ -25,7 +18,6 @@ CLASS_NAMES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
 COLUMNS = ("ax", "ay", "az", "wx", "wy", "wz")
 CHANNELS = tuple(Channel(name, i, "imu", FS) for i, name in enumerate(COLUMNS))
 EXPECTED = {"subjects": 10, "clips": 2229}
-LAYOUT = "pip install --no-deps seglearn==1.2.5   (the file is found inside the package, or in data.root)"
 
 
 def load(root: Path | None = None) -> DataSet:
@@ -68,49 +60,11 @@ def find_file(root: Path | None) -> Path:
     raise InputError(f"The watch data set is not installed; run: {LAYOUT}")
 
 
-def read_recordings(path: Path) -> list[np.ndarray]:
-    """The 140 recordings, each (rows, 6) float64, kept in memory after the first call; ClipError if damaged."""
-    return read_file(path)["X"]
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """The whole content, kept for as long as the file keeps its size and time."""
-    try:
-        stat = path.stat()
-    except OSError:
-        raise ClipError("signal", "missing_file", f"The watch file is absent; {LAYOUT}") from None
-    return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=1)
-def _read(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != SHA256:
-        raise ClipError("signal", "wrong_hash", f"The watch file is not the published one; {LAYOUT}")
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    assert version == (1, 0)
-    np.lib.format.read_array_header_1_0(stream)
-    box = ArraysOnly(stream).load()  # an object array of no axes around the dict
-    return box.item()
 
 
-class ArraysOnly(pickle.Unpickler):
-    """Builds numpy arrays, plain containers and numbers; any other class is an UnpicklingError."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-            ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-            ("_codecs", "encode"): _latin1,  # how pickles of protocol 2 spell bytes
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}")
-        return allowed[module, name]
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"the pickle asks for the encoding {encoding}")
-    return text.encode("latin1")

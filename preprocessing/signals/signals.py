@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from preprocessing.checks import check_band, check_flag, check_number
-from preprocessing.datasets import watch
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
 from preprocessing.moments import DUST
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
-from preprocessing.signals import gaps, tables, units
+from preprocessing.signals import gaps, tables, units, watch_file
 from preprocessing.signals.emd import EMDOptions, denoise
 from preprocessing.signals.filters import butterworth, half_window, resample, rms_envelope, unfit
 
@@ -165,7 +164,7 @@ def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
         for path in source_files(ref):
             tables.check_size(path, ref.format, limits)
     if ref.format == "watch":
-        recording = watch.read_recordings(ref.path)[int(ref.item or 0)]
+        recording = watch_file.read_recordings(ref.path)[int(ref.item or 0)]
         return [recording[:, int(channel.column)] for channel in ref.channels]
     if ref.format == "ai4pain_2025":
         return [read_trial(ref.path, str(channel.column)) for channel in ref.channels]

@@ -15,11 +15,11 @@ pytestmark = [pytest.mark.faults, pytest.mark.skipif(not Path("/proc/net/tcp").e
 
 SCRIPT = """
 import sys
-from orchestrator import session
+from orchestrator.runtime import ray_session
 from orchestrator.config.configuration import compose
 from tests.faults.test_loopback import listening
 config = compose("watch", ["resources.cpus=2", "resources.dashboard=" + sys.argv[1]])
-session.start(config)
+ray_session.start(config)
 import ray
 
 @ray.remote(num_cpus=0)
@@ -29,7 +29,7 @@ def work():
 ray.get(work.remote())
 for place in listening(): print(*place)
 if sys.argv[2:]:
-    session.quiet()
+    ray_session.quiet()
     from ray.train import RunConfig, ScalingConfig
 
     def train(settings):
@@ -44,11 +44,11 @@ if sys.argv[2:]:
         with open(out, "a") as handle:
             handle.write(" ".join(map(str, place)) + "\\n")
 
-    session.trainer()(train, train_loop_config={"listening": listening, "out": sys.argv[2] + "/seen"},
+    ray_session.trainer()(train, train_loop_config={"listening": listening, "out": sys.argv[2] + "/seen"},
                       scaling_config=ScalingConfig(num_workers=2),
                       run_config=RunConfig(name="x", storage_path=sys.argv[2])).fit()
     print(open(sys.argv[2] + "/seen").read())
-session.stop()
+ray_session.stop()
 """
 
 

@@ -7,13 +7,13 @@ import pytest
 from made_runs import made_run
 
 from orchestrator import cli, loso
-from orchestrator.evaluation import audit, canaries, fold_data
+from orchestrator.evaluation import audit, canaries, fold_data, raw_noise
 from orchestrator.evaluation import fit_fold as foldfit
 from orchestrator.evaluation.canaries import FAILED, KINDS, PASSED, UNCLEAR, _against_chance, judge_crossed, spoilt
 from orchestrator.evaluation.fit_fold import fit_fold
 from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
-from orchestrator.stages import make_clips, raw_noise
+from orchestrator.stages import make_clips
 from preprocessing.moments import fit_scaler
 from tests.made_data import encoder, fold, made_data, recipe
 from tests.roads import PEOPLE, TINY, Road, snapshot

@@ -13,7 +13,7 @@ from orchestrator.cohort.cohort import Clip
 from orchestrator.config.configuration import compose
 from orchestrator.files.storage import read_json, read_sealed
 from orchestrator.stages import make_clips
-from orchestrator.stores import clip_store
+from orchestrator.stores import clip_store, shard_maker
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.face.engine import FaceClip, FaceOptions
 from preprocessing.moments import Moments
@@ -323,7 +323,7 @@ def test_another_key_moves_no_bit_of_the_moments(mine, inline, tmp_path):
                     for job in jobs[:2]]
         options = clip_store.clip_options(config, False)
         for job in shuffled:
-            clip_store.make_shard(job, options, None)
+            shard_maker.make_shard(job, options, None)
         found.append([read_sealed(job.path.with_suffix(".json"))["moments"] for job in shuffled])
     assert found[0] == found[1] == found[2]
     signals = read_signals(shuffled[0].path)
@@ -335,9 +335,9 @@ def test_one_clip_of_other_channels_stops_no_other(tmp_path):
     some = Recording("p", "p-0", 0, "L", signal=SignalRef(tmp_path / "x.csv", "csv", channels))
     clips = [Clip(0, i, f"c{i}", 0, some) for i in range(3)]
     odd = Clip(0, 3, "c0", 0, replace(some, signal=None))
-    assert clip_store._usual_channels([odd, *clips]) == ("a", "b") == clip_store._usual_channels([odd, clips[0]])
-    assert clip_store._usual_channels([odd, odd, odd, clips[0]]) == ("a", "b"), "most of the signal files are gone"
-    assert clip_store._usual_channels([odd]) == () == clip_store._usual_channels([])
+    assert shard_maker._usual_channels([odd, *clips]) == ("a", "b") == shard_maker._usual_channels([odd, clips[0]])
+    assert shard_maker._usual_channels([odd, odd, odd, clips[0]]) == ("a", "b"), "most of the signal files are gone"
+    assert shard_maker._usual_channels([odd]) == () == shard_maker._usual_channels([])
 
 
 def test_composed_options_reach_the_clip():
@@ -376,7 +376,7 @@ def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
     assert sum(a.key != b.key for a, b in zip(before, jobs, strict=True)) == 1
     options = clip_store.clip_options(config, False)
     jobs[0].path.parent.mkdir(parents=True)
-    assert sum(clip_store.make_shard(job, options, None)["quarantined"] for job in jobs) == 1
+    assert sum(shard_maker.make_shard(job, options, None)["quarantined"] for job in jobs) == 1
     store = clip_store.ClipStore(jobs[0].path.parent, jobs)
     assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
     assert store.notes() == ["11 of 11 clips: eda: unit converted from nS to uS."]
@@ -396,7 +396,7 @@ def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
         config = compose("manifest", [f"data.root={tmp_path}", f"store={tmp_path / 'store'}", *words])
         jobs = clip_store.plan_shards(config, cohort.load(config))
         jobs[0].path.parent.mkdir(parents=True)
-        assert [clip_store.make_shard(job, clip_store.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
+        assert [shard_maker.make_shard(job, clip_store.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
         return clip_store.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
 
     assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can tell the classes by their length")

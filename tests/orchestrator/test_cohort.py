@@ -14,8 +14,7 @@ from orchestrator import cli, loso
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.stages import cross_dataset
-from orchestrator.stores import clip_store
+from orchestrator.stores import clip_store, cross_dataset
 from preprocessing.datasets import registry
 from preprocessing.recordings import DataSet, Recording, Subject
 from tests.roads import TINY, Road

@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from orchestrator import preprocess
-from orchestrator.evaluation import cohort_ledger, run_record
-from orchestrator.evaluation.cohort_ledger import best_of, counted, meet, ordinal, sentence
+from orchestrator.evaluation import run_record
 from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
+from orchestrator.reporting import cohort_ledger
+from orchestrator.reporting.cohort_ledger import best_of, counted, meet, ordinal, sentence
 from tests.roads import Road, without_times
 
 PEOPLE = dict.fromkeys(["c/a", "c/b", "c/c"], {})

@@ -10,10 +10,10 @@ from orchestrator import loso
 from orchestrator.cohort.cohort import Clip, Cohort, Person
 from orchestrator.cohort.trial_order import trial_order
 from orchestrator.errors import LineageError
-from orchestrator.evaluation import controls
-from orchestrator.evaluation.controls import control_rows
 from orchestrator.evaluation.fit_fold import fit_fold
 from orchestrator.files.storage import read_json
+from orchestrator.reporting import controls
+from orchestrator.reporting.controls import control_rows
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 from tests.made_data import fold, made_data, recipe
 from tests.roads import Road

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config.configuration import compose
 from orchestrator.evaluation import damage
 from orchestrator.files import storage
-from orchestrator.files.store_lock import sweep_store, writing
+from orchestrator.runtime.store_lock import sweep_store, writing
 
 
 @pytest.mark.parametrize(("spoil", "damaged"), [

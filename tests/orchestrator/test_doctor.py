@@ -17,7 +17,7 @@ from orchestrator.estimate import costs, data_fingerprint, finished, machine
 from orchestrator.estimate.costs import Cost, Speed
 from orchestrator.estimate.machine import OK, STOP, WARN
 from orchestrator.plan import folds
-from orchestrator.runtime import places
+from orchestrator.runtime import places, progress
 from orchestrator.stages import check
 from orchestrator.stores.encoder_store import video_options
 from preprocessing.allotment import usable_cores
@@ -394,7 +394,7 @@ def test_cost_grows_with_what_it_should():
 @pytest.mark.parametrize(("seconds", "text"), [
     (0.4, "0 s"), (59, "59 s"), (90, "1.5 min"), (5400, "1.5 h"), (86400 * 3, "3.0 days"), (86400 * 30, "30 days")])
 def test_durations_in_words(seconds, text):
-    assert costs.duration(seconds) == text
+    assert progress.duration(seconds) == text
 
 
 def test_the_speed_is_measured_and_leaves_threads_alone(monkeypatch):

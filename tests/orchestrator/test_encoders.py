@@ -50,7 +50,7 @@ def test_what_changes_an_encoder(planned, word):
                                             (1, "3 are more than the 1 GPUs there are: use pretrain.workers=1")])
 def test_more_workers_than_the_machine_has_are_refused_not_waited_for(road, monkeypatch, gpus, said):
     for name, value in {"start": None, "quiet": None, "cpus": 2, "gpus": gpus}.items():
-        monkeypatch.setattr(make_encoders.session, name, lambda *words, value=value: value)
+        monkeypatch.setattr(make_encoders.ray_session, name, lambda *words, value=value: value)
     with pytest.raises(UserError, match=f"pretrain.workers={said}"):
         make_encoders._fit(road.config("pretrain.workers=3"), [], lambda row: None)
 

@@ -54,8 +54,8 @@ def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
         return {}
 
     monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
-    monkeypatch.setattr(scheduler.session, "start", lambda config: None)
-    monkeypatch.setattr(scheduler.session, "gpus", lambda: 1)
+    monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
+    monkeypatch.setattr(scheduler.ray_session, "gpus", lambda: 1)
     monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     names = [f"fold-{i:03d}-seed-0" for i in range(120)]
     scheduler.run_grid(compose("watch", []), "loso", "run", names, 120, lambda chunk: None, tmp_path)

@@ -11,8 +11,7 @@ from orchestrator import cli, loso, pretrain
 from orchestrator.errors import LineageError, UserError
 from orchestrator.files.storage import read_json, read_sealed, seal, write_json
 from orchestrator.plan import folds
-from orchestrator.stages import cross_dataset
-from orchestrator.stores import clip_store, origin
+from orchestrator.stores import clip_store, cross_dataset, origin
 from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, without_times
 

@@ -8,10 +8,10 @@ import pytest
 from made_runs import made_run, pseudonym
 from scipy import stats
 
-from orchestrator.evaluation.cohort_ledger import ledger_section
-from orchestrator.evaluation.controls import controls_section
 from orchestrator.files.storage import write_json
 from orchestrator.reporting import plots
+from orchestrator.reporting.cohort_ledger import ledger_section
+from orchestrator.reporting.controls import controls_section
 from orchestrator.reporting.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
 from orchestrator.reporting.page import build_page, write_report
 from orchestrator.reporting.sections import no_paths, scores_table

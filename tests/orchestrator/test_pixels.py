@@ -9,7 +9,7 @@ from models.classifier.batches import Batches
 from orchestrator import cli, loso
 from orchestrator.evaluation import fold_data
 from orchestrator.evaluation.fit_fold import FoldRecipe, fit_fold
-from orchestrator.stages import cross_dataset
+from orchestrator.stages import make_clips
 from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
 from tests.made_data import TRAIN, changed, encoder, fold, made_data
@@ -47,7 +47,7 @@ def test_a_run_from_videos(road, inline, tmp_path, model):
 def test_a_clip_is_its_centre_window_and_survives_the_way_to_a_worker(road, inline, tmp_path):
     mine = Road(road.root, road.store, tmp_path / "run", [*WORDS, "model=vit3d"])
     config, people = mine.config(), mine.cohort()
-    clips = cross_dataset.ensure_clips(config, people)
+    clips = make_clips.ensure_clips(config, people)
     frames = fold_data.build(config, people, clips, [], []).frames
     assert frames.shape == (PEOPLE * 2 * CLIPS_PER_LEVEL, 4, 32, 32, 3)
     reader, shard = FrameReader(clips.paths[3]), clips.signals(3)

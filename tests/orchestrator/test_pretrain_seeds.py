@@ -100,7 +100,8 @@ def test_mistakes_are_one_sentence(capsys, words, said):
 
 def test_a_dry_run_prices_every_pretraining(signal, capsys):
     from orchestrator.estimate import costs
-    from orchestrator.stages import cross_dataset, dry_run
+    from orchestrator.stages import dry_run
+    from orchestrator.stores import cross_dataset
 
     def rows(*words):
         config = signal.config("model=signal", "protocol.seeds=2", *words)

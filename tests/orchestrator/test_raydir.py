@@ -120,8 +120,8 @@ def test_a_tmpdir_that_leads_nowhere_is_replaced_for_as_long(roots, monkeypatch)
 
 
 def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
-    code = ("import sys; from orchestrator import raydir; from pathlib import Path; "
-            "p = raydir.Private(raydir.Place(Path('/x'), Path(sys.argv[1]), 'y')); print(p.folder, flush=True); "
+    code = ("import sys; from orchestrator.runtime import ray_folder; from pathlib import Path; "
+            "p = ray_folder.Private(ray_folder.Place(Path('/x'), Path(sys.argv[1]), 'y')); print(p.folder, flush=True); "
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code, str(roots)], capture_output=True, text=True, cwd=root)

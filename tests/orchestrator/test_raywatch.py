@@ -62,22 +62,23 @@ def test_an_address_has_host_and_port(address, place):
 ENDS = """
 import os, subprocess, sys
 from pathlib import Path
-from orchestrator import raywatch, scratch
-raywatch.mark()
+from orchestrator.files import scratch
+from orchestrator.runtime import ray_watch
+ray_watch.mark()
 child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=True)
 with scratch.scratch(Path(sys.argv[1]), "tune"):
     print(child.pid, len(os.listdir(sys.argv[1])), flush=True)
-    raywatch.end("Ray has died.")
+    ray_watch.end("Ray has died.")
 """
 # As one of Ray's agents: it tells of the death in its own words, as fast as it can, until it is ended itself
 AGENT = """
 import subprocess, sys, time
-from orchestrator import raywatch
-raywatch.mark()
+from orchestrator.runtime import ray_watch
+ray_watch.mark()
 child = subprocess.Popen([sys.executable, "-c", "import os\\nwhile True: os.write(2, b'(raylet) terminated\\\\n')"],
                          start_new_session=True)
 time.sleep(1)
-raywatch.end("Ray has died.")
+ray_watch.end("Ray has died.")
 """
 
 

@@ -16,7 +16,7 @@ from orchestrator.pretraining import reconstructions
 from orchestrator.pretraining.data import GroupClips
 from orchestrator.pretraining.loop import train_job
 from orchestrator.pretraining.objectives import Job, Rank, as_video
-from orchestrator.stages.cross_dataset import join
+from orchestrator.stores.cross_dataset import join
 from tests.made_shards import shards_of, waves
 
 

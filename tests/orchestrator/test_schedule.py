@@ -151,7 +151,7 @@ def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_pat
         return {name: Failure("why", again=name != "d") for name in failing}
 
     monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
-    monkeypatch.setattr(scheduler.session, "start", lambda config: None)
+    monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
     monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     failed = scheduler.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c", "d"], 4, lambda chunk: None, tmp_path)
     assert chunks == [["a", "b", "c", "d"], ["b", "c"], ["b", "c"]] and failed == {"c": "why", "d": "why"}
@@ -191,13 +191,13 @@ def test_a_trial_reports_a_mistake_and_raises_a_defect(monkeypatch, work, tmp_pa
 HANGS = """
 import re, sys, time, types
 from ray import tune
-from orchestrator import schedule
+from orchestrator.evaluation import scheduler
 tune.report = print
 run = lambda name: {"accuracy": 1.0} if name == "quick" else re.match("(a+)+$", 50 * "a" + "b")  # never gives the lock back
-schedule._trial({"name": "quick"}, types.SimpleNamespace(run=run), 0.2)
+scheduler._trial({"name": "quick"}, types.SimpleNamespace(run=run), 0.2)
 time.sleep(0.4)
 print("a finished fold's clock has stopped", flush=True)
-schedule._trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
+scheduler._trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
 """
 
 
@@ -209,7 +209,7 @@ def test_a_fold_over_its_time_ends_its_worker_even_in_a_library_that_never_retur
 def test_trials_are_handed_out_in_chunks(monkeypatch, work, tmp_path):
     chunks = []
     monkeypatch.setattr(scheduler, "_run_chunk", lambda config, names, *rest: chunks.append(names) or {})
-    monkeypatch.setattr(scheduler.session, "start", lambda config: None)
+    monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
     monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     names = [f"fold-{i:03d}-seed-0" for i in range(230)]
     scheduler.run_grid(compose("watch", []), "loso", "run", names, 230, lambda chunk: replace(work, folds={}), tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator import cli, compare, loso, report
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.files.storage import read_json
-from orchestrator.stages.cross_dataset import load
+from orchestrator.stores.cross_dataset import load
 from preprocessing.synthetic.cohort import generate
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 from tests.test_contract import FOLD, SUMMARY

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # As an entry point: __main__ has a `main` and hands it to cli.run.
 STAGE = """
 import sys
-from orchestrator import cli, progress
+from orchestrator import cli
+from orchestrator.runtime import progress
 def main(argv):
     for i in range({lines}):
         print("mean ± std · µS → 10 … Ω 中 \\U0001f600", i)

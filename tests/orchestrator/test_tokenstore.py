@@ -13,6 +13,7 @@ from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.model_inputs import needs
 from orchestrator.files.storage import read_json, seal, write_json
 from orchestrator.plan import folds
+from orchestrator.pretraining import embedding
 from orchestrator.stages import make_tokens
 from orchestrator.stores import encoder_store as encoders
 from orchestrator.stores import token_store
@@ -72,7 +73,7 @@ def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
         place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
         job = token_store.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names),
                                   Lineage("tokens"), view)
-        make_tokens.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
+        embedding.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
         return np.load(place)
 
     centre, one, two = (tokens(view) for view in (0, 1, 2))

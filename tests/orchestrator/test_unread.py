@@ -3,17 +3,17 @@
 import pytest
 
 from models.errors import ModelError
-from orchestrator.config import options
 from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
+from orchestrator.stages import check_options
 
 ESTIMATORS = ("random_forest", "svm", "ridge", "one_number")
 
 
 def check(dataset: str, *words: str, stage: str = "") -> list[str]:
     config = compose(dataset, list(words))
-    options.check(config, list(words), stage)
-    return options.remarks(config, list(words), stage)
+    check_options.check(config, list(words), stage)
+    return check_options.remarks(config, list(words), stage)
 
 
 @pytest.mark.parametrize("model", ESTIMATORS)
@@ -94,7 +94,7 @@ def test_the_recipe_of_the_other_streams_encoder_is_told_and_runs(words, why):
 def test_the_last_of_two_equal_keys_counts_and_is_said():
     config = compose("synthetic", words := ["encoder=vit_tiny", "encoder=vit_small", "store=/a", "store.dir=/b"])
     assert (config.encoder.name, config.store.dir) == ("vit_small", "/b")
-    assert options.remarks(config, words) == ["encoder is given more than once: the last counts, encoder=vit_small",
+    assert check_options.remarks(config, words) == ["encoder is given more than once: the last counts, encoder=vit_small",
                                               "store.dir is given more than once: the last counts, store.dir=/b"]
 
 

@@ -131,7 +131,7 @@ def test_the_published_lists_themselves():
 
 
 def test_raw_ids_stand_in_one_file_only():
-    root = Path(biovid.__file__).parent.parent
+    root = Path(biovid.__file__).parents[2]
     pattern = re.compile(r"\d{6}_[mw]_\d{2}")
     files = [p for room in ("preprocessing", "models", "orchestrator", "tests", "experiments", "docs", "benchmarks")
              for p in (root / room).rglob("*") if p.suffix in (".py", ".md", ".yaml", ".json", ".csv")]

@@ -17,10 +17,10 @@ POOLS = {
 SCRIPT = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-from preprocessing import synthetic_tree
+from preprocessing.synthetic import tree
 
 if __name__ == "__main__":
-    pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), synthetic_tree._start_worker)
+    pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), tree._start_worker)
     print(*[pool.submit(os.getpid).result() for _ in range(4)], flush=True)
     {work}
     print(*pool._processes, flush=True)

@@ -168,11 +168,11 @@ def test_nothing_remains_of_a_failed_run(tmp_path, monkeypatch):
 
 def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
     script = (
-        "import os, sys\nfrom preprocessing import synthetic, synthetic_tree\n"
-        "synthetic_tree.make_clip = lambda *a: os.kill(os.getpid(), 9)\n"
-        "synthetic.generate(sys.argv[1], subjects=1, clips_per_level=1, jobs=1, videos=False)\n"
+        "import os, sys\nfrom preprocessing.synthetic import cohort, tree\n"
+        "tree.make_clip = lambda *a: os.kill(os.getpid(), 9)\n"
+        "cohort.generate(sys.argv[1], subjects=1, clips_per_level=1, jobs=1, videos=False)\n"
     )
-    root = Path(synthetic.__file__).parents[1]
+    root = Path(synthetic.__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "tree")], cwd=root, check=False)
     assert killed.returncode == -9
     assert [name.startswith(".tree.partial") for name in os.listdir(tmp_path)] == [True]
@@ -205,7 +205,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
         calls.append(arguments)
 
     calls: list[tuple] = []
-    monkeypatch.setattr(synthetic, "generate", fake)
+    monkeypatch.setattr("preprocessing.synthetic.__main__.generate", fake)
     words = "--part B --subjects 3 --clips-per-level 2 --effect 0 --seed 5 --levels BL1,PA4 --size 320x240 --jobs 2"
     assert main(["--out", str(tmp_path / "x"), *words.split()]) == 0
     assert calls[0][:9] == (tmp_path / "x", "B", 3, 2, 0.0, 5, ["BL1", "PA4"], (320, 240), 2)

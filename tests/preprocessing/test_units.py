@@ -70,7 +70,7 @@ def test_rates_of_heart_and_breath_are_no_turns_and_powers_may_be_raised():
 
 def test_biovids_own_units_change_no_bit_and_load_nothing():
     assert all(convert(VALUES, channel.unit, channel.kind) is VALUES for channel in CHANNELS)
-    code = "import sys; from preprocessing import units; units.conversion('uS', 'gsr'); sys.exit('pint' in sys.modules)"
+    code = "import sys; from preprocessing.signals import units; units.conversion('uS', 'gsr'); sys.exit('pint' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
 
 

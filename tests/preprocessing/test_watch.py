@@ -8,6 +8,7 @@ import pytest
 
 from preprocessing.datasets import registry, watch
 from preprocessing.errors import ClipError, InputError
+from preprocessing.signals import watch_file
 from preprocessing.signals.signals import WATCH, process_signal, read_signal
 
 
@@ -33,7 +34,7 @@ def test_windows_are_200_samples_every_100(data):
     windows = [process_signal(read_signal(r.signal), WATCH) for r in first]
     assert all(w.shape == (200, 6) and w.dtype == np.float32 for w in windows)
     np.testing.assert_array_equal(windows[0][100:], windows[1][:100])
-    whole = watch.read_recordings(first[0].signal.path)[first[0].signal.item]
+    whole = watch_file.read_recordings(first[0].signal.path)[first[0].signal.item]
     np.testing.assert_array_equal(windows[-1], whole[starts[-1]: starts[-1] + 200].astype(np.float32))
     assert len(whole) - starts[-1] - 200 < 100
 
@@ -49,7 +50,7 @@ def test_the_file_is_read_once(data, monkeypatch):
     read = []
     original = type(data.recordings[0].signal.path).read_bytes
     monkeypatch.setattr("pathlib.Path.read_bytes", lambda self: read.append(self) or original(self))
-    watch._read.cache_clear()
+    watch_file._read.cache_clear()
     for r in data.recordings[::100]:
         read_signal(r.signal)
     assert len(read) == 1
@@ -65,7 +66,7 @@ def test_another_content_is_refused(data, tmp_path):
     with pytest.raises(InputError, match="seglearn"):
         registry.load("watch", tmp_path)
     with pytest.raises(ClipError, match="missing_file"):
-        watch.read_recordings(fake)
+        watch_file.read_recordings(fake)
     fake.write_bytes(original)
     assert registry.load("watch", tmp_path).complete
 
@@ -73,15 +74,15 @@ def test_another_content_is_refused(data, tmp_path):
 def test_the_unpickler_admits_arrays_only():
     array = np.arange(6.0).reshape(2, 3)
     text = pickle.dumps({"x": array}, protocol=2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
-    np.testing.assert_array_equal(watch.ArraysOnly(BytesIO(text)).load()["x"], array)
+    np.testing.assert_array_equal(watch_file.ArraysOnly(BytesIO(text)).load()["x"], array)
     for evil in (b"cos\nsystem\n(S'true'\ntR.", b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy\nload\n(S'x'\ntR.",
                  b"c_codecs\nencode\n(Vx\nVrot13\ntR."):
         with pytest.raises(pickle.UnpicklingError, match="asks for"):
-            watch.ArraysOnly(BytesIO(evil)).load()
+            watch_file.ArraysOnly(BytesIO(evil)).load()
 
 
 def test_seglearn_is_never_imported():
-    code = "import sys\nfrom preprocessing import datasets\ndatasets.load('watch', None)\n"
+    code = "import sys\nfrom preprocessing.datasets import registry\nregistry.load('watch', None)\n"
     code += "print('seglearn' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

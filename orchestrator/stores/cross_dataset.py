@@ -10,17 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orchestrator.cohort import cohort, twins
+from orchestrator.cohort import cohort
 from orchestrator.cohort.cohort import CROSS, Cohort
 from orchestrator.config.configuration import Config, choices, compose, nearest
 from orchestrator.config.model_inputs import SIGNALS, check_modalities, needs
 from orchestrator.errors import UserError
 from orchestrator.files.storage import hash_all
-from orchestrator.stages import make_clips
 from orchestrator.stores.clip_store import ClipStore
-from preprocessing.datasets.spelling import groups, shown, spellings
 from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
+from preprocessing.spelling import groups, shown, spellings
 
 ELSEWHERE = -1  # a label of the second data set that the task does not name
 
@@ -67,14 +66,6 @@ def load(config: Config, preview: bool = False) -> Cohort:
     return people
 
 
-def ensure_clips(config: Config, people: Cohort) -> ClipStore:
-    """The clip store of this run's cohort, made where it is missing."""
-    if not isinstance(people, Joined):
-        return make_clips.ensure(config, people)
-    configs = (config, tested(config))
-    store = JoinedStore(config, [make_clips.ensure(c, part) for c, part in zip(configs, people.parts, strict=True)])
-    twins.check_prints(people, store.sides)
-    return store
 
 
 def join(config: Config, first: Cohort, second: Cohort) -> Joined:

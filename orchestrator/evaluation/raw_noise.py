@@ -24,9 +24,10 @@ from orchestrator.evaluation.canaries import SEED, noisy, turned
 from orchestrator.evaluation.fit_fold import FoldData
 from orchestrator.files.storage import hash_all
 from orchestrator.plan.folds import Fold, Plan
-from orchestrator.stages.cross_dataset import Joined
-from orchestrator.stores.clip_store import ClipStore, ShardJob, clip_options, has_video, make_shard
+from orchestrator.stores.clip_store import ClipStore, ShardJob, clip_options, has_video
+from orchestrator.stores.cross_dataset import Joined
 from orchestrator.stores.encoder_store import Encoder, plan_encoders
+from orchestrator.stores.shard_maker import make_shard
 from orchestrator.stores.token_store import CENTRE, TokenJob, plan_tokens
 from preprocessing.clip import ClipOptions
 from preprocessing.clip_format import encode_image
@@ -156,7 +157,7 @@ def _beside(clips: ClipStore, jobs: Sequence[ShardJob]) -> ClipStore:
 def _embed(job: TokenJob, encoder: Encoder, config: Config) -> None:
     import torch
 
-    from orchestrator.stages.make_tokens import write_tokens
+    from orchestrator.pretraining.embedding import write_tokens
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     write_tokens(job, encoder.load_video().to(device), config, device)

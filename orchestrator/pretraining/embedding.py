@@ -1,0 +1,50 @@
+"""One subject's tokens, made by a frozen video encoder. Ray-free; a Ray Data worker calls it."""
+
+import numpy as np
+
+from orchestrator.config.configuration import Config
+from orchestrator.files.storage import (
+    atomic_path,
+    file_sha256,
+    write_sealed,
+)
+from orchestrator.pretraining.data import prefetch
+from orchestrator.runtime.worker_warnings import heard
+from orchestrator.stores.token_store import CENTRE, TokenJob, quantise
+
+
+def write_tokens(job: TokenJob, model, config: Config, device) -> None:
+    """One person's tokens (n, N, D) in order of sample_index, then the side file."""
+    import torch
+
+    from models.classifier.token_pool import TokenPool
+    from orchestrator.pretraining.objectives import as_video
+    from preprocessing.face.keyframes import window
+    from preprocessing.shard import FrameReader, decode_window
+
+    pool = TokenPool(model.grid, config.embed.pool)
+    reader = FrameReader(job.shard)
+    rows = reader.rows()
+    clips = list(zip(job.samples, job.indices, strict=True))
+
+    def view(sample: str, index: int) -> np.ndarray:
+        frames = reader.frames(rows[sample])
+        start = None if job.view == CENTRE else np.random.default_rng([job.view, job.subject, index])
+        return decode_window(frames, window(len(frames), config.clip.frames, config.clip.rate, start=start), model.image_size)
+
+    def batch(chosen: list[tuple[str, int]]) -> np.ndarray:
+        return np.stack([view(*clip) for clip in chosen])
+
+    parts = [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
+    with heard() as said, torch.no_grad():
+        # batches never cross a person; the next one is decoded while the encoder is at work
+        for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
+            parts.append(pool(model.encode(as_video(views, device))).to(torch.float16).cpu().numpy())
+    tokens = np.concatenate(parts)
+    stored = quantise(tokens) if config.embed.dtype == "int8" else (tokens,)
+    for path, array in zip(job.files, stored, strict=True):
+        with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+            np.save(handle, array, allow_pickle=False)
+    write_sealed(job.path.with_suffix(".json"), {
+        "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
+        "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said})
