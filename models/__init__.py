@@ -23,7 +23,7 @@ BASELINES = (
 )
 NAMES = (*STAGE_1, *CLASSIFIERS, *BASELINES)
 
-__all__ = ["BASELINES", "CLASSIFIERS", "NAMES", "STAGE_1", "ModelError", "build"]
+__all__ = ["BASELINES", "CLASSIFIERS", "NAMES", "STAGE_1", "ModelError", "build", "source"]
 
 
 def build(name: str, **options: Any) -> "nn.Module":
@@ -39,4 +39,18 @@ def build(name: str, **options: Any) -> "nn.Module":
         return import_module("models.classifier.classifier").build_classifier(name, **options)
     if name in BASELINES:
         return import_module("models.baselines").build_baseline(name, **options)
+    raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(NAMES)}.")
+
+
+def source(name: str) -> tuple[str, ...]:
+    """Where the code of the model called `name` begins, as "module:name": what a key of anything that it computes holds.
+
+    Raises ModelError for an unknown name.
+    """
+    if name in STAGE_1:
+        return (":".join(STAGE_1[name]),)
+    if name in CLASSIFIERS:
+        return ("models.classifier.classifier:build_classifier",)
+    if name in BASELINES:
+        return import_module("models.baselines").source(name)
     raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(NAMES)}.")

@@ -38,3 +38,8 @@ def build_baseline(name: str, n_classes: int, seed: int | None = None, **options
         if seed is not None:
             torch.manual_seed(seed)
         return getattr(import_module(module), cls)(n_classes, **options)
+
+
+def source(name: str) -> tuple[str, ...]:
+    """Where the code of the baseline called `name` begins, as "module:name"."""
+    return (":".join(NETWORKS[name]),) if name in NETWORKS else ("models.baselines.estimators:build_estimator",)

@@ -31,11 +31,14 @@ from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, 
 from orchestrator.evaluation.fold_data import used_encoder
 from orchestrator.evaluation.ledger import Ledger
 from orchestrator.evaluation.raw_noise import Reread, Road, reread
-from orchestrator.files.storage import key_of, read_json, sources_sha256, write_json
+from orchestrator.files.code_key import code_sha256
+from orchestrator.files.storage import key_of, read_json, write_json
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.runtime import progress
 from orchestrator.stores.encoder_store import Encoder
 
+# What spoils a run's data
+SPOILS = ("orchestrator.evaluation.canaries:spoilt", "orchestrator.evaluation.raw_noise:reread")
 QUESTIONS = {
     "shuffled": "Labels shuffled within every person: is accuracy at chance, and does no answer follow its label?",
     "coded": "Every person and class replaced by a code of its own: learnt by heart, and of no use for others?",
@@ -110,9 +113,7 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     n_clips = sum(len(data.rows(fold.test)) for fold in first)
     points, n_classes = config.canaries.points, data.n_classes
     fits = planned(plan.folds, n_clips, n_classes, config.canaries.repeats, points)
-    key = key_of([ledger.content_key, sources_sha256("orchestrator/evaluation/canaries.py",
-                                                     "orchestrator/evaluation/raw_noise.py",
-                                                     "orchestrator/evaluation/audit.py")], 32)
+    key = key_of([ledger.content_key, code_sha256(*SPOILS)], 32)
     ledgers = {fit.place: Ledger(folder / "audit" / fit.place, key) for fit in fits}
     for own in ledgers.values():
         own.sweep()

@@ -9,12 +9,14 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from models import source
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.configuration import PATHS, SHORT, Config, choices, with_protocol
 from orchestrator.config.model_inputs import ESTIMATORS
 from orchestrator.evaluation.fit_fold import FoldRecipe
-from orchestrator.files.storage import file_sha256, key_of, sources_sha256, write_json, write_sealed, write_text
+from orchestrator.files.code_key import code_sha256
+from orchestrator.files.storage import file_sha256, key_of, write_json, write_sealed, write_text
 from orchestrator.plan.folds import Fold, Plan, seed_of
 from orchestrator.pretraining import quality
 from orchestrator.stores.clip_store import ClipStore
@@ -24,13 +26,10 @@ from preprocessing.allotment import usable_cores
 
 PACKAGES = ("ray", "torch", "torchvision", "timm", "numpy", "scipy", "pyarrow", "opencv-python-headless", "EMD-signal",
             "hydra-core", "scikit-learn", "av", "ai-edge-litert")
-SOURCES = ("models", "orchestrator/evaluation/fit_fold.py", "orchestrator/evaluation/fold_data.py",
-           "orchestrator/stores/frame_reader.py", "orchestrator/plan/folds.py", "orchestrator/plan/splits.py",
-           "orchestrator/stores/cross_dataset.py", "orchestrator/plan/pretrain_groups.py",
-           "orchestrator/cohort/lineage.py", "orchestrator/config/model_inputs.py",
-           "orchestrator/evaluation/sweep_choice.py", "orchestrator/evaluation/guarded_rows.py",
-           "orchestrator/cohort/trial_order.py", "preprocessing/moments.py", "preprocessing/face/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/clip_format.py")
+# What computes a fold's predictions, beside its model.
+FOLDS = ("orchestrator.evaluation.fit_fold:fit_fold", "orchestrator.evaluation.fold_data:build",
+         "orchestrator.plan.folds:make_plan", "orchestrator.stores.cross_dataset:JoinedStore",
+         "orchestrator.stores.cross_dataset:join")
 # Named in the configuration without being part of the result.
 NOT_CONTENT = {"store", "run", "max_folds", "strict", "audit", "canaries", "controls", "resources", "sweep", "train_from"}
 FACE_FOLDERS = tuple(path.partition(".")[2] for path in sorted(PATHS) if path.startswith("face."))
@@ -99,7 +98,7 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
     # what is fitted, not how that was asked for: networks alone are refitted, by default where people are few
     settings["protocol"]["refit"] = fit["refit"] = recipe.refit and config.model.name not in ESTIMATORS
     made_of = {
-        "configuration": [settings, fit], "code": sources_sha256(*SOURCES),
+        "configuration": [settings, fit], "code": code_sha256(*FOLDS, *source(config.model.name)),
         "people": [people.key_fingerprint, [[p.pseudonym, p.cohort, sorted(p.held_out)] for p in people.people]],
         # sex and age only beside what nobody can guess: the hash is published
         "clips": [[clips.sha256(p.index), p.sex, p.age] for p in people.people],

@@ -18,7 +18,8 @@ from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.evaluation.fit_validation import fit_validation
 from orchestrator.evaluation.fold_data import used_encoder
 from orchestrator.evaluation.ledger import Ledger
-from orchestrator.files.storage import key_of, sources_sha256
+from orchestrator.files.code_key import code_sha256
+from orchestrator.files.storage import key_of
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.stores.encoder_store import Encoder
 
@@ -58,7 +59,7 @@ class SweepWork:
 def open_point(name: str, config: Config, folder: Path, key: str, data: FoldData, shared: FoldData, recipe: FoldRecipe,
                encoders: Sequence[Encoder]) -> Point:
     """The point with its ledger in <folder>/points/<key>/. Arrays equal to the first point's are taken from it."""
-    key = key_of([key, sources_sha256("orchestrator/evaluation/fit_validation.py")], 16)
+    key = key_of([key, code_sha256("orchestrator.evaluation.fit_validation:fit_validation")], 16)
     if data is not shared:
         if data.samples != shared.samples or not np.array_equal(data.signals, shared.signals):
             raise RuntimeError("the points of a sweep see different clips")

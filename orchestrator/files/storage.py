@@ -34,21 +34,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def sources_sha256(*packages_or_files: str) -> str:
-    """Hash of the sources that compute an artefact, so that changed code is a changed key.
-
-    Arguments are paths relative to the project root: files, or folders taken with all their .py files.
-    """
-    root = Path(__file__).resolve().parents[2]
-    digest = hashlib.sha256()
-    for name in packages_or_files:
-        target = root / name
-        files = sorted(target.rglob("*.py")) if target.is_dir() else [target]
-        for file in files:
-            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:

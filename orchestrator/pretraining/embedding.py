@@ -1,5 +1,7 @@
 """One subject's tokens, made by a frozen video encoder. Ray-free; a Ray Data worker calls it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from orchestrator.config.configuration import Config
@@ -12,8 +14,11 @@ from orchestrator.pretraining.data import prefetch
 from orchestrator.runtime.worker_warnings import heard
 from orchestrator.stores.token_store import CENTRE, TokenJob, quantise
 
+if TYPE_CHECKING:
+    from models.mae.video_mae import VideoMAE
 
-def write_tokens(job: TokenJob, model, config: Config, device) -> None:
+
+def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> None:
     """One person's tokens (n, N, D) in order of sample_index, then the side file."""
     import torch
 

@@ -1,7 +1,6 @@
 """Stage 2: masked auto-encoders on declared groups of people, data-parallel with Ray Train."""
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -11,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from models.errors import ModelError
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
@@ -21,27 +18,24 @@ from orchestrator.errors import UserError
 from orchestrator.evaluation import damage
 from orchestrator.files.scratch import scratch
 from orchestrator.files.storage import (
-    atomic_path,
     in_new_folder,
     need_space,
     sweep_temporaries,
     write_json,
-    write_sealed,
     write_text,
 )
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.pretraining import quality
+from orchestrator.pretraining.encoder_maker import CURVES, check_group, finish, job_of, keep_origin, keep_video, untrained
 from orchestrator.runtime import progress, ray_session
 from orchestrator.runtime.store_lock import writing
 from orchestrator.runtime.worker_warnings import counted, read
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder, EncoderPlan, open_encoder, plan_encoders
-from preprocessing.moments import Scaler, fit_scaler
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from orchestrator.pretraining.objectives import Job
 
-CURVES = ("curve.json", "steps.parquet")
 RESTARTS = 3
 
 
@@ -83,48 +77,15 @@ def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[Encode
         shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
     train = [plan for plan in missing if any(plan.trains)]
     for plan in {plan.folder: plan for plan in missing if plan not in train}.values():
-        in_new_folder(plan.folder, partial(_untrained, plan, seed=config.pretrain.seed))
+        in_new_folder(plan.folder, partial(untrained, plan, seed=config.pretrain.seed))
     if train:
         _train(config, people, clips, train)
 
 
-def _untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
-    """What nobody trains here: an encoder's that is there already, a public checkpoint's, or random ones (pretrain=none)."""
-    import torch
-
-    from models import build
-
-    if plan.origin is not None:
-        quality.adopt(plan, folder)
-        _finish(plan, folder, _keep_origin(plan, folder), {"workers": 0})
-        return
-    assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own
-    torch.manual_seed(seed)
-    _finish(plan, folder, {"video": _keep_video(plan, folder, build("video_mae", **plan.video))}, {"workers": 0})
 
 
-def _keep_video(plan: EncoderPlan, folder: Path, model) -> str:
-    """Write the video weights that were not trained here, `model` unless a public checkpoint has them; their hash."""
-    from models import checkpoint
-
-    assert plan.video is not None
-    if plan.foreign:
-        model = plan.foreign.load()
-    return checkpoint.save(folder / "video", model, plan.video, plan.lineage.to_json())
 
 
-def _keep_origin(plan: EncoderPlan, folder: Path) -> dict[str, str]:
-    """Write what is taken over of the encoder that pretrain.from gives; the hash of each half."""
-    from models import build, checkpoint
-
-    assert plan.origin is not None
-    kept = {}
-    for half, options in (("video", plan.origin.video), ("signal", plan.origin.signal)):
-        if options is not None:
-            model = build(f"{half}_mae", **options)
-            model.load_state_dict(plan.origin.state(half))
-            kept[half] = checkpoint.save(folder / half, model, options, plan.lineage.to_json())
-    return kept
 
 
 def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[EncoderPlan]) -> None:
@@ -134,9 +95,9 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
     from orchestrator.pretraining.monitor import Watch
 
     for plan in plans:
-        _check_group(clips, plan)
+        check_group(clips, plan)
     _say_cost(config, clips, plans)
-    prepared = [_job(config, clips, plan) for plan in plans]
+    prepared = [job_of(config, clips, plan) for plan in plans]
     jobs = [job for job, _ in prepared]
     keys = {job.name: plan.key for job, plan in zip(jobs, plans, strict=True)}
     with (progress.bar("pretrain", epochs_planned(jobs), "epochs") as tick,
@@ -152,36 +113,18 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
             weights = {name: checkpoint.read_side(folder / name)["weights_sha256"]
                        for name, trained in zip(("video", "signal"), plan.trains, strict=True) if trained}
             if plan.origin is not None:
-                weights |= _keep_origin(plan, folder)
+                weights |= keep_origin(plan, folder)
             elif plan.video is not None and "video" not in weights:
-                weights["video"] = _keep_video(plan, folder, None)
+                weights["video"] = keep_video(plan, folder, None)
             if plan.video is not None:
                 reconstructions.draw(config, people, clips, plan, folder)
             quality.measure(config, people, clips, plan, folder, scaler)
-            _finish(plan, folder, weights, {"workers": workers, "notes": read(*job.out.glob("said-*.jsonl"))})
+            finish(plan, folder, weights, {"workers": workers, "notes": read(*job.out.glob("said-*.jsonl"))})
 
         in_new_folder(plan.folder, fill)
         shutil.rmtree(job.out, ignore_errors=True)
 
 
-def _job(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", Scaler | None]:
-    """The job, in a folder that outlives a killed command; the name carries the key, so no other training meets it."""
-    from orchestrator.pretraining.checkpoints import OWNER
-    from orchestrator.pretraining.objectives import Job
-
-    assert plan.group is not None
-    out = plan.folder.with_name(f"{plan.key}.partial")
-    out.mkdir(parents=True, exist_ok=True)
-    for leftover in out.glob(".*"):
-        leftover.unlink(missing_ok=True)
-    owner = os.urandom(8).hex()
-    write_text(out / OWNER, owner)
-    video, signal = plan.trains
-    signals, samples, scaler = _group_signals(clips, plan, out) if signal else (None, [], None)
-    shards = [(s, clips.paths[s]) for s in plan.group.learners]
-    return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal if signal else None,
-               signals, samples, plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(),
-               config.pretrain.seed, owner), scaler
 
 
 def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
@@ -202,37 +145,10 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     need_space(config.store_dir, int(size), "Pretraining")
 
 
-def _finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
-    write_sealed(folder / "encoder.json", {
-        "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
-        "subjects": list(plan.group.learners) if plan.group and any(plan.trains) else [],
-        "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how})
 
 
-def _check_group(clips: ClipStore, plan: EncoderPlan) -> None:
-    """Raises UserError before anything is trained where a group has nothing to learn from."""
-    assert plan.group is not None
-    parts = [clips.signals(subject) for subject in plan.group.learners]
-    for what, wanted, there in (("video", plan.trains[0], any(part.n_crops.any() for part in parts)),
-                                ("signal", plan.trains[1], any(part.has_signal.any() for part in parts))):
-        if wanted and not there:
-            raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "
-                            f"table {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
 
 
-def _group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path, list[str], Scaler]:
-    """The group's signals under a scaler fitted on the group, as one file that workers map into memory; whose rows."""
-    assert plan.group is not None
-    subjects = plan.group.learners
-    moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
-    scaler = fit_scaler(moments, sorted(moments), kind=plan.scale)
-    parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}
-    path = out / "signals.npy"
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.concatenate([scaler.apply(part.signals[part.has_signal], moments[s]) for s, part in parts.items()]),
-                allow_pickle=False)
-    names = [sample for part in parts.values() for sample, has in zip(part.samples, part.has_signal, strict=True) if has]
-    return path, names, scaler
 
 
 def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:

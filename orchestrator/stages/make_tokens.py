@@ -1,6 +1,7 @@
 """Stage 3: the frozen video encoder over the views of every clip, in parallel with Ray Data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from orchestrator.cohort.cohort import Cohort, private_folder
 from orchestrator.config.configuration import Config
@@ -77,7 +78,7 @@ class EmbedWorker:
         torch.set_num_threads(1)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.encoders, self.config = encoders, config
-        self.loaded: tuple[int, object] = (-1, None)
+        self.loaded: tuple[int, Any] = (-1, None)
 
     def __call__(self, row: dict) -> dict:
         import torch

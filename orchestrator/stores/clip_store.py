@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import preprocessing
 from orchestrator.cohort import lengths
 from orchestrator.cohort.cohort import Clip, Cohort, private_folder
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
-from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed, sources_sha256
+from orchestrator.files.code_key import code_sha256
+from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.paths import is_file, is_folder
@@ -28,18 +28,8 @@ from preprocessing.shard import SCHEMA_VERSION, ShardSignals, read_signals
 if TYPE_CHECKING:  # what records clips takes seconds to import; who reads them does without
     from preprocessing.clip import ClipOptions
 
-# Loaders and the synthetic generator decide which files and windows there are, which the keys hold by content.
-NOT_SOURCES = ("datasets/", "synthetic/", "paths.py", "errors.py", "recordings.py")
-
-
-def sources() -> str:
-    """Hash of the code that turns a recording into a clip."""
-    folder = Path(preprocessing.__file__).parent
-    names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py"))
-    names = [name for name in names if not name.startswith(NOT_SOURCES)]
-    return sources_sha256("orchestrator/stores/clip_store.py", "orchestrator/stores/shard_maker.py",
-                          "orchestrator/cohort/lengths.py",
-                          *(f"preprocessing/{name}" for name in names))
+# What turns recordings into clips. Loaders decide which files and windows there are, which the keys hold by content.
+MAKES = ("orchestrator.stores.shard_maker:make_shard", "preprocessing.face.engine:FaceEngine")
 
 
 @dataclass(frozen=True)
@@ -124,7 +114,7 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
     options = clip_options(config, has_video(config, cohort))
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
-    common = key_of({"schema": SCHEMA_VERSION, "sources": sources(), "video": options.video,
+    common = key_of({"schema": SCHEMA_VERSION, "code": code_sha256(*MAKES), "video": options.video,
                      "options": options_key(options), "key": cohort.key_fingerprint,
                      **({"place": cohort.place} if cohort.place else {})})
     folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"

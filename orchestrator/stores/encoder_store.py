@@ -16,20 +16,15 @@ from orchestrator.config.configuration import PATHS, Config
 from orchestrator.config.model_inputs import SIGNAL_ENCODERS, TOKENS, tokenizer_of
 from orchestrator.config.model_inputs import needs as what_is_read
 from orchestrator.errors import UserError
-from orchestrator.files.storage import hash_all, key_of, read_json, read_sealed, sources_sha256
+from orchestrator.files.code_key import code_sha256
+from orchestrator.files.storage import hash_all, key_of, read_json, read_sealed
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.public_checkpoint import Foreign, read_foreign
 
-SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/mae/masks.py", "models/mae/critic.py",
-           "models/mae/signal_mae.py", "models/mae/conv_tokens.py", "models/mae/training.py", "models/checkpoint.py",
-           "models/mae/sync_batch_norm.py", "models/mae/training_state.py", "models/interop.py",
-           "orchestrator/pretraining/loop.py", "orchestrator/pretraining/objectives.py",
-           "orchestrator/pretraining/checkpoints.py", "orchestrator/pretraining/loss_curves.py",
-           "orchestrator/pretraining/data.py", "orchestrator/stores/encoder_store.py",
-           "orchestrator/stores/public_checkpoint.py", "orchestrator/stores/origin.py",
-           "orchestrator/stages/make_encoders.py", "models/mae/positions.py", "preprocessing/face/keyframes.py",
-           "preprocessing/shard.py", "preprocessing/moments.py", "preprocessing/clip_format.py")
+# What computes an encoder: one that is trained, and one that is taken as it stands.
+TRAINS = ("orchestrator.pretraining.loop:train_job", "orchestrator.pretraining.encoder_maker:job_of")
+TAKES_OVER = ("orchestrator.pretraining.encoder_maker:untrained",)
 # Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
 NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 
@@ -144,7 +139,7 @@ def _about(config: Config, people: Cohort, groups: int) -> dict[str, Any]:
             "key_fingerprint": people.key_fingerprint, "clip": config.clip.model_dump(), "pretrain": _recipe(config, None),
             "drawn": {"fraction": pretrain.fraction, "subjects": pretrain.subjects, "split": config.split.name},
             "preprocessing": {"face": face, "keyframe": dict(config.keyframe), "frames": config.frames},
-            "signals": about_signals(config, people), "groups": groups, "code": sources_sha256(*SOURCES)[:12]}
+            "signals": about_signals(config, people), "groups": groups, "code": code_sha256(*TRAINS)[:12]}
 
 
 def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],
@@ -172,7 +167,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         shards = [clips.sha256(subject) for subject in group.learners] if group and trains else []
         content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
                    "pretrain": _recipe(config, foreign or origin) if trains else config.pretrain.seed,
-                   "sources": sources_sha256(*SOURCES)}
+                   "code": code_sha256(*(TRAINS if trains else TAKES_OVER))}
         if signal is not None and config.scale != "train_z":
             content["scale"] = config.scale
         if origin is not None:

@@ -27,7 +27,7 @@ class Foreign:
     heads: int | None
     decoder_heads: int | None
 
-    def load(self) -> "VideoMAE":
+    def load_marlin(self) -> "VideoMAE":
         from models.interop import load_marlin
 
         return load_marlin(self.path, self.heads, self.decoder_heads, self.options["frames"])

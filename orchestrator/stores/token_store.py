@@ -17,14 +17,12 @@ from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
-from orchestrator.files.storage import HashCache, key_of, read_sealed, sources_sha256
+from orchestrator.files.code_key import code_sha256
+from orchestrator.files.storage import HashCache, key_of, read_sealed
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
 
-SOURCES = ("models/mae/video_mae.py", "models/mae/vit.py", "models/classifier/token_pool.py",
-           "preprocessing/face/keyframes.py", "preprocessing/shard.py", "preprocessing/clip_format.py",
-           "orchestrator/pretraining/embedding.py", "orchestrator/stores/token_store.py",
-           "orchestrator/pretraining/objectives.py", "models/mae/positions.py")
+MAKES = ("orchestrator.pretraining.embedding:write_tokens",)  # what computes tokens
 
 
 CENTRE = 0
@@ -67,7 +65,7 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
 
     Encoders of the same weights (one public checkpoint) share their files.
     """
-    sources = sources_sha256(*SOURCES)
+    sources = code_sha256(*MAKES)
     jobs = []
     heard = "signals" in needs(config)  # the clips that folds will ask for, no others
     options = config.embed.model_dump(exclude={"views"})  # how many others there are changes nothing in a view

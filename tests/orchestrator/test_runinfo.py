@@ -77,9 +77,9 @@ def test_other_tokens_are_another_run(parts):
     assert key(parts, tokens=parts[4][1:]) != key(parts)
 
 
-def test_other_sources_are_another_run(parts, monkeypatch):
+def test_other_code_is_another_run(parts, monkeypatch):
     before = key(parts)
-    monkeypatch.setattr(run_record, "sources_sha256", lambda *names: "0" * 64)
+    monkeypatch.setattr(run_record, "code_sha256", lambda *roots: "0" * 64)
     assert key(parts) != before
 
 
@@ -88,13 +88,6 @@ def test_on_whom_shipped_settings_were_chosen_is_in_the_report_of_what_is_traine
     assert "inner validation people, who are nine of these ten" in said
     assert run_record._settings(compose("watch", ["model=random_forest"])) == []
     assert run_record._settings(compose("synthetic", [])) == []
-
-
-def test_every_source_that_computes_a_fold_is_in_the_key():
-    for name in run_record.SOURCES:
-        assert (run_record.ROOT / name).exists(), name
-    assert {"models", "orchestrator/evaluation/fit_fold.py", "orchestrator/plan/folds.py",
-            "preprocessing/moments.py"} <= set(run_record.SOURCES)
 
 
 def test_folds_of_several_configurations_differ_in_what_they_do_not_share(road, parts):

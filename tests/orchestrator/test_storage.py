@@ -135,12 +135,6 @@ def test_a_writers_own_names_carry_its_tag(tmp_path, name):
     assert (tmp_path / "folder" / "x").exists()
 
 
-def test_sources_hash_follows_contents_and_names():
-    one = storage.sources_sha256("orchestrator/errors.py")
-    assert one != storage.sources_sha256("orchestrator/cli.py")
-    assert storage.sources_sha256("models/baselines") != storage.sources_sha256("models")
-
-
 def test_a_new_folder_is_complete_or_absent(tmp_path):
     path = tmp_path / "new"
     with pytest.raises(RuntimeError):
