@@ -157,13 +157,14 @@ def _is_ours(base: ast.expr, module: _Module) -> bool:
 
 def _without_methods(node: ast.ClassDef, module: _Module) -> ast.ClassDef:
     """The class with what is run or called unseen; its other methods are kept apart, under "class.method"."""
-    stays, apart = [], []
+    stays: list[ast.stmt] = []
+    module.methods[node.name] = []
     for inner in node.body:
-        named = isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
-        (apart if named and not inner.name.startswith("__") else stays).append(inner)  # type: ignore[union-attr]
-    module.methods[node.name] = [f"{node.name}.{method.name}" for method in apart]  # type: ignore[attr-defined]
-    for method in apart:
-        module.names.setdefault(f"{node.name}.{method.name}", []).append(method)  # type: ignore[attr-defined]
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef) and not inner.name.startswith("__"):
+            module.methods[node.name].append(f"{node.name}.{inner.name}")
+            module.names.setdefault(f"{node.name}.{inner.name}", []).append(inner)
+        else:
+            stays.append(inner)
     return ast.ClassDef(node.name, node.bases, node.keywords, stays, node.decorator_list)
 
 
