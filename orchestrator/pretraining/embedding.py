@@ -1,10 +1,11 @@
 """One subject's tokens, made by a frozen video encoder. Ray-free; a Ray Data worker calls it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from orchestrator.config.configuration import Config
+from orchestrator.errors import UserError
 from orchestrator.files.storage import (
     atomic_path,
     file_sha256,
@@ -12,6 +13,7 @@ from orchestrator.files.storage import (
 )
 from orchestrator.pretraining.data import prefetch
 from orchestrator.runtime.worker_warnings import heard
+from orchestrator.stores.encoder_store import Encoder
 from orchestrator.stores.token_store import CENTRE, TokenJob, quantise
 
 if TYPE_CHECKING:
@@ -53,3 +55,30 @@ def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> No
     write_sealed(job.path.with_suffix(".json"), {
         "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
         "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said})
+
+
+class EmbedWorker:
+    """A Ray Data actor: one a GPU or one a core; keeps the encoder it used last."""
+
+    def __init__(self, encoders: dict[int, Encoder], config: Config):
+        import torch
+
+        torch.set_num_threads(1)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.encoders, self.config = encoders, config
+        self.loaded: tuple[int, Any] = (-1, None)
+
+    def __call__(self, row: dict) -> dict:
+        import torch
+
+        job = row["item"]
+        if self.loaded[0] != job.encoder:
+            self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
+        try:
+            write_tokens(job, self.loaded[1], self.config, self.device)
+        except UserError as error:  # as a value: Ray Data would wrap what is raised, and try again
+            return {"clips": 0, "mistake": str(error)}
+        except torch.OutOfMemoryError:
+            return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
+                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be."}
+        return {"clips": len(job.samples), "mistake": ""}

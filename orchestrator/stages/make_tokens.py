@@ -1,7 +1,6 @@
 """Stage 3: the frozen video encoder over the views of every clip, in parallel with Ray Data."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from orchestrator.cohort.cohort import Cohort, private_folder
 from orchestrator.config.configuration import Config
@@ -15,7 +14,7 @@ from orchestrator.files.storage import (
     read_sealed,
     sweep_temporaries,
 )
-from orchestrator.pretraining.embedding import write_tokens
+from orchestrator.pretraining.embedding import EmbedWorker
 from orchestrator.runtime import progress, ray_session
 from orchestrator.runtime.store_lock import writing
 from orchestrator.runtime.worker_warnings import counted
@@ -69,31 +68,6 @@ def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) 
     _run(config, encoders, missing)
 
 
-class EmbedWorker:
-    """A Ray Data actor: one a GPU or one a core; keeps the encoder it used last."""
-
-    def __init__(self, encoders: dict[int, Encoder], config: Config):
-        import torch
-
-        torch.set_num_threads(1)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.encoders, self.config = encoders, config
-        self.loaded: tuple[int, Any] = (-1, None)
-
-    def __call__(self, row: dict) -> dict:
-        import torch
-
-        job = row["item"]
-        if self.loaded[0] != job.encoder:
-            self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
-        try:
-            write_tokens(job, self.loaded[1], self.config, self.device)
-        except UserError as error:  # as a value: Ray Data would wrap what is raised, and try again
-            return {"clips": 0, "mistake": str(error)}
-        except torch.OutOfMemoryError:
-            return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
-                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be."}
-        return {"clips": len(job.samples), "mistake": ""}
 
 
 

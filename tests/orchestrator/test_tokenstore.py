@@ -133,7 +133,7 @@ def test_what_a_worker_has_to_say_comes_back_as_words(road, monkeypatch):
         with atomic_path(road.store / "x"):
             raise OSError("4000000 requested and 522176 written")
 
-    worker = make_tokens.EmbedWorker({}, road.config("embed.batch=8"))
+    worker = embedding.EmbedWorker({}, road.config("embed.batch=8"))
     worker.loaded = (0, None)
     for write, said in ((no_memory, "use embed.batch=4"), (no_room, "The disk is full while writing")):
         monkeypatch.setattr(make_tokens, "write_tokens", write)
