@@ -14,7 +14,6 @@ from orchestrator.config.model_inputs import needs
 from orchestrator.files.storage import read_json, seal, write_json
 from orchestrator.plan import folds
 from orchestrator.pretraining import embedding
-from orchestrator.stages import make_tokens
 from orchestrator.stores import encoder_store as encoders
 from orchestrator.stores import token_store
 from orchestrator.stores.clip_store import ClipStore, plan_shards
@@ -136,7 +135,7 @@ def test_what_a_worker_has_to_say_comes_back_as_words(road, monkeypatch):
     worker = embedding.EmbedWorker({}, road.config("embed.batch=8"))
     worker.loaded = (0, None)
     for write, said in ((no_memory, "use embed.batch=4"), (no_room, "The disk is full while writing")):
-        monkeypatch.setattr(make_tokens, "write_tokens", write)
+        monkeypatch.setattr(embedding, "write_tokens", write)
         answer = worker({"item": SimpleNamespace(encoder=0)})
         assert answer["clips"] == 0 and said in answer["mistake"] and "\n" not in answer["mistake"]
 
