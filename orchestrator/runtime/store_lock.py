@@ -1,23 +1,42 @@
 """One writer a store: commands that share a store make its artefacts one after the other, and run folds side by side."""
 
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
-from orchestrator.files.storage import exclusive, read_sealed, sweep_temporaries
+from orchestrator.files.storage import exclusive, read_json, read_sealed, sweep_temporaries, write_json
 from orchestrator.runtime import progress
 
+KEYS = 2  # how content keys are made: 1 hashed files of sources, 2 the code that is reached
+ARTEFACTS = ("clips", "encoders", "tokens")
 
-def writing(config: Config, stage: str) -> AbstractContextManager[None]:
+
+@contextmanager
+def writing(config: Config, stage: str) -> Iterator[None]:
     """Hold the store while `stage` makes what is missing; waits, and says so, where another command holds it.
 
-    Look again for what is missing once inside: the other command may have made it.
+    Look again for what is missing once inside: the other command may have made it. Raises UserError for a store whose keys
+    another version made: nothing in it would be found again.
     """
     note = partial(progress.say, stage, "waiting for another command that is working on this store")
-    return exclusive(config.store_dir / ".lock", note)
+    with exclusive(config.store_dir / ".lock", note):
+        check_keys(config.store_dir)
+        yield
+
+
+def check_keys(store: Path) -> None:
+    """Mark a new store with the kind of its keys; refuse one of another kind."""
+    mark = store / "store.json"
+    if (read_json(mark) or {}).get("keys") == KEYS:
+        return
+    if found := [name for name in ARTEFACTS if any((store / name).glob("*"))]:
+        raise UserError(f"The store {store} was made by another version of dualpain, whose artefacts this one cannot tell "
+                        f"apart: name another store=, or remove its {' and '.join(found)} (keep private, its pseudonym key).")
+    write_json(mark, {"keys": KEYS})
 
 
 def sweep_store(config: Config) -> None:
