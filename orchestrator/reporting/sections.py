@@ -196,12 +196,12 @@ def published_section(report: Report) -> str:
     beside = run.get("beside") or []
     if not known and not absent and not beside:
         return ""
-    ours = [_our_row(summary), *map(_our_row, beside)]
+    ours = [our_row(summary), *map(our_row, beside)]
     theirs = [(a.name, a.inputs, f"{a.accuracy:.2f}" + (f"{PM}{a.std:.2f}" if a.std is not None else ""), a.chosen)
               for a in known]
     body = table(("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, left=4,
                  ours=range(len(ours)))
-    body += _gap(run.get("optimism"))
+    body += gap_words(run.get("optimism"))
     body += "".join(map(note, absent))
     if known:
         body += note("These are not the same thing, whatever the digits say: where the epoch was chosen by looking at "
@@ -210,7 +210,7 @@ def published_section(report: Report) -> str:
     return section("published", "Beside published numbers" if known or absent else "Beside another protocol", body)
 
 
-def _our_row(summary: Mapping) -> tuple[str, str, str, str]:
+def our_row(summary: Mapping) -> tuple[str, str, str, str]:
     protocol = {"clean": "stopping decided on other people than the test person",
                 "exclude_pretrain": "stopping decided on other people; pretraining people are not tested",
                 "as_paper": "on the test person itself, as the paper's code does (leaky on purpose)"}
@@ -226,7 +226,7 @@ def _our_row(summary: Mapping) -> tuple[str, str, str, str]:
             f"{summary['protocol']}: {protocol.get(summary['protocol'], '')}")
 
 
-def _gap(pair: Mapping | None) -> str:
+def gap_words(pair: Mapping | None) -> str:
     if pair is None:
         return ""
     between = " (95 % interval {:+.1f} to {:+.1f})".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""

@@ -14,7 +14,7 @@ from orchestrator.reporting.cohort_ledger import ledger_section
 from orchestrator.reporting.controls import controls_section
 from orchestrator.reporting.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
 from orchestrator.reporting.page import build_page, write_report
-from orchestrator.reporting.sections import no_paths, scores_table
+from orchestrator.reporting.sections import gap_words, no_paths, our_row, scores_table
 from orchestrator.reporting.summary import build_summary
 
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
@@ -162,6 +162,15 @@ def test_luck_is_not_told_from_people_who_do_not_differ():
     first = ledger_section(report(configurations_on_cohort=1, configurations_by_now=4))
     assert "none had met these test people" in first and "3 others came later" in first
     assert "If all 4 were equally good" in first
+
+
+def test_a_leaky_run_that_scores_lower_is_no_optimism_and_an_estimator_chose_no_epoch():
+    """Seen with a random forest on a public data set: -0.9 points, 95 % interval -1.7 to -0.1."""
+    said = gap_words({"gap": -.009, "gap_ci95": (-.017, -.001), "n_people": 34, "n_left_out": 0})
+    row = our_row({"model": "random_forest", "encoder": None, "protocol": "as_paper", "accuracy_mean": .717,
+                   "accuracy_std": .075})
+    assert "-0.9 points" in said and "is optimism" not in said and "no optimism is shown" in said
+    assert "the test person itself" not in row[3] and "no epoch to choose" in row[3]
 
 
 def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
