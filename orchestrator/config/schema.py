@@ -1,7 +1,7 @@
 """The options a user can write: what each takes, in one table; and what a word of the command line may hold.
 
 The rows are looked up by key; `model.signal` has those of `smae`. What stands in no row is held against the signature of the
-class that receives it (options.py), or checked by the options class of preprocessing (face, keyframe, signal).
+class that receives it (stages/check_options.py), or checked by the options class of preprocessing (face, keyframe, signal).
 """
 
 import math

@@ -3,7 +3,7 @@ factor of two of what the run then takes, on a machine that is free.
 
 Work is counted in floating-point operations (a multiply-add is two) by the formulas behind the cost table of the
 design notes, and divided by the speed that a short matrix product shows on this machine; one step of the classifier is tried
-out (trials.py). What is neither (decoding, drawing, starting processes) has constants, measured on two cores of an AMD EPYC
+out (timed_steps.py). What is neither (decoding, drawing, starting processes) has constants, measured on two cores of an AMD EPYC
 whose matrix product does 55 GFLOP/s a core, in processor time.
 N tokens, D width, L layers, S signal steps, C channels.
 """

@@ -1,6 +1,6 @@
 """What a sweep may see of a fold: fitted on its training people, scored on its inner validation people, nobody else.
 
-Ray-free, as foldfit.py, whose parts it shares. The test person is named in the fold and read nowhere.
+Ray-free, as fit_fold.py, whose parts it shares. The test person is named in the fold and read nowhere.
 """
 
 import time
