@@ -23,7 +23,7 @@ from orchestrator.config.model_inputs import (
 WITHOUT_VIDEO = ("watch", "ai4pain_2025")
 # Given to an estimator they are only told: one command line serves all models that are compared.
 TOLD = ("pretrain", "protocol.val", "protocol.refit")
-# What the released code's own rule of stopping stands for (foldfit.published).
+# What the released code's own rule of stopping stands for (fit_fold.published).
 PUBLISHED = ("max_epochs", "patience", "monitor", "stop", "plateau", "lr_decay", "lr_schedule")
 TOKEN_MODELS = "model=dual or model=video"
 Reason = tuple[str, str] | None  # (what makes the key idle, what would read it)

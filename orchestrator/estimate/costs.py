@@ -1,10 +1,9 @@
 """What a run will cost: time and disk of every stage, before anything runs. The middle of a span is meant to be within a
 factor of two of what the run then takes, on a machine that is free.
 
-Work is counted in floating-point operations (a multiply-add is two) by the formulas behind the cost table of the
-design notes, and divided by the speed that a short matrix product shows on this machine; one step of the classifier is tried
-out (timed_steps.py). What is neither (decoding, drawing, starting processes) has constants, measured on two cores of an AMD EPYC
-whose matrix product does 55 GFLOP/s a core, in processor time.
+Work is counted in floating-point operations (a multiply-add is two) and divided by the speed that a short matrix product
+shows on this machine; one step of the classifier is tried out (timed_steps.py). What is neither (decoding, drawing, starting
+processes) has constants, measured on two cores of an AMD EPYC whose matrix product does 55 GFLOP/s a core, in processor time.
 N tokens, D width, L layers, S signal steps, C channels.
 """
 
@@ -294,7 +293,7 @@ def embedding(video: dict, clips: int, speed: Speed) -> float:
 
 
 def ranks_of(config: Config, speed: Speed) -> int:
-    """Data-parallel workers of pretraining: the rule of pretrain.py."""
+    """Data-parallel workers of pretraining: the rule of make_encoders.py."""
     return config.pretrain.workers or (speed.workers if "GPU" in speed.name else min(2, speed.workers))
 
 

@@ -52,7 +52,7 @@ def _clip(config: Config, data: Fingerprint, n: int) -> float:
 
 
 def _model(config: Config, data: Fingerprint, n: int):
-    """(the classifier as foldfit builds it, arrays of n made-up clips)."""
+    """(the classifier as fit_fold builds it, arrays of n made-up clips)."""
     import torch
 
     from models import build

@@ -38,7 +38,7 @@ def choices(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> 
     if not isinstance(config, Mapping):
         return []
     default, ran = shipped(run["dataset"], run["model"]), filled(config, run["model"])
-    if ran.get("protocol.name") == "as_paper" and ran.get("protocol.as_paper_epochs") is not None:  # foldfit.published
+    if ran.get("protocol.name") == "as_paper" and ran.get("protocol.as_paper_epochs") is not None:  # fit_fold.published
         ran |= {"train.lr_schedule": "constant", "train.lr_decay": 1.0, "train.plateau": True}
     here = {**run, "folds": folds}
     return [Choice(row.what, row.paper, row.cell(default, None), row.cell(ran, here))

@@ -15,7 +15,7 @@ from orchestrator.stores.encoder_store import Encoder
 
 @dataclass(frozen=True)
 class Prepared:
-    """content: what these folds are made of, as in runinfo.content."""
+    """content: what these folds are made of, as in run_record.content."""
 
     part: Part
     encoders: list[Encoder]

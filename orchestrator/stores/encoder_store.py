@@ -109,7 +109,7 @@ def video_options(config: Config) -> dict:
 
 
 def signal_options(config: Config, n_channels: int, length: int) -> dict:
-    own = config.model.options().get("signal") or {}  # as foldfit has it: the classifier takes these weights over
+    own = config.model.options().get("signal") or {}  # as fit_fold has it: the classifier takes these weights over
     return {"n_channels": n_channels, "length": length, "tokenizer": tokenizer_of(config.model.name), **config.smae, **own}
 
 
