@@ -9,15 +9,16 @@ pytestmark = pytest.mark.faults
 DYING = """
 import os, signal, sys
 from orchestrator import cli, preprocess
+from orchestrator.stages import make_clips
 
-class Dying(preprocess.ShardWorker):
+class Dying(make_clips.ShardWorker):
     def __call__(self, row):
         with open({deaths!r}, "a") as handle:
             handle.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
 
-mapped = preprocess.mapped
-preprocess.mapped = lambda config, jobs: mapped(config, jobs, Dying)
+mapped = make_clips.mapped
+make_clips.mapped = lambda config, jobs: mapped(config, jobs, Dying)
 sys.exit(cli.run(preprocess.main))
 """
 
