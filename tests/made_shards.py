@@ -6,6 +6,7 @@ import numpy as np
 
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import Config
+from orchestrator.runtime.store_lock import check_keys
 from orchestrator.stores.clip_store import ShardJob, clip_options, plan_shards
 from orchestrator.stores.shard_maker import make_shard
 from preprocessing.clip_format import PreparedClip, encode_image
@@ -17,6 +18,7 @@ CROP = 224
 
 def shards_of(config: Config, video: bool) -> list[ShardJob]:
     """What stage 1 leaves of the configuration's cohort, made in this process."""
+    check_keys(config.store_dir)
     options, jobs = clip_options(config, video), plan_shards(config, cohort.load(config))
     engine = FaceEngine(options.face) if video else None
     for job in jobs:

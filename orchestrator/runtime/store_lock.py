@@ -35,7 +35,8 @@ def check_keys(store: Path) -> None:
         return
     if found := [name for name in ARTEFACTS if any((store / name).glob("*"))]:
         raise UserError(f"The store {store} was made by another version of dualpain, whose artefacts this one cannot tell "
-                        f"apart: name another store=, or remove its {' and '.join(found)} (keep private, its pseudonym key).")
+                        f"apart: name another store=, or remove its {' and '.join(found)} (keep private, its pseudonym key). A "
+                        "copy of this version's needs its file store.json.")
     write_json(mark, {"keys": KEYS})
 
 

@@ -41,6 +41,7 @@ def whole(signal_tree, tmp_path_factory) -> Path:
 def store(whole, tmp_path) -> Path:
     """The same clips, nothing trained."""
     shutil.copytree(whole / "clips", tmp_path / "store" / "clips")
+    shutil.copy(whole / "store.json", tmp_path / "store")
     return tmp_path / "store"
 
 

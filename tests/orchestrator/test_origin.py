@@ -38,6 +38,7 @@ def spoilt(b, tmp_path) -> Road:
     """With encoders of its own."""
     shutil.copytree(b.store / "encoders", tmp_path / "store" / "encoders")
     shutil.copytree(b.store / "private", tmp_path / "store" / "private")
+    shutil.copy(b.store / "store.json", tmp_path / "store")
     return Road(b.root, tmp_path / "store", tmp_path / "run", list(b.words), "biovid_b")
 
 
