@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config.configuration import compose
 from orchestrator.evaluation import damage
 from orchestrator.files import storage
-from orchestrator.runtime.store_lock import sweep_store, writing
+from orchestrator.runtime.store_lock import KEYS, sweep_store, writing
 
 
 @pytest.mark.parametrize(("spoil", "damaged"), [
@@ -63,6 +63,7 @@ def test_the_store_is_swept_everywhere_and_of_finished_trainings(store):
 
 def test_nothing_is_swept_while_another_command_works_on_the_store(store):
     config = compose("watch", [f"store={store}"])
+    storage.write_json(store / "store.json", {"keys": KEYS})
     with writing(config, "embed"):
         sweep_store(config)
     assert len(list(store.rglob(".*.tmp"))) == 14 and len(list(store.glob("encoders/*.partial"))) == 2
