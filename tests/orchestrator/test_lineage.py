@@ -79,7 +79,7 @@ def test_a_guard_that_looks_away_fails_these_tests(tmp_path, old, new):
     for name in ("orchestrator", "preprocessing", "models"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(__file__, tmp_path / "test_scratch.py")
-    source = tmp_path / "orchestrator" / "lineage.py"
+    source = tmp_path / "orchestrator" / "cohort" / "lineage.py"
     text = source.read_text()
     assert text.count(old) == 1
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "test_scratch.py", "-k",
