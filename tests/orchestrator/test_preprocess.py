@@ -19,7 +19,7 @@ from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
 from orchestrator.files import storage
 from orchestrator.stages import make_clips
-from orchestrator.stores import clip_store
+from orchestrator.stores import clip_store, shard_maker
 from preprocessing.clip_format import decode_image
 from preprocessing.errors import InputError
 from preprocessing.face import litert
@@ -465,9 +465,9 @@ def test_killed_anywhere_the_rest_is_made_and_nothing_else(inline, signal_tree, 
     key = f"store.key={tmp_path / 'key'}"
     assert run("biovid_a", signal_tree, tmp_path / "whole", key) == 0
     inline["preprocess"].clear()
-    counted = {"in the middle of a shard": (clip_store, "prepare_clip", 4 * person + 2),
-               "before the shard's name": (clip_store, "write_shard", person),
-               "before the side file": (clip_store, "write_sealed", person)}
+    counted = {"in the middle of a shard": (shard_maker, "prepare_clip", 4 * person + 2),
+               "before the shard's name": (shard_maker, "write_shard", person),
+               "before the side file": (shard_maker, "write_sealed", person)}
     module, name, after = counted[place]
     real, calls = getattr(module, name), []
 
