@@ -55,7 +55,8 @@ from orchestrator.runtime import ray_session  # noqa: E402
 from orchestrator.stages import make_clips  # noqa: E402
 from orchestrator.stores.clip_store import ShardJob, clip_options  # noqa: E402
 from orchestrator.stores.shard_maker import make_shard  # noqa: E402
-from preprocessing.clip import ClipOptions, decode_image, encode_image, prepare_clip  # noqa: E402
+from preprocessing.clip import ClipOptions, prepare_clip  # noqa: E402
+from preprocessing.clip_format import decode_image, encode_image  # noqa: E402
 from preprocessing.datasets.registry import load  # noqa: E402
 from preprocessing.face.engine import FaceEngine  # noqa: E402
 from preprocessing.face.roi import Roi  # noqa: E402

@@ -51,7 +51,7 @@ from orchestrator.pretraining.data import GroupClips  # noqa: E402
 from orchestrator.pretraining.loop import train, train_job  # noqa: E402
 from orchestrator.pretraining.objectives import Job, Rank, as_video  # noqa: E402
 from orchestrator.stores.clip_store import ClipStore  # noqa: E402
-from preprocessing.clip import PreparedClip, encode_image  # noqa: E402
+from preprocessing.clip_format import PreparedClip, encode_image  # noqa: E402
 from preprocessing.moments import fit_scaler  # noqa: E402
 from preprocessing.shard import Row, write_shard  # noqa: E402
 from preprocessing.synthetic.acting import act  # noqa: E402
