@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import SIGNAL_ENCODERS, needs, reads_video
-from orchestrator.estimate import fold_costs
+from orchestrator.estimate import flops, fold_costs
 from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.estimate.finished import NOTHING, Finished
@@ -94,80 +94,6 @@ def measured(config: Config) -> Speed:
     return Speed(rate, ray_session.cpus(config), f"{ray_session.cpus(config)} cores")
 
 
-def transformer(n: float, d: float, layers: int) -> float:
-    """Forward pass of `layers` pre-LN blocks with a four times wider MLP over n tokens."""
-    return layers * (24 * n * d * d + 4 * n * n * d)
-
-
-def encoder(options: dict) -> tuple[float, float, int, int, int]:
-    """(full forward, one MAE training step, tokens, width, parameters) of one clip through a video MAE.
-
-    options: as in encoders.video_options. A step is three forward passes' worth of each half and the critic's nine.
-    """
-    from models.mae.video_mae import SCALES
-
-    preset = SCALES[options["scale"]]
-    d, layers = options.get("dim") or preset.dim, options.get("depth") or preset.depth
-    tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)
-    n = options["frames"] // tubelet * (options["image_size"] // patch) ** 2
-    values = 3 * tubelet * patch * patch
-    full = transformer(n, d, layers) + 2 * n * values * d
-    visible = options.get("visible", 0.1) * n
-    width = options.get("decoder_dim") or d // 2
-    depth = preset.decoder_depth if options.get("decoder_depth") is None else options["decoder_depth"]
-    seen = transformer(visible, d, layers) + 2 * visible * values * d
-    painted = transformer(n, width, depth) + 2 * visible * d * width + 2 * (n - visible) * width * values
-    critic = 2 * (n - visible) * values * 2 * d
-    parameters = 12 * (layers * d * d + depth * width * width) + values * (d + width) + d * width
-    return full, 3 * (seen + painted) + 9 * critic, n, d, parameters
-
-
-def hpa(n: float, width: float, options: dict) -> float:
-    """Forward pass of the hybrid attention block with its convolutional embedding (kernel 8)."""
-    filters, emb, ff = options.get("filters", 64), options.get("emb", 16), options.get("ff", 256)
-    return 2 * n * width * filters * (options.get("kernel", 8) + emb) + 4 * n * n * emb + 4 * n * emb * ff
-
-
-def dcan(n: float, s: float, options: dict) -> float:
-    """Forward pass of the co-attention: affinities both ways, and the fusion MLPs of both streams."""
-    d, hidden = options.get("dim", 128), options.get("hidden", 512)
-    return options.get("layers", 2) * (6 * n * s * d + 2 * n * d * d + 6 * (n + s) * d * hidden)
-
-
-def signal_mae(options: dict, decoder: bool = False) -> tuple[float, int]:
-    """(forward pass of E_ts, or of E_ts and D_ts; tokens)."""
-    stride = -(-options["length"] // options.get("max_tokens", 50)) if options.get("tokenizer") == "conv" else 1
-    n, d = -(-options["length"] // stride), options.get("dim", 64)
-    layer = n * (8 * d * d + 4 * d * options.get("ff", 128)) + 4 * n * n * d
-    return layer * (options.get("depth", 3) + (options.get("decoder_depth", 3) if decoder else 0)), n
-
-
-def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
-    """Forward pass of one clip through the chosen network."""
-    name, given = config.model.name, config.model.options()
-    if name not in ("dual", "video", *SIGNAL_ENCODERS):
-        return fold_costs.counted(config, n_channels, n_classes)
-    flops, lengths = 0.0, list[int]()
-    if name in ("dual", "video"):
-        _, _, n, d, _ = encoder(video_options(config))
-        n = pooled(config, n)
-        flops += hpa(n, d, dict(given.get("hpa") or {}))
-        lengths.append(n)
-    if name != "video":
-        options = signal_options(config, n_channels, int(config.signal.get("length", 400)))
-        work, n = signal_mae(options)
-        flops += work + (hpa(n, options.get("dim", 64), dict(given.get("hpa") or {})) if given.get("use_hpa", True) else 0.0)
-        lengths.append(n)
-    if len(lengths) == 2:
-        flops += dcan(lengths[0], lengths[1], dict(given.get("dcan") or {}))
-    return flops
-
-
-def pooled(config: Config, n: int) -> int:
-    frames = config.clip.frames // int(video_options(config).get("tubelet", 2))
-    return {"none": n, "2x2": n // 4, "temporal": frames}[config.embed.pool]
-
-
 def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Speed, there: Finished = NOTHING,
              until: str = "loso") -> list[Cost]:
     """Every stage up to `until`. plans: one for each protocol that runs; there: what is finished already and costs nothing."""
@@ -241,39 +167,37 @@ def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[
 def _video_mae(config: Config, video: dict, clips: float, speed: Speed) -> tuple[float, float, float]:
     """(seconds, bytes of one encoder while it is trained, bytes of it when it is done)."""
     options = config.pretrain.video
-    _, step, _, d, parameters = encoder({**video, "visible": 1 - float(options.get("mask_ratio", 0.9))})
-    values = 3 * video.get("tubelet", 2) * video.get("patch", 16) ** 2
+    work = flops.video_mae(video, float(options.get("mask_ratio", 0.9)))
     seen, ranks = clips * int(options.get("epochs", 200)), ranks_of(config, speed)
-    seconds = seen * step / (MAE_SHARE * speed.rate * ranks) + seen / int(options.get("batch", 16)) * MAE_STEP_SECONDS
+    seconds = seen * work.step / (MAE_SHARE * speed.rate * ranks) + seen / int(options.get("batch", 16)) * MAE_STEP_SECONDS
     seconds += clips * DECODE_SECONDS / ranks  # once: the workers keep them (pretrain.cache_mb)
     # weights and two moments, the critic's as well: two checkpoints and the one in writing
-    return seconds, 4 * 3 * 3 * (parameters + 2 * d * values), 4.0 * parameters
+    return seconds, 4 * 3 * 3 * (work.parameters + work.critic_parameters), 4.0 * work.parameters
 
 
 def _signal_mae(config: Config, signal: dict, clips: float, speed: Speed) -> tuple[float, float, float]:
     options = config.pretrain.signal
-    work, n = signal_mae(signal, decoder=True)
-    d, ff = signal.get("dim", 64), signal.get("ff", 128)
-    parameters = (signal.get("depth", 3) + signal.get("decoder_depth", 3)) * (4 * d * d + 2 * d * ff) + 2 * d * n
+    work = flops.signal_mae(signal)
     seen = clips * int(options.get("epochs", 100))
-    seconds = 3 * seen * work / (SIGNAL_MAE_SHARE * speed.rate * ranks_of(config, speed))
+    seconds = 3 * seen * work.reconstruct / (SIGNAL_MAE_SHARE * speed.rate * ranks_of(config, speed))
     seconds += seen / int(options.get("batch", 64)) * SIGNAL_MAE_STEP_SECONDS
-    return seconds, 9 * 4 * parameters + 4 * clips * signal["length"] * signal["n_channels"], 4.0 * parameters
+    return seconds, 9 * 4 * work.parameters + 4 * clips * signal["length"] * signal["n_channels"], 4.0 * work.parameters
 
 
 def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: Finished) -> list[Cost]:
     """Every clip of the task in every view through every encoder; groups of one public checkpoint share its tokens."""
-    _, _, n, d, parameters = encoder(video_options(config))
+    video = video_options(config)
+    mae = flops.video_mae(video)
     encoders = 1 if config.pretrain.checkpoint or not groups else len(groups)
     passes = max(0, data.task_clips * encoders * config.embed.views - there.tokens)
     if not passes:
         return []
-    each_token = d + 4.0 if config.embed.dtype == "int8" else 2.0 * d
+    each_token = mae.dim + 4.0 if config.embed.dtype == "int8" else 2.0 * mae.dim
     views = f" x {config.embed.views} views" if config.embed.views > 1 else ""
     what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are there" if there.tokens else "")
-    untrained = 4.0 * parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
-    seconds = embedding(video_options(config), passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
-    return [Cost("embed", what, twice(seconds), pooled(config, n) * each_token * passes + untrained)]
+    untrained = 4.0 * mae.parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
+    seconds = embedding(video, passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
+    return [Cost("embed", what, twice(seconds), math.prod(flops.pooled_grid(config, video)) * each_token * passes + untrained)]
 
 
 def training(config: Config, video: dict | None, signal: dict | None, films: int, signals: int,
@@ -289,7 +213,7 @@ def training(config: Config, video: dict | None, signal: dict | None, films: int
 
 def embedding(video: dict, clips: int, speed: Speed) -> float:
     """Seconds of so many clips (views counted) through the encoder, without the start of the workers."""
-    return clips * encoder(video)[0] / (ENCODER_SHARE * speed.rate * speed.workers)
+    return clips * flops.video_mae(video).encode / (ENCODER_SHARE * speed.rate * speed.workers)
 
 
 def ranks_of(config: Config, speed: Speed) -> int:

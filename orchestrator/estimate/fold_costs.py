@@ -3,14 +3,13 @@
 Everything is counted in clips that pass a training step, or in the rows an estimator is fitted on.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING
 
 from orchestrator.config.configuration import Config, with_protocol
 from orchestrator.config.model_inputs import ESTIMATORS, VIDEO, needs
+from orchestrator.estimate import flops
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.evaluation.audit import Canary, planned
 from orchestrator.plan.folds import Fold, Plan
@@ -107,12 +106,12 @@ def epochs(config: Config, every_epoch: bool = False) -> tuple[int, int]:
 
 def clip_seconds(config: Config, data: Fingerprint, speed: "Speed") -> float:
     """One clip in a training step: as tried out, else from its operations; decoding where the model reads pixels."""
-    from orchestrator.estimate.costs import CLASSIFIER_SHARE, DECODE_SECONDS, classifier
+    from orchestrator.estimate.costs import CLASSIFIER_SHARE, DECODE_SECONDS
 
     decoded = DECODE_SECONDS if needs(config) & VIDEO else 0.0
     if speed.clip is not None:
         return speed.clip + decoded
-    work = classifier(config, data.n_channels, len(config.task.classes))
+    work = flops.classifier(config, data.n_channels, len(config.task.classes))
     return 3 * work / (CLASSIFIER_SHARE[config.model.name] * speed.rate) + decoded
 
 
@@ -135,43 +134,6 @@ def run_bytes(config: Config, data: Fingerprint, folds: Sequence[Fold], plan: Pl
     history = 0 if config.model.name in ESTIMATORS else sum(epochs(config)) / 2
     return (predictions * (PREDICTION_BYTES + CLASS_BYTES * len(config.task.classes))
             + len(folds) * (ENTRY_BYTES + 20 * plan.n_subjects + EPOCH_BYTES * history))
-
-
-RECURRENT, SHORT = ("lstm", "e2e_mer", "mte_mer"), 16
-
-
-def counted(config: Config, n_channels: int, n_classes: int) -> float:
-    """Operations of one clip through a comparison network, counted on a model without memory."""
-    name, length = config.model.name, int(config.signal.get("length", 400))
-    given = json.dumps({k: v for k, v in config.model.options().items() if k != "weights"}, sort_keys=True)
-
-    def of(steps: int) -> float:
-        return _counted(name, given, n_channels, n_classes, steps, config.clip.frames, config.encoder.image_size)
-
-    if name not in RECURRENT or length <= 2 * SHORT:
-        return of(length)
-    # counting goes through a recurrent network step by step, which takes long; what it does grows in proportion to its steps
-    return of(SHORT) + (of(2 * SHORT) - of(SHORT)) * (length - SHORT) / SHORT
-
-
-@cache
-def _counted(name: str, given: str, n_channels: int, n_classes: int, length: int, frames: int, size: int) -> float:
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from models import build
-
-    options = json.loads(given)
-    # the fused attention needs real memory; the naive one is the same number of multiplications
-    naive = {"hpa": {**(options.get("hpa") or {}), "impl": "naive"}} if name == "convtran" else {}
-    with torch.device("meta"):
-        model = build(name, n_classes=n_classes, n_channels=n_channels, signal_length=length, frames=frames, image_size=size,
-                      **{**options, **naive}).eval()
-        batch = {"video": torch.empty(1, 3, frames, size, size), "signals": torch.empty(1, length, n_channels)}
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        wanted: frozenset[str] = model.needs  # type: ignore[assignment]
-        model({key: value for key, value in batch.items() if key in wanted})
-    return float(counter.get_total_flops())
 
 
 def _with_start(seconds: tuple[float, float], start: float) -> tuple[float, float]:

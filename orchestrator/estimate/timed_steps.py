@@ -9,7 +9,8 @@ from models.errors import ModelError
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import ESTIMATORS, SIGNALS, TOKENS, VIDEO, needs
 from orchestrator.errors import UserError
-from orchestrator.estimate.costs import CLASSIFIER_SHARE, Speed, classifier, encoder
+from orchestrator.estimate import flops
+from orchestrator.estimate.costs import CLASSIFIER_SHARE, Speed
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.evaluation import fold_data
 from orchestrator.stores.encoder_store import video_options
@@ -24,7 +25,7 @@ def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
     if name in ESTIMATORS or (SIGNALS <= needs(config) and not data.n_channels):
         return speed
     try:
-        each = 3 * classifier(config, data.n_channels, len(config.task.classes)) / (CLASSIFIER_SHARE[name] * speed.rate)
+        each = 3 * flops.classifier(config, data.n_channels, len(config.task.classes)) / (CLASSIFIER_SHARE[name] * speed.rate)
         batch = min(int(config.train.get("batch_size", 32)), int(LONGEST / TRIES / each))
         return replace(speed, clip=_clip(config, data, batch)) if batch >= 2 else speed
     except (UserError, ModelError, ValueError, TypeError, KeyError, AssertionError, RuntimeError):
@@ -61,9 +62,7 @@ def _model(config: Config, data: Fingerprint, n: int):
     length, arrays, grid, width = int(config.signal.get("length", 400)), {}, (1, 1, 1), None
     if wanted & TOKENS:
         video = video_options(config)
-        t, side = video["frames"] // video.get("tubelet", 2), video["image_size"] // video.get("patch", 16)
-        grid = {"none": (t, side, side), "2x2": (t, side // 2, side // 2), "temporal": (t, 1, 1)}[config.embed.pool]
-        width = encoder(video)[3]
+        grid, width = flops.pooled_grid(config, video), flops.video_mae(video).dim
         arrays["tokens"] = rng.normal(size=(n, int(np.prod(grid)), width)).astype(np.float16)
     if wanted & SIGNALS:
         arrays["signals"] = rng.normal(size=(n, length, data.n_channels)).astype(np.float32)

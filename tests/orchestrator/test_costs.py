@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from orchestrator import loso
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import Config, compose, with_protocol
-from orchestrator.estimate import costs, data_fingerprint, fold_costs
+from orchestrator.estimate import costs, data_fingerprint, flops, fold_costs
 from orchestrator.estimate.costs import Cost, Speed
 from orchestrator.estimate.finished import NOTHING, Finished
 from orchestrator.evaluation import run_record
@@ -149,11 +149,11 @@ def test_operations_of_the_comparison_networks():
     """GFLOP a clip at the paper's sizes. ViT3D by hand: 6 layers of 1024 with an MLP of 2048 over 1568 tokens."""
     by_hand = 6 * (16 * 1568 * 1024**2 + 4 * 1568**2 * 1024) + 2 * 1568 * 1536 * 1024
     config = compose("synthetic", ["model=vit3d", "encoder=vit_small"])
-    assert costs.classifier(config, 3) == pytest.approx(by_hand, rel=0.01)
+    assert flops.classifier(config, 3) == pytest.approx(by_hand, rel=0.01)
     lstm = compose("synthetic", ["model=lstm"])
     both_ways = 2 * 400 * 2 * 4 * 128 * (3 + 128)
     convolutions = 2 * 401 * 3 * 128 * 8 + 2 * 401 * 128 * 256 * 5 + 2 * 401 * 256 * 128 * 3
-    assert costs.classifier(lstm, 3) == pytest.approx(both_ways + convolutions, rel=0.01)
+    assert flops.classifier(lstm, 3) == pytest.approx(both_ways + convolutions, rel=0.01)
 
 
 # ---------------------------------------------------------------- what is there already
