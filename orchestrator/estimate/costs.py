@@ -29,7 +29,7 @@ ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
 MAE_STEP_SECONDS, SIGNAL_MAE_STEP_SECONDS = 0.02, 0.01  # what a step costs whatever its size: calls, optimiser, curves
 # The same for one training step of a classifier, used where a step is too long to be tried out; the last five with
 # clips of 64 to 96 pixels, 2026-11-27
-CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.4, "lstm": 0.64, "transformer": 0.013,
+CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.7, "lstm": 0.64, "transformer": 0.013,
                     "convtran": 0.06, "resnet3d": 0.7, "vit3d": 0.85, "vgg_rnn": 0.5, "e2e_mer": 0.6, "mte_mer": 0.5}
 SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.6, 600_000  # a clip: 640 x 480, 5.5 s, two signal tables
 # A frame until its shard is written: 1/123 s at 1388 x 1038, 1/336 s at 640 x 480 (benchmarks/preprocess.md)
