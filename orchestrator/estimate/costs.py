@@ -22,6 +22,7 @@ from orchestrator.plan.folds import Plan
 from orchestrator.runtime import ray_session
 from orchestrator.runtime.progress import duration
 from orchestrator.stores.encoder_store import signal_options, video_options
+from orchestrator.stores.token_store import stored_shape
 
 # Share of the matrix product's speed that each kind of network reached in processor time on one thread: encoder
 # 0.4 (micro) to 0.8 (small), MAE step 0.5 to 0.7. Other machines and GPUs differ.
@@ -197,7 +198,7 @@ def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: 
     what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are there" if there.tokens else "")
     untrained = 4.0 * mae.parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
     seconds = embedding(video, passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
-    return [Cost("embed", what, twice(seconds), math.prod(flops.pooled_grid(config, video)) * each_token * passes + untrained)]
+    return [Cost("embed", what, twice(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
 
 
 def training(config: Config, video: dict | None, signal: dict | None, films: int, signals: int,
@@ -223,8 +224,6 @@ def ranks_of(config: Config, speed: Speed) -> int:
 
 def twice(seconds: float) -> tuple[float, float]:
     return seconds / 1.5, seconds * 1.5
-
-
 
 
 def middle(seconds: tuple[float, float]) -> float:

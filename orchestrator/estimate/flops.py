@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import SIGNAL_ENCODERS, TOKENS, needs
 from orchestrator.stores.encoder_store import signal_options, video_options
+from orchestrator.stores.token_store import stored_shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,8 +60,7 @@ def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
     name, length = config.model.name, int(config.signal.get("length", 400))
     dim, grid = None, (1, 1, 1)
     if TOKENS <= needs(config):
-        video = video_options(config)
-        dim, grid = video_mae(video).dim, pooled_grid(config, video)
+        grid, dim = stored_shape(config, video_options(config))
     if name in SIGNAL_ENCODERS:
         own = signal_options(config, n_channels, length)
         given["signal"] = {k: v for k, v in own.items() if k not in ("n_channels", "length", "tokenizer")}
@@ -72,12 +72,6 @@ def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
     if name not in RECURRENT or length <= 2 * SHORT:
         return of(length)
     return of(SHORT) + (of(2 * SHORT) - of(SHORT)) * (length - SHORT) / SHORT
-
-
-def pooled_grid(config: Config, video: Mapping[str, Any]) -> tuple[int, int, int]:
-    """(t, h, w) of the stored tokens."""
-    t, side = int(video["frames"]) // int(video.get("tubelet", 2)), int(video["image_size"]) // int(video.get("patch", 16))
-    return {"none": (t, side, side), "2x2": (t, side // 2, side // 2), "temporal": (t, 1, 1)}[config.embed.pool]
 
 
 @cache

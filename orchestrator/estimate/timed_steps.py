@@ -14,6 +14,7 @@ from orchestrator.estimate.costs import CLASSIFIER_SHARE, Speed
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.evaluation import fold_data
 from orchestrator.stores.encoder_store import video_options
+from orchestrator.stores.token_store import stored_shape
 
 LONGEST = 2.0  # seconds: a step that would take longer is priced by its operations instead
 TRIES = 3
@@ -61,8 +62,7 @@ def _model(config: Config, data: Fingerprint, n: int):
     rng, wanted = np.random.default_rng(0), needs(config)
     length, arrays, grid, width = int(config.signal.get("length", 400)), {}, (1, 1, 1), None
     if wanted & TOKENS:
-        video = video_options(config)
-        grid, width = flops.pooled_grid(config, video), flops.video_mae(video).dim
+        grid, width = stored_shape(config, video_options(config))
         arrays["tokens"] = rng.normal(size=(n, int(np.prod(grid)), width)).astype(np.float16)
     if wanted & SIGNALS:
         arrays["signals"] = rng.normal(size=(n, length, data.n_channels)).astype(np.float32)

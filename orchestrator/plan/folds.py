@@ -83,7 +83,6 @@ class Plan:
                      + ("; the test people choose the epoch" if self.leaky and any(f.val for f in self.folds) else ""))
         return "\n".join(lines)
 
-
     def _pretraining(self) -> list[str]:
         if not self.groups:
             return ["no pretraining"]

@@ -26,8 +26,6 @@ MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files
 
 
-
-
 def there(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
     """What is finished already; nothing where that cannot be told, which must not keep the rest from being shown."""
     try:

@@ -37,8 +37,6 @@ SIGNAL_BYTES = 20_000  # without video
 SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see benchmarks/preprocess.md
 
 
-
-
 def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
     """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, twins).
 
@@ -111,8 +109,6 @@ def forecast(config: Config, jobs: list[ShardJob]) -> str:
             f"{ray_session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
             + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
                if _with_video(config, jobs) else ""))
-
-
 
 
 def _bytes(config: Config, jobs: list[ShardJob]) -> int:

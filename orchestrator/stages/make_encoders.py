@@ -39,8 +39,6 @@ if TYPE_CHECKING:  # torch takes seconds to import
 RESTARTS = 3
 
 
-
-
 def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...]) -> list[Encoder]:
     """The encoders of these groups, trained where they are missing; none where the model reads neither tokens nor E_ts.
 
@@ -82,12 +80,6 @@ def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[Encode
         _train(config, people, clips, train)
 
 
-
-
-
-
-
-
 def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[EncoderPlan]) -> None:
     from models import checkpoint
     from orchestrator.pretraining import reconstructions
@@ -125,8 +117,6 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
         shutil.rmtree(job.out, ignore_errors=True)
 
 
-
-
 def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> None:
     """Time and disk, before anything is trained. Raises UserError where the disk is too small for the checkpoints."""
     from orchestrator.estimate import costs
@@ -143,12 +133,6 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
                              f"{costs.size_text(size)} of disk while it goes on")
     need_space(config.store_dir, int(size), "Pretraining")
-
-
-
-
-
-
 
 
 def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:

@@ -68,10 +68,6 @@ def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) 
     _run(config, encoders, missing)
 
 
-
-
-
-
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:
     ray_session.start(config)
     import ray

@@ -247,9 +247,3 @@ def _could_differ(side: dict, limits: Limits) -> bool:
     return lowered or (raised and any(row["reason"] == "too_large" for row in side["quarantine"]))
 
 
-
-
-
-
-
-

@@ -66,8 +66,6 @@ def load(config: Config, preview: bool = False) -> Cohort:
     return people
 
 
-
-
 def join(config: Config, first: Cohort, second: Cohort) -> Joined:
     """Raises UserError for people, cohorts or channels of the two that could be one under two spellings."""
     _check_spellings(first, second)

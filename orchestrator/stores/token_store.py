@@ -6,9 +6,10 @@ weights have seen.
 n clips, N tokens, D width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -129,8 +130,12 @@ def quantise(tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int], int]:
     """Grid (t, h, w) of the stored tokens, after pooling, and their width."""
-    options = encoder.plan.video
-    assert options is not None
+    assert encoder.plan.video is not None
+    return stored_shape(config, encoder.plan.video)
+
+
+def stored_shape(config: Config, options: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
+    """The same of an encoder that is not there yet. options: as video_options gives them."""
     from models.mae.video_mae import SCALES
 
     tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)

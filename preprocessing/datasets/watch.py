@@ -60,11 +60,3 @@ def find_file(root: Path | None) -> Path:
     raise InputError(f"The watch data set is not installed; run: {LAYOUT}")
 
 
-
-
-
-
-
-
-
-
