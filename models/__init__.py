@@ -6,40 +6,37 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from models import catalogue as catalogue  # fills the register
 from models.errors import ModelError
+from models.registry import MODELS, find
 
 if TYPE_CHECKING:
     from torch import nn
 
-STAGE_1 = {  # name -> (module, class)
-    "video_mae": ("models.mae.video_mae", "VideoMAE"),
-    "signal_mae": ("models.mae.signal_mae", "SignalMAE"),
-    "critic": ("models.mae.critic", "Critic"),
+STAGE_1 = {  # name -> where its class stands
+    "video_mae": "models.mae.video_mae:VideoMAE",
+    "signal_mae": "models.mae.signal_mae:SignalMAE",
+    "critic": "models.mae.critic:Critic",
 }
-CLASSIFIERS = ("dual", "video", "signal", "signal_small")
-BASELINES = (
-    *("lstm", "transformer", "convtran", "resnet3d", "vit3d", "vgg_rnn", "e2e_mer", "mte_mer"),  # torch
-    *("random_forest", "svm", "ridge", "one_number"),  # scikit-learn
-)
-NAMES = (*STAGE_1, *CLASSIFIERS, *BASELINES)
 
-__all__ = ["BASELINES", "CLASSIFIERS", "NAMES", "STAGE_1", "ModelError", "build", "source"]
+__all__ = ["STAGE_1", "ModelError", "build", "names", "source"]
+
+
+def names() -> list[str]:
+    """Every name that build() takes."""
+    return [*STAGE_1, *MODELS]
 
 
 def build(name: str, **options: Any) -> "nn.Module":
-    """The model called `name` (see NAMES), on the CPU, freshly initialised from torch's global generator.
+    """The model called `name` (see names()), on the CPU, freshly initialised from torch's global generator.
 
     Raises ModelError for an unknown name. Options are checked by the model itself; classifiers and baselines leave aside
     names they do not know, so that one set of sizes builds any of them (a run's own options are checked before it starts).
     """
-    if name in STAGE_1:
-        module, cls = STAGE_1[name]
-        return getattr(import_module(module), cls)(**options)
-    if name in CLASSIFIERS:
-        return import_module("models.classifier.classifier").build_classifier(name, **options)
-    if name in BASELINES:
-        return import_module("models.baselines").build_baseline(name, **options)
-    raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(NAMES)}.")
+    if name not in STAGE_1:
+        return _known(name).build(**options)
+    module, _, cls = STAGE_1[name].partition(":")
+    return getattr(import_module(module), cls)(**options)
 
 
 def source(name: str) -> tuple[str, ...]:
@@ -47,10 +44,10 @@ def source(name: str) -> tuple[str, ...]:
 
     Raises ModelError for an unknown name.
     """
-    if name in STAGE_1:
-        return (":".join(STAGE_1[name]),)
-    if name in CLASSIFIERS:
-        return ("models.classifier.classifier:build_classifier",)
-    if name in BASELINES:
-        return import_module("models.baselines").source(name)
-    raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(NAMES)}.")
+    return (STAGE_1[name] if name in STAGE_1 else _known(name).source,)
+
+
+def _known(name: str):
+    if name not in MODELS:
+        raise ModelError(f"There is no model called {name!r}; choose one of: {', '.join(names())}.")
+    return find(name)

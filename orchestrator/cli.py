@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.config import plugins
 from orchestrator.config.configuration import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 from orchestrator.runtime import progress, terminal
@@ -33,10 +34,15 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
         epilog="Further words are overrides such as encoder=vit_tiny protocol.seeds=3 run.dir=DIR; every key stands in "
                "experiments/config.yaml. The same command with the same run.dir resumes.")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(choices("dataset")))
+    parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py",
+                        help="a file that adds models, data sets, splits or augmentations (docs/extend.md); may be repeated")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, time and disk; write nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     # Overrides may stand before, between and after the flags.
     arguments = parser.parse_intermixed_args(argv)
+    plugins.load(arguments.plugin)
+    for file, names in plugins.added().items():
+        progress.say("plugin", f"{file} adds {', '.join(names) or 'nothing: register something in it (docs/extend.md)'}")
     config = compose(arguments.dataset, arguments.overrides)
     if stage != "report":  # which computes nothing from the options
         check_options.check(config, arguments.overrides, stage)

@@ -13,6 +13,7 @@ from orchestrator.config.model_inputs import reads_video
 from orchestrator.estimate import costs, data_fingerprint, finished, machine, timed_steps
 from orchestrator.estimate.machine import Finding
 from orchestrator.stages import check
+from preprocessing.datasets.registry import find
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,13 +21,13 @@ def main(argv: list[str] | None = None) -> int:
     config, console = call.config, Console(highlight=False)
     people, problem = check.read(config)
     data = data_fingerprint.take(config, people) if people else None
-    video = data.with_video > 0 if data else config.dataset != "watch"
+    video = data.with_video > 0 if data else find(config.dataset).films
     findings = machine.check(config, video and reads_video(config), bool(data and data.planned))
     console.print(check.table("This machine", findings), "")
     if people and data:
         for block in check.describe(config, data):
             console.print(block, "")
-        wrong = check.judge(config, data, problem) + check.twice(people, data, reads_video(config))
+        wrong = check.registered(config) + check.judge(config, data, problem) + check.twice(people, data, reads_video(config))
         plans, bad = check.plan(config, people)
         wrong += bad + check.classes_left(config, people, data, plans)
         if plans:

@@ -4,9 +4,12 @@ from importlib import import_module
 
 import pytest
 
+from models.registry import MODELS
 from orchestrator.config.configuration import EXPERIMENTS, choices, compose
-from orchestrator.config.model_inputs import NEEDS, VIDEO, needs
+from orchestrator.config.model_inputs import VIDEO, needs
+from orchestrator.plan.splits import SPLITS
 from orchestrator.stages import check_options as options
+from preprocessing.datasets.registry import SOURCES
 
 FILES = sorted(EXPERIMENTS.glob("*/*.yaml"))
 
@@ -45,7 +48,7 @@ def test_an_encoder_can_be_built(name):
     assert model.frames == config.clip.frames and model.image_size == config.encoder.image_size
 
 
-@pytest.mark.parametrize("name", [name for name in choices("model") if not NEEDS[name] & VIDEO])
+@pytest.mark.parametrize("name", [name for name in choices("model") if not MODELS[name].needs & VIDEO])
 def test_a_model_of_the_folds_can_be_built_with_its_defaults(name):
     config = compose("synthetic", [f"model={name}"])
     wanted = {"n_classes": 2, **config.model.options()}
@@ -64,8 +67,11 @@ def test_the_small_model_of_the_folds_is_the_one_that_is_built_without_a_configu
     assert options == {"use_hpa": False, "hpa": {}, **SMALL_HEAD}
 
 
-def test_every_model_says_what_it_reads():
-    assert set(NEEDS) == set(choices("model"))
+def test_every_model_and_data_set_that_can_be_chosen_is_registered_and_composes():
+    assert set(MODELS) == set(choices("model")) and set(SOURCES) == set(choices("dataset"))
+    assert set(SPLITS) == set(choices("split"))
+    for name in MODELS:
+        options.check(compose("synthetic", [f"model={name}"]))
 
 
 def test_classes_of_tasks_are_labels_of_their_data_sets():

@@ -1,6 +1,7 @@
 """What the README tells people to type exists: make targets, stages, options, files."""
 
 import re
+import runpy
 import shlex
 from importlib import import_module
 from pathlib import Path
@@ -71,12 +72,7 @@ def test_links_into_the_repository_lead_somewhere():
     assert found and not [name for name in found if not (ROOT / name).exists()]
 
 
-def test_the_models_of_the_status_table_are_those_of_the_folds():
-    from orchestrator.config.configuration import choices
-    from orchestrator.config.model_inputs import NEEDS
-
-    row = next(line for line in TEXT.splitlines() if line.startswith("| models in the folds"))
-    ready, _, lacking = row.partition("not yet")
-    for name in choices("model"):
-        assert (re.search(rf"\b{name}\b", ready) is not None) == (name in NEEDS), name
-        assert re.search(rf"\b{name}\b", ready + lacking), name
+def test_the_tables_of_models_data_sets_and_splits_are_those_of_the_registers():
+    tables = runpy.run_path(str(ROOT / "docs" / "tables.py"), run_name="tables")
+    assert tables["written"](TEXT) == TEXT, "run python docs/tables.py"
+    assert all(f"| `{name}` |" in TEXT for name in ("dual", "one_number", "biovid_b", "manifest", "cross_dataset"))

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree._tree import Tree
 
 from models.baselines.exact_ridge import Linear, Sums, merge_all, solve
 from models.baselines.window_statistics import window_statistics
@@ -211,16 +213,40 @@ class OneNumber(Estimator):
         return tree_arrays(self.model.tree_, "tree")
 
 
-ESTIMATORS: dict[str, type[Estimator]] = {
-    "random_forest": RandomForest,
-    "svm": GaussianSVM,
-    "ridge": RidgeLeastSquares,
-    "one_number": OneNumber,
-}
+class OnWindowStatistics(Estimator):
+    """Any classifier or pipeline of scikit-learn's that has predict_proba, on the statistics of each channel's window."""
+
+    def __init__(self, estimator: Any, n_classes: int, seed: int = 0):
+        super().__init__(n_classes, seed)
+        self.model = estimator
+
+    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+        self.model = clone(self.model).fit(x, target)
+
+    def _proba(self, x: np.ndarray) -> np.ndarray:
+        return self.model.predict_proba(x)
+
+    def _fitted(self) -> dict[str, np.ndarray]:
+        return learnt(self.model)
 
 
-def build_estimator(name: str, n_classes: int, seed: int = 0, **options: Any) -> Estimator:
-    """The estimator called `name`; `seed` fixes its random choices. Raises ModelError on an unknown name."""
-    if name not in ESTIMATORS:
-        raise ModelError(f"no estimator is called {name!r}: choose one of {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name](n_classes, seed, **options)
+def learnt(estimator: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """What a fitted scikit-learn estimator has learnt, by name: arrays and numbers in attributes that end in an underscore, its
+    own parts' included. ModelError where there is none."""
+    found: dict[str, np.ndarray] = {}
+    parts = [(name, value) for name, value in vars(estimator).items() if name.endswith("_") and not name.startswith("_")]
+    for name, value in [*parts, *(getattr(estimator, "steps", None) or [])]:
+        if isinstance(value, Tree):
+            found |= tree_arrays(value, f"{prefix}{name}")
+        elif isinstance(value, BaseEstimator):
+            found |= learnt(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple | np.ndarray) and len(np.shape(value)) and any(
+                isinstance(one, BaseEstimator) for one in np.ravel(np.asarray(value, dtype=object))):
+            for i, one in enumerate(np.ravel(np.asarray(value, dtype=object))):
+                found |= learnt(one, f"{prefix}{name}.{i}.")
+        elif isinstance(value, np.ndarray | int | float | str):
+            found[f"{prefix}{name}"] = np.asarray(value)
+    if not found and not prefix:
+        raise ModelError(f"{type(estimator).__name__} keeps nothing that it has learnt in attributes that end in an "
+                         "underscore.")
+    return found

@@ -5,8 +5,9 @@ device, and draws nothing where its option is 0 or empty.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ class SignalChanges:
     signal_scale: deviation of the logarithm of each channel's gain.
     signal_mix: deviation of what is added to the identity by which the channels are mixed.
     signal_noise: deviation of white noise, in the units of the scaled signal.
+    augment: after these, what is registered besides, by name with its options.
     """
 
     signal_stretch: float = 0.0
@@ -38,6 +40,31 @@ class SignalChanges:
     signal_scale: float = 0.0
     signal_mix: float = 0.0
     signal_noise: float = 0.0
+    augment: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+Change = TypeVar("Change", bound=Callable[..., Tensor])
+AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {}  # those that are registered besides
+
+
+def register(name: str) -> Callable[[Change], Change]:
+    """A decorator that adds the function below it, (x (B, L, C), options by keyword) -> (B, L, C), as train.augment.NAME.
+    ModelError for a name that is taken."""
+    def keep(change: Change) -> Change:
+        if name in AUGMENTATIONS:
+            raise ModelError(f"There is an augmentation called {name!r} already: give the new one another name.")
+        AUGMENTATIONS[name] = change
+        return change
+
+    return keep
+
+
+def find(name: str) -> Callable[..., Tensor]:
+    """The augmentation registered as `name`. ModelError for an unknown one."""
+    if name not in AUGMENTATIONS:
+        known = ", ".join(AUGMENTATIONS) or "none is registered; --plugin FILE.py adds some"
+        raise ModelError(f"There is no augmentation called {name!r}; choose one of: {known}.")
+    return AUGMENTATIONS[name]
 
 
 def augment(x_BLC: Tensor, changes: SignalChanges) -> Tensor:
@@ -46,7 +73,13 @@ def augment(x_BLC: Tensor, changes: SignalChanges) -> Tensor:
     x_BLC = mirror(x_BLC, changes.signal_mirror)
     x_BLC = rotate(x_BLC, changes.signal_rotate, changes.signal_vectors)
     x_BLC = scale(x_BLC, changes.signal_scale)
-    return jitter(x_BLC, changes.signal_mix, changes.signal_noise)
+    x_BLC = jitter(x_BLC, changes.signal_mix, changes.signal_noise)
+    for name, options in changes.augment.items():
+        shape, x_BLC = x_BLC.shape, find(name)(x_BLC, **options)
+        if x_BLC.shape != shape:
+            raise ModelError(f"The augmentation {name!r} makes {tuple(x_BLC.shape)} of {tuple(shape)}: it has to keep the "
+                             "shape.")
+    return x_BLC
 
 
 def warp(x_BLC: Tensor, stretch: float = 0.0, shift: float = 0.0) -> Tensor:

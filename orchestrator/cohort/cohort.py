@@ -20,16 +20,13 @@ from orchestrator.files.storage import key_of, read_json, write_bytes, write_jso
 from orchestrator.runtime import progress
 from orchestrator.runtime.store_lock import writing
 from preprocessing.allotment import usable_cores
-from preprocessing.datasets import biovid_lists
+from preprocessing.datasets import biovid_lists, registry
 from preprocessing.recordings import DataSet, Recording
 from preprocessing.spelling import spellings
 
 OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
 OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split
-PUBLIC_COHORTS = {"synthetic", "watch"}  # nobody to protect: results can be compared between machines
 PUBLIC_KEY = b"dualpain public cohorts"
-COHORTS = ("biovid", "ai4pain", "ai4pain_2025", "ai4pain_2026", *sorted(PUBLIC_COHORTS))
-BIOVID = ("biovid_a", "biovid_b", "synthetic")  # which alone have subject lists and two folders of signals
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def preview(config: Config) -> Cohort:
 def _check(config: Config, dataset: DataSet) -> bool:
     """Whether the cohort is a part of the published one. Raises UserError before anything is written."""
     _check_cohort_name(config, dataset)
-    if config.dataset == "manifest" and dataset.cohort in PUBLIC_COHORTS:
+    if config.dataset == "manifest" and registry.is_public(dataset.cohort):
         raise UserError(f"The manifest calls its data set {dataset.cohort}, as the built-in one is called: give it another "
                         "name.")
     lacking = _check_complete(dataset, config)
@@ -135,8 +132,8 @@ def _check(config: Config, dataset: DataSet) -> bool:
 
 def _check_cohort_name(config: Config, dataset: DataSet) -> None:
     """A person is (cohort, raw id): another spelling of a built-in cohort would be the same people under other names."""
-    if config.dataset == "manifest" and dataset.cohort not in COHORTS:
-        for name in COHORTS:
+    if config.dataset == "manifest" and dataset.cohort not in registry.cohorts():
+        for name in registry.cohorts():
             if spellings(name) & spellings(dataset.cohort):
                 raise UserError(f"The manifest calls its data set {dataset.cohort!a}, and {name} is a built-in one: write "
                                 f"{name} if these are its people, else give it another name.")
@@ -163,7 +160,7 @@ def _place(config: Config, dataset: DataSet) -> str:
     """Of a manifest where its table lies; of BioVid that the filtered signals are read."""
     if dataset.table is not None:
         return key_of(os.path.realpath(dataset.table), 8)
-    return "filtered" if config.dataset in BIOVID and config.data.source == "filtered" else ""
+    return "filtered" if registry.find(config.dataset).lists and config.data.source == "filtered" else ""
 
 
 def _unused(config: Config, dataset: DataSet) -> list[str]:
@@ -226,12 +223,10 @@ def _synthetic_arguments(config: Config) -> dict:
 
 
 def _read(config: Config, may_write: bool = True) -> DataSet:
-    from preprocessing.datasets import registry
-
     _check_options(config)
     if config.dataset != "synthetic":
         options = {}
-        if config.dataset in BIOVID:
+        if registry.find(config.dataset).lists:
             options = {"source": config.data.source, "subjects": config.data.subjects}
         root = Path(config.data.root).expanduser() if config.data.root else None
         return registry.load(config.dataset, root, **options)
@@ -247,9 +242,9 @@ def _read(config: Config, may_write: bool = True) -> DataSet:
 def _check_options(config: Config) -> None:
     """UserError for a word on the data that this data set has no use for."""
     data, name = config.data, config.dataset
-    if name not in BIOVID and data.source != "raw":
+    if not registry.find(name).lists and data.source != "raw":
         raise UserError(f"data.source={data.source} chooses one of BioVid's folders and does nothing for {name}: leave it out.")
-    if name not in BIOVID and data.subjects != "all":
+    if not registry.find(name).lists and data.subjects != "all":
         raise UserError(f"data.subjects={data.subjects} is a list of BioVid's people and does nothing for {name}: leave it "
                         "out.")
     if name == "synthetic" and data.root:
@@ -300,7 +295,7 @@ def _check_tasks(dataset: DataSet, config: Config) -> None:
 
 
 def _key(config: Config, cohort: str) -> bytes:
-    if cohort in PUBLIC_COHORTS:
+    if registry.is_public(cohort):
         return PUBLIC_KEY
     path = Path(config.store.key).expanduser() if config.store.key else private_folder(config) / "pseudonym.key"
     if not path.exists():
@@ -316,7 +311,7 @@ def _key(config: Config, cohort: str) -> bytes:
 
 def _key_there(config: Config, cohort: str) -> bytes:
     """The key of a store that has one, so that a plan finds what is finished; nothing is made or refused."""
-    if cohort in PUBLIC_COHORTS:
+    if registry.is_public(cohort):
         return PUBLIC_KEY
     own = config.store_dir / "private" / "pseudonym.key"
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
-from orchestrator.config.model_inputs import ESTIMATORS, SIGNALS, needs
+from orchestrator.config.model_inputs import SIGNALS, is_estimator, needs
 from preprocessing.recordings import Recording
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _mark(*words: str) -> str:
 def record(config: Config, plan: "Plan", people: Cohort, hashes: Hashes) -> dict:
     """What lineage.json holds for comparisons: the study, the scale, whether networks are refitted, who helped to choose the
     settings of the training."""
-    network = config.model.name not in ESTIMATORS
+    network = not is_estimator(config.model.name)
     return {"recordings": marks(people, hashes), "scale": config.scale if SIGNALS <= needs(config) else None,
             "refit": plan.refit and network, "settings": config.train_from if network else None}
 

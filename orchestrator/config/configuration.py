@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from models.registry import MODELS
 from orchestrator.config.schema import check_values, check_word
+from orchestrator.config.split_register import SPLITS
 from orchestrator.errors import UserError
+from preprocessing.datasets.registry import SOURCES
 from preprocessing.limits import Limits
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
@@ -73,10 +76,10 @@ class Protocol(Node):
         return value
 
 
-class Split(Node):
-    """What each name reads stands in experiments/split/<name>.yaml."""
+class Split(Open):
+    """What each name reads stands in experiments/split/<name>.yaml, or with the registration of a plugin's."""
 
-    name: Literal["loso", "lnso", "kfold", "fixed", "cross_dataset"]
+    name: str
     n: int = Field(default=2, ge=2)
     k: int = Field(default=5, ge=2)
     seed: int = Field(default=0, ge=0)
@@ -86,11 +89,6 @@ class Split(Node):
     test: str | None = None
     root: str | None = None
     classes: builtins.list[int] | None = None
-
-
-SPLIT_READERS = {"n": ("lnso",), "k": ("kfold", "cross_dataset"), "seed": ("lnso", "kfold", "fixed", "cross_dataset"),
-                 "list": ("fixed",), "test_subjects": ("fixed",), "repeats": ("fixed",), "test": ("cross_dataset",),
-                 "root": ("cross_dataset",), "classes": ("cross_dataset",)}
 
 
 class Pretrain(Node):
@@ -246,7 +244,29 @@ class Config(Node):
 
 
 def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (EXPERIMENTS / group).glob("*.yaml"))
+    """What a group offers: its files, and what the registers name."""
+    return sorted({path.stem for path in (EXPERIMENTS / group).glob("*.yaml")} | set(_registered(group)))
+
+
+def _registered(group: str) -> dict[str, dict[str, Any]]:
+    """Of a group that has a register: what stands in no file of experiments/, by name, as Hydra takes it."""
+    nodes: dict[str, dict[str, Any]] = {}
+    if group == "model":
+        nodes = {name: {"name": name, **model.settings} for name, model in MODELS.items()}
+    elif group == "dataset":
+        nodes = {name: {"defaults": [{"override /task": source.task}, {"override /model": source.model}], "dataset": name,
+                        **source.settings} for name, source in SOURCES.items()}
+    elif group == "split":
+        nodes = {name: {"name": name, **split.options} for name, split in SPLITS.items()}
+    return {name: node for name, node in nodes.items() if not (EXPERIMENTS / group / f"{name}.yaml").exists()}
+
+
+def split_readers(leaf: str) -> list[str]:
+    """The splits that read split.<leaf>."""
+    from omegaconf import OmegaConf
+
+    files = {path.stem: OmegaConf.load(path) for path in (EXPERIMENTS / "split").glob("*.yaml")}
+    return [name for name, read in sorted({**files, **_registered("split")}.items()) if leaf != "name" and leaf in read]
 
 
 def nearest(word: str, valid: list[str]) -> str:
@@ -294,9 +314,9 @@ def _check_override(override: str, keys: list[str]) -> str:
         return f"{key}={value}"
     if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
         return f"++{key}={value}"  # options classes check these names themselves
-    if parent == "split" and leaf in SPLIT_READERS:
+    if parent == "split" and (reading := split_readers(leaf)):
         raise UserError(f"{override} has no effect with the split that is chosen: leave it out, or use "
-                        f"{' or '.join(f'split={name}' for name in SPLIT_READERS[leaf])}.")
+                        f"{' or '.join(f'split={name}' for name in reading)}.")
     raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
 
 
@@ -324,12 +344,16 @@ def compose(dataset: str, overrides: list[str]) -> Config:
     """Compose and check. Raises UserError for whatever does not exist or does not fit."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     if dataset not in choices("dataset"):
         raise UserError(f"There is no data set '{dataset}': did you mean {nearest(dataset, choices('dataset'))}?")
+    for group in ("dataset", "model", "split"):
+        for name, node in _registered(group).items():
+            ConfigStore.instance().store(name, node, group, package="_global_" if group == "dataset" else None)
     with initialize_config_dir(str(EXPERIMENTS), version_base="1.3"):
         def composed(words: list[str]) -> dict[str, Any]:
             return dict(OmegaConf.to_container(hydra_compose("config", overrides=words), resolve=True))  # type: ignore

@@ -11,7 +11,15 @@ from functools import cache
 from typing import Any
 
 from orchestrator.config.configuration import compose
-from orchestrator.config.model_inputs import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS, tokenizer_of
+from orchestrator.config.model_inputs import (
+    SIGNALS,
+    TOKENS,
+    has_signal_encoder,
+    is_classifier,
+    is_estimator,
+    needs_of,
+    tokenizer_of,
+)
 
 Values = dict[str, Any]
 NULL_IS_DEFAULT = ("encoder.", "model.")  # of the scale, of the model; elsewhere null is a value: no filter, no limit
@@ -37,7 +45,7 @@ def filled(config: Mapping[str, Any], model: str) -> Values:
 
 def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[str, Any]]]:
     """(prefix of the keys, defaults), where the model reads them."""
-    wanted = NEEDS.get(model, frozenset())
+    wanted = needs_of(model)
     found: list[tuple[str, Mapping[str, Any]]] = []
     keyframe = dict(config.get("keyframe") or {})
     if wanted - SIGNALS:
@@ -50,18 +58,18 @@ def _defaults(config: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[
         from preprocessing.signals.signals import SignalOptions
 
         found.append(("signal.", _flat(asdict(SignalOptions()))))
-    if model in ESTIMATORS:
+    if is_estimator(model):
         return found
     from models.classifier.training import ClassifierRecipe
 
     found.append(("train.", asdict(ClassifierRecipe())))
     if TOKENS <= wanted:
         found += _video(config)
-    if model in SIGNAL_ENCODERS:
+    if has_signal_encoder(model):
         from models.mae.signal_mae import SignalMAE
 
         found.append(("smae.", {**_signature(SignalMAE), "tokenizer": tokenizer_of(model)}))
-    if model in ("dual", "video", *SIGNAL_ENCODERS):
+    if is_classifier(model):
         found += _classifier(config, model)
     return found
 

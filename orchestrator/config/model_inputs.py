@@ -1,26 +1,44 @@
 """What the chosen model reads: tokens of the frozen video encoder, signals, or whole clips of pixels."""
 
+from models.registry import SIGNALS, TOKENS, VIDEO, find, lookup
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
 
-TOKENS, SIGNALS, VIDEO = frozenset({"tokens"}), frozenset({"signals"}), frozenset({"video"})
-NEEDS = {
-    "dual": TOKENS | SIGNALS, "video": TOKENS, "signal": SIGNALS, "signal_small": SIGNALS,
-    "lstm": SIGNALS, "transformer": SIGNALS, "convtran": SIGNALS,
-    "resnet3d": VIDEO, "vit3d": VIDEO, "vgg_rnn": VIDEO, "e2e_mer": VIDEO | SIGNALS, "mte_mer": VIDEO | SIGNALS,
-    "random_forest": SIGNALS, "svm": SIGNALS, "ridge": SIGNALS, "one_number": SIGNALS,
-}
-ESTIMATORS = ("random_forest", "svm", "ridge", "one_number")
-SIGNAL_ENCODERS = ("dual", "signal", "signal_small")  # those with E_ts, which the signal MAE pretrains
+__all__ = ["SIGNALS", "TOKENS", "VIDEO", "check_modalities", "chooses_epoch", "has_signal_encoder", "is_classifier",
+           "is_estimator", "needs", "needs_of", "reads_encoder", "reads_video", "tokenizer_of"]
 
 
 def needs(config: Config) -> frozenset[str]:
-    return NEEDS[config.model.name]
+    return find(config.model.name).needs
+
+
+def needs_of(model: str) -> frozenset[str]:
+    """Of a finished run's model, which need not be in the register of this process: then nothing is known of it."""
+    known = lookup(model)
+    return known.needs if known else frozenset()
+
+
+def is_estimator(model: str) -> bool:
+    """Whether it is fitted once, without epochs."""
+    known = lookup(model)
+    return known is not None and known.estimator
+
+
+def is_classifier(model: str) -> bool:
+    """Whether it is the paper's, with both or one of its streams."""
+    known = lookup(model)
+    return known is not None and known.family == "classifier"
+
+
+def has_signal_encoder(model: str) -> bool:
+    """Whether it has E_ts, which the signal MAE pretrains."""
+    known = lookup(model)
+    return known is not None and bool(known.signal_encoder)
 
 
 def tokenizer_of(model: str) -> str:
     """What the signal encoder makes its tokens of where model.signal.tokenizer does not say: "conv" or "step"."""
-    return "conv" if model == "signal_small" else "step"
+    return find(model).signal_encoder or "step"
 
 
 def reads_video(config: Config) -> bool:
@@ -34,12 +52,12 @@ def reads_video(config: Config) -> bool:
 
 def reads_encoder(config: Config) -> bool:
     """Whether the model reads anything that pretraining leaves: tokens of the video encoder, or E_ts."""
-    return TOKENS <= needs(config) or config.model.name in SIGNAL_ENCODERS
+    return TOKENS <= needs(config) or has_signal_encoder(config.model.name)
 
 
 def chooses_epoch(config: Config) -> bool:
     """Whether the model is trained by epochs; an estimator is fitted once, and wants nobody to choose by."""
-    return config.model.name not in ESTIMATORS
+    return not is_estimator(config.model.name)
 
 
 def check_modalities(config: Config, dataset: str, video: bool, signals: bool) -> None:

@@ -4,91 +4,19 @@ The rows are looked up by key; `model.signal` has those of `smae`. What stands i
 class that receives it (stages/check_options.py), or checked by the options class of preprocessing (face, keyframe, signal).
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from models.registry import lookup
+from orchestrator.config.option import Option, is_number, shown
+from orchestrator.config.signature import rows
 from orchestrator.errors import UserError
 
 LARGEST_SEED = 2**32 - 1  # what scikit-learn and every generator here take
 MOST_SEEDS = 1000
 MOST_EPOCHS = 100_000
-
-
-@dataclass(frozen=True)
-class Option:
-    """kind: whole | number | flag | word | text | vectors. words: all that is allowed, or beside numbers (gamma="scale").
-
-    least, most: bounds that are allowed themselves; above, below: bounds that are not. many: a list of so many of them.
-    once: no value of the list twice.
-    """
-
-    key: str
-    kind: str
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
-    null: bool = False
-    words: tuple[str, ...] = ()
-    many: tuple[int, int] | None = None
-    once: bool = False
-
-    def check(self, value: Any) -> None:
-        """UserError for a value that is not of this kind, or out of bounds."""
-        if value is None and self.null:
-            return
-        if self.kind == "vectors":
-            right = isinstance(value, list | tuple) and all(isinstance(v, list | tuple) and len(v) == 3
-                                                            and all(_number(x, True) and x >= 0 for x in v) for v in value)
-        elif self.many is not None:
-            right = (isinstance(value, list | tuple) and self.many[0] <= len(value) <= self.many[1]
-                     and all(map(self._one, value)) and not (self.once and len(set(value)) < len(value)))
-        else:
-            right = self._one(value)
-        if not right:
-            raise UserError(f"{self.key}={_shown(value)} does not fit: it wants {self.wanted()}.")
-
-    def _one(self, value: Any) -> bool:
-        if self.kind == "flag":
-            return isinstance(value, bool)
-        if self.kind == "text":
-            return isinstance(value, str) and bool(value.strip())
-        if isinstance(value, str):
-            return value in self.words
-        if self.kind == "word" or not _number(value, self.kind == "whole"):
-            return False
-        return ((self.least is None or value >= self.least) and (self.most is None or value <= self.most)
-                and (self.above is None or value > self.above) and (self.below is None or value < self.below))
-
-    def wanted(self) -> str:
-        if self.words and self.least is not None and self.least == self.most:
-            return "one of " + ", ".join(self.words)
-        limits = (("at least", self.least), ("above", self.above), ("at most", self.most), ("below", self.below))
-        bounds = [f"{name} {bound:,.10g}" for name, bound in limits if bound is not None]
-        what = {"whole": "a whole number", "number": "a number", "flag": "true or false", "text": "a name",
-                "word": "one of " + ", ".join(self.words), "vectors": "lists of three channel numbers"}[self.kind]
-        what += " " + " and ".join(bounds) if bounds else ""
-        if self.words and self.kind != "word":
-            what += " or one of " + ", ".join(self.words)
-        if self.many is not None:
-            low, high = self.many
-            what = f"a list of {low if low == high else f'{low} to {high}'} values, each {what}"
-            what += ", each once" if self.once else ""
-        return what + (", or null" if self.null else "")
-
-
-def _number(value: Any, whole: bool) -> bool:
-    return (isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-            and (isinstance(value, int) or math.isfinite(value)))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _whole(key: str, least: int = 1, most: int = 1_000_000, **more: Any) -> Option:
@@ -226,13 +154,18 @@ def check_values(raw: Mapping[str, Any]) -> None:
     """Every value of a composed configuration against its row, in the table's order. Raises UserError for the first that
     does not fit."""
     given = dict(_leaves(raw))
-    for key, option in TABLE.items():
+    model = lookup(str(given.get("model.name")))
+    own = model is not None and not isinstance(model.make, str)  # a plugin's: its signature is its table
+    table = {key: option for key, option in TABLE.items() if not (own and key.startswith("model."))}
+    if model is not None and own:
+        table |= {option.key: option for option in rows(model.maker(), "model")}
+    for key, option in table.items():
         if key in given:
             option.check(given[key])
     _check_seeds(given.get("protocol.seeds"))
     name = given.get("task.name")
     if isinstance(name, str) and (not TASK_NAME.fullmatch(name) or ".." in name):
-        raise UserError(f"task.name={_shown(name)} does not fit: it becomes a part of the run folder's name, so it wants "
+        raise UserError(f"task.name={shown(name)} does not fit: it becomes a part of the run folder's name, so it wants "
                         "at most 64 letters, digits, points, hyphens and underscores.")
 
 
@@ -240,11 +173,11 @@ def _check_seeds(seeds: Any) -> None:
     """A count, or a list of seeds."""
     if isinstance(seeds, list | tuple):
         if not seeds or len(seeds) > MOST_SEEDS or len({str(s) for s in seeds}) < len(seeds) or not all(
-                _number(s, True) and 0 <= s <= LARGEST_SEED for s in seeds):
-            raise UserError(f"protocol.seeds={_shown(seeds)} does not fit: it wants at least one seed and at most "
+                is_number(s, True) and 0 <= s <= LARGEST_SEED for s in seeds):
+            raise UserError(f"protocol.seeds={shown(seeds)} does not fit: it wants at least one seed and at most "
                             f"{MOST_SEEDS}, each once and a whole number from 0 to {LARGEST_SEED:,}.")
-    elif seeds is not None and not (_number(seeds, True) and 1 <= seeds <= MOST_SEEDS):
-        raise UserError(f"protocol.seeds={_shown(seeds)} does not fit: a count wants at least one seed and at most {MOST_SEEDS}"
+    elif seeds is not None and not (is_number(seeds, True) and 1 <= seeds <= MOST_SEEDS):
+        raise UserError(f"protocol.seeds={shown(seeds)} does not fit: a count wants at least one seed and at most {MOST_SEEDS}"
                         "; certain seeds are written as a list, [3,5].")
 
 

@@ -6,21 +6,23 @@ Judged is the whole road, whichever stage is called: the same words go with prep
 
 from collections.abc import Callable, Collection
 
+from models.registry import MODELS, Model, find
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import (
-    ESTIMATORS,
-    NEEDS,
-    SIGNAL_ENCODERS,
     SIGNALS,
     TOKENS,
     VIDEO,
+    has_signal_encoder,
+    is_classifier,
+    is_estimator,
     needs,
     reads_encoder,
     reads_video,
     tokenizer_of,
 )
+from preprocessing.datasets.registry import SOURCES
+from preprocessing.datasets.registry import find as find_source
 
-WITHOUT_VIDEO = ("watch", "ai4pain_2025")
 # Given to an estimator they are only told: one command line serves all models that are compared.
 TOLD = ("pretrain", "protocol.val", "protocol.refit")
 # What the released code's own rule of stopping stands for (fit_fold.published).
@@ -69,7 +71,7 @@ def _films(config: Config, leaf: str, stage: str) -> Reason:
     """face.*, keyframe.*, frames: what stage 1 makes of a film."""
     if not reads_video(config):
         return f"{_model(config)}, which reads no video", TOKEN_MODELS
-    if config.dataset in WITHOUT_VIDEO:
+    if not find_source(config.dataset).films:
         return f"--dataset {config.dataset}, which has no video", "a data set with films"
     provider = config.face.get("provider", "litert")
     if leaf in ("precomputed_dir", "precomputed_root") and provider != "precomputed":
@@ -80,7 +82,7 @@ def _films(config: Config, leaf: str, stage: str) -> Reason:
 
 
 def _smae(config: Config, leaf: str, stage: str) -> Reason:
-    if config.model.name not in SIGNAL_ENCODERS:
+    if not has_signal_encoder(config.model.name):
         return _model(config), "model=dual or model=signal"
     own = config.model.options().get("signal") or {}
     if leaf in own:
@@ -100,15 +102,15 @@ def _signal_encoder(config: Config, leaf: str) -> Reason:
 
 
 def _train(config: Config, leaf: str, stage: str) -> Reason:
-    if config.model.name in ESTIMATORS:
+    if is_estimator(config.model.name):
         return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
     if config.protocol.name == "as_paper" and leaf in PUBLISHED:
         return "protocol=as_paper, which stops as the released code does", "protocol.as_paper_epochs, or protocol=clean"
     if leaf in ("patience", "plateau") and config.train.get("stop") == "rate":
         return "train.stop=rate, which stops as the released code does", "train.stop=patience"
-    if leaf.startswith("signal_") and not needs(config) & SIGNALS:
+    if leaf.startswith(("signal_", "augment")) and not needs(config) & SIGNALS:
         return f"{_model(config)}, which reads no signals", "model=dual or model=signal"
-    if leaf == "lr_signal" and config.model.name not in SIGNAL_ENCODERS:
+    if leaf == "lr_signal" and not has_signal_encoder(config.model.name):
         return f"{_model(config)}, which has no signal encoder", "model=dual or model=signal"
     return None
 
@@ -121,7 +123,7 @@ def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
     node, pretrain = leaf.partition(".")[0], config.pretrain
     if not reads_encoder(config):
         return f"{_model(config)}, which reads no encoder", "model=dual, model=video or model=signal"
-    signal = config.model.name in SIGNAL_ENCODERS
+    signal = has_signal_encoder(config.model.name)
     if node in ("checkpoint", "checkpoint_saw", "video") and not needs(config) & TOKENS:
         return f"{_model(config)}, which reads no video encoder", TOKEN_MODELS
     if node == "signal" and not signal:
@@ -148,7 +150,7 @@ def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
 def _protocol(config: Config, leaf: str, stage: str) -> Reason:
     if leaf not in ("val_subjects", "val", "refit", "as_paper_epochs"):
         return None
-    if config.model.name in ESTIMATORS:
+    if is_estimator(config.model.name):
         return f"{_model(config)}, which is fitted without epochs", "model=signal or another network"
     if leaf == "as_paper_epochs":
         return None if config.protocol.name in ("as_paper", "both") else (f"protocol={config.protocol.name}",
@@ -168,8 +170,8 @@ def _synthetic(config: Config, leaf: str, stage: str) -> Reason:
 
 
 def _data(config: Config, leaf: str, stage: str) -> Reason:
-    biovid = any(str(name).startswith(("biovid", "synthetic")) for name in (config.dataset, config.split.test))
-    if leaf in ("source", "subjects") and not biovid:
+    lists = any(name in SOURCES and SOURCES[name].lists for name in (config.dataset, config.split.test))
+    if leaf in ("source", "subjects") and not lists:
         return f"--dataset {config.dataset}", "--dataset biovid_a"
     if leaf == "root" and config.dataset == "synthetic":
         return "--dataset synthetic, which writes its own recordings", "the data set that lies there"
@@ -194,10 +196,11 @@ def _options(config: Config, leaf: str, stage: str) -> Reason:
     """model.*: the four classifiers share one signature, of which each reads a part. Other models: options.check."""
     name, given = config.model.name, config.model.options()
     node, _, rest = leaf.partition(".")
-    if name not in ("dual", "video", "signal", "signal_small") or node not in CLASSIFIER_READERS:
+    if not is_classifier(name) or node not in CLASSIFIER_READERS:
         return None
-    if name not in CLASSIFIER_READERS[node]:
-        return _model(config), " or ".join(f"model={other}" for other in CLASSIFIER_READERS[node])
+    if not CLASSIFIER_READERS[node](find(name)):
+        return _model(config), " or ".join(f"model={other.name}" for other in MODELS.values()
+                                           if other.family == "classifier" and CLASSIFIER_READERS[node](other))
     if node == "hpa" and rest != "token_pool" and given.get("use_hpa", name != "signal_small") is False:
         return "model.use_hpa=false", "model.use_hpa=true"
     if leaf == "hpa.token_pool" and not needs(config) & TOKENS:
@@ -215,8 +218,10 @@ def _options(config: Config, leaf: str, stage: str) -> Reason:
     return None
 
 
-CLASSIFIER_READERS = {"dcan": ("dual",), "use_dcan": ("dual",), "signal": SIGNAL_ENCODERS, "signal_output": SIGNAL_ENCODERS,
-                      "hpa": ("dual", "video", "signal", "signal_small")}
+CLASSIFIER_READERS: dict[str, Callable[[Model], bool]] = {
+    "dcan": lambda model: len(model.needs) > 1, "use_dcan": lambda model: len(model.needs) > 1,
+    "signal": lambda model: bool(model.signal_encoder), "signal_output": lambda model: bool(model.signal_encoder),
+    "hpa": lambda model: True}
 RULES: tuple[tuple[str, Callable[[Config, str, str], Reason]], ...] = (
     ("encoder", _encoder), ("embed", _tokens), ("clip", _pictures), ("face", _films), ("keyframe", _films), ("frames", _films),
     ("smae", _smae), ("train", _train), ("train_from", _train), ("scale", _scale), ("pretrain", _pretrain),
@@ -226,4 +231,4 @@ RULES: tuple[tuple[str, Callable[[Config, str, str], Reason]], ...] = (
 
 def readers(leaf: str, known: Callable[[str], Collection[str]]) -> str:
     """The models that take the option model.<leaf>, by their signatures (known(name) -> names)."""
-    return " or ".join(f"model={name}" for name in NEEDS if leaf in known(name))
+    return " or ".join(f"model={name}" for name in MODELS if leaf in known(name))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.config.configuration import Config
-from orchestrator.config.model_inputs import SIGNAL_ENCODERS, needs, reads_video
+from orchestrator.config.model_inputs import has_signal_encoder, needs, reads_video
 from orchestrator.estimate import flops, fold_costs
 from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.estimate.data_fingerprint import Fingerprint
@@ -28,10 +28,6 @@ from orchestrator.stores.token_store import stored_shape
 # 0.4 (micro) to 0.8 (small), MAE step 0.5 to 0.7. Other machines and GPUs differ.
 ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
 MAE_STEP_SECONDS, SIGNAL_MAE_STEP_SECONDS = 0.02, 0.01  # what a step costs whatever its size: calls, optimiser, curves
-# The same for one training step of a classifier, used where a step is too long to be tried out; the last five with
-# clips of 64 to 96 pixels, 2026-11-27
-CLASSIFIER_SHARE = {"dual": 0.17, "video": 0.11, "signal": 0.14, "signal_small": 0.7, "lstm": 0.64, "transformer": 0.013,
-                    "convtran": 0.06, "resnet3d": 0.7, "vit3d": 0.85, "vgg_rnn": 0.5, "e2e_mer": 0.6, "mte_mer": 0.5}
 SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.6, 600_000  # a clip: 640 x 480, 5.5 s, two signal tables
 # A frame until its shard is written: 1/123 s at 1388 x 1038, 1/336 s at 640 x 480 (benchmarks/preprocess.md)
 FRAME_SECONDS, PIXEL_SECONDS = 0.0016, 4.55e-9
@@ -154,7 +150,7 @@ def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[
         seconds, passing, size = _video_mae(config, video_options(config), clips, speed)
         rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds), size * len(groups),
                          passing * len(groups)))
-    if groups and config.model.name in SIGNAL_ENCODERS:
+    if groups and has_signal_encoder(config.model.name):
         options = signal_options(config, data.n_channels, int(config.signal.get("length", 400)))
         seconds, passing, size = _signal_mae(config, options, clips, speed)
         rows.append(Cost("pretrain", f"{len(groups)} signal MAE", twice(seconds), size * len(groups), passing * len(groups)))

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from models.registry import find
 from orchestrator.config.configuration import Config
-from orchestrator.config.model_inputs import SIGNAL_ENCODERS, TOKENS, needs
+from orchestrator.config.model_inputs import TOKENS, has_signal_encoder, needs
 from orchestrator.stores.encoder_store import signal_options, video_options
 from orchestrator.stores.token_store import stored_shape
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Networks that go through a signal step by step, which takes long to count: what they do grows in proportion to its steps
-RECURRENT, SHORT = ("lstm", "e2e_mer", "mte_mer"), 16
+# Of networks that go through a signal step by step, which takes long to count, so many steps are: it grows in proportion
+SHORT = 16
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
     dim, grid = None, (1, 1, 1)
     if TOKENS <= needs(config):
         grid, dim = stored_shape(config, video_options(config))
-    if name in SIGNAL_ENCODERS:
+    if has_signal_encoder(name):
         own = signal_options(config, n_channels, length)
         given["signal"] = {k: v for k, v in own.items() if k not in ("n_channels", "length", "tokenizer")}
     text = json.dumps(given, sort_keys=True)
@@ -69,7 +70,7 @@ def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
     def of(steps: int) -> float:
         return _classifier(name, text, n_channels, n_classes, steps, dim, grid, config.clip.frames, config.encoder.image_size)
 
-    if name not in RECURRENT or length <= 2 * SHORT:
+    if not find(name).recurrent or length <= 2 * SHORT:
         return of(length)
     return of(SHORT) + (of(2 * SHORT) - of(SHORT)) * (length - SHORT) / SHORT
 

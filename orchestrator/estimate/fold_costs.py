@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from models.registry import find
 from orchestrator.config.configuration import Config, with_protocol
-from orchestrator.config.model_inputs import ESTIMATORS, VIDEO, needs
+from orchestrator.config.model_inputs import VIDEO, is_estimator, needs
 from orchestrator.estimate import flops
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.evaluation.audit import Canary, planned
@@ -42,7 +43,7 @@ def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: f
         words = [f"{len(left)} folds of {config.model.name}{protocol}"]
         if len({fold.seed for fold in left}) > 1:
             words.append(f"{len({fold.seed for fold in left})} seeds")
-        if plan.refit and config.model.name not in ESTIMATORS:
+        if plan.refit and not is_estimator(config.model.name):
             words.append("each fitted twice (refit)")
         rows.append(Cost("loso", ", ".join(words), _with_start(seconds_of(config, data, left, plan.refit, speed), TORCH_START),
                          run_bytes(config, data, left, plan)))
@@ -72,7 +73,7 @@ def seconds_of(config: Config, data: Fingerprint, folds: Sequence[Fold], refit: 
     each = data.task_clips / max(1, data.people)
     workers = max(1, min(speed.workers, len(folds)))
     fixed = FOLD_SECONDS * len(folds) / workers
-    if config.model.name in ESTIMATORS:
+    if is_estimator(config.model.name):
         spent = sum(estimator(config, data, each * len({*fold.train, *fold.val} - set(fold.test)), each * len(fold.test))
                     for fold in folds) / workers + fixed
         return spent / 1.5, spent * 1.5
@@ -106,13 +107,13 @@ def epochs(config: Config, every_epoch: bool = False) -> tuple[int, int]:
 
 def clip_seconds(config: Config, data: Fingerprint, speed: "Speed") -> float:
     """One clip in a training step: as tried out, else from its operations; decoding where the model reads pixels."""
-    from orchestrator.estimate.costs import CLASSIFIER_SHARE, DECODE_SECONDS
+    from orchestrator.estimate.costs import DECODE_SECONDS
 
     decoded = DECODE_SECONDS if needs(config) & VIDEO else 0.0
     if speed.clip is not None:
         return speed.clip + decoded
     work = flops.classifier(config, data.n_channels, len(config.task.classes))
-    return 3 * work / (CLASSIFIER_SHARE[config.model.name] * speed.rate) + decoded
+    return 3 * work / (find(config.model.name).share * speed.rate) + decoded
 
 
 def estimator(config: Config, data: Fingerprint, n: float, tested: float) -> float:
@@ -131,7 +132,7 @@ def run_bytes(config: Config, data: Fingerprint, folds: Sequence[Fold], plan: Pl
     """Ledger and tables of these folds."""
     each = data.task_clips / max(1, data.people)
     predictions = each * sum(len(fold.test) for fold in folds)
-    history = 0 if config.model.name in ESTIMATORS else sum(epochs(config)) / 2
+    history = 0 if is_estimator(config.model.name) else sum(epochs(config)) / 2
     return (predictions * (PREDICTION_BYTES + CLASS_BYTES * len(config.task.classes))
             + len(folds) * (ENTRY_BYTES + 20 * plan.n_subjects + EPOCH_BYTES * history))
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from models.errors import ModelError
+from models.registry import find
 from orchestrator.config.configuration import Config
-from orchestrator.config.model_inputs import ESTIMATORS, SIGNALS, TOKENS, VIDEO, needs
+from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_estimator, needs
 from orchestrator.errors import UserError
 from orchestrator.estimate import flops
-from orchestrator.estimate.costs import CLASSIFIER_SHARE, Speed
+from orchestrator.estimate.costs import Speed
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.evaluation import fold_data
 from orchestrator.stores.encoder_store import video_options
@@ -23,10 +24,10 @@ TRIES = 3
 def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
     """The speed with `clip`, in processor time of one thread; as it was where there is nothing to try, or it will not fit."""
     name = config.model.name
-    if name in ESTIMATORS or (SIGNALS <= needs(config) and not data.n_channels):
+    if is_estimator(name) or (SIGNALS <= needs(config) and not data.n_channels):
         return speed
     try:
-        each = 3 * flops.classifier(config, data.n_channels, len(config.task.classes)) / (CLASSIFIER_SHARE[name] * speed.rate)
+        each = 3 * flops.classifier(config, data.n_channels, len(config.task.classes)) / (find(name).share * speed.rate)
         batch = min(int(config.train.get("batch_size", 32)), int(LONGEST / TRIES / each))
         return replace(speed, clip=_clip(config, data, batch)) if batch >= 2 else speed
     except (UserError, ModelError, ValueError, TypeError, KeyError, AssertionError, RuntimeError):
@@ -70,7 +71,7 @@ def _model(config: Config, data: Fingerprint, n: int):
     if wanted & VIDEO:
         arrays["video"] = rng.integers(0, 256, (n, config.clip.frames, size, size, 3), np.uint8)
     options = {k: v for k, v in config.model.options().items() if k != "weights"}
-    if config.model.name in ("dual", "signal", "signal_small"):
+    if has_signal_encoder(config.model.name):
         options["signal"] = {**config.smae, **(options.get("signal") or {})}
     with torch.random.fork_rng():
         model = build(config.model.name, n_classes=len(config.task.classes), token_dim=width, token_grid=grid,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe
 from orchestrator.evaluation.guarded_rows import Rows
 from orchestrator.plan.folds import Fold
@@ -106,7 +106,7 @@ def spoilt(kind: str, data: FoldData, fold: Fold, repeat: int, turn: int) -> Fol
 
 def recipe_of(kind: str, recipe: FoldRecipe) -> FoldRecipe:
     """The run's own; but the code must be learnt by heart, so no validation people end its training."""
-    if kind != "coded" or recipe.model in ESTIMATORS:
+    if kind != "coded" or is_estimator(recipe.model):
         return recipe
     return replace(recipe, fixed_epochs=True, refit=False)
 

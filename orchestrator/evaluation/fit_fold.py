@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.cohort.lineage import Lineage, check_roles, guard, person_key
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import has_signal_encoder, is_estimator
 from orchestrator.errors import FoldError, UserError
 from orchestrator.evaluation.guarded_rows import RowsOnly
 from orchestrator.files.storage import hash_all
@@ -133,7 +133,7 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
         trained = Lineage("the training people", frozenset(data.keys([*fold.train, *fold.val])))
         guard(data.keys(fold.test), [*extra_lineage, *data.lineages(encoder), trained])
     test = TestClips(data, fold)
-    if recipe.model in ESTIMATORS:
+    if is_estimator(recipe.model):
         fitted, epochs, scaler, history = fit_estimator(fold, data, recipe)
     else:
         fitted, epochs, scaler, history = fit_network(fold, data, recipe, encoder)
@@ -149,7 +149,7 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
     entry = _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, openings,
                    time.monotonic() - began)
     if score_training:
-        known = data.rows([*fold.train, *fold.val] if recipe.model in ESTIMATORS or recipe.refit else fold.train)
+        known = data.rows([*fold.train, *fold.val] if is_estimator(recipe.model) or recipe.refit else fold.train)
         right = predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]
         entry["train_accuracy"] = float(right.mean())
     return entry
@@ -194,13 +194,13 @@ def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
 
     What is left of the published way for them is the scale over everybody, the held-out person included.
     """
-    from models.baselines.estimators import build_estimator
+    from models import build
 
     known = tuple(sorted({*fold.train, *fold.val} - set(fold.test)))
     seen = sorted({*known, *fold.test}) if recipe.leaky else known
     scaler, rows = _scaler(data, seen, recipe), _trainable(data, known)
-    estimator = build_estimator(recipe.model, n_classes=data.n_classes, seed=fold.protocol_seed, channels=data.channels,
-                                **recipe.options)
+    estimator: Any = build(recipe.model, n_classes=data.n_classes, seed=fold.protocol_seed, channels=data.channels,
+                           **recipe.options)
     estimator.fit(_arrays(data, rows, scaler, None), _labels(data, rows), rows, data.subject)
     return estimator, 0, scaler, []
 
@@ -270,7 +270,7 @@ def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, se
                       token_grid=data.token_grid, n_channels=len(data.channels) or None,
                       signal_length=data.signals.shape[1] if data.signals.size else None, **pixels,
                       **{**recipe.options, **({"signal": {**recipe.signal, **recipe.options.get("signal", {})}}
-                                              if recipe.model in ("dual", "signal", "signal_small") else {})})
+                                              if has_signal_encoder(recipe.model) else {})})
     if encoder is not None and encoder.signal_state is not None and getattr(model, "signal_encoder", None) is not None:
         state = {name: torch.from_numpy(np.array(value)) for name, value in encoder.signal_state.items()}
         model.load_signal_encoder(state)  # type: ignore[operator]
@@ -350,7 +350,7 @@ def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, .
     A model that chooses no epoch is fitted on the validation people as well, and an estimator never on the test people.
     Of a network that is refitted the first are those of the fit that chose the epoch; the refit is on both.
     """
-    if recipe.model in ESTIMATORS:
+    if is_estimator(recipe.model):
         return tuple(sorted({*fold.train, *fold.val} - set(fold.test))), ()
     return fold.train, () if recipe.fixed_epochs else fold.val
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from orchestrator.cohort.lineage import check_roles, guard
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.errors import FoldError
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_network, predict
 from orchestrator.plan.folds import Fold
@@ -21,7 +21,7 @@ def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
     They also choose the epoch, so the number is good for choosing between settings and for nothing else. Raises
     LineageError where the encoder has seen a validation or test person, ValueError for a recipe without inner validation.
     """
-    if recipe.leaky or recipe.fixed_epochs or recipe.model in ESTIMATORS:
+    if recipe.leaky or recipe.fixed_epochs or is_estimator(recipe.model):
         raise ValueError("this recipe has no inner validation")
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, leaky=False)

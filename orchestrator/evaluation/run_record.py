@@ -12,8 +12,10 @@ from pathlib import Path
 from models import source
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.cohort.lineage import Lineage
+from orchestrator.config import plugins
 from orchestrator.config.configuration import PATHS, SHORT, Config, choices, with_protocol
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
+from orchestrator.config.split_register import SPLITS
 from orchestrator.evaluation.fit_fold import FoldRecipe
 from orchestrator.files.code_key import code_sha256
 from orchestrator.files.storage import file_sha256, key_of, write_json, write_sealed, write_text
@@ -96,15 +98,25 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
     """
     settings, fit = _content(config), asdict(recipe)
     # what is fitted, not how that was asked for: networks alone are refitted, by default where people are few
-    settings["protocol"]["refit"] = fit["refit"] = recipe.refit and config.model.name not in ESTIMATORS
+    settings["protocol"]["refit"] = fit["refit"] = recipe.refit and not is_estimator(config.model.name)
     made_of = {
-        "configuration": [settings, fit], "code": code_sha256(*FOLDS, *source(config.model.name)),
+        "configuration": [settings, fit], "code": code_sha256(*FOLDS, *source(config.model.name), *_registered(config)),
         "people": [people.key_fingerprint, [[p.pseudonym, p.cohort, sorted(p.held_out)] for p in people.people]],
         # sex and age only beside what nobody can guess: the hash is published
         "clips": [[clips.sha256(p.index), p.sex, p.age] for p in people.people],
         "encoders": [[e.sha256, e.lineage.sha256()] for e in encoders], "tokens": [job.key for job in tokens],
         "chosen settings": [lineage.sha256() for lineage in lineages]}
     return {name: key_of(value, 32) for name, value in made_of.items()}
+
+
+def _registered(config: Config) -> list[str]:
+    """Where the code begins of what this run takes from a register beside its model, as "module:name"."""
+    found = [SPLITS[config.split.name].make]
+    if config.train.get("augment"):
+        from models.classifier.augment import find
+
+        found += [find(name) for name in config.train["augment"]]
+    return [f"{one.__module__}:{one.__qualname__}" for one in found]
 
 
 def together(contents: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -139,7 +151,8 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
     write_json(folder / "environment.json", {
         "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
-        "cores": usable_cores(config.resources.cpus), "versions": versions()})
+        "cores": usable_cores(config.resources.cpus), "versions": versions(),
+        **({"plugins": plugins.record()} if plugins.named() else {})})
 
 
 def portable(config: Config) -> dict:
@@ -159,9 +172,12 @@ def portable(config: Config) -> dict:
 
 
 def without_paths(command: str) -> str:
-    words = []
+    words: list[str] = []
     for word in shlex.split(command):
         name, separator, value = word.partition("=")
+        if name == "--plugin" and separator or words[-1:] == ["--plugin"]:
+            words.append(f"{name}={Path(value).name}" if separator else Path(word).name)
+            continue
         named = name == "pretrain.from" and value in choices("dataset")  # no path, though it may be one
         words.append(f"{name}=..." if separator and SHORT.get(name, name) in PATHS and not named else word)
     return " ".join(words)
@@ -232,7 +248,7 @@ def _curve(encoder: Encoder) -> list[dict]:
 
 def _settings(config: Config) -> list[str]:
     """Shipped settings that somebody's recordings helped to choose; what is fitted without them has no such past."""
-    said = config.train_from if config.model.name not in ESTIMATORS else None
+    said = config.train_from if not is_estimator(config.model.name) else None
     return [f"The settings of the training: {said}"] if said else []
 
 

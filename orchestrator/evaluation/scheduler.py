@@ -11,8 +11,9 @@ from typing import Protocol
 
 from models.errors import ModelError
 from orchestrator.cohort.lineage import Lineage
+from orchestrator.config import plugins
 from orchestrator.config.configuration import Config
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.errors import FoldError, UserError
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.evaluation.fold_data import used_encoder
@@ -81,7 +82,7 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
     """
     ray_session.start(config)
     gauges = FoldGauges(run, planned, planned - len(names))
-    share = GpuShare(config.resources.folds_per_gpu, 0 if config.model.name in ESTIMATORS else ray_session.gpus())
+    share = GpuShare(config.resources.folds_per_gpu, 0 if is_estimator(config.model.name) else ray_session.gpus())
     failed: dict[str, str] = {}
     tries: Counter[str] = Counter()
     waiting = list(names)
@@ -98,8 +99,8 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
     return failed
 
 
-def _trial(settings: dict, work: Work, limit_s: float) -> None:
-    """The trainable. A user's mistake is reported, not raised: trying it again would not help."""
+def _trial(settings: dict, work: Work, limit_s: float, files: tuple[str, ...] = ()) -> None:
+    """The trainable; files: plugins. A user's mistake is reported, not raised: trying it again would not help."""
     from ray import tune
 
     # A fold that hangs takes its worker with it, and is tried again in another. This clock needs no turn of the
@@ -107,6 +108,7 @@ def _trial(settings: dict, work: Work, limit_s: float) -> None:
     faulthandler.dump_traceback_later(limit_s, exit=True, file=2)
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
+        plugins.load(files)
         done = work.run(settings["name"])
         tune.report({"user_error": "", **done, **memory()})
     except FoldError as error:
@@ -134,7 +136,8 @@ def _run_chunk(config: Config, names: list[str], work: Work, scratch: Path, tick
     limit_s, kills = config.resources.fold_timeout_s, kernel_kills()
     with own_folder(scratch, "tune") as storage:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s), {"cpu": 1, "gpu": share.fraction}),
+            tune.with_resources(tune.with_parameters(_trial, work=work, limit_s=limit_s, files=plugins.named()),
+                                {"cpu": 1, "gpu": share.fraction}),
             param_space={"name": tune.grid_search(names)},
             tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_trial_name,
                                         trial_dirname_creator=_trial_name,

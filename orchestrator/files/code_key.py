@@ -7,8 +7,9 @@ or a change in what another stage calls changes no key; a changed constant chang
 Annotations are followed though they are not hashed: a method is called on an argument whose class only they name. Of a
 class of ours, those methods count whose names are used somewhere in what is reached (and all with two underscores); a class
 that stands on a library's, which may call any of its methods, counts whole.
+A plugin's file is followed into this project, not into other files beside it.
 Not followed are rooms whose values stand in a key by themselves or which move bytes without making them (VALUES), and the
-tables of models, out of which a run takes one (models.source).
+register of models, out of which a run takes one (models.source).
 """
 
 import ast
@@ -18,11 +19,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from orchestrator.config import plugins
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("orchestrator", "models", "preprocessing")
 VALUES = ("orchestrator.config.configuration", "orchestrator.config.schema", "orchestrator.files", "orchestrator.runtime",
           "orchestrator.errors", "preprocessing.errors", "models.errors")
-TABLES = ("models", "models.baselines")
+TABLES = ("models", "models.registry", "models.catalogue")
 
 Symbol = tuple[str, str]  # (module, name at its top level; "" for the module's own statements)
 
@@ -130,6 +133,8 @@ def parsed(name: str) -> _Module:
 @cache
 def file_of(name: str) -> Path | None:
     """The file of a dotted name in this project; None where it is no module."""
+    if name.startswith(plugins.PACKAGE):
+        return plugins.file_of(name)
     if name.partition(".")[0] not in ROOMS:
         return None
     place = ROOT.joinpath(*name.split("."))

@@ -3,13 +3,14 @@
 Everything after it (encoders, inner validation, scaler, ledger, statistics, report) is the same for all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from orchestrator.cohort.cohort import CROSS, OWN, OWN_TRAIN, OWN_VALIDATION, Person
 from orchestrator.config.configuration import Config
+from orchestrator.config.split_register import SPLITS, register
 from orchestrator.errors import UserError
 
 BIOVID_B_SHARE = 17 / 86  # the paper's fixed test set of Part B; who the 17 were is not published
@@ -29,7 +30,7 @@ class Cut:
 
 def make_cuts(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """The cuts of this split in the order of their fold numbers. Raises UserError where the people do not allow it."""
-    return SPLITS[config.split.name](config, people)
+    return SPLITS[config.split.name].make(config, people)
 
 
 def trainable(people: Sequence[Person]) -> list[int]:
@@ -37,28 +38,32 @@ def trainable(people: Sequence[Person]) -> list[int]:
     return [p.index for p in people if CROSS not in p.held_out]
 
 
-def _loso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    return _each_block([[p.index] for p in people], people)
+@register(name="loso", about="one subject is left out at a time (paper, Table 9)")
+def loso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
+    return each_block([[p.index] for p in people], people)
 
 
-def _lnso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
+@register(name="lnso", about="several subjects are left out at a time, everybody once")
+def lnso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """Blocks of split.n people at random, everybody in one; the last may be smaller."""
-    size, order = config.split.n, _shuffled(config.split.seed, people)
+    size, order = config.split.n, shuffled(config.split.seed, people)
     if 2 * size > len(people):
         raise UserError(f"split=lnso split.n={size} of {len(people)} people leaves fewer to train than are tested: use a "
                         "smaller split.n.")
-    return _each_block([order[i : i + size] for i in range(0, len(order), size)], people)
+    return each_block([order[i : i + size] for i in range(0, len(order), size)], people)
 
 
-def _kfold(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
+@register(name="kfold", about="grouped k-fold: nobody's clips are divided")
+def kfold(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """split.k blocks of people at random, as equal as can be; nobody's clips are divided."""
-    k, order = config.split.k, _shuffled(config.split.seed, people)
+    k, order = config.split.k, shuffled(config.split.seed, people)
     if k > len(people):
         raise UserError(f"split=kfold split.k={k} needs at least {k} people, there are {len(people)}: use a smaller split.k.")
-    return _each_block([block.tolist() for block in np.array_split(np.array(order), k)], people)
+    return each_block([block.tolist() for block in np.array_split(np.array(order), k)], people)
 
 
-def _fixed(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
+@register(name="fixed", about="one test set that a list names, or seeded random ones (paper, Tables 5 to 8)")
+def fixed(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """One test set that a list names, or split.repeats seeded random ones; the others train."""
     name: str = config.split.list
     if name == "auto":
@@ -79,7 +84,7 @@ def _fixed(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     size = max(1, round(BIOVID_B_SHARE * len(people))) if wanted is None else wanted
     if size >= len(people):
         raise UserError(f"split.test_subjects={size} leaves nobody to train of {len(people)} people: use a smaller number.")
-    return _each_block([_shuffled(config.split.seed, people, draw)[:size] for draw in range(config.split.repeats)], people)
+    return each_block([shuffled(config.split.seed, people, draw)[:size] for draw in range(config.split.repeats)], people)
 
 
 def _check_not_drawn(config: Config, name: str) -> None:
@@ -92,7 +97,8 @@ def _check_not_drawn(config: Config, name: str) -> None:
                             "use split.list=random.")
 
 
-def _cross_dataset(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
+@register(name="cross_dataset", about="trained on one data set, tested on another")
+def cross_dataset(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """The other data set's people, tested by what was trained on this one's.
 
     Strangers to this data set make one fold. Whoever is in both (BioVid A and B are the same people) is tested in one
@@ -112,16 +118,13 @@ def _cross_dataset(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
                  for block in blocks)
 
 
-SPLITS: dict[str, Callable[[Config, Sequence[Person]], tuple[Cut, ...]]] = {
-    "loso": _loso, "lnso": _lnso, "kfold": _kfold, "fixed": _fixed, "cross_dataset": _cross_dataset}
-
-
-def _each_block(blocks: Sequence[Sequence[int]], people: Sequence[Person]) -> tuple[Cut, ...]:
+def each_block(blocks: Sequence[Sequence[int]], people: Sequence[Person]) -> tuple[Cut, ...]:
+    """A cut a block of indices: its persons are tested, everybody else may train."""
     everybody = [p.index for p in people]
     return tuple(Cut(tuple(sorted(block)), tuple(i for i in everybody if i not in set(block))) for block in blocks)
 
 
-def _shuffled(seed: int, people: Sequence[Person], draw: int | None = None) -> list[int]:
+def shuffled(seed: int, people: Sequence[Person], draw: int | None = None) -> list[int]:
     """Indices in an order that depends on their number and the seed alone."""
     rng = np.random.default_rng([seed, len(people)] if draw is None else [seed, len(people), draw])
     return [people[i].index for i in rng.permutation(len(people))]

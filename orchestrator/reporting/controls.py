@@ -63,14 +63,14 @@ def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: 
 
 def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
     """Accuracy by test person, of a control fitted on the fold's other people alone. Raises LineageError if it were not."""
-    from models.baselines.estimators import build_estimator
+    from models.baselines.estimators import OneNumber
 
     known = sorted({*fold.train, *fold.val} - {*fold.test})
     guard(data.keys(fold.test), [Lineage("a control", frozenset(data.keys(known)))])
     rows, tested = data.rows(known), data.rows(fold.test)
     if not len(rows) or not len(tested):
         return {}
-    control = build_estimator("one_number", n_classes=data.n_classes, seed=0, channels=data.channels, feature=feature)
+    control = OneNumber(data.n_classes, seed=0, channels=data.channels, feature=feature)
     control.fit(_only(data.numbers, rows), data.labels, rows)
     right = control.predict_proba(_only(data.numbers, tested), tested).argmax(1) == data.labels[tested]
     return {data.pseudonyms[s]: float(right[data.subject[tested] == s].mean())

@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.defaults import Values, filled, shipped
-from orchestrator.config.model_inputs import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO
+from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_classifier, is_estimator, needs_of
 from orchestrator.scores.results import fitted_people, fold_people
-
-CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 
 
 class Choice(NamedTuple):
@@ -47,14 +45,14 @@ def choices(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> 
 
 def rows(dataset: str, model: str, ran: Values) -> list[Row]:
     """The rows that are about something this model has, on this data set."""
-    wanted = NEEDS.get(model, frozenset())
-    pretrains = TOKENS <= wanted or model in SIGNAL_ENCODERS
+    wanted = needs_of(model)
+    pretrains = TOKENS <= wanted or has_signal_encoder(model)
     found = [Row("who is tested", SPLITS.get(dataset, "other data sets"),
                  ("split.name", "split.n", "split.k", "split.list", "split.test_subjects", "split.repeats", "split.seed",
                   "split.test", "split.classes", "data.subjects", "max_folds", "protocol.seeds"), _split),
              Row("people a fold is fitted on", "everybody but the test people; nobody is kept for choosing (code)",
                  ("protocol.val_subjects", "protocol.val", "protocol.refit"), _trained)]
-    if model in ESTIMATORS:
+    if is_estimator(model):
         found += [Row("choosing the epoch", EPOCH, (), lambda values, run: "not used: there are none to choose")]
     else:
         found += [Row("choosing the epoch", EPOCH, ("protocol.as_paper_epochs", "train.max_epochs", "train.patience",
@@ -73,11 +71,11 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
         found += [VIDEO_ENCODER if own else FOREIGN_ENCODER, VIDEO_TOKENS, *(VIDEO_MAE if own and _maes(ran) else ())]
     if SIGNALS <= wanted:
         found += SIGNAL
-        if model not in ESTIMATORS:
+        if not is_estimator(model):
             found.append(AUGMENTED)
-    if model in SIGNAL_ENCODERS:
+    if has_signal_encoder(model):
         found += [SIGNAL_ENCODER, LATENT, *(SIGNAL_MAE if _maes(ran) else ())]
-    if model in CLASSIFIERS:
+    if is_classifier(model):
         found += [HPA, HEAD] if model != "dual" else [HPA, DCAN, *(() if ran.get("model.use_dcan", True) else (HEAD,))]
         found.append(Row("parameters", PARAMETERS, (), _parameters))
     else:
@@ -156,7 +154,7 @@ def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
         chosen = "the test people chose the epoch" if leaky else \
             f"{kept} more chose the epoch" if kept != "0" else "nobody was kept back"
         return f"{said}; {chosen}"
-    if values.get("model.name") in ESTIMATORS or values.get("protocol.val") == "fixed_epochs":
+    if is_estimator(str(values.get("model.name"))) or values.get("protocol.val") == "fixed_epochs":
         return "everybody but the test people; nobody is kept back"
     kept = values.get("protocol.val_subjects") or "a tenth (at least 2)"
     refit = {None: "; refit on them too under 20 people", True: "; then refit on them too", False: "; no refit"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import yaml
 
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.pretraining import quality
 from orchestrator.reporting import plots
 from orchestrator.reporting.comparison import optimism_words
@@ -130,7 +130,7 @@ def seeds_section(report: Report) -> str:
         said += f" {differ} (F test, {chance.p_words(found.p_between)})."
     if found.seed_within_person is not None:
         said += (" A training seed moves the estimator's own random numbers, if it draws any."
-                 if report.summary["model"] in ESTIMATORS else
+                 if is_estimator(report.summary["model"]) else
                  " A training seed moves initial weights, batches and the inner validation people; encoders and groups stay.")
     if found.pretraining_within_person is not None:
         trained = any(encoder["subjects"] for encoder in encoders_of(report.run))
@@ -214,7 +214,7 @@ def our_row(summary: Mapping) -> tuple[str, str, str, str]:
     protocol = {"clean": "stopping decided on other people than the test person",
                 "exclude_pretrain": "stopping decided on other people; pretraining people are not tested",
                 "as_paper": "on the test person itself, as the paper's code does (leaky on purpose)"}
-    if summary["model"] in ESTIMATORS:
+    if is_estimator(summary["model"]):
         alone = "no epoch to choose; fitted and scaled without the test person"
         protocol = {"clean": alone, "exclude_pretrain": alone,
                     "as_paper": "no epoch to choose; scaled with the test person's clips too (leaky on purpose)"}

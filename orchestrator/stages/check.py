@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from models.registry import MODELS
 from orchestrator.cohort import twins
 from orchestrator.cohort.cohort import Clip, Cohort
 from orchestrator.config.configuration import Config, with_protocol
-from orchestrator.config.model_inputs import ESTIMATORS, SIGNALS, TOKENS, VIDEO, needs
+from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, is_estimator, needs
 from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.estimate import costs, data_fingerprint, finished
 from orchestrator.estimate.data_fingerprint import Fingerprint, Sample
@@ -18,7 +19,9 @@ from orchestrator.evaluation import run_record
 from orchestrator.files.storage import free_bytes
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
+from orchestrator.plan.splits import SPLITS
 from orchestrator.stores import cross_dataset, origin
+from preprocessing.datasets.registry import SOURCES
 from preprocessing.errors import InputError
 from preprocessing.prints import HOLDS_LITTLE
 
@@ -74,10 +77,20 @@ def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[
             return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
     try:
         for one in plans:
-            folds.check_classes(one.folds, data.usable, names, config.model.name in ESTIMATORS)
+            folds.check_classes(one.folds, data.usable, names, is_estimator(config.model.name))
     except UserError as error:
         return [Finding.stop("Classes", error)]
     return []
+
+
+def registered(config: Config) -> list[Finding]:
+    """What the names on the command line stand for."""
+    source, model = SOURCES[config.dataset], MODELS[config.model.name]
+    reads = " and ".join(sorted(model.needs))
+    return [Finding("Data set", OK, f"{source.name}: {source.about}" + (f" (paper: {source.paper})" if source.paper else "")),
+            Finding("Model", OK, f"{model.name}, which reads {reads}: {model.about}"
+                                 + (f" (paper: {model.paper})" if model.paper else "")),
+            Finding("Split", OK, f"{config.split.name}: {SPLITS[config.split.name].about}")]
 
 
 def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from models.registry import MODELS, find
 from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word, nearest
-from orchestrator.config.model_inputs import ESTIMATORS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO, needs, reads_encoder
+from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_estimator, needs, reads_encoder
 from orchestrator.config.schema import repeated
+from orchestrator.config.signature import parameters, rows
 from orchestrator.config.unread import TOLD, readers, sentence, without_effect
 from orchestrator.errors import UserError
 
@@ -19,8 +21,6 @@ from orchestrator.errors import UserError
 PRETRAIN_VIDEO = {"epochs", "batch", "accumulate", "lr", "warmup", "mask", "mask_ratio", "adv_weight", "gp"}
 PRETRAIN_SIGNAL = {"epochs", "batch", "accumulate", "lr", "split", "clip", "loss_on", "mask_ratio", "mask_length",
                    "concurrent", "bernoulli", "harden"}
-GIVEN = {"self", "name", "n_classes", "seed", "channels", "n_channels", "length", "signal_length", "in_dim", "video_dim",
-         "signal_dim", "token_dim", "token_grid", "video_tokens", "signal_tokens", "scale", "image_size", "frames"}
 
 
 def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "") -> None:
@@ -47,6 +47,7 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
                 raise UserError(f"There is no option '{node}.{name}': did you mean {nearest(name, sorted(known))}?")
     if overrides is None or any(_touches(word, "train") for word in overrides):
         _check_types(config)
+        _check_augmentations(config)
     for word in overrides or ():
         if not _told(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
             raise UserError(sentence(word, reason))
@@ -84,8 +85,8 @@ def _told(config: Config, key: str) -> bool:
     """Whether a key without effect is told only, as one command line serves all models that are compared: pretrain, what a
     network would read of an estimator, and the recipe of the encoder that the other streams of a network have."""
     other: tuple[str, ...] = ("pretrain.video.",) if not needs(config) & TOKENS else ()
-    other += ("pretrain.signal.",) if config.model.name not in SIGNAL_ENCODERS else ()
-    return key == "pretrain" or (key in TOLD and config.model.name in ESTIMATORS) or (
+    other += ("pretrain.signal.",) if not has_signal_encoder(config.model.name) else ()
+    return key == "pretrain" or (key in TOLD and is_estimator(config.model.name)) or (
         reads_encoder(config) and key.startswith(other))
 
 
@@ -122,6 +123,27 @@ def _check_types(config: Config) -> None:
         raise UserError(f"train.{name}={first['input']!r} does not fit: {first['msg']}.") from error
 
 
+def _check_augmentations(config: Config) -> None:
+    """UserError or ModelError for train.augment.NAME that nobody registers, or an option that it does not take."""
+    wanted = config.train.get("augment") or {}
+    if not wanted:
+        return
+    from models.classifier.augment import find
+
+    for name, given in wanted.items():
+        node, change = f"train.augment.{name}", find(name)
+        known = parameters(change) - {next(iter(inspect.signature(change).parameters))}
+        if not isinstance(given, Mapping):
+            raise UserError(f"{node}={given!r} does not fit: give its options, {node}.OPTION=VALUE with one of "
+                            f"{', '.join(sorted(known))}.")
+        for leaf in given:
+            if leaf not in known:
+                raise UserError(f"There is no option '{node}.{leaf}': did you mean {nearest(leaf, sorted(known))}?")
+        for row in rows(change, node):
+            if (leaf := row.key.rpartition(".")[2]) in given:
+                row.check(given[leaf])
+
+
 def _check_masks(config: Config, overrides: Sequence[str] | None) -> None:
     """Masks that can be had, and a warm-up within its training."""
     video, signal, keys = config.pretrain.video, config.pretrain.signal, [key_of_word(word) for word in overrides or ()]
@@ -141,7 +163,7 @@ def _check_sizes(config: Config) -> None:
     from models import build
     from models.errors import ModelError
 
-    if config.model.name in ESTIMATORS:
+    if is_estimator(config.model.name):
         return
     from orchestrator.stores.encoder_store import signal_options, video_options
 
@@ -153,12 +175,12 @@ def _check_sizes(config: Config) -> None:
                 mae = build("video_mae", **video_options(config))
                 _check_mask_ratio(config, mae.grid)  # type: ignore[arg-type]
                 token_dim, grid = int(mae.dim), _pooled(config, mae.grid)  # type: ignore[arg-type]
-            if config.model.name in SIGNAL_ENCODERS and reads_encoder(config):
+            if has_signal_encoder(config.model.name) and reads_encoder(config):
                 where = "smae or model.signal"
                 build("signal_mae", **signal_options(config, 1, length))
             where = f"model={config.model.name}"
             given = {name: value for name, value in config.model.options().items() if name != "weights"}
-            if config.model.name in SIGNAL_ENCODERS:
+            if has_signal_encoder(config.model.name):
                 given["signal"] = {**config.smae, **(given.get("signal") or {})}
             signals = SIGNALS <= needs(config)
             build(config.model.name, n_classes=len(config.task.classes), token_dim=token_dim, token_grid=grid,
@@ -225,26 +247,11 @@ def _of(name: str) -> set[str]:
 
 def _of_model(name: str, given: Mapping[str, Any]) -> set[str]:
     """Options of another model are left aside, so that model=ridge can follow experiment=demo."""
-    from models import BASELINES
-
     own = parameters(_kind(name))
-    return own if set(given) <= own else own.union(*(parameters(_kind(other)) for other in ("dual", *BASELINES)))
-
-
-def parameters(kind: Any) -> set[str]:
-    """Names the caller of `kind` may choose."""
-    found = inspect.signature(kind).parameters.values()
-    return {p.name for p in found if p.kind is not inspect.Parameter.VAR_KEYWORD} - GIVEN
+    makers = {model.source: model for model in MODELS.values()}.values()
+    return own if set(given) <= own else own.union(*(parameters(model.maker()) for model in makers))
 
 
 def _kind(model: str) -> Any:
     """What is called with the options of this model. Imports its file alone."""
-    from models import CLASSIFIERS
-    from models.baselines import NETWORKS
-
-    if model in CLASSIFIERS:
-        return import_module("models.classifier.classifier").build_classifier
-    if model in NETWORKS:
-        module, name = NETWORKS[model]
-        return getattr(import_module(module), name)
-    return import_module("models.baselines.estimators").ESTIMATORS[model]
+    return find(model).maker()

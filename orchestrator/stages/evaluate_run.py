@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.cohort import study
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.evaluation import audit, damage, fold_data, run_record, sweep_choice
 from orchestrator.evaluation.ledger import Ledger, claim, open_ledger, run_folder
 from orchestrator.evaluation.raw_noise import Road
@@ -32,7 +32,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
     plan = folds.make_plan(config, people.people, given)
     progress.say("plan", plan.text().replace("\n", "; "))
     folds.check_classes(plan.folds, people.label_counts(config.task.classes), fold_data.names(config, people),
-                        config.model.name in ESTIMATORS)
+                        is_estimator(config.model.name))
     folder = run_record.run_dir(config)
     with run_folder(folder):
         clips = make_clips.ensure_clips(config, people)

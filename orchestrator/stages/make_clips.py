@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from orchestrator.cohort import cohort, twins
 from orchestrator.cohort.cohort import Cohort, private_folder
+from orchestrator.config import plugins
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.errors import UserError
@@ -124,8 +125,10 @@ def _with_video(config: Config, jobs: list[ShardJob]) -> int:
 class ShardWorker:
     """A Ray Data actor: face models are loaded once, then one person after the other."""
 
-    def __init__(self, config: Config, video: bool):
+    def __init__(self, config: Config, video: bool, files: tuple[str, ...] = ()):
         import cv2
+
+        plugins.load(files)
 
         cv2.setNumThreads(1)
         self.config = config
@@ -167,7 +170,7 @@ def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = Sha
         ray.data.from_items(jobs, override_num_blocks=len(jobs)), worker,
         # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
         compute=ray.data.ActorPoolStrategy(size=min(ray_session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video})
+        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video, "files": plugins.named()})
 
 
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.cohort.cohort import Cohort
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.evaluation import fold_data, run_record
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe
 from orchestrator.evaluation.sweep_choice import Part
@@ -31,7 +31,7 @@ def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepare
     encoders = make_encoders.ensure(config, people, clips, plan.groups)
     tokens = make_tokens.ensure(config, people, clips, encoders)
     data = fold_data.build(config, people, clips, encoders, tokens)
-    check_classes(part.folds, data.counts(), data.class_names, config.model.name in ESTIMATORS)
+    check_classes(part.folds, data.counts(), data.class_names, is_estimator(config.model.name))
     recipe = fold_data.recipe(config, plan.refit, plan.leaky)
     return Prepared(part, encoders, data, recipe,
                     run_record.content(config, people, clips, encoders, tokens, recipe, part.lineages),

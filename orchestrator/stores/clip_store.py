@@ -24,6 +24,7 @@ from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.paths import is_file, is_folder
 from preprocessing.shard import SCHEMA_VERSION, ShardSignals, read_signals
+from preprocessing.signals.formats import FORMATS
 
 if TYPE_CHECKING:  # what records clips takes seconds to import; who reads them does without
     from preprocessing.clip import ClipOptions
@@ -114,7 +115,9 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
     options = clip_options(config, has_video(config, cohort))
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
-    common = key_of({"schema": SCHEMA_VERSION, "code": code_sha256(*MAKES), "video": options.video,
+    forms = {clip.recording.signal.format for clip in cohort.clips if clip.recording.signal} & FORMATS.keys()
+    readers = [source for form in sorted(forms) for source in FORMATS[form].sources]
+    common = key_of({"schema": SCHEMA_VERSION, "code": code_sha256(*MAKES, *readers), "video": options.video,
                      "options": options_key(options), "key": cohort.key_fingerprint,
                      **({"place": cohort.place} if cohort.place else {})})
     folder = config.store_dir / "clips" / f"{cohort.dataset}-{common}"

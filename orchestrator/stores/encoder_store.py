@@ -13,7 +13,7 @@ from orchestrator.cohort.cohort import Cohort
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.cohort.study import in_one, marks
 from orchestrator.config.configuration import PATHS, Config
-from orchestrator.config.model_inputs import SIGNAL_ENCODERS, TOKENS, tokenizer_of
+from orchestrator.config.model_inputs import TOKENS, has_signal_encoder, tokenizer_of
 from orchestrator.config.model_inputs import needs as what_is_read
 from orchestrator.errors import UserError
 from orchestrator.files.code_key import code_sha256
@@ -115,7 +115,7 @@ def signal_options(config: Config, n_channels: int, length: int) -> dict:
 
 def reads(config: Config) -> tuple[bool, bool]:
     """Whether the model reads a video encoder, and an encoder of signals that was pretrained."""
-    return TOKENS <= what_is_read(config), config.model.name in SIGNAL_ENCODERS and config.pretrain.name == "mae"
+    return TOKENS <= what_is_read(config), has_signal_encoder(config.model.name) and config.pretrain.name == "mae"
 
 
 def about_signals(config: Config, people: Cohort) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
     video = video_options(config) if "tokens" in needs else None
     foreign = read_foreign(config) if video is not None else None
     signal = None
-    if "signals" in needs and groups and config.model.name in ("dual", "signal", "signal_small"):
+    if "signals" in needs and groups and has_signal_encoder(config.model.name):
         length, n_channels = signal_shape(clips)
         signal = signal_options(config, n_channels, length)
     if video is None and signal is None:

@@ -1,31 +1,113 @@
-"""The table of loaders: one name, one file, one DataSet."""
+"""The register of data sets: by its name what loads it, how it lies on disk, and what a run takes for granted with it.
+
+The built-in ones stand below; a file of somebody else's adds one with `register`, as decorator of the function that loads it
+(docs/extend.md).
+"""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
-from preprocessing.datasets import ai4pain, ai4pain_2025, biovid, manifest, watch
 from preprocessing.errors import InputError
 from preprocessing.recordings import DataSet
 
 TRY_SYNTHETIC = "to try everything without data: python -m preprocessing.synthetic --out DIR, then data.root=DIR"
+Load = TypeVar("Load", bound=Callable[..., DataSet])
 
 
-class Entry(NamedTuple):
-    load: Callable[..., DataSet]
-    layout: str
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data set. load: itself or as "module:name", whose file is then imported when it is used; called with the folder (None
+    where needs_root is false and none is given) and, with `lists`, the words data.source and data.subjects.
+
+    layout: how its folder should look; "" for what its module calls LAYOUT. cohorts: whose people these may be, () for its own
+    alone; two data sets of one cohort have people in common. public: nobody to protect, so that pseudonyms are the same on
+    every machine. films: whether there can be videos. lists: has published lists of subjects and two folders of signals, as
+    BioVid. made: written by this program. task, model: what runs where none is named; settings: further options' values that
+    come with it (of a built-in one they stand in experiments/dataset/).
+    """
+
+    name: str
+    load: str | Callable[..., DataSet]
+    about: str
+    layout: str = ""
+    paper: str = ""
+    cohorts: tuple[str, ...] = ()
+    public: bool = False
+    films: bool = True
+    lists: bool = False
+    made: bool = False
     needs_root: bool = True
+    task: str = "labels"
+    model: str = "dual"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def loader(self) -> Callable[..., DataSet]:
+        """What loads it. Imports its file."""
+        if not isinstance(self.load, str):
+            return self.load
+        module, _, name = self.load.partition(":")
+        return getattr(import_module(f"preprocessing.datasets.{module}"), name)
+
+    def form(self) -> str:
+        """How its folder should look."""
+        return self.layout or getattr(import_module(self.loader().__module__), "LAYOUT", "")
 
 
-LOADERS = {
-    "biovid_a": Entry(biovid.load_a, biovid.LAYOUT),
-    "biovid_b": Entry(biovid.load_b, biovid.LAYOUT),
-    "ai4pain": Entry(ai4pain.load, ai4pain.LAYOUT),
-    "ai4pain_2025": Entry(ai4pain_2025.load, ai4pain_2025.LAYOUT),
-    "manifest": Entry(manifest.load, manifest.LAYOUT),
-    "watch": Entry(watch.load, watch.LAYOUT, needs_root=False),
-}
+SOURCES: dict[str, Source] = {source.name: source for source in (
+    Source(name="biovid_a", load="biovid:load_a", cohorts=("biovid",), lists=True,
+           about="BioVid Heat Pain Database, Part A: 87 people, video, GSR, ECG, EMG", paper="Table 9"),
+    Source(name="biovid_b", load="biovid:load_b", cohorts=("biovid",), lists=True,
+           about="BioVid Part B: 86 of the same people, facial EMG besides", paper="Tables 6 and 8"),
+    Source(name="ai4pain", load="ai4pain:load", about="AI4Pain 2024: video and fNIRS",
+           paper="Tables 5 and 7"),
+    Source(name="ai4pain_2025", load="ai4pain_2025:load", films=False,
+           cohorts=("ai4pain_2025", "ai4pain_2026"),
+           about="AI4Pain 2025 and 2026: four biosignals, no video"),
+    Source(name="manifest", load="manifest:load",
+           about="any other, described by a table of one row a sample"),
+    Source(name="watch", load="watch:load", public=True, films=False, needs_root=False,
+           about="smartwatch recordings of shoulder exercises: 10 people (Burns et al. 2018)"),
+    Source(name="synthetic", load="biovid:load_a", public=True, lists=True, made=True,
+           about="the built-in cohort: a public-domain face, animated, and signals to go with it"),
+)}
+
+
+def add(source: Source) -> None:
+    """Put a data set into the register. InputError for a name that is taken."""
+    if source.name in SOURCES:
+        raise InputError(f"There is a data set called {source.name!r} already: give the new one another name.")
+    SOURCES[source.name] = source
+
+
+def register(*, name: str, layout: str, about: str, **more: Any) -> Callable[[Load], Load]:
+    """A decorator that adds the function below it, load(root) -> DataSet; `more`: further fields of Source."""
+    def keep(load: Load) -> Load:
+        add(Source(name=name, load=load, layout=layout, about=about, **more))
+        return load
+
+    return keep
+
+
+def cohorts() -> tuple[str, ...]:
+    """Names of cohorts that are taken: a manifest's own may be none of them unless these are its people."""
+    return tuple(dict.fromkeys(c for s in SOURCES.values() if s.name != "manifest" for c in s.cohorts or (s.name,)))
+
+
+def is_public(cohort: str) -> bool:
+    """Whether there is nobody to protect in it: then results can be compared between machines."""
+    return any(source.public and cohort in (source.cohorts or (source.name,)) for source in SOURCES.values())
+
+
+def find(name: str) -> Source:
+    """The data set called `name`. InputError for an unknown one, with the nearest names."""
+    if name not in SOURCES:
+        near = difflib.get_close_matches(str(name), SOURCES, n=3, cutoff=0.4) or list(SOURCES)
+        raise InputError(f"There is no data set {name!r}; did you mean {' or '.join(near)}?")
+    return SOURCES[name]
 
 
 def load(name: str, root: str | Path | None, **options: Any) -> DataSet:
@@ -34,15 +116,12 @@ def load(name: str, root: str | Path | None, **options: Any) -> DataSet:
     InputError for an unknown name (with the nearest ones), an absent root (with the layout it should have) and
     whatever the loader itself finds wrong.
     """
-    if name not in LOADERS:
-        near = difflib.get_close_matches(str(name), LOADERS, n=3, cutoff=0.4) or list(LOADERS)
-        raise InputError(f"There is no data set {name!r}; did you mean {' or '.join(near)}?")
-    entry = LOADERS[name]
-    hint = f"{name} should look like\n{entry.layout}\n{TRY_SYNTHETIC}"
+    source = find(name)
+    hint = f"{name} should look like\n{source.form()}\n{TRY_SYNTHETIC}"
     if root is None or str(root) == "":
-        if entry.needs_root:
+        if source.needs_root:
             raise InputError(f"{name} needs data.root=FOLDER; {hint}")
-        return entry.load(None, **options)
+        return source.loader()(None, **options)
     try:
         path = Path(root).expanduser().absolute()
         there = path.exists()
@@ -50,4 +129,4 @@ def load(name: str, root: str | Path | None, **options: Any) -> DataSet:
         raise InputError(f"data.root={str(root)!r} is no usable path ({error}); {hint}") from None
     if not there:
         raise InputError(f"data.root={str(path)!r} does not exist; {hint}")
-    return entry.load(path, **options)
+    return source.loader()(path, **options)

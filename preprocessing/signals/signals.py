@@ -16,9 +16,10 @@ from preprocessing.limits import Limits
 from preprocessing.moments import DUST
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
-from preprocessing.signals import gaps, tables, units, watch_file
+from preprocessing.signals import gaps, tables, units
 from preprocessing.signals.emd import EMDOptions, denoise
 from preprocessing.signals.filters import butterworth, half_window, resample, rms_envelope, unfit
+from preprocessing.signals.formats import FORMATS
 
 LIMITS = Limits()
 SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
@@ -124,9 +125,7 @@ def read_signal(ref: SignalRef, limits: Limits = LIMITS) -> Signal:
 
 def source_files(ref: SignalRef) -> tuple[Path, ...]:
     """Every file that `read_signal` reads for this clip, in the order of its channels: what a content key must hash."""
-    if ref.format == "ai4pain_2025":
-        return tuple(ref.path / str(channel.column).partition("::")[0] for channel in ref.channels)
-    return (ref.path,)
+    return FORMATS[ref.format].paths(ref) if ref.format in FORMATS else (ref.path,)
 
 
 def seconds_of(ref: SignalRef) -> float | None:
@@ -146,7 +145,7 @@ def seconds_of(ref: SignalRef) -> float | None:
 
 def _counted_rows(ref: SignalRef) -> int | None:
     """Rows of the clip's file by its header or lines; None where only reading tells, as where a file holds several clips."""
-    return None if ref.format in ("watch", "ai4pain_2025") else tables.count_rows(ref.path, ref.format)
+    return None if ref.format in FORMATS else tables.count_rows(ref.path, ref.format)
 
 
 def holds_rows(ref: SignalRef) -> bool:
@@ -160,14 +159,14 @@ def holds_rows(ref: SignalRef) -> bool:
 
 def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 a channel."""
-    if ref.format != "watch":
-        for path in source_files(ref):
-            tables.check_size(path, ref.format, limits)
-    if ref.format == "watch":
-        recording = watch_file.read_recordings(ref.path)[int(ref.item or 0)]
-        return [recording[:, int(channel.column)] for channel in ref.channels]
-    if ref.format == "ai4pain_2025":
-        return [read_trial(ref.path, str(channel.column)) for channel in ref.channels]
+    if ref.format in FORMATS:
+        columns = FORMATS[ref.format].columns(ref)
+        if (rows := max(map(len, columns), default=0)) > limits.max_rows:
+            raise ClipError("signal", "too_large", f"The signal file has {rows} rows and data.max_rows is {limits.max_rows}: "
+                                                   "cut it, or raise data.max_rows.")
+        return columns
+    for path in source_files(ref):
+        tables.check_size(path, ref.format, limits)
     if ref.format in ("biovid", "biovid_filtered"):  # one small file a clip: nothing to keep
         table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal, ref.encoding)
         return [table[str(c.column)] for c in ref.channels]
@@ -178,14 +177,8 @@ def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
         raise ClipError("signal", "missing_file", "The signal file is absent; restore it.") from None
     columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item, ref.encoding)
     if len({channel.fs for channel in ref.channels}) > 1:
-        return [trim(values) for values in columns]  # slower channels end earlier in the same table
+        return [tables.trim(values) for values in columns]  # slower channels end earlier in the same table
     return columns
-
-
-def read_trial(folder: Path, column: str) -> np.ndarray:
-    """AI4Pain 2025's "Sensor/<sid>.csv::<trial>": a column of (rows,) without the NaN that pads it."""
-    file, _, trial = column.partition("::")
-    return trim(tables.read_columns(folder / file, (trial,))[trial])
 
 
 @lru_cache(maxsize=1)  # the many windows of one long file are read from it one after the other
@@ -233,12 +226,6 @@ def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, .
             raise ClipError("signal", "missing_column", fix)
         columns.append(np.ascontiguousarray(array[:, position]))
     return columns
-
-
-def trim(values: np.ndarray) -> np.ndarray:
-    """values (n,) without the empty cells that pad a shorter column at its end."""
-    filled = np.flatnonzero(~np.isnan(values))
-    return values[: filled[-1] + 1] if len(filled) else values[:0]
 
 
 def cut_window(values: np.ndarray, channel: Channel, ref: SignalRef) -> np.ndarray:

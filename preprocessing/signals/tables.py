@@ -196,6 +196,12 @@ def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
     return array.astype(np.float64)
 
 
+def trim(values: np.ndarray) -> np.ndarray:
+    """values (n,) without the empty cells that pad a shorter column at its end."""
+    filled = np.flatnonzero(~np.isnan(values))
+    return values[: filled[-1] + 1] if len(filled) else values[:0]
+
+
 def check_size(path: Path, format: str, limits: Limits) -> None:
     """ClipError too_large for a file of more rows (or an array of more columns) than the limits allow: from the header of an
     array or a Parquet file, from the size and the first row of a text table. What cannot be told is left to the reader."""

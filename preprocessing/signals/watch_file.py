@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from preprocessing.errors import ClipError
+from preprocessing.recordings import SignalRef
 
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
-
-
 LAYOUT = "pip install --no-deps seglearn==1.2.5   (the file is found inside the package, or in data.root)"
 
 
-def read_recordings(path: Path) -> list[np.ndarray]:
-    """The 140 recordings, each (rows, 6) float64, kept in memory after the first call; ClipError if damaged."""
-    return read_file(path)["X"]
+def read_channels(ref: SignalRef) -> list[np.ndarray]:
+    """The channels of one of the 140 recordings, each (rows,) float64; ClipError if the file is damaged."""
+    recording = read_file(ref.path)["X"][int(ref.item or 0)]
+    return [recording[:, int(channel.column)] for channel in ref.channels]
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -169,10 +169,10 @@ def test_a_code_of_person_and_label_is_learnt_and_is_of_no_use():
     codes = rng.normal(size=(10, 2, *data.signals.shape[1:])).astype(np.float32)
     coded = replace(data, signals=codes[data.subject, data.labels] * 3)
     how = replace(recipe("random_forest"), options=TREES)
-    from models.baselines.estimators import build_estimator
+    from models import build
 
     rows = coded.rows(range(1, 10))
-    fitted = build_estimator("random_forest", n_classes=2).fit({"signals": coded.signals}, coded.labels, rows)
+    fitted = build("random_forest", n_classes=2).fit({"signals": coded.signals}, coded.labels, rows)
     assert (fitted.predict_proba({"signals": coded.signals}, rows).argmax(1) == coded.labels[rows]).all()
     by_person = held_out_accuracy(coded, how, 10)  # 0 or 1 a person: one guess for all its clips
     assert stats.ttest_1samp(by_person, 0.5).pvalue > 0.01

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from models import BASELINES, build
-from models.baselines import ESTIMATORS, NETWORKS, build_baseline
-from models.baselines.estimators import build_estimator
+from models import build
 from models.baselines.video_nets import ResNet3D
 from models.baselines.window_statistics import STATISTICS, window_statistics
 from models.classifier.training import ClassifierRecipe, fit_classifier, predict_proba
 from models.errors import ModelError
+from models.registry import MODELS
 from tests.models.slopes import check_slope
 
 SIZES = {"n_channels": 3, "signal_length": 40, "frames": 4, "image_size": 32, "token_dim": None, "token_grid": (8, 14, 14)}
@@ -22,6 +21,7 @@ SMALL = {  # the default widths are the papers' and too slow for a test
     "e2e_mer": {"backbone": "test_resnet", "width": 8, "signal_width": 8},
     "mte_mer": {"backbone": "test_resnet", "width": 8, "layers": 2, "label_width": 6},
 }
+ESTIMATORS = [name for name, model in MODELS.items() if model.estimator]
 NEEDS = {
     "lstm": {"signals"}, "transformer": {"signals"}, "convtran": {"signals"},
     "resnet3d": {"video"}, "vit3d": {"video"}, "vgg_rnn": {"video"},
@@ -39,7 +39,8 @@ def n_parameters(module):
 
 
 def test_the_table_of_names_is_whole():
-    assert set(NETWORKS) == set(NEEDS) and set(NETWORKS) | set(ESTIMATORS) == set(BASELINES)
+    assert {name for name, model in MODELS.items() if model.family == "network"} == set(NEEDS)
+    assert all(MODELS[name].needs == NEEDS[name] for name in NEEDS)
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS))
@@ -77,8 +78,8 @@ def test_sizes_that_the_specification_states():
     lstm = build("lstm", n_classes=3, n_channels=5)
     assert lstm.head.in_features == 384 and [block[0].out_channels for block in lstm.convs] == [128, 256, 128]
     with torch.device("meta"):
-        vit = build_baseline("vit3d", 3)
-        vgg, e2e = build_baseline("vgg_rnn", 3), build_baseline("e2e_mer", 3, n_channels=5)
+        vit = build("vit3d", n_classes=3)
+        vgg, e2e = build("vgg_rnn", n_classes=3), build("e2e_mer", n_classes=3, n_channels=5)
     assert vgg.rnn.input_size == 4096 and (e2e.rnn.input_size, e2e.rnn.hidden_size, e2e.rnn.num_layers) == (2176, 256, 2)
     assert vit.embed.weight.shape == (1024, 3, 2, 16, 16) and vit.positions.shape == (1568, 1024)
     assert len(vit.blocks) == 6 and vit.blocks[0].mlp.fc1.out_features == 2048
@@ -187,7 +188,7 @@ TRAIN, TEST = np.arange(100), np.arange(100, 150)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_learn_and_are_repeatable(name):
     arrays, labels = cohort()
-    first, second = (build_estimator(name, 3, seed=4, **TINY.get(name, {})).fit(arrays, labels, TRAIN) for _ in range(2))
+    first, second = (build(name, n_classes=3, seed=4, **TINY.get(name, {})).fit(arrays, labels, TRAIN) for _ in range(2))
     found = first.predict_proba(arrays, TEST)
     assert found.shape == (50, 3) and found.dtype == np.float64 and first.needs == {"signals"}
     np.testing.assert_allclose(found.sum(1), 1)
@@ -195,7 +196,7 @@ def test_estimators_learn_and_are_repeatable(name):
     np.testing.assert_array_equal(found, second.predict_proba(arrays, TEST))
     np.testing.assert_allclose(first.predict_proba(arrays, TEST[::-1]), found[::-1])
     assert first.weights_sha256() == second.weights_sha256()
-    other = build_estimator(name, 3, seed=4, **TINY.get(name, {})).fit(arrays, labels, TRAIN[:60])
+    other = build(name, n_classes=3, seed=4, **TINY.get(name, {})).fit(arrays, labels, TRAIN[:60])
     assert other.weights_sha256() != first.weights_sha256()
 
 
@@ -206,8 +207,8 @@ def test_estimators_read_their_rows_alone(name):
     for value in poisoned.values():
         value[100:] = 1e6
     options = TINY.get(name, {})
-    clean = build_estimator(name, 3, **options).fit(arrays, labels, TRAIN)
-    dirty = build_estimator(name, 3, **options).fit(poisoned, np.where(np.arange(150) < 100, labels, 0), TRAIN)
+    clean = build(name, n_classes=3, **options).fit(arrays, labels, TRAIN)
+    dirty = build(name, n_classes=3, **options).fit(poisoned, np.where(np.arange(150) < 100, labels, 0), TRAIN)
     assert clean.weights_sha256() == dirty.weights_sha256()
 
 
@@ -216,10 +217,10 @@ def test_classes_without_a_sample(name):
     arrays, labels = cohort()
     options = TINY.get(name, {})
     two = np.flatnonzero(labels != 1)[:60]
-    found = build_estimator(name, 3, **options).fit(arrays, labels, two).predict_proba(arrays, TEST)
+    found = build(name, n_classes=3, **options).fit(arrays, labels, two).predict_proba(arrays, TEST)
     assert (found[:, 1] == 0).all() and found.shape == (50, 3)
     np.testing.assert_allclose(found.sum(1), 1)
-    one = build_estimator(name, 3, **options).fit(arrays, labels, np.flatnonzero(labels == 2))
+    one = build(name, n_classes=3, **options).fit(arrays, labels, np.flatnonzero(labels == 2))
     np.testing.assert_array_equal(one.predict_proba(arrays, TEST), np.tile([0.0, 0.0, 1.0], (50, 1)))
     assert len(one.weights_sha256()) == 64
 
@@ -229,21 +230,21 @@ def test_binary_margins_have_the_right_sign():
     pick = labels != 1
     arrays, labels = {key: value[pick] for key, value in arrays.items()}, labels[pick] // 2
     for name in ("svm", "ridge"):
-        found = build_estimator(name, 2).fit(arrays, labels, np.arange(60)).predict_proba(arrays, np.arange(60, 90))
+        found = build(name, n_classes=2).fit(arrays, labels, np.arange(60)).predict_proba(arrays, np.arange(60, 90))
         assert (found.argmax(1) == labels[60:90]).mean() >= 0.9
 
 
 @pytest.mark.parametrize(("feature", "good"), [("n_keyframes", True), ("clip_length", False), ("n_frames", False)])
 def test_one_number_from_the_clip(feature, good):
     arrays, labels = cohort()
-    control = build_estimator("one_number", 3, feature=feature)
+    control = build("one_number", n_classes=3, feature=feature)
     assert control.needs == {"numbers"}
     accuracy = (control.fit(arrays, labels, TRAIN).predict_proba(arrays, TEST).argmax(1) == labels[TEST]).mean()
     assert accuracy == 1.0 if good else accuracy < 0.6
 
 
 def test_one_number_finds_the_skin_conductance_channel():
-    control = build_estimator("one_number", 2, channels=("ecg", "GSR", "emg"))
+    control = build("one_number", n_classes=2, channels=("ecg", "GSR", "emg"))
     signals = np.zeros((2, 11, 3), np.float32)
     signals[0, 5, 1] = signals[1, 10, 1] = 1
     signals[:, 2, 0] = 9
@@ -252,7 +253,7 @@ def test_one_number_finds_the_skin_conductance_channel():
 
 def test_weights_hash_is_over_names_shapes_and_bytes():
     arrays, labels = cohort()
-    ridge = build_estimator("ridge", 3).fit(arrays, labels, TRAIN)
+    ridge = build("ridge", n_classes=3).fit(arrays, labels, TRAIN)
     digest = hashlib.sha256()
     for name in sorted(ridge.fitted()):
         value = np.ascontiguousarray(ridge.fitted()[name])
@@ -264,15 +265,15 @@ def test_weights_hash_is_over_names_shapes_and_bytes():
 def test_mistakes_are_refused():
     arrays, labels = cohort()
     with pytest.raises(ModelError, match="no baseline is called 'cnn'"):
-        build_baseline("cnn", 3)
+        build("cnn", n_classes=3)
     with pytest.raises(ModelError, match="no estimator is called"):
-        build_estimator("knn", 3)
+        build("knn", n_classes=3)
     with pytest.raises(ModelError, match="no feature 'weekday'"):
-        build_estimator("one_number", 3, feature="weekday")
+        build("one_number", n_classes=3, feature="weekday")
     with pytest.raises(ValueError, match=r"0\.\.1"):
-        build_estimator("ridge", 2).fit(arrays, labels, TRAIN)
+        build("ridge", n_classes=2).fit(arrays, labels, TRAIN)
     with pytest.raises(ValueError, match="fit first"):
-        build_estimator("ridge", 3).predict_proba(arrays, TEST)
+        build("ridge", n_classes=3).predict_proba(arrays, TEST)
     with pytest.raises(ValueError, match="tubelets"):
         build("vit3d", n_classes=3, frames=5)
     assert build("ridge", n_classes=3).needs == {"signals"}

@@ -6,9 +6,10 @@ from functools import cache
 import pytest
 from made_runs import made_run
 
+from models.registry import MODELS
 from orchestrator.config.configuration import compose
 from orchestrator.config.defaults import filled, shipped
-from orchestrator.config.model_inputs import ESTIMATORS, NEEDS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.config.unread import without_effect
 from orchestrator.evaluation.run_record import NOT_CONTENT
 from orchestrator.reporting.paper_deviations import choices, rows
@@ -89,7 +90,7 @@ def test_every_option_of_a_row_changes_what_ran(dataset, model):
                 after = table(dataset, nested(key, value, config.model_dump(mode="json")), model)[row.what].ran
                 assert before != after, (row.what, key, before)
                 asked += 1
-    assert asked > (5 if model in ESTIMATORS else 25 if model != "resnet3d" else 15)
+    assert asked > (5 if is_estimator(model) else 25 if model != "resnet3d" else 15)
 
 
 ELSEWHERE = {  # options that have an effect and no row: where they are told
@@ -103,24 +104,24 @@ ELSEWHERE = {  # options that have an effect and no row: where they are told
     "encoder.decoder": "a flag of the code, whether there is one", "model.signal.": "smae.*, which it wins over"}
 
 
-@pytest.mark.parametrize("model", sorted(NEEDS))
+@pytest.mark.parametrize("model", sorted(MODELS))
 @pytest.mark.parametrize("dataset", ["biovid_a", "watch"])
 def test_every_option_with_an_effect_is_in_a_row_or_told_elsewhere(dataset, model):
     words = [f"model={model}", "pretrain=mae"]
-    config = composed(dataset, *words) if model not in ESTIMATORS else composed(dataset, f"model={model}")
+    config = composed(dataset, *words) if not is_estimator(model) else composed(dataset, f"model={model}")
     ran = filled(config.model_dump(mode="json"), model)
     named = {key for row in rows(dataset, model, ran) for key in row.keys}
     blind = {key for key in ran if key not in named and key.split(".")[0] not in NOT_CONTENT
              and not without_effect(config, key)
              and not any(key == name or (name[-1] in "._" and key.startswith(name)) for name in ELSEWHERE)}
-    if "signals" not in NEEDS[model]:  # signals are prepared with every film, and not read
+    if "signals" not in MODELS[model].needs:  # signals are prepared with every film, and not read
         blind = {key for key in blind if not key.startswith(("signal.", "data.source"))}
     if model == "dual":  # DCAN pools by itself; another value is an error
         blind -= {"model.pooling", "model.dropout"}
     assert not blind
 
 
-@pytest.mark.parametrize("dataset, model", [*(("synthetic", model) for model in sorted(NEEDS)), ("watch", "signal_small"),
+@pytest.mark.parametrize("dataset, model", [*(("synthetic", model) for model in sorted(MODELS)), ("watch", "signal_small"),
                                             ("biovid_a", "dual"), ("ai4pain", "dual"), ("manifest", "ridge")])
 def test_what_is_shipped_is_its_own_default(dataset, model):
     """Nothing of the default is typed: a run of the shipped configuration shows it in every row that is not counted."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cohort.lineage import Lineage
-from orchestrator.config.model_inputs import ESTIMATORS
+from orchestrator.config.model_inputs import is_estimator
 from orchestrator.errors import FoldError, LineageError, UserError
 from orchestrator.evaluation import fit_fold as foldfit
 from orchestrator.evaluation.fit_fold import fit_fold
@@ -35,7 +35,7 @@ def test_every_model_leaves_a_whole_entry(data, model):
     assert (entry["fold"], entry["subject"], entry["n_test"], entry["test_openings"]) == (2, "p2", 6, 1)
     others = ["p0", "p1", "p3", "p4"]
     assert entry["train_subjects"] + entry["val_subjects"] == [*others, "p5", "p6"]
-    assert entry["val_subjects"] == ([] if model in ESTIMATORS else ["p5", "p6"]) and entry["train_label_counts"] == [18, 18]
+    assert entry["val_subjects"] == ([] if is_estimator(model) else ["p5", "p6"]) and entry["train_label_counts"] == [18, 18]
     assert [row["sample"] for row in entry["predictions"]] == [f"c{i:04d}" for i in range(12, 18)]
     for row in entry["predictions"]:
         assert sum(row["prob"]) == pytest.approx(1) and row["y_pred"] == int(np.argmax(row["prob"]))

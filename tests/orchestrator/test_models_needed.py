@@ -4,14 +4,15 @@ import shutil
 
 import pytest
 
+from models.registry import MODELS
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
-from orchestrator.config.model_inputs import NEEDS, TOKENS, VIDEO, reads_video
+from orchestrator.config.model_inputs import TOKENS, VIDEO, reads_video
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store
 from tests.roads import CLIPS_PER_LEVEL, PEOPLE
 
-SIGNAL_MODELS = sorted(name for name in NEEDS if not NEEDS[name] & (TOKENS | VIDEO))
+SIGNAL_MODELS = sorted(name for name in MODELS if not MODELS[name].needs & (TOKENS | VIDEO))
 
 
 def config(tree, store, *words):
@@ -24,7 +25,7 @@ def test_what_reads_signals_alone_reads_no_video(model):
 
 
 def test_what_reads_video():
-    assert {name for name in NEEDS if reads_video(compose("synthetic", [f"model={name}"]))} == set(NEEDS) - set(SIGNAL_MODELS)
+    assert {name for name in MODELS if reads_video(compose("synthetic", [f"model={name}"]))} == set(MODELS) - set(SIGNAL_MODELS)
     for feature, wanted in (("gsr_peak", False), ("clip_length", False), ("n_frames", True), ("n_keyframes", True)):
         assert reads_video(compose("synthetic", ["model=one_number", f"model.feature={feature}"])) == wanted
 

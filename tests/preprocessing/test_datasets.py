@@ -7,7 +7,7 @@ NEED_ROOT = ["biovid_a", "biovid_b", "ai4pain", "ai4pain_2025", "manifest"]
 
 
 def test_the_contract_names():
-    assert set(registry.LOADERS) == {*NEED_ROOT, "watch"}  # `synthetic` is biovid_a on a tree that is written first
+    assert set(registry.SOURCES) == {*NEED_ROOT, "watch", "synthetic"}
 
 
 def test_unknown_names_get_the_nearest():
@@ -25,11 +25,11 @@ def test_an_absent_root_shows_the_layout_and_the_way_out(name, root):
     with pytest.raises(InputError) as info:
         registry.load(name, root)
     assert "python -m preprocessing.synthetic --out DIR" in str(info.value)
-    assert registry.LOADERS[name].layout in str(info.value)
+    assert registry.find(name).form() in str(info.value)
 
 
 @pytest.mark.parametrize("name", NEED_ROOT)
 def test_an_empty_root_shows_the_layout(name, tmp_path):
     with pytest.raises(InputError) as info:
         registry.load(name, tmp_path)
-    assert registry.LOADERS[name].layout in str(info.value) and str(tmp_path) in str(info.value)
+    assert registry.find(name).form() in str(info.value) and str(tmp_path) in str(info.value)

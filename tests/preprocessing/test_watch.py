@@ -34,7 +34,7 @@ def test_windows_are_200_samples_every_100(data):
     windows = [process_signal(read_signal(r.signal), WATCH) for r in first]
     assert all(w.shape == (200, 6) and w.dtype == np.float32 for w in windows)
     np.testing.assert_array_equal(windows[0][100:], windows[1][:100])
-    whole = watch_file.read_recordings(first[0].signal.path)[first[0].signal.item]
+    whole = watch_file.read_file(first[0].signal.path)["X"][first[0].signal.item]
     np.testing.assert_array_equal(windows[-1], whole[starts[-1]: starts[-1] + 200].astype(np.float32))
     assert len(whole) - starts[-1] - 200 < 100
 
@@ -66,7 +66,7 @@ def test_another_content_is_refused(data, tmp_path):
     with pytest.raises(InputError, match="seglearn"):
         registry.load("watch", tmp_path)
     with pytest.raises(ClipError, match="missing_file"):
-        watch_file.read_recordings(fake)
+        watch_file.read_file(fake)
     fake.write_bytes(original)
     assert registry.load("watch", tmp_path).complete
 

@@ -1,0 +1,51 @@
+"""Options as the signature of what takes them declares them: names, kinds and bounds of what a plugin registers.
+
+A parameter's annotation gives the kind: int, float, bool, str, Literal, each with `| None`. models.registry.Bounds beside it,
+in Annotated, says what the option is and where its limits lie.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any
+
+from models.registry import Bounds
+from orchestrator.config.option import Option
+
+# What a model is given by the run, and nobody chooses.
+GIVEN = {"self", "name", "n_classes", "seed", "channels", "n_channels", "length", "signal_length", "in_dim", "video_dim",
+         "signal_dim", "token_dim", "token_grid", "video_tokens", "signal_tokens", "scale", "image_size", "frames"}
+KINDS = {int: "whole", float: "number", bool: "flag", str: "text"}
+
+
+def parameters(make: Callable[..., Any]) -> set[str]:
+    """Names the caller of `make` may choose."""
+    found = inspect.signature(make).parameters.values()
+    return {p.name for p in found if p.kind is not inspect.Parameter.VAR_KEYWORD} - GIVEN
+
+
+def rows(make: Callable[..., Any], node: str) -> list[Option]:
+    """The options that `make` takes, as node.NAME; one whose annotation says no kind takes anything."""
+    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+    return [row for name in inspect.signature(make).parameters if name in parameters(make) and name in hints
+            and (row := _row(f"{node}.{name}", hints[name])) is not None]
+
+
+def _row(key: str, hint: Any) -> Option | None:
+    bounds = Bounds("")
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, *more = typing.get_args(hint)
+        bounds = next((one for one in more if isinstance(one, Bounds)), bounds)
+    null = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        null = len(parts) < len(typing.get_args(hint))
+        if len(parts) > 1:
+            return None
+        hint = parts[0]
+    if typing.get_origin(hint) is typing.Literal:
+        return Option(key, "word", words=tuple(map(str, typing.get_args(hint))), null=null)
+    if hint not in KINDS:
+        return None
+    return Option(key, KINDS[hint], bounds.least, bounds.most, bounds.above, bounds.below, null)

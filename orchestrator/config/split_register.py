@@ -1,0 +1,38 @@
+"""The register of splits: by its name who cuts a cohort into folds, and which options it takes.
+
+The built-in ones are added by orchestrator/plan/splits.py; their options, with their meaning, stand in experiments/split/. A
+file of somebody else's adds one with `register` (docs/extend.md).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from orchestrator.errors import UserError
+
+Make = TypeVar("Make", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """make: called with the configuration and the persons of the cohort, returns the cuts (plan.splits.Cut) in the order of
+    their fold numbers. options: defaults by name; make finds them as config.split.NAME."""
+
+    name: str
+    make: Callable[..., Any]
+    about: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+SPLITS: dict[str, Split] = {}
+
+
+def register(*, name: str, about: str, **options: Any) -> Callable[[Make], Make]:
+    """A decorator that adds the function below it as a split; `options`: their defaults. UserError for a name that is taken."""
+    def keep(make: Make) -> Make:
+        if name in SPLITS:
+            raise UserError(f"There is a split called {name!r} already: give the new one another name.")
+        SPLITS[name] = Split(name=name, make=make, about=about, options=options)
+        return make
+
+    return keep
