@@ -28,12 +28,14 @@ PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "
 
 
 class Node(BaseModel):
+    """Structure and types; the bounds of values stand in schema.py, in one table."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Task(Node):
     name: str
-    classes: list[int] = Field(min_length=2)
+    classes: list[int]
 
 
 class Open(Node):
@@ -52,40 +54,33 @@ class Model(Open):
 class Encoder(Open):
     name: str
     scale: str
-    image_size: int = Field(gt=0)
+    image_size: int
 
 
 class Protocol(Node):
     name: Literal["clean", "as_paper", "exclude_pretrain", "both"]
     seeds: list[int]
-    val_subjects: int | None = Field(default=None, ge=1)
+    val_subjects: int | None = None
     val: Literal["inner", "fixed_epochs"] = "inner"
     refit: bool | None = None
-    as_paper_epochs: int = Field(default=1000, ge=1)
+    as_paper_epochs: int = 1000
 
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_or_list(cls, value: Any) -> Any:
         return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
-    @field_validator("seeds")
-    @classmethod
-    def _some(cls, value: list[int]) -> list[int]:
-        if not value or len(set(value)) != len(value) or min(value) < 0:
-            raise ValueError("wants at least one seed, each once and not negative")
-        return value
-
 
 class Split(Open):
     """What each name reads stands in experiments/split/<name>.yaml, or with the registration of a plugin's."""
 
     name: str
-    n: int = Field(default=2, ge=2)
-    k: int = Field(default=5, ge=2)
-    seed: int = Field(default=0, ge=0)
+    n: int = 2
+    k: int = 5
+    seed: int = 0
     list: Literal["auto", "own", "random", "hold_out_26"] = "auto"
-    test_subjects: int | None = Field(default=None, ge=1)
-    repeats: int = Field(default=5, ge=1)
+    test_subjects: int | None = None
+    repeats: int = 5
     test: str | None = None
     root: str | None = None
     classes: builtins.list[int] | None = None
@@ -95,19 +90,19 @@ class Pretrain(Node):
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
     name: Literal["mae", "none"]
-    fraction: float | None = Field(default=None, gt=0, lt=0.5)
+    fraction: float | None = None
     subjects: list[int] | None = None
     checkpoint: str | None = None
     checkpoint_saw: str = "unknown"
     given: str | None = Field(default=None, alias="from")  # a word that Python keeps for itself
     seed: int = 0
-    seeds: int = Field(default=1, ge=1)
-    workers: int | None = Field(default=None, ge=1)
+    seeds: int = 1
+    workers: int | None = None
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    save_epochs: int | None = Field(default=1, ge=1)
-    save_steps: int | None = Field(default=None, ge=1)
-    save_seconds: float | None = Field(default=300, gt=0)
-    cache_mb: int = Field(default=512, ge=0)
+    save_epochs: int | None = 1
+    save_steps: int | None = None
+    save_seconds: float | None = 300
+    cache_mb: int = 512
     video: dict[str, Any] = {}
     signal: dict[str, Any] = {}
 
@@ -117,9 +112,9 @@ class Data(Node):
     allow_partial: bool = False
     source: Literal["raw", "filtered"] = "raw"
     subjects: str = "all"
-    max_pixels: int = Field(default=Limits.max_pixels, ge=1)
-    max_channels: int = Field(default=Limits.max_channels, ge=1)
-    max_rows: int = Field(default=Limits.max_rows, ge=1)
+    max_pixels: int = Limits.max_pixels
+    max_channels: int = Limits.max_channels
+    max_rows: int = Limits.max_rows
 
     def limits(self) -> dict[str, int]:
         """Sizes beyond which an input is not opened: preprocessing.limits.Limits."""
@@ -142,31 +137,31 @@ class Run(Node):
 
 
 class Synthetic(Node):
-    subjects: int = Field(default=8, ge=1)
-    clips_per_level: int = Field(default=8, ge=1, le=20)
-    effect: float = Field(default=1.0, ge=0)
-    seed: int = Field(default=0, ge=0)
+    subjects: int = 8
+    clips_per_level: int = 8
+    effect: float = 1.0
+    seed: int = 0
     levels: list[str] | None = None
     size: tuple[int, int] = (640, 480)
 
 
 class Clip(Node):
-    frames: int = Field(default=16, ge=2)
-    rate: int = Field(default=16, ge=1)
+    frames: int = 16
+    rate: int = 16
 
 
 class Embed(Node):
     pool: Literal["none", "2x2", "temporal"] = "none"
-    batch: int = Field(default=8, ge=1)
-    views: int = Field(default=1, ge=1, le=16)
+    batch: int = 8
+    views: int = 1
     dtype: Literal["float16", "int8"] = "float16"
 
 
 class Sweep(Node):
     """The grid of orchestrator.sweep. halves: two sweeps, over disjoint halves of the people; read: loso takes its choice."""
 
-    encoder: list[str] = Field(default=["vit_tiny", "vit_small"], min_length=1)
-    mask_ratio: list[float] = Field(default=[0.75, 0.9], min_length=1)
+    encoder: list[str] = ["vit_tiny", "vit_small"]
+    mask_ratio: list[float] = [0.75, 0.9]
     halves: bool = False
     read: str | None = None
 
@@ -176,33 +171,20 @@ class Sweep(Node):
         for name in value:
             if name not in choices("encoder"):
                 raise ValueError(f"{name} does not exist, did you mean {nearest(name, choices('encoder'))}")
-        return cls._once(value)
-
-    @field_validator("mask_ratio")
-    @classmethod
-    def _share(cls, value: list[float]) -> list[float]:
-        if not all(0 < ratio < 1 for ratio in value):
-            raise ValueError("a mask ratio lies between 0 and 1")
-        return cls._once(value)
-
-    @staticmethod
-    def _once(value: list) -> list:
-        if len(set(value)) != len(value):
-            raise ValueError("every value once")
         return value
 
 
 class Canaries(Node):
     """What audit=true must be able to see; see experiments/config.yaml."""
 
-    repeats: int | None = Field(default=None, ge=1)
-    points: float = Field(default=5.0, gt=0)
+    repeats: int | None = None
+    points: float = 5.0
 
 
 class Resources(Node):
-    cpus: int | None = Field(default=None, ge=1)
-    fold_timeout_s: float = Field(default=86400, gt=0)
-    folds_per_gpu: int | None = Field(default=None, ge=1)
+    cpus: int | None = None
+    fold_timeout_s: float = 86400
+    folds_per_gpu: int | None = None
     dashboard: bool = True
 
 
@@ -225,7 +207,7 @@ class Config(Node):
     audit: bool
     canaries: Canaries = Canaries()
     controls: bool = True
-    max_folds: int | None = Field(default=None, ge=1)
+    max_folds: int | None = None
     face: dict[str, Any]
     keyframe: dict[str, Any]
     clip: Clip

@@ -144,6 +144,8 @@ OPTIONS: tuple[Option, ...] = (
     # bounds from above; preprocessing's own options classes hold the rest
     _whole("signal.length"), _whole("face.size", 8, 4096), _whole("face.min_frames"), _whole("keyframe.k_min"),
     _whole("signal.emg_order", most=20), _whole("signal.ecg_order", most=20),
+    Option("sweep.encoder", "text", many=(1, 1000), once=True),
+    Option("sweep.mask_ratio", "number", above=0, below=1, many=(1, 1000), once=True),
     _flag("sweep.halves"), Option("compare.margin", "number", above=0, below=100),  # points, of orchestrator.compare
 )
 TABLE: dict[str, Option] = {option.key: option for option in OPTIONS}

@@ -46,7 +46,6 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
             if name not in known:
                 raise UserError(f"There is no option '{node}.{name}': did you mean {nearest(name, sorted(known))}?")
     if overrides is None or any(_touches(word, "train") for word in overrides):
-        _check_types(config)
         _check_augmentations(config)
     for word in overrides or ():
         if not _told(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
@@ -107,20 +106,6 @@ def _idle(config: Config, key: str, stage: str) -> tuple[str, str] | None:
 def _trains_video(config: Config) -> bool:
     return config.pretrain.name == "mae" and TOKENS <= needs(config) and not (
         config.pretrain.checkpoint or config.pretrain.given)
-
-
-def _check_types(config: Config) -> None:
-    """What the recipe's own types say, of a key that has no row in the table."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from models.classifier.training import ClassifierRecipe
-
-    try:
-        TypeAdapter(ClassifierRecipe).validate_python(dict(config.train))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UserError(f"train.{name}={first['input']!r} does not fit: {first['msg']}.") from error
 
 
 def _check_augmentations(config: Config) -> None:

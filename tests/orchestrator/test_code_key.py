@@ -10,12 +10,16 @@ import models
 from orchestrator.evaluation import audit, run_record
 from orchestrator.files import code_key
 from orchestrator.stores import clip_store, encoder_store, token_store
+from preprocessing.signals.formats import FORMATS
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = {
-    "clips": clip_store.MAKES, "encoders": encoder_store.TRAINS, "adopted": encoder_store.TAKES_OVER,
+    "clips": clip_store.MAKES, "clips of watch": (*clip_store.MAKES, *FORMATS["watch"].sources),
+    "fixed": ("orchestrator.plan.splits:fixed",), "encoders": encoder_store.TRAINS, "adopted": encoder_store.TAKES_OVER,
     "tokens": token_store.MAKES, "audit": audit.SPOILS,
-    **{model: (*run_record.FOLDS, *models.source(model)) for model in ("dual", "signal_small", "lstm", "random_forest")}}
+    **{model: (*run_record.FOLDS, *models.source(model), "orchestrator.plan.splits:loso")
+       for model in ("dual", "signal_small", "lstm", "random_forest")}}
+CLIPS = {"clips", "clips of watch"}
 FOLDS = {"dual", "signal_small", "lstm", "random_forest"}
 
 
@@ -63,14 +67,16 @@ def test_what_computes_nothing_changes_no_key(before, copy, file, old, new):
 
 
 @pytest.mark.parametrize(("file", "old", "new", "whose"), [
-    ("preprocessing/signals/filters.py", "NYQUIST_SHARE = 0.98", "NYQUIST_SHARE = 0.97", {"clips", "audit"}),
+    ("preprocessing/signals/filters.py", "NYQUIST_SHARE = 0.98", "NYQUIST_SHARE = 0.97", CLIPS | {"audit"}),
     ("preprocessing/face/tracking.py", "import numpy", "GATE = 3\nimport numpy", set()),  # a constant that nobody reads
     ("models/mae/vit.py", "qkv_bias=False", "qkv_bias=True", 
      {"encoders", "adopted", "tokens", "audit", "dual", "signal_small"}),
     ("models/mae/critic.py", "class Critic(nn.Module):", "class Critic(nn.Module):\n    WIDTH = 1\n", {"encoders"}),
     ("models/classifier/dcan.py", "dim**-0.5 if scale", "dim**-0.25 if scale", {"dual", "signal_small"}),
     ("models/baselines/signal_nets.py", "class LSTMFCN(nn.Module):", "class LSTMFCN(nn.Module):\n    WIDTH = 1\n", {"lstm"}),
-    ("orchestrator/plan/splits.py", "17 / 86", "18 / 86", FOLDS),
+    ("orchestrator/plan/splits.py", "17 / 86", "18 / 86", {"fixed"}),
+    ("orchestrator/plan/splits.py", "[[p.index] for p in people]", "[[p.index] for p in people][1:]", FOLDS),
+    ("preprocessing/signals/watch_file.py", 'int(ref.item or 0)', 'int(ref.item or 1)', {"clips of watch"}),
     ("orchestrator/evaluation/fit_fold.py", "def fit_fold(", "ROUNDS = 2\n\n\ndef fit_fold(", set()),
     ("orchestrator/stores/cross_dataset.py", "part = self.parts[subject >= self.parts[1].first]",
      "part = self.parts[subject > self.parts[1].first]", FOLDS)])
@@ -99,7 +105,7 @@ def test_a_module_that_nobody_listed_is_noticed(copy):
     before = keys()
     (copy / "preprocessing/signals/humming.py").write_text("HUM = 60.0\n\n\ndef hum(x):\n    return x * HUM\n")
     after = keys()
-    assert {name for name in before if before[name] != after[name]} == {"clips", "audit"}
+    assert {name for name in before if before[name] != after[name]} == CLIPS | {"audit"}
 
 
 @pytest.mark.parametrize("root", ["orchestrator.evaluation.fit_fold:fit_nobody", "orchestrator.nowhere:x", "models"])

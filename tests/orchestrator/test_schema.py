@@ -1,6 +1,7 @@
 """The table of options: every value is of its kind and within its bounds, or refused in one sentence."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator import cli
 from orchestrator.config.configuration import _flat, compose
+from orchestrator.config.defaults import filled
 from orchestrator.config.schema import OPTIONS, TABLE, check_values, check_word, repeated
 from orchestrator.errors import UserError
 
@@ -129,3 +131,14 @@ def test_commas_within_brackets_and_quotes_are_no_several_values():
 
 def test_what_stands_there_twice():
     assert repeated(["a", "b", "a", "c", "b", "a"]) == ["a", "b"] and repeated(["a", "b"]) == []
+
+
+ELSEWHERE = re.compile(  # preprocessing's own option classes; names and paths; what a run gives a model itself
+    r"(face|keyframe|signal)\.|(.*\.)?(name|root|dir|key|read|checkpoint|ledger|test|tokenizer)$|dataset$|train_from$|train\.augment$|"
+    r"protocol\.seeds$|encoder\.(decoder|frames)$|model\.dcan\.(video|signal)_tokens$|pretrain\.video\.warmup_epochs$")
+
+
+@pytest.mark.parametrize(("dataset", "model"), [("synthetic", "dual"), ("watch", "signal_small"), ("synthetic", "svm")])
+def test_every_option_of_a_run_stands_in_the_one_table(dataset, model):
+    keys = set(filled(compose(dataset, [f"model={model}"]).model_dump(mode="json"), model))
+    assert len(keys) > 100 and not sorted(key for key in keys if key not in TABLE and not ELSEWHERE.match(key))

@@ -42,7 +42,7 @@ def test_an_estimator_reads_nothing_of_networks_and_films(model, word):
     (["model=dual", "model.trees=3"], "use model=random_forest"),
     (["model.dcan.fusion=linear", "model.dcan.hidden=8"], "model.dcan.fusion=linear"),
     (["pretrain=none", "pretrain.signal.epochs=3"], "pretrain=none"), (["pretrain.checkpoint_saw=none"], "pretrain.checkpoint"),
-    (["split.k=3"], "split=kfold or split=cross_dataset"), (["split=lnso", "split.test_subjects=3"], "split=fixed"),
+    (["split.k=3"], "split=cross_dataset or split=kfold"), (["split=lnso", "split.test_subjects=3"], "split=fixed"),
     (["protocol=as_paper", "protocol.val_subjects=2"], "protocol=as_paper"),
     (["protocol.val=fixed_epochs", "protocol.refit=true"], "protocol.val=fixed_epochs"),
     (["face.precomputed_dir=/x"], "face.provider=litert"), (["face.quality=90"], "face.image=png"),
