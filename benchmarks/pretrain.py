@@ -37,6 +37,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
+from benchmarks.made_shards import made_shards  # noqa: E402
 from models import build  # noqa: E402
 from models.mae import training  # noqa: E402
 from orchestrator.config.configuration import compose  # noqa: E402
@@ -47,7 +48,6 @@ from orchestrator.pretraining.objectives import Job, Rank, VideoStage, as_video 
 from orchestrator.runtime import ray_session  # noqa: E402
 from orchestrator.stages import make_encoders  # noqa: E402
 from orchestrator.stores.token_store import TokenJob  # noqa: E402
-from tests.made_shards import made_shards  # noqa: E402
 
 
 @dataclass(frozen=True)

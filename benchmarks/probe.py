@@ -41,6 +41,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
+from benchmarks.made_shards import shards_of  # noqa: E402
 from benchmarks.video_variants import Variant, VariedStage, change  # noqa: E402
 from models import build, checkpoint  # noqa: E402
 from models.mae.masks import mask_from_seeds  # noqa: E402
@@ -58,7 +59,6 @@ from preprocessing.synthetic.acting import act  # noqa: E402
 from preprocessing.synthetic.people import Clip, Person, draw_people, session  # noqa: E402
 from preprocessing.synthetic.tree import _STIMULUS, _VIDEO, draw_stimulus  # noqa: E402
 from preprocessing.synthetic.video import Portrait  # noqa: E402
-from tests.made_shards import shards_of  # noqa: E402
 
 PROBES = ("tokens", "mean", "centred")
 PENALTY = 0.3

@@ -18,7 +18,7 @@ from orchestrator.stores.clip_store import clip_options
 from orchestrator.stores.shard_maker import make_shard
 from preprocessing.face.engine import FaceEngine
 from preprocessing.synthetic.cohort import generate
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
+from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # for the processes that tests start

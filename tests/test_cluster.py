@@ -4,7 +4,6 @@ import copy
 import re
 import shlex
 import subprocess
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -12,7 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.places import ROOT
+
 FILE = ROOT / "ray_cluster.yaml"
 TOKEN = "~/.ray/auth_token"
 HOME = "~/dualpain"

@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator import cli, loso
 from orchestrator.files.storage import key_of, read_json, seal
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
+from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 TEXT, WHOLE, NUMBER, LOGICAL = str, int, float, bool
 SUMMARY = {

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from preprocessing.signals import watch_file
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SUBJECT = "{:06d}_{}_{:02d}".format(990101, "m", 33)  # an id of BioVid's form, never written out
 
 

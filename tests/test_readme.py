@@ -4,14 +4,13 @@ import re
 import runpy
 import shlex
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 from orchestrator.config.configuration import compose
 from orchestrator.stages import check_options
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
 PLACES = {"DIR": "/tmp/x", "RUN_A": "runs/a", "RUN_B": "runs/b", "NAME": "synthetic"}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import Started, all_gone, road, run
+from tests.helpers.processes import Started, all_gone, road, run
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.made_shards import shards_of
 from orchestrator.config.configuration import compose
-from tests.faults.processes import (
+from tests.helpers.processes import (
     FOLDS,
     LEAN,
     actors,
@@ -26,7 +27,6 @@ from tests.faults.processes import (
     wait_for,
     whole_again,
 )
-from tests.made_shards import shards_of
 
 pytestmark = pytest.mark.faults
 PAUSE = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}  # so that a signal meets a fold that is not done

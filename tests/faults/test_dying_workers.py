@@ -3,7 +3,8 @@
 import pytest
 
 from orchestrator.runtime.ray_session import RESTARTS
-from tests.faults.processes import LEAN, ROOT, ended, start
+from tests.helpers.places import ROOT
+from tests.helpers.processes import LEAN, ended, start
 
 pytestmark = pytest.mark.faults
 DYING = """

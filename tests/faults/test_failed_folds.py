@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.faults.processes import ended, ledger, road, start, summary
+from tests.helpers.processes import ended, ledger, road, start, summary
 
 pytestmark = pytest.mark.faults
 

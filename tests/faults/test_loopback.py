@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import PATIENCE, ROOT
+from tests.helpers.places import ROOT
+from tests.helpers.processes import PATIENCE
 
 pytestmark = [pytest.mark.faults, pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.made_shards import shards_of
 from orchestrator.config.configuration import compose
-from tests.faults.processes import (
+from tests.helpers.processes import (
     checkpoints,
     ended,
     kill_driver,
@@ -22,7 +23,6 @@ from tests.faults.processes import (
     trained,
     wait_for,
 )
-from tests.made_shards import shards_of
 
 pytestmark = pytest.mark.faults
 SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that a signal meets a training that is not done
@@ -64,7 +64,7 @@ def test_the_driver_is_killed_then_a_worker(signal_tree, whole, store, remains, 
 
 def test_a_lost_node_is_replaced_and_the_training_goes_on(signal_tree, whole, store, tmp_path):
     log = tmp_path / "log"
-    ended(start(["tests.faults.raylet", str(signal_tree), str(store)], log), log, seconds=145)
+    ended(start(["tests.helpers.raylet", str(signal_tree), str(store)], log), log, seconds=145)
     assert went_on(log) == 1, log.read_text()
     assert trained(store) == trained(whole)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.made_shards import shards_of
 from orchestrator.config.configuration import compose
-from tests.faults.processes import (
+from tests.helpers.processes import (
     FOLDS,
     actors,
     all_gone,
@@ -31,7 +32,6 @@ from tests.faults.processes import (
     wait_for,
     whole_again,
 )
-from tests.made_shards import shards_of
 
 pytestmark = pytest.mark.faults
 GCS, RAYLET = "gcs/gcs_server", "raylet/raylet"

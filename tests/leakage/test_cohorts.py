@@ -5,7 +5,7 @@ import pytest
 from orchestrator import cli, loso
 from orchestrator.files.storage import read_json, seal, write_json
 from preprocessing.synthetic.cohort import generate
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road
+from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from orchestrator.cohort.lineage import Lineage
 from orchestrator.errors import LineageError
 from orchestrator.evaluation import fit_fold as foldfit
 from orchestrator.evaluation.fit_fold import fit_fold
-from tests.made_data import changed, encoder, fold, made_data, recipe
+from tests.helpers.made_data import changed, encoder, fold, made_data, recipe
+from tests.helpers.places import ROOT
 
 FITTED = ("scaler_sha256", "encoder_sha256", "weights_sha256", "epochs")
 TREES = {"trees": 40}
@@ -188,7 +188,6 @@ def test_as_paper_beats_clean_on_pure_noise():
     assert stats.ttest_1samp(clean, 0.5).pvalue > 0.05
 
 
-ROOT = Path(__file__).resolve().parents[2]
 # The line that protects, and what a careless change would make of it.
 FOLD = "orchestrator/evaluation/fit_fold.py"
 HOLES = {
@@ -204,8 +203,7 @@ HOLES = {
 def test_a_hole_in_a_scratch_copy_fails_a_canary(tmp_path, hole):
     for name in ("orchestrator", "preprocessing", "models"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / "made_data.py", tmp_path / "tests")
+    shutil.copytree(ROOT / "tests" / "helpers", tmp_path / "tests" / "helpers")
     shutil.copy(__file__, tmp_path / "test_copied.py")
     name, old, new = HOLES[hole]
     text = (tmp_path / name).read_text()

@@ -13,7 +13,7 @@ import pytest
 from orchestrator import cli, loso
 from orchestrator.files.storage import read_json, seal, write_json
 from preprocessing.synthetic.cohort import generate
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes
+from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes
 
 FITTED = ("scaler_sha256", "encoder_sha256", "weights_sha256", "epochs", "history", "train_label_counts", "train_subjects",
           "val_subjects")

@@ -1,5 +1,4 @@
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +9,8 @@ from models.errors import ModelError
 from models.interop import load_convtran_block, load_marlin, load_mvts_encoder, mvts_state
 from models.mae.masks import tube_mask
 from models.mae.positions import sincos_table
+from tests.helpers.places import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 MARLIN = GOLDEN / "marlin_full.pt"
 torch.set_num_threads(1)
 

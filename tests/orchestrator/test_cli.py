@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,8 @@ from models.errors import ModelError
 from orchestrator import cli, doctor, embed, loso, preprocess, pretrain, report
 from orchestrator.errors import UserError
 from preprocessing.errors import InputError
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"doctor": doctor, "preprocess": preprocess, "pretrain": pretrain, "embed": embed, "loso": loso, "report": report}
 
 

@@ -6,11 +6,9 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import made_run, pseudonym
 from rich.console import Console
 from scipy import stats
 
@@ -22,8 +20,8 @@ from orchestrator.reporting.comparison import choosing, margin_words, optimism, 
 from orchestrator.reporting.comparison import compare as compare_runs
 from orchestrator.reporting.summary import write_run_files
 from orchestrator.scores import chance
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.made_runs import made_run, pseudonym
+from tests.helpers.places import ROOT
 
 
 def write(tmp_path, name, drop=0, record=None, changes=lambda fold: fold, **more):

@@ -22,8 +22,8 @@ from orchestrator.stages import check
 from orchestrator.stores.encoder_store import video_options
 from preprocessing.allotment import usable_cores
 from preprocessing.face import weights
-from tests.preprocessing import films
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, snapshot
+from tests.helpers import films
+from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, snapshot
 
 SPEED = Speed(50e9, 2, "2 cores")  # so that no test depends on this machine's
 

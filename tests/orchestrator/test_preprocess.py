@@ -25,9 +25,9 @@ from preprocessing.errors import InputError
 from preprocessing.face import litert
 from preprocessing.recordings import VideoRef
 from preprocessing.shard import read_signals
-from tests.preprocessing import films
-from tests.preprocessing.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid
-from tests.roads import CLIPS_PER_LEVEL, PEOPLE, hashes
+from tests.helpers import films
+from tests.helpers.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid
+from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, hashes
 
 PARTIAL = "data.allow_partial=true"
 LENGTH = 48

@@ -18,7 +18,7 @@ from orchestrator.files.storage import read_json
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.runtime import ray_session
 from preprocessing.moments import Moments
-from tests.roads import TINY, Road, snapshot, without_times
+from tests.helpers.roads import TINY, Road, snapshot, without_times
 
 GRID, START = scheduler.run_grid, ray_session.start
 WORDS = [word for word in TINY if not word.startswith("encoder=")]

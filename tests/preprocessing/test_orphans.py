@@ -5,9 +5,10 @@ import select
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.helpers.places import ROOT
 
 POOLS = {
     "idle": "pool.submit(os.getpid).result()",
@@ -34,7 +35,7 @@ def test_killed_alone(work, tmp_path):
     script.write_text(SCRIPT.format(work=POOLS[work]))
     # the workers hold the write end of this pipe as long as they live: reading to its end is waiting for all of them
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert process.stdout.readline() and (pids := process.stdout.readline().split())
     assert pids
     process.send_signal(signal.SIGKILL)

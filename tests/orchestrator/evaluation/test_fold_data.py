@@ -1,0 +1,46 @@
+"""What folds share is gathered once; a recording that two people share is refused."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from orchestrator import cli, loso
+from orchestrator.cohort.cohort import Cohort, Person
+from orchestrator.errors import UserError
+from orchestrator.evaluation.fold_data import check_twins
+from tests.helpers.roads import Road
+
+
+def cohort(*names):
+    people = tuple(Person(i, name, None, None, "made", frozenset()) for i, name in enumerate(names))
+    return Cohort("made", "made", ("a", "b"), people, (), "", False, (), False)
+
+
+def clips(n=4):
+    return np.random.default_rng(0).normal(size=(n, 8, 2)).astype(np.float32)
+
+
+def test_one_recording_under_two_people_is_refused():
+    signals, subject = clips(), np.array([0, 0, 1, 2])
+    check_twins(signals, subject, cohort("p0", "p1", "p2"))
+    signals[3] = signals[0]
+    with pytest.raises(UserError, match="People made/p0 and made/p2 have a recording in common"):
+        check_twins(signals, subject, cohort("p0", "p1", "p2"))
+    check_twins(signals, subject, cohort("p0", "p1", "p0"))  # one person in two data sets
+    check_twins(signals, subject, cohort("p0", "p1", "p2"), np.zeros(len(subject), bool))  # too little to tell
+    signals[[0, 3]] = 1.5
+    check_twins(signals, subject, cohort("p0", "p1", "p2"))  # a sensor that fell off says nothing
+    check_twins(np.zeros((0, 0, 0), np.float32), subject, cohort("p0", "p1", "p2"))
+
+
+def test_a_copied_file_stops_the_run(ridge, inline, tmp_path, capsys):
+    tree = tmp_path / "tree"
+    shutil.copytree(ridge.root, tree)
+    first, second = sorted((tree / "biosignals_raw").iterdir())[:2]
+    for own, theirs in zip(sorted(first.iterdir()), sorted(second.iterdir()), strict=True):
+        shutil.copyfile(own, theirs)
+    copied = Road(tree, tmp_path / "store", tmp_path / "run", list(ridge.words))
+    assert cli.run(loso.main, copied.argv()) == 2
+    said = capsys.readouterr().err
+    assert "have a recording in common" in said and len(said.strip().splitlines()) == 1 and inline["loso"] == []

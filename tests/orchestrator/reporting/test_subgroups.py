@@ -1,0 +1,81 @@
+"""Results by sex and age: groups of people, with intervals, and no difference where none is shown."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from orchestrator.cohort.cohort import Cohort, Person
+from orchestrator.reporting.findings import Report
+from orchestrator.reporting.subgroups import age_band, subgroup_rows, subgroups_section, welch
+from orchestrator.reporting.summary import build_summary
+from tests.helpers.made_runs import made_run
+
+
+def people_like(folds, sexes, ages) -> Cohort:
+    people = tuple(Person(i, f["subject"], s, a) for i, (f, s, a) in enumerate(zip(folds, sexes, ages, strict=True)))
+    return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
+
+
+def with_accuracy(folds, accuracies):
+    """The folds with so many of 16 answers right."""
+    found = []
+    for fold, accuracy in zip(folds, accuracies, strict=True):
+        rows = [{**row, "y_pred": row["y_true"] if i < round(16 * accuracy) else 1 - row["y_true"]}
+                for i, row in enumerate(fold["predictions"])]
+        found.append({**fold, "predictions": rows})
+    return found
+
+
+def test_age_bands():
+    assert [age_band(a) for a in (18, 35, 36, 50, 51, 65, 66, 90)] == [
+        "up to 35", "up to 35", "36 to 50", "36 to 50", "51 to 65", "51 to 65", "over 65", "over 65"]
+
+
+def test_groups_with_intervals_and_differences():
+    run, folds = made_run(n_people=8)
+    folds = with_accuracy(folds, [1.0, 0.875, 1.0, 0.875, 0.5, 0.625, 0.5, 0.625])
+    people = people_like(folds, "ffffmmmm", [20, 22, 40, 41, 20, 22, 40, 70])
+    sex, age = subgroup_rows(people, folds, 2)
+    assert [(g["name"], g["n_people"], g["accuracy"]) for g in sex["groups"]] == [("female", 4, 0.9375), ("male", 4, 0.5625)]
+    (gap,) = sex["differences"]
+    assert gap["difference"] == pytest.approx(0.375) and 0 < gap["ci95"][0] < gap["ci95"][1]
+    assert [(g["name"], g["n_people"]) for g in age["groups"]] == [("up to 35", 4), ("36 to 50", 3)] and age["left_out"] == 1
+    page = subgroups_section(Report({**run, "subgroups": [sex, age]}, folds, build_summary(run, folds)))
+    assert "female minus male: +37.5 points" in page and "one comparison of several" in page
+    assert "Fewer than 10 people, of whom little follows: female, male" in page
+    assert "1 in groups of fewer than 2, which are not shown" in page and "no difference is shown" in page
+    assert "over 65" not in page, "one person is a group"
+
+
+def test_welch_is_scipys_and_no_spread_is_no_certainty():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=5).tolist(), rng.normal(1, 3, size=9).tolist()
+    theirs = stats.ttest_ind(one, other, equal_var=False).confidence_interval()
+    assert welch(one, other)[1] == pytest.approx([theirs.low, theirs.high])
+    assert welch([1.0, 1.0], [0.5, 0.5]) == (0.5, None) and welch([1.0, 1.0], [0.5, 0.6])[1] is not None
+    run, folds = made_run(n_people=4)
+    folds = with_accuracy(folds, [1.0, 1.0, 0.5, 0.5])
+    (sex,) = subgroup_rows(people_like(folds, "ffmm", [None] * 4), folds, 2)
+    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two people who are alike are no certainty"
+    page = subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds)))
+    assert "+50.0 points, without an interval" in page
+
+
+def test_no_difference_is_claimed_of_equal_people():
+    """95 % intervals of people who do not differ: about one in twenty leaves zero out."""
+    claimed = 0
+    for chooser in range(100):
+        _, folds = made_run(n_people=12, skill=0.0, chooser=chooser)
+        sex = subgroup_rows(people_like(folds, "fm" * 6, [None] * 12), folds, 2)[0]
+        low, high = sex["differences"][0]["ci95"]
+        claimed += low > 0 or high < 0
+    assert claimed <= 12
+
+
+def test_where_nothing_is_known_nothing_is_said():
+    run, folds = made_run(n_people=4)
+    assert subgroup_rows(people_like(folds, [None] * 4, [None] * 4), folds, 2) == []
+    assert subgroups_section(Report(run, folds, build_summary(run, folds))) == ""
+    (sex,) = subgroup_rows(people_like(folds, ["f", "f", "f", None], [None] * 4), folds, 2)
+    assert sex["unknown"] == 1 and len(sex["groups"]) == 1 and not sex["differences"]
+    assert np.isfinite(sex["groups"][0]["ci95"]).all()
