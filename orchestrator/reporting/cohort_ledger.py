@@ -20,7 +20,7 @@ from orchestrator.cohort.study import Hashes, Marks, marks, same_recordings
 from orchestrator.config.configuration import Config
 from orchestrator.files.storage import exclusive, key_of, read_sealed, write_sealed
 from orchestrator.plan.folds import Plan
-from orchestrator.reporting.markup import note, section, words
+from orchestrator.reporting.blocks import Note, Section, Sentences
 from orchestrator.runtime import progress
 
 if TYPE_CHECKING:
@@ -108,10 +108,10 @@ def best_of(n: int, error: float) -> float:
     return float(stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
 
 
-def ledger_section(report: "Report") -> str:
+def ledger_section(report: "Report") -> Section | None:
     number, values = report.run.get("configurations_on_cohort"), report.values
     if not number:
-        return ""
+        return None
     n = max(number, report.run.get("configurations_by_now") or number)
     said = [f"{sentence(number, n)}: "
             + (f"{number - 1} other{'s' if number > 2 else ''} had met some of these test people in this store before it."
@@ -121,6 +121,6 @@ def ledger_section(report: "Report") -> str:
         said.append(f"If all {n} were equally good and the best of them is quoted, luck with these people alone could "
                     f"make it look up to {100 * best_of(n, error):.1f} points better than it is. Settings that were "
                     "chosen after looking need people who were not looked at.")
-    return section("looks", "How often these people were looked at", words(said) + note(
+    return Section("looks", "How often these people were looked at", [Sentences(said), Note(
         "A configuration counts once, however often it is run again or resumed. Inner scores of a sweep do not count. Other "
-        "stores and other machines are not known here."))
+        "stores and other machines are not known here.")])

@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.cohort.lineage import Lineage, guard
 from orchestrator.evaluation.fit_fold import FoldData
 from orchestrator.plan.folds import Fold
-from orchestrator.reporting.markup import note, section, table
+from orchestrator.reporting.blocks import Note, Section, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
 from orchestrator.scores.results import interval, people_of
@@ -84,10 +84,10 @@ def _only(numbers: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
     return {"numbers": found}
 
 
-def controls_section(report: "Report") -> str:
+def controls_section(report: "Report") -> Section | None:
     rows: Collection[Mapping] = report.run.get("controls") or []
     if not rows:
-        return ""
+        return None
     told = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
              *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
             for row in rows if row["known"]]
@@ -100,10 +100,10 @@ def controls_section(report: "Report") -> str:
         said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
                     "difference includes zero or less.")
     head = ("known is only", "accuracy %", "95 % interval", "model minus it (first seed)", "95 % interval")
-    body = table(head, told) if told else ""
-    return section("controls", "What is known without looking", body + "".join(map(note, said)) + note(
+    tables = [Table("Controls", head, told)] if told else []
+    return Section("controls", "What is known without looking", [*tables, *map(Note, said), Note(
         "Small decision trees, fitted in the same folds on the training people alone (first seed). Sex and age are the same "
-        "for all clips of a person, so that they tell classes apart only where people's classes differ."))
+        "for all clips of a person, so that they tell classes apart only where people's classes differ.")])
 
 
 def _points(value: float | None) -> str:

@@ -1,15 +1,23 @@
-"""report.html: one file, no request to anywhere, made to be read by a person and to print well."""
+"""report.html: one file, no request to anywhere, made to be read by a person and to print well.
+
+What stands on it is plain data (blocks.py), collected here; what it looks like stands in templates/.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
 
 from orchestrator.files.storage import read_json, write_text
 from orchestrator.reporting import plots
 from orchestrator.reporting import sections as of
+from orchestrator.reporting.blocks import Headline, Page, Section
 from orchestrator.reporting.cohort_ledger import ledger_section
 from orchestrator.reporting.controls import controls_section
 from orchestrator.reporting.findings import Report, metric_words, plain_words, warnings
-from orchestrator.reporting.markup import page, text
 from orchestrator.reporting.subgroups import subgroups_section
 from orchestrator.reporting.summary import build_summary, chance_words, draws_words, percent, stamps
 from orchestrator.scores.results import Fold, Run, interval
@@ -18,38 +26,24 @@ QUESTION = "How well does this work on a person it has never seen?"
 LEAKY_QUESTION = "What would a protocol report that has met the test person?"
 
 
-def hero(report: Report) -> str:
-    summary = report.summary
-    said = "".join(f"<p>{text(sentence)}</p>" for sentence in plain_words(report))
+def headline(report: Report) -> Headline:
+    summary, said = report.summary, plain_words(report)
     if summary["accuracy_mean"] is None:
-        return f'<div class="hero"><div class="number">-</div><div>{said}</div></div>'
+        return Headline("-", "", (), said, None)
     ci95, name = interval(report.values)
-    under = f"± {percent(summary['accuracy_std'])} over {len(report.values)} people"
+    under = [f"± {percent(summary['accuracy_std'])} over {len(report.values)} people"]
     if ci95:
-        under += f"<br>95 % interval {percent(ci95[0])} to {percent(ci95[1])} ({text(name)})"
-    under += f"<br>{chance_words(summary)}"
-    under += "".join(f"<br>{name} {metric_words(summary, field)}" for name, field in (
-        ("balanced accuracy", "balanced_accuracy"), ("AUROC", "auroc")) if summary[f"{field}_mean"] is not None)
+        under.append(f"95 % interval {percent(ci95[0])} to {percent(ci95[1])} ({name})")
+    under.append(chance_words(summary))
+    under += [f"{name} {metric_words(summary, field)}" for name, field in (
+        ("balanced accuracy", "balanced_accuracy"), ("AUROC", "auroc")) if summary[f"{field}_mean"] is not None]
     if over := draws_words(summary):
-        under += f"<br>{over}"
+        under.append(over)
     bar = plots.headline_plot(summary["accuracy_mean"], ci95, summary["chance"])
-    kind = "number leaky" if summary["leaky"] else "number"
-    return (f'<div class="hero"><div><div class="{kind}">{percent(summary["accuracy_mean"])}<small> %</small></div>'
-            f'<div class="under">{under}</div></div><div>{said}</div><div class="bar">{bar}</div></div>')
+    return Headline(percent(summary["accuracy_mean"]), "%", under, said, bar)
 
 
-def stamped(report: Report) -> str:
-    return "".join(f'<div class="stamp"><b>{word}</b>{text(sentence)}.</div>'
-                   for word, sentence in stamps(report.summary))
-
-
-def careful(report: Report) -> str:
-    found = warnings(report)
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in found)
-    return f'<div class="care"><b>Read with care</b><ul>{items}</ul></div>' if found else ""
-
-
-SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
+SECTIONS: tuple[tuple[str, Callable[[Report], Section | None]], ...] = (
     ("People", of.people_section), ("Classes", of.confusion_section), ("Certainty", of.calibration_section),
     ("Variance", of.seeds_section), ("Lost clips", of.losses_section), ("Who has seen whom", of.lineage_section),
     ("Canaries", of.audit_section), ("Looks", ledger_section), ("Controls", controls_section), ("Subgroups", subgroups_section),
@@ -57,15 +51,33 @@ SECTIONS: tuple[tuple[str, Callable[[Report], str]], ...] = (
     ("Pretraining", of.curves_section), ("Folds", of.folds_section), ("How it was made", of.made_section))
 
 
-def build_page(run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> str:
-    report = Report(run, folds, summary or build_summary(run, folds))
-    made = [(name, html) for name, make in SECTIONS if (html := make(report))]
-    links = " ".join(f'<a href="#{html.split(chr(34))[1]}">{text(name)}</a>' for name, html in made)
+def page_of(report: Report) -> Page:
+    run = report.run
+    made = [(name, section) for name, make in SECTIONS if (section := make(report))]
     title = f"{run['dataset']} · {run['task']} · {run['model']}"
-    top = (f'<header><p class="kind">dualpain · {text(title)} · {text(run["protocol"])}</p>'
-           f"<h1>{text(LEAKY_QUESTION if run['leaky'] else QUESTION)}</h1></header>")
-    return page(f"dualpain: {title}", top + stamped(report) + hero(report) + careful(report) + f"<nav>{links}</nav>"
-                + "".join(html for _, html in made))
+    return Page(f"dualpain: {title}", f"dualpain · {title} · {run['protocol']}", LEAKY_QUESTION if run["leaky"] else QUESTION,
+                bool(report.summary["leaky"]), stamps(report.summary), headline(report), warnings(report),
+                [(section.anchor, name) for name, section in made], [section for _, section in made])
+
+
+def template(name: str) -> str:
+    """The text of a file of templates/, wherever the package is installed."""
+    return resources.files("orchestrator.reporting").joinpath("templates", name).read_text("utf-8")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Everything is escaped but what is of type Markup: the style sheet here and drawings (plots.py), both our own."""
+    return jinja2.Environment(loader=jinja2.FunctionLoader(template), autoescape=True, undefined=jinja2.StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+
+
+def render(page: Page) -> str:
+    return environment().get_template("page.html.jinja").render(page=page, stylesheet=Markup(template("report.css")))
+
+
+def build_page(run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> str:
+    return render(page_of(Report(run, folds, summary or build_summary(run, folds))))
 
 
 def write_report(run_dir: Path | str, run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> Path:

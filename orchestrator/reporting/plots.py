@@ -1,6 +1,6 @@
 """Figures of the report as inline SVG: no file, no font and no address outside the page.
 
-Each function returns one <svg> element as text; the same numbers give the same text.
+The same numbers give the same drawing. alt says in words what it shows.
 """
 
 import functools
@@ -11,10 +11,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from orchestrator.reporting import blocks
 from orchestrator.scores.metrics import Reliability
 from orchestrator.scores.results import Fold, Person, fold_people, in_order, seed_table
 
@@ -25,10 +27,11 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
     "text.color": INK, "axes.labelcolor": FAINT, "axes.edgecolor": "#b9c3cb", "axes.linewidth": 0.8,
     "axes.spines.top": False, "axes.spines.right": False, "xtick.color": FAINT, "ytick.color": FAINT,
-    "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "legend.frameon": False}
+    "text.parse_math": False, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.8, "legend.frameon": False}
 
 
-def _svg(figure: Figure, name: str, description: str) -> str:
+def _drawn(figure: Figure, name: str, alt: str) -> blocks.Figure:
+    """Matplotlib escapes the names that it draws, so that its SVG is markup of ours."""
     sink = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(sink, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04,
@@ -40,14 +43,14 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     width = float(re.search(r'width="([\d.]+)pt"', svg).group(1))  # type: ignore[union-attr]
     svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt" width="[\d.]+pt"', "", svg, count=1)
     # Scales down with the page, never up beyond its drawn size.
-    return svg.replace("<svg", f'<svg role="img" aria-label="{description}" '
-                               f'style="width:100%;max-width:{width * 4 / 3:.0f}px;height:auto"', 1)
+    svg = svg.replace("<svg", f'<svg style="width:100%;max-width:{width * 4 / 3:.0f}px;height:auto"', 1)
+    return blocks.Figure(Markup(svg), alt)
 
 
-def styled(draw: Callable[..., str]) -> Callable[..., str]:
+def styled(draw: Callable[..., blocks.Figure]) -> Callable[..., blocks.Figure]:
     """Matplotlib reads its style when a part is made, so the whole of a figure is drawn within it."""
     @functools.wraps(draw)
-    def within(*arguments: Any) -> str:
+    def within(*arguments: Any) -> blocks.Figure:
         with matplotlib.rc_context(STYLE):
             return draw(*arguments)
     return within
@@ -66,13 +69,21 @@ def wilson(right: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarra
     return centre - half, centre + half
 
 
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _beside(chance: float | None) -> str:
+    return "" if chance is None else f", chance {_percent(chance)}"
+
+
 @styled
-def headline_plot(mean: float, ci95: Sequence[float] | None, chance: float | None) -> str:
+def headline_plot(mean: float, ci95: Sequence[float] | None, chance: float | None) -> blocks.Figure:
     """The mean and its interval on the scale from 0 to 100 %, with chance."""
     figure, ax = _axes(12.0, 0.8)
     ax.barh(0, 1, height=0.34, color="#eef1f4")
     if ci95:
-        ax.barh(0, ci95[1] - ci95[0], left=ci95[0], height=0.34, color=PALE)
+        ax.barh(0, ci95[1] - ci95[0], left=ci95[0], height=0.34, facecolor=PALE, edgecolor=TEAL, lw=0.8)
     ax.plot([mean, mean], [-0.17, 0.17], color=TEAL, lw=3.5, solid_capstyle="butt")
     if chance is not None:
         ax.plot([chance, chance], [-0.3, 0.3], color=ROSE, lw=1.4, ls=(0, (3, 2)))
@@ -82,11 +93,12 @@ def headline_plot(mean: float, ci95: Sequence[float] | None, chance: float | Non
     for side in ("left", "bottom"):
         ax.spines[side].set_visible(False)
     ax.tick_params(length=0)
-    return _svg(figure, "headline", f"accuracy {100 * mean:.1f} per cent on a scale from 0 to 100")
+    between = f", 95 % interval {_percent(ci95[0])} to {_percent(ci95[1])}" if ci95 else ""
+    return _drawn(figure, "headline", f"Accuracy {_percent(mean)}{between}{_beside(chance)}")
 
 
 @styled
-def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | None, chance: float | None) -> str:
+def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | None, chance: float | None) -> blocks.Figure:
     """Accuracy of every test person, sorted; faint dots are single seeds."""
     table = seed_table(people)
     values = np.nanmean(table, axis=1)
@@ -97,7 +109,7 @@ def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | N
     figure, ax = _axes(11.2, 3.5)
     ax.grid(axis="y")
     if ci95:
-        ax.axhspan(ci95[0], ci95[1], color=PALE, alpha=0.55, lw=0, label="95 % interval of the mean")
+        ax.axhspan(ci95[0], ci95[1], facecolor=(PALE, 0.55), edgecolor=TEAL, lw=0.6, ls=":", label="95 % interval of the mean")
     ax.axhline(mean, color=TEAL, lw=1.2, label=f"mean {100 * mean:.1f} %")
     if chance is not None:
         ax.axhline(chance, color=ROSE, lw=1.2, ls=(0, (4, 3)), label=f"chance {100 * chance:.1f} %")
@@ -114,11 +126,12 @@ def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | N
     ax.set(xlim=(-0.7, len(people) - 0.3), ylim=(min(0.0 if least < 0.25 else 0.2, least), 1.02))
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
     ax.legend(loc="lower right", fontsize=8, ncols=4, bbox_to_anchor=(1, 1.0))
-    return _svg(figure, "people", "accuracy of each test person, sorted")
+    return _drawn(figure, "people", f"Accuracy of {len(people)} test subjects, sorted, from {_percent(values[0])} to "
+                  f"{_percent(values[-1])}; mean {_percent(mean)}{_beside(chance)}")
 
 
 @styled
-def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> str:
+def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> blocks.Figure:
     """Rows are truth. Shade and per cent are within a row, small numbers are clips."""
     K = len(names)
     of = matrix.sum(axis=1, keepdims=True)
@@ -142,11 +155,13 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> str:
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    return _svg(figure, "confusion", "confusion matrix, truth in rows")
+    rows = [f"of {name} " + ", ".join(f"{_percent(of_row)} as {said}" for said, of_row in zip(names, row, strict=True))
+            for name, row in zip(names, share, strict=True)]
+    return _drawn(figure, "confusion", f"Confusion matrix: {'; '.join(rows)}")
 
 
 @styled
-def reliability_plot(found: Reliability) -> str:
+def reliability_plot(found: Reliability) -> blocks.Figure:
     """How often it was right when it was this sure; the bars below count clips."""
     figure = Figure(figsize=(4.4, 3.9))
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1], gridspec_kw={"hspace": 0.12})
@@ -161,11 +176,13 @@ def reliability_plot(found: Reliability) -> str:
     below.set(xlabel="how sure the model was", ylabel="clips", yticks=[0, int(found.count.max())])
     for axis in (ax.yaxis, below.xaxis):
         axis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
-    return _svg(figure, "reliability", "reliability diagram")
+    bins = [f"{_percent(sure)} confident, {_percent(right)} correct"
+            for sure, right in zip(found.confidence[used], found.accuracy[used], strict=True)]
+    return _drawn(figure, "reliability", f"Reliability diagram, by bin: {'; '.join(bins)}")
 
 
 @styled
-def curves_plot(curves: Sequence[Mapping[str, Any]]) -> str:
+def curves_plot(curves: Sequence[Mapping[str, Any]]) -> blocks.Figure:
     """Pretraining loss by epoch, one small panel a stage."""
     titles = [", ".join(filter(None, (row["stage"], row.get("encoder")))) for row in curves]
     stages = list(dict.fromkeys(titles))
@@ -173,20 +190,22 @@ def curves_plot(curves: Sequence[Mapping[str, Any]]) -> str:
     rows = -(-len(stages) // columns)
     figure = Figure(figsize=(3.0 * columns, 2.0 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    ends = []
     for ax, stage in zip(panels, stages, strict=False):
         points = [(row["epoch"], row["loss"]) for row, title in zip(curves, titles, strict=True) if title == stage]
         ax.grid(axis="y")
         ax.plot(*zip(*points, strict=True), "o-" if len(points) < 15 else "-", color=TEAL, ms=3, lw=1.4)
+        ends.append(f"{stage} from {points[0][1]:.3g} to {points[-1][1]:.3g}")
         ax.set_title(stage, fontsize=9, loc="left", color=INK)
         ax.set_xlabel("epoch", fontsize=8)
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in panels[len(stages):]:
         ax.set_visible(False)
-    return _svg(figure, "curves", "pretraining loss by epoch")
+    return _drawn(figure, "curves", f"Pretraining loss by epoch: {'; '.join(ends)}")
 
 
-ROLES = {"not used": "#f4f6f8", "training": "#b7cde2", "inner validation": AMBER, "test": TEAL,
-         "test person also used": ROSE}
+ROLES = {"not used": "#f4f6f8", "training": "#c3d5e6", "inner validation": AMBER, "test": TEAL,
+         "test person also used": "#4d0b1b"}  # lighter to darker, so that they differ in grey, too
 
 
 def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[str]]:
@@ -205,7 +224,7 @@ def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[st
 
 
 @styled
-def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()) -> str:
+def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()) -> blocks.Figure:
     """Who plays which part in which fold (rows), by person (columns); a dot where the fold's encoder has seen them."""
     matrix, rows, people = roles_matrix(folds)
     n_folds, n_people = matrix.shape
@@ -235,4 +254,6 @@ def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=8, handletextpad=0.2)
-    return _svg(figure, "roles", "who is training, validation and test person in each fold")
+    used = sum((row == len(ROLES) - 1).any() for row in matrix)
+    return _drawn(figure, "roles", f"Roles of {n_people} subjects in {n_folds} folds; in {used} folds a test subject is also used "
+                  f"in training; in {len({y for _, y in dots})} folds the encoder was pretrained on some of these subjects")

@@ -1,7 +1,8 @@
-"""The sections of the report: each a function of a Report that returns HTML, or "" where the run has nothing to say."""
+"""The sections of the report: each a function of a Report that returns a Section, or None where the run has nothing to say."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import yaml
@@ -9,9 +10,9 @@ import yaml
 from orchestrator.config.model_inputs import is_estimator
 from orchestrator.pretraining import quality
 from orchestrator.reporting import plots
+from orchestrator.reporting.blocks import Block, Columns, Listing, Note, Section, Sentences, Table
 from orchestrator.reporting.comparison import optimism_words
 from orchestrator.reporting.findings import Report, encoders_of, lineage_words, lost_by_class
-from orchestrator.reporting.markup import note, section, table, text, words
 from orchestrator.reporting.paper_deviations import choices
 from orchestrator.reporting.published_results import NOTES, beside_run
 from orchestrator.reporting.summary import percent
@@ -25,38 +26,37 @@ def plus_minus(mean: float | None, std: float | None) -> str:
     return percent(mean) if std is None else f"{percent(mean)}{PM}{percent(std)}"
 
 
-def people_section(report: Report) -> str:
+def people_section(report: Report) -> Section | None:
     if not report.values:
-        return ""
+        return None
     summary = report.summary
-    body = plots.people_plot(report.people, summary["accuracy_mean"], interval(report.values)[0], summary["chance"])
+    figure = plots.people_plot(report.people, summary["accuracy_mean"], interval(report.values)[0], summary["chance"])
     seen = "a test person" if summary["leaky"] else "a person whom the model had not seen"
-    body += note(f"Each dot is {seen}, named by a pseudonym. The thin line is what that "
-                 "person's number of clips alone leaves open (Wilson, 95 %). Sorting makes any cloud look like a "
-                 "trend. Chance is the better of guessing and the training majority.")
-    return section("people", "Person by person", body)
+    caption = (f"Each dot is {seen}, named by a pseudonym. The thin line is what that person's number of clips alone leaves "
+               "open (Wilson, 95 %). Sorting makes any cloud look like a trend. Chance is the better of guessing and the "
+               "training majority.")
+    return Section("people", "Person by person", [replace(figure, caption=caption)])
 
 
-def confusion_section(report: Report) -> str:
+def confusion_section(report: Report) -> Section | None:
     if not report.values:
-        return ""
+        return None
     clips, K = report.clips, len(report.names)
     matrix = metrics.confusion(clips.y_true, clips.y_pred, K, clips.weight())
     lost, answers = lost_by_class(report), len(clips.y_pred) / clips.n_clips()
     truth, said, hits = matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix)
     rows = [(name, round(truth[k]), lost.get(name, (0, 0))[0], percent(hits[k] / truth[k] if truth[k] else None),
              percent(hits[k] / said[k] if said[k] else None)) for k, name in enumerate(report.names)]
-    left = plots.confusion_plot(matrix, report.names)
-    left += table(("class", "clips", "lost", "found %", "right when said %"), rows)
-    right = "<h3>Scores</h3>" + scores_table(report)
-    right += note("Found: of the clips of this class, how many the model recognised (recall). Right when said: of the "
-                   "clips it gave this name, how many were it (precision)."
-                   + (f" All clips of all people, each once: its answers over seeds and test sets (on average {answers:.3g}) "
-                      "share its weight." if answers > 1 else ""))
-    return section("classes", "Class by class", f'<div class="two"><div>{left}</div><div>{right}</div></div>')
+    left = [plots.confusion_plot(matrix, report.names),
+            Table("Each class", ("class", "clips", "lost", "found %", "right when said %"), rows)]
+    said = ("Found: of the clips of this class, how many the model recognised (recall). Right when said: of the "
+            "clips it gave this name, how many were it (precision)."
+            + (f" All clips of all people, each once: its answers over seeds and test sets (on average {answers:.3g}) "
+               "share its weight." if answers > 1 else ""))
+    return Section("classes", "Class by class", [Columns([left, [scores_table(report), Note(said)]])])
 
 
-def scores_table(report: Report) -> str:
+def scores_table(report: Report) -> Table:
     pooled = metrics.score(report.clips.y_true, report.clips.y_pred, report.clips.prob, report.clips.weight())
     fields = (("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy"), ("precision", "macro precision"),
               ("recall", "macro recall"), ("f1", "macro F1"), ("auroc", "AUROC"))
@@ -74,7 +74,7 @@ def scores_table(report: Report) -> str:
     mean, std = metrics.mean_std(brier)
     rows.append(("Brier score, 0 to 2", f"{mean:.3f}" + (f"{PM}{std:.3f}" if std is not None else ""), "",
                  f"{pooled.brier:.3f}"))
-    return table(("in %", "mean ± std over people", "95 % interval", "all clips pooled"), rows)
+    return Table("Scores", ("in %", "mean ± std over people", "95 % interval", "all clips pooled"), rows)
 
 
 def _between(values: Sequence[float]) -> str:
@@ -95,9 +95,9 @@ def _with_lost(report: Report) -> list[float]:
     return [float(np.mean([np.mean(own) for own in seeds.values() if own])) for seeds in right.values() if any(seeds.values())]
 
 
-def calibration_section(report: Report) -> str:
+def calibration_section(report: Report) -> Section | None:
     if not report.values:
-        return ""
+        return None
     weight = report.clips.weight()
     found = metrics.reliability(report.clips.y_true, report.clips.prob, weight=weight)
     sure = float(np.average(report.clips.prob.max(axis=1), weights=weight))
@@ -107,12 +107,11 @@ def calibration_section(report: Report) -> str:
     said = [f"On average the model was {percent(sure)} % sure, and right for {percent(right)} %: it is {tilt}.",
             f"The expected calibration error is {percent(found.ece)} points: over all clips, how far the stated "
             "certainty was from the share that was right (10 bins, all folds pooled)."]
-    beside = words(said) + note("On the dashed line, certainty is honest. Below it, the model promises too much.")
-    return section("calibration", "Does it know when it does not know?",
-                   f'<div class="two"><div>{plots.reliability_plot(found)}</div><div>{beside}</div></div>')
+    beside = [Sentences(said), Note("On the dashed line, certainty is honest. Below it, the model promises too much.")]
+    return Section("calibration", "Does it know when it does not know?", [Columns([[plots.reliability_plot(found)], beside])])
 
 
-def seeds_section(report: Report) -> str:
+def seeds_section(report: Report) -> Section | None:
     found = report.variance
     parts = (("between people (clips and seeds taken out)", found.between_people),
              ("same person, other clips of the same classes", found.clips_within_person),
@@ -122,7 +121,7 @@ def seeds_section(report: Report) -> str:
              ("mean of the whole run, another pretraining seed", found.pretraining_of_mean))
     rows = [(name, percent(value)) for name, value in parts if value is not None]
     if not rows:
-        return ""
+        return None
     said = f"From {found.n_people} people" + (f" with all {found.n_seeds} seeds." if found.n_seeds > 1 else " and one seed.")
     if found.p_between is not None:
         differ = "People differ by more than the clips that happened to be sampled explain" if found.p_between < chance.ALPHA \
@@ -136,78 +135,78 @@ def seeds_section(report: Report) -> str:
         trained = any(encoder["subjects"] for encoder in encoders_of(report.run))
         said += (" A pretraining seed draws the groups and trains the encoders anew." if trained else
                  " A pretraining seed draws the random weights anew.")
-    return section("seeds", "Variance components", table(("standard deviation of accuracy, in points", ""), rows) + note(said))
+    return Section("seeds", "Variance components", [
+        Table("Standard deviations", ("standard deviation of accuracy, in points", "value"), rows), Note(said)])
 
 
-def losses_section(report: Report) -> str:
+def losses_section(report: Report) -> Section | None:
     lost = report.run.get("quarantine") or {}
     by_class = {name: pair for name, pair in lost_by_class(report).items() if pair[1]}
     if not any(pair[0] for pair in by_class.values()) and not any(lost.values()):
-        return section("lost", "What was lost", note("No clip was lost on the way.")) if report.folds else ""
+        return Section("lost", "What was lost", [Note("No clip was lost on the way.")]) if report.folds else None
     of = {person: sum(own.values()) for person, own in (report.run.get("clips") or {}).items()}
-    parts = ["<div>" + table(("class", "lost", "of", "%"), [(name, n, total, percent(n / total)) for name, (n, total)
-                                                            in by_class.items()])]
+    columns: list[list[Block]] = [[Table("By class", ("class", "lost", "of", "%"), [
+        (name, n, total, percent(n / total)) for name, (n, total) in by_class.items()])]]
     if lost.get("by_reason"):
-        parts.append("<h3>Why</h3>" + table(("reason", "clips"), _most(lost["by_reason"])))
-    parts.append("</div>")
+        columns[0].append(Table("Why", ("reason", "clips"), _most(lost["by_reason"])))
     if lost.get("by_subject"):
         rows = [(name, n, of.get(name, "-"), percent(n / of[name]) if of.get(name) else "-")
                 for name, n in _most(lost["by_subject"])[:20]]
         more = len([n for n in lost["by_subject"].values() if n]) - len(rows)
-        parts.append("<div>" + table(("person", "lost", "of", "%"), rows)
-                     + (note(f"and {more} more people") if more > 0 else "") + "</div>")
-    return section("lost", "What was lost",
-                   f'<div class="two">{"".join(parts)}</div>'
-                   + note("A lost clip is one that could not be used, for example because a file is damaged or no face was "
-                          "found. A face lost at the highest pain level is not lost at random: heads turn and grimace. That is "
-                          "why the accuracy is also given with lost clips counted as wrong."))
+        columns.append([Table("By person", ("person", "lost", "of", "%"), rows),
+                        *([Note(f"and {more} more people")] if more > 0 else [])])
+    return Section("lost", "What was lost", [Columns(columns), Note(
+        "A lost clip is one that could not be used, for example because a file is damaged or no face was found. A face lost at "
+        "the highest pain level is not lost at random: heads turn and grimace. That is why the accuracy is also given with "
+        "lost clips counted as wrong.")])
 
 
 def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(((name, n) for name, n in counts.items() if n), key=lambda pair: (-pair[1], pair[0]))
 
 
-def lineage_section(report: Report) -> str:
-    figure = plots.roles_plot(report.folds, encoders_of(report.run)) if report.folds else ""
-    return section("lineage", "Who has seen whom", words(lineage_words(report)) + figure)
+def lineage_section(report: Report) -> Section | None:
+    figures = [plots.roles_plot(report.folds, encoders_of(report.run))] if report.folds else []
+    return Section("lineage", "Who has seen whom", [Sentences(lineage_words(report)), *figures])
 
 
-def audit_section(report: Report) -> str:
+def audit_section(report: Report) -> Section | None:
     rows = report.run.get("audit") or []
     if not rows:
-        return ""
-    body = table(("question", "verdict", "what was found"), [(r["question"], r["verdict"], r["text"]) for r in rows], left=3)
-    return section("audit", "Leakage canaries", body + note(
-        "Asked of this run's own data, model and folds (first seed). A canary that fails means that something of the test "
-        "people reaches training; one that is unclear proves nothing either way."))
+        return None
+    return Section("audit", "Leakage canaries", [
+        Table("Questions", ("question", "verdict", "what was found"), [
+            (r["question"], r["verdict"], r["text"]) for r in rows], 3),
+        Note("Asked of this run's own data, model and folds (first seed). A canary that fails means that something of the test "
+             "people reaches training; one that is unclear proves nothing either way.")])
 
 
-def curves_section(report: Report) -> str:
+def curves_section(report: Report) -> Section | None:
     curves = report.run.get("curves") or []
     if not curves:
-        return ""
-    body = plots.curves_plot(curves) + words(quality.words(report.run.get("quality") or []))
-    return section("pretraining", "Pretraining", body + note("No labels are used in pretraining."))
+        return None
+    said = quality.words(report.run.get("quality") or [])
+    return Section("pretraining", "Pretraining", [plots.curves_plot(curves), *([Sentences(said)] if said else []),
+                                                  Note("No labels are used in pretraining.")])
 
 
-def published_section(report: Report) -> str:
+def published_section(report: Report) -> Section | None:
     run, summary = report.run, report.summary
     known, absent = beside_run(run)
     beside = run.get("beside") or []
     if not known and not absent and not beside:
-        return ""
+        return None
     ours = [our_row(summary), *map(our_row, beside)]
     theirs = [(a.name, a.inputs, f"{a.accuracy:.2f}" + (f"{PM}{a.std:.2f}" if a.std is not None else ""), a.chosen)
               for a in known]
-    body = table(("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, left=4,
-                 ours=range(len(ours)))
-    body += gap_words(run.get("optimism"))
-    body += "".join(map(note, absent))
+    said = [*gap_words(run.get("optimism")), *absent]
     if known:
-        body += note("These are not the same thing, whatever the digits say: where the epoch was chosen by looking at "
-                     "the person or set that is reported, the number is not one for people never seen. "
-                     + NOTES.get(run["dataset"], ""))
-    return section("published", "Beside published numbers" if known or absent else "Beside another protocol", body)
+        said.append("These are not the same thing, whatever the digits say: where the epoch was chosen by looking at the "
+                    "person or set that is reported, the number is not one for people never seen. "
+                    + NOTES.get(run["dataset"], ""))
+    table = Table("Accuracies", ("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, 4, range(len(ours)))
+    return Section("published", "Beside published numbers" if known or absent else "Beside another protocol",
+                   [table, *map(Note, said)])
 
 
 def our_row(summary: Mapping) -> tuple[str, str, str, str]:
@@ -226,45 +225,47 @@ def our_row(summary: Mapping) -> tuple[str, str, str, str]:
             f"{summary['protocol']}: {protocol.get(summary['protocol'], '')}")
 
 
-def gap_words(pair: Mapping | None) -> str:
+def gap_words(pair: Mapping | None) -> list[str]:
+    """What the other protocol adds, in one paragraph; none without it."""
     if pair is None:
-        return ""
+        return []
     between = " (95 % interval {:+.1f} to {:+.1f})".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""
     alone = f", {pair['n_left_out']} tested by one run alone" if pair["n_left_out"] else ""
-    return note(f"Same model, paired over {pair['n_people']} people{alone}: the leaky protocol reports "
-                f"{100 * pair['gap']:+.1f} points{between}. {' '.join(optimism_words(pair))}")
+    return [f"Same model, paired over {pair['n_people']} people{alone}: the leaky protocol reports "
+            f"{100 * pair['gap']:+.1f} points{between}. {' '.join(optimism_words(pair))}"]
 
 
-def choices_section(report: Report) -> str:
+def choices_section(report: Report) -> Section | None:
     rows = choices(report.run, report.folds)
     if not rows:
-        return ""
-    return section("choices", "Where the paper and the default differ",
-                   table(("what", "paper", "our default", "what ran here"), rows, left=4))
+        return None
+    return Section("choices", "Where the paper and the default differ",
+                   [Table("Choices", ("what", "paper", "our default", "what ran here"), rows, 4)])
 
 
-def folds_section(report: Report) -> str:
+def folds_section(report: Report) -> Section | None:
     rows = [(f["fold"], f["seed"], _short(f["subject"]), f["n_test"], f["n_quarantined"], percent(f["accuracy"]),
              percent(f["accuracy_with_quarantined"]), percent(f["macro_f1"]),
              "-" if f["epochs"] is None else f["epochs"], len(f["train_subjects"]), len(f["val_subjects"]),
              (f["weights_sha256"] or "-")[:8])
             for f in report.summary["folds"]]
-    body = table(("fold", "seed", "test person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %",
-                  "epochs", "train", "val", "weights"), rows, left=3)
+    blocks: list[Block] = [Table("Finished", (
+        "fold", "seed", "test person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %", "epochs", "train", "val",
+        "weights"), rows, 3)]
     if any(fold.get("refit") for fold in report.folds):
-        body += note("Train: people of the fit that chose the epoch; the model that is scored was then fitted on these and on "
-                     "the validation people.")
+        blocks.append(Note("Train: people of the fit that chose the epoch; the model that is scored was then fitted on these "
+                           "and on the validation people."))
     if failed := report.run.get("failed_folds"):
-        body += "<h3>Failed</h3>" + table(("fold", "seed", "reason"), [(f["fold"], f["seed"], no_paths(f["reason"]))
-                                                                       for f in failed], left=3)
-    return section("folds", "Every fold", body)
+        blocks.append(Table("Failed", ("fold", "seed", "reason"), [(f["fold"], f["seed"], no_paths(f["reason"]))
+                                                                   for f in failed], 3))
+    return Section("folds", "Every fold", blocks)
 
 
 def _short(subject: str) -> str:
     return subject if "+" not in subject else f"{subject.count('+') + 1} people"
 
 
-def made_section(report: Report) -> str:
+def made_section(report: Report) -> Section | None:
     run, summary = report.run, report.summary
     facts = [("data set", run["dataset"]), ("task", f"{run['task']}: {', '.join(report.names)}"),
              ("model", run["model"]), ("video encoder", run["encoder"] or "-"),
@@ -274,16 +275,16 @@ def made_section(report: Report) -> str:
              ("commit", f"{(run['git_commit'] or '-')[:12]}{' (with changes)' if run['dirty'] else ''}"),
              ("pseudonym key", run["key_fingerprint"])]
     versions = [(name, run["versions"][name]) for name in sorted(run["versions"] or {})]
-    tables = table(("this run", ""), facts, left=2) + table(("version of", ""), versions, left=2)
-    body = f'<div class="two facts">{tables}</div>'
+    blocks: list[Block] = [Columns([[Table("Run", ("this run", "value"), facts, 2)],
+                                    [Table("Versions", ("version of", "is"), versions, 2)]])]
     if run.get("notes"):
-        body += "<h3>Notes on the data</h3>" + words(map(no_paths, run["notes"]))
+        blocks.append(Sentences([no_paths(note) for note in run["notes"]], "Notes on the data"))
     config = yaml.safe_dump(_without_places(run["config"]), sort_keys=True) if run.get("config") else None
     command = re.sub(r"=\S*/\S*", "=(path)", run.get("command") or "")
     for title, value in (("Plan", run.get("plan")), ("Command", command), ("Configuration", config)):
         if value:
-            body += f"<h3>{title}</h3><pre>{text(value.rstrip())}</pre>"
-    return section("made", "How it was made", body)
+            blocks.append(Listing(title, value.rstrip()))
+    return Section("made", "How it was made", blocks)
 
 
 def no_paths(value: str) -> str:

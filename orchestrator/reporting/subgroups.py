@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from orchestrator.cohort.cohort import Cohort, Person
-from orchestrator.reporting.markup import note, section, table, words
+from orchestrator.reporting.blocks import Columns, Note, Section, Sentences, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
 from orchestrator.scores.results import interval, people_of
@@ -92,19 +92,20 @@ def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[flo
     return gap, [gap - half, gap + half]
 
 
-def subgroups_section(report: "Report") -> str:
+def subgroups_section(report: "Report") -> Section | None:
     rows = report.run.get("subgroups") or []
     if not rows:
-        return ""
-    parts = []
+        return None
+    columns = []
     for row in rows:
         told = [(g["name"], g["n_people"], percent(g["accuracy"]),
                  f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
-        body = table((row["kind"], "people", "accuracy %", "95 % interval"), told) if told else ""
-        parts.append(f"<div>{body}{words(_said(row))}</div>")
-    return section("subgroups", "By sex and age", f'<div class="two">{"".join(parts)}</div>' + note(
+        tables = [Table(f"By {row['kind']}", (row["kind"], "people", "accuracy %", "95 % interval"), told)] if told else []
+        said = _said(row)
+        columns.append([*tables, *([Sentences(said)] if said else [])])
+    return Section("subgroups", "By sex and age", [Columns(columns), Note(
         "Nobody planned these comparisons. Of twenty groups that do not differ one is expected to seem to, and a group of few "
-        "people is mostly who happened to be in it."))
+        "people is mostly who happened to be in it.")])
 
 
 def _said(row: Mapping) -> list[str]:

@@ -1,8 +1,21 @@
 """Ledgers made up for tests: people of different skill, calibrated-looking probabilities, a few lost clips."""
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 
 import numpy as np
+
+
+def words_of(block) -> str:
+    """Every text of a block of the report (reporting/blocks.py), drawings aside; "" for None."""
+    if isinstance(block, str):
+        return block
+    if is_dataclass(block):
+        return " ".join(words_of(getattr(block, field.name)) for field in fields(block) if field.name != "svg")
+    if isinstance(block, Sequence):
+        return " ".join(map(words_of, block))
+    return "" if block is None else str(block)
 
 
 def pseudonym(index: int) -> str:

@@ -138,7 +138,7 @@ def test_a_run_has_controls_beside_it(ridge, tmp_path, inline):
     assert rows["sex and age"]["known"] and rows["duration"]["known"] and not rows["trial order"]["known"]
     assert rows["duration"]["accuracy"] == pytest.approx(0.5) and not rows["duration"]["varies"]
     page = (made.run / "report.html").read_text()
-    assert "What is known without looking" in page and "the names&#x27; order, which may tell the class" in page
+    assert "What is known without looking" in page and "the names&#39; order, which may tell the class" in page
     without = Road(ridge.root, ridge.store, tmp_path / "without", list(ridge.words))
     assert without.main("controls=false") == 0
     assert "What is known without looking" not in (without.run / "report.html").read_text()

@@ -2,20 +2,36 @@
 
 import re
 from html.parser import HTMLParser
+from importlib import resources
+from typing import get_args
 
+import jinja2
 import numpy as np
 import pytest
+from markupsafe import Markup
 from scipy import stats
 
 from orchestrator.files.storage import write_json
-from orchestrator.reporting import plots
+from orchestrator.reporting import page, plots
+from orchestrator.reporting.blocks import (
+    Block,
+    Columns,
+    Figure,
+    Headline,
+    Listing,
+    Note,
+    Page,
+    Section,
+    Sentences,
+    Table,
+)
 from orchestrator.reporting.cohort_ledger import ledger_section
 from orchestrator.reporting.controls import controls_section
 from orchestrator.reporting.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
 from orchestrator.reporting.page import build_page, write_report
 from orchestrator.reporting.sections import gap_words, no_paths, our_row, scores_table
 from orchestrator.reporting.summary import build_summary
-from tests.helpers.made_runs import made_run, pseudonym
+from tests.helpers.made_runs import made_run, pseudonym, words_of
 
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
 
@@ -115,6 +131,68 @@ def test_names_and_reasons_are_text_never_markup():
     assert "<script>x</script>" in Tags(html).text
 
 
+HOSTILE = "</style><script>alert('1')</script>&\"{{ 7 * 7 }}"
+
+
+def test_every_template_escapes():
+    """A page whose every text is hostile goes through every template."""
+    note, table = Note(HOSTILE), Table(HOSTILE, [HOSTILE] * 2, [[HOSTILE, HOSTILE]])
+    figure = Figure(Markup("<svg></svg>"), HOSTILE, HOSTILE)
+    blocks = [note, table, figure, Sentences([HOSTILE], HOSTILE), Listing(HOSTILE, HOSTILE), Columns([[note], [table]])]
+    html = page.render(Page(HOSTILE, HOSTILE, HOSTILE, True, [(HOSTILE, HOSTILE)],
+                            Headline(HOSTILE, HOSTILE, [HOSTILE], [HOSTILE], figure), [HOSTILE], [(HOSTILE, HOSTILE)],
+                            [Section(HOSTILE, HOSTILE, blocks)]))
+    plain = html.replace(page.template("report.css"), "")
+    assert "<script" not in html and html.count("</style>") == 1 and "{{ 7 * 7 }}" in html
+    assert plain.count("alert(") == plain.count("alert(&#39;1&#39;)&lt;/script&gt;&amp;&#34;{{ 7 * 7 }}") > 20
+    assert {kind.kind for kind in get_args(Block)} == {block.kind for block in blocks}, "a kind that is not tried here"
+
+
+def test_autoescape_is_on_in_every_template():
+    environment = page.environment()
+    names = [path.name for path in resources.files("orchestrator.reporting").joinpath("templates").iterdir()
+             if path.name.endswith(".jinja")]
+    assert len(names) >= 3 and environment.autoescape is True and environment.undefined is jinja2.StrictUndefined
+    for name in names:
+        tree = environment.parse(page.template(name))
+        assert not list(tree.find_all((jinja2.nodes.EvalContextModifier, jinja2.nodes.MarkSafe))), f"{name} turns it off"
+        assert not {"safe", "tojson", "xmlattr"} & {f.name for f in tree.find_all(jinja2.nodes.Filter)}, f"{name} goes round it"
+
+
+def test_a_name_that_a_template_does_not_know_is_an_error():
+    with pytest.raises(jinja2.UndefinedError):
+        page.environment().get_template("page.html.jinja").render(stylesheet="")
+
+
+def test_hostile_names_of_people_and_clips_are_text():
+    run, folds = made_run(n_people=6, classes=("BL1", HOSTILE), task=HOSTILE, encoder=HOSTILE, notes=[HOSTILE],
+                          lineage=[{"artefact": HOSTILE, "sha256": f"{0:064d}", "people": [f"made/{HOSTILE}"], "parents": []}],
+                          quarantine={"by_reason": {HOSTILE: 2}, "by_class": {"PA4": 2}, "by_subject": {HOSTILE: 2}})
+    folds = [{**fold, "subject": HOSTILE + fold["subject"], "predictions": [
+        row | {"subject": HOSTILE + row["subject"], "sample": HOSTILE + row["sample"]} for row in fold["predictions"]]}
+        for fold in folds]
+    html = build_page(run, folds)
+    assert "<script" not in html and html.count("</style>") == 1 + html.count("<svg") and HOSTILE in Tags(html).text
+
+
+def test_tables_and_figures_can_be_read_aloud(full):
+    html = full[2]
+    assert html.startswith('<!doctype html>\n<html lang="en">')
+    n = html.count("<table>")
+    assert n == html.count("<caption>") == html.count("<thead>") and n > 8
+    assert not re.search(r'<th(?! scope="(row|col)")[ >]|<caption></caption>|<th[^>]*></th>', html)
+    assert html.count("<svg") == html.count("<figure>") == len(re.findall(r'role="img" aria-label="[^"]{20,}"', html)) > 4
+    assert re.search(r'aria-label="Confusion matrix: of BL1 \d+ % as BL1, \d+ % as PA4; of PA4', html)
+
+
+def test_roles_differ_in_grey():
+    def grey(colour):
+        return sum(share * int(colour[i:i + 2], 16) for share, i in ((.299, 1), (.587, 3), (.114, 5)))
+
+    shades = [grey(colour) for colour in plots.ROLES.values()]
+    assert all(lighter - darker > 30 for lighter, darker in zip(shades, shades[1:], strict=False))
+
+
 def test_stamps_stand_before_the_number():
     run, folds = made_run(leaky=True, protocol="as_paper", partial=True, unproven=True)
     text = Tags(build_page(run, folds)).text
@@ -156,17 +234,17 @@ def test_people_who_all_have_one_accuracy_are_no_certainty():
 
 
 def test_luck_is_not_told_from_people_who_do_not_differ():
-    assert "luck with these people alone" in ledger_section(report(configurations_on_cohort=5))
-    said = ledger_section(report(skill=20.0, configurations_on_cohort=5))
+    assert "luck with these people alone" in words_of(ledger_section(report(configurations_on_cohort=5)))
+    said = words_of(ledger_section(report(skill=20.0, configurations_on_cohort=5)))
     assert "5th configuration" in said and "luck" not in said
-    first = ledger_section(report(configurations_on_cohort=1, configurations_by_now=4))
+    first = words_of(ledger_section(report(configurations_on_cohort=1, configurations_by_now=4)))
     assert "none had met these test people" in first and "3 others came later" in first
     assert "If all 4 were equally good" in first
 
 
 def test_a_leaky_run_that_scores_lower_is_no_optimism_and_an_estimator_chose_no_epoch():
     """Seen with a random forest on a public data set: -0.9 points, 95 % interval -1.7 to -0.1."""
-    said = gap_words({"gap": -.009, "gap_ci95": (-.017, -.001), "n_people": 34, "n_left_out": 0})
+    said, = gap_words({"gap": -.009, "gap_ci95": (-.017, -.001), "n_people": 34, "n_left_out": 0})
     row = our_row({"model": "random_forest", "encoder": None, "protocol": "as_paper", "accuracy_mean": .717,
                    "accuracy_std": .075})
     assert "-0.9 points" in said and "is optimism" not in said and "no optimism is shown" in said
@@ -176,11 +254,13 @@ def test_a_leaky_run_that_scores_lower_is_no_optimism_and_an_estimator_chose_no_
 def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
     row = {"name": "duration", "known": True, "n_people": 8, "accuracy": 0.0, "ci95": [0.0, 0.0], "difference": 0.139,
            "difference_ci95": [0.06, 0.21]}
-    assert "+13.9" in controls_section(report(controls=[row | {"varies": True}]))
-    assert "+13.9" not in controls_section(report(controls=[row | {"varies": False}]))
+
+    def said(row, varies):
+        return words_of(controls_section(report(controls=[row | {"varies": varies}])))
+
+    assert "+13.9" in said(row, True) and "+13.9" not in said(row, False)
     near = row | {"difference_ci95": [-0.06, 0.21]}
-    assert "better than duration alone" in controls_section(report(controls=[near | {"varies": True}]))
-    assert "better than duration alone" not in controls_section(report(controls=[near | {"varies": False}]))
+    assert "better than duration alone" in said(near, True) and "better than duration alone" not in said(near, False)
 
 
 def test_a_refit_shares_the_validation_people_too():
@@ -212,7 +292,7 @@ def test_scores_stand_beside_accuracy_with_intervals():
     low, high = made.summary["auroc_ci95"]
     text = Tags(build_page(made.run, made.folds)).text
     assert f"AUROC {100 * made.summary['auroc_mean']:.1f} (95 % interval {100 * low:.1f} to {100 * high:.1f})" in text
-    assert f"{100 * low:.1f} to {100 * high:.1f}" in scores_table(made) and "balanced accuracy" in text
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in words_of(scores_table(made)) and "balanced accuracy" in text
     assert "chance 50.0 (guessing 1/2), majority 50.0" in text
 
 

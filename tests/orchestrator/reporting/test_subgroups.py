@@ -8,7 +8,7 @@ from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.reporting.findings import Report
 from orchestrator.reporting.subgroups import age_band, subgroup_rows, subgroups_section, welch
 from orchestrator.reporting.summary import build_summary
-from tests.helpers.made_runs import made_run
+from tests.helpers.made_runs import made_run, words_of
 
 
 def people_like(folds, sexes, ages) -> Cohort:
@@ -40,7 +40,7 @@ def test_groups_with_intervals_and_differences():
     (gap,) = sex["differences"]
     assert gap["difference"] == pytest.approx(0.375) and 0 < gap["ci95"][0] < gap["ci95"][1]
     assert [(g["name"], g["n_people"]) for g in age["groups"]] == [("up to 35", 4), ("36 to 50", 3)] and age["left_out"] == 1
-    page = subgroups_section(Report({**run, "subgroups": [sex, age]}, folds, build_summary(run, folds)))
+    page = words_of(subgroups_section(Report({**run, "subgroups": [sex, age]}, folds, build_summary(run, folds))))
     assert "female minus male: +37.5 points" in page and "one comparison of several" in page
     assert "Fewer than 10 people, of whom little follows: female, male" in page
     assert "1 in groups of fewer than 2, which are not shown" in page and "no difference is shown" in page
@@ -57,7 +57,7 @@ def test_welch_is_scipys_and_no_spread_is_no_certainty():
     folds = with_accuracy(folds, [1.0, 1.0, 0.5, 0.5])
     (sex,) = subgroup_rows(people_like(folds, "ffmm", [None] * 4), folds, 2)
     assert [g["ci95"] for g in sex["groups"]] == [None, None], "two people who are alike are no certainty"
-    page = subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds)))
+    page = words_of(subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds))))
     assert "+50.0 points, without an interval" in page
 
 
@@ -75,7 +75,7 @@ def test_no_difference_is_claimed_of_equal_people():
 def test_where_nothing_is_known_nothing_is_said():
     run, folds = made_run(n_people=4)
     assert subgroup_rows(people_like(folds, [None] * 4, [None] * 4), folds, 2) == []
-    assert subgroups_section(Report(run, folds, build_summary(run, folds))) == ""
+    assert subgroups_section(Report(run, folds, build_summary(run, folds))) is None
     (sex,) = subgroup_rows(people_like(folds, ["f", "f", "f", None], [None] * 4), folds, 2)
     assert sex["unknown"] == 1 and len(sex["groups"]) == 1 and not sex["differences"]
     assert np.isfinite(sex["groups"][0]["ci95"]).all()
