@@ -56,7 +56,7 @@ class Clip:
     recording: Recording
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cohort:
     dataset: str
     name: str
@@ -117,7 +117,8 @@ def preview(config: Config) -> Cohort:
     _check_options(config)
     if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
-        return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
+        return Cohort(dataset="synthetic", name="synthetic", class_names=(), people=people, clips=(), key_fingerprint="",
+                      partial=False, notes=(), synthetic=True)
     dataset = _read(config, may_write=False)
     return _behind_pseudonyms(config, dataset, _key_there(config, dataset.cohort), _check(config, dataset))
 
@@ -154,9 +155,10 @@ def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bo
         sample = _pseudonym(key, "c", dataset.cohort, dataset.name, recording.subject, recording.sample)
         clips.append(Clip(index_of[recording.subject], rank[recording.subject], sample, recording.label, recording))
         rank[recording.subject] += 1
-    return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
-                  hashlib.sha256(key).hexdigest()[:12], lacking, (*dataset.notes, *_unused(config, dataset)),
-                  dataset.synthetic, _place(config, dataset), hmac.new(key, b"recordings", hashlib.sha256).hexdigest())
+    return Cohort(dataset=config.dataset, name=dataset.cohort, class_names=dataset.class_names, people=people,
+                  clips=tuple(clips), key_fingerprint=hashlib.sha256(key).hexdigest()[:12], partial=lacking,
+                  notes=(*dataset.notes, *_unused(config, dataset)), synthetic=dataset.synthetic,
+                  place=_place(config, dataset), secret=hmac.new(key, b"recordings", hashlib.sha256).hexdigest())
 
 
 def _place(config: Config, dataset: DataSet) -> str:

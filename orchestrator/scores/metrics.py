@@ -16,7 +16,7 @@ from scipy import stats
 T_BELOW = 30  # people: fewer than this and the interval is Student's t
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Scores of one set of clips; None where undefined."""
 
@@ -41,7 +41,7 @@ class Reliability:
     ece: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variance:
     """Where the spread comes from, as standard deviations of accuracy; None where the numbers cannot tell.
 
@@ -208,7 +208,7 @@ def variance_parts(table: np.ndarray, answers: Sequence[Answers | None] | None =
     complete = table[whole]
     n_people, n_seeds = complete.shape
     if n_people < 2:
-        return Variance(None, None, None, n_people, n_seeds)
+        return Variance(between_people=None, seed_within_person=None, seed_of_mean=None, n_people=n_people, n_seeds=n_seeds)
     groups = [np.flatnonzero(np.asarray(pretraining) == g) for g in sorted(set(pretraining))] if pretraining \
         else [np.arange(n_seeds)]
     within = of_mean = None
@@ -226,8 +226,9 @@ def variance_parts(table: np.ndarray, answers: Sequence[Answers | None] | None =
                if kept and answer is not None and answer.labels.size > 1]
         if len(own) > 1:
             between, sampled, p = _between(np.array([row for row, _ in own]), [answer for _, answer in own])
-    return Variance(_root(between), _root(within), _root(of_mean), n_people, n_seeds, _root(sampled), p, _root(again),
-                    _root(again_mean))
+    return Variance(between_people=_root(between), seed_within_person=_root(within), seed_of_mean=_root(of_mean),
+                    n_people=n_people, n_seeds=n_seeds, clips_within_person=_root(sampled), p_between=p,
+                    pretraining_within_person=_root(again), pretraining_of_mean=_root(again_mean))
 
 
 def _between(table: np.ndarray, answers: Sequence[Answers]) -> tuple[float, float, float | None]:

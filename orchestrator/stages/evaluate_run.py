@@ -51,14 +51,18 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
 
         failed: dict[str, str] = {}
         for p in parts:
-            failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
-        rows = _audited(config, plan, parts, ledger, folder, people, clips) if config.audit and not plan.leaky else []
+            failed |= run_missing(p.part.config, folds=p.part.folds, data=p.data, recipe=p.recipe, encoders=p.encoders,
+                                  ledger=ledger, lineages=p.part.lineages)
+        rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
+                        clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}")
         encoders = [encoder for p in parts for encoder in p.encoders]
-        run = run_record.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
-                             frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
+        run = run_record.facts(config, plan=plan, people=people, clips=clips, encoders=encoders, entries=entries,
+                               failed=failed, wall_s=time.monotonic() - began, command=command,
+                               used=frozenset(parts[0].data.samples),
+                               chosen=[lineage for p in parts for lineage in p.part.lineages])
         heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
         notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
         beside = {"configurations_on_cohort": number, "configurations_by_now": by_now,
@@ -74,6 +78,6 @@ def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger
     """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
     one = next(p for p in parts if p.part.folds)
     own = replace(plan.parts(config)[0][1], folds=one.part.folds)
-    return audit.run(config, own, one.data, one.recipe, one.encoders, ledger, folder,
-                     Road(one.part.config, own, people, clips, one.encoders),
-                     [(p.part.folds, p.encoders) for p in parts])
+    return audit.run(config, plan=own, data=one.data, recipe=one.recipe, encoders=one.encoders, ledger=ledger, folder=folder,
+                     road=Road(one.part.config, own, people, clips, one.encoders),
+                     served=[(p.part.folds, p.encoders) for p in parts])

@@ -86,7 +86,7 @@ def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Pl
             return SweepWork({name: missing[name] for name in names}, points)
 
         folder.mkdir(parents=True, exist_ok=True)
-        failed = run_grid(config, "sweep", folder.name, list(missing), planned, work, folder)
+        failed = run_grid(config, "sweep", folder.name, names=list(missing), planned=planned, work=work, scratch=folder)
         for name, reason in sorted(failed.items()):
             progress.say("sweep", f"{name} failed: {reason}")
     else:
@@ -115,7 +115,8 @@ def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path
         recipe = fold_data.recipe(config, False, plan.leaky)
         key = key_of(run_record.content(config, people, clips, encoders, tokens, recipe), 32)
         shared = next(iter(points.values())).data if points else data
-        points[name] = open_point(name, config, folder, key, data, shared, recipe, encoders)
+        points[name] = open_point(name, config, folder=folder, key=key, data=data, shared=shared, recipe=recipe,
+                                  encoders=encoders)
     return points
 
 

@@ -129,7 +129,8 @@ def test_scores_equal_their_definitions_whatever_is_missing(found):
 def test_no_clips_no_numbers():
     got = statistics.score([], [], np.empty((0, 2)))
     np.testing.assert_array_equal(statistics.confusion([], [], 2), np.zeros((2, 2)))
-    assert got == statistics.Scores(0, None, None, None, None, None, None, None)
+    assert got == statistics.Scores(n=0, accuracy=None, balanced_accuracy=None, precision=None, recall=None, f1=None,
+                                    brier=None, auroc=None)
     assert statistics.mean_std([]) == (None, None)
     assert statistics.mean_std([0.5]) == (0.5, None)
     assert statistics.student_interval([0.5]) is None and statistics.bootstrap_interval([0.5]) is None
