@@ -70,6 +70,11 @@ class Cohort:
     place: str = ""  # keeps the stores of data sets apart that share a name: of a manifest where it lies
     secret: str = field(default="", repr=False)  # from the pseudonym key: what recordings are marked with, never written
 
+    def raw_names(self) -> dict[str, str]:
+        """raw name -> pseudonym of every subject and sample, for keeping them out of what is written."""
+        subjects = {clip.recording.subject: self.people[clip.subject].pseudonym for clip in self.clips}
+        return subjects | {clip.recording.sample: clip.sample for clip in self.clips}
+
     @property
     def store_name(self) -> str:
         """Of files that would else be another data set's of the same name."""

@@ -1,5 +1,6 @@
 """Stage 4, and the whole road: how well does this work on a person it has never seen?"""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from orchestrator.plan import folds
 from orchestrator.reporting import cohort_ledger
 from orchestrator.reporting.controls import control_rows
 from orchestrator.reporting.subgroups import subgroup_rows
-from orchestrator.runtime import progress
+from orchestrator.runtime import progress, run_log
 from orchestrator.stages import make_clips, write_report
 from orchestrator.stages.prepare import Prepared, prepare
 from orchestrator.stores import origin
@@ -34,13 +35,14 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
     folds.check_classes(plan.folds, people.label_counts(config.task.classes), fold_data.names(config, people),
                         config.model.name in ESTIMATORS)
     folder = run_record.run_dir(config)
-    with run_folder(folder):
+    with run_folder(folder), run_log.kept(folder, "loso", people.raw_names(), run_record.places(config)) as log:
         clips = make_clips.ensure_clips(config, people)
         parts = [prepare(part, own, people, clips) for one, own in plan.parts(config)
                  for part in sweep_choice.parts(one, overrides, own, people)]
         content = run_record.together([part.content for part in parts])
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
+        log.open()
         damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
         record = run_record.lineage_record(content, people, served, config.protocol.name, plan.leaky)
@@ -57,7 +59,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
                         clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
-            progress.say("folds", f"{n} of {len(entries)} folds: {text}")
+            progress.say("folds", f"{n} of {len(entries)} folds: {text}", logging.WARNING)
         encoders = [encoder for p in parts for encoder in p.encoders]
         run = run_record.facts(config, plan=plan, people=people, clips=clips, encoders=encoders, entries=entries,
                                failed=failed, wall_s=time.monotonic() - began, command=command,

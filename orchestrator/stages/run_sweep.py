@@ -18,7 +18,7 @@ from orchestrator.evaluation.sweep_points import Point, SweepWork, open_point, r
 from orchestrator.files.storage import exclusive, key_of, read_sealed, sweep_temporaries, write_sealed
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
-from orchestrator.runtime import progress
+from orchestrator.runtime import progress, run_log
 from orchestrator.stages import make_clips, make_encoders, make_tokens
 
 
@@ -49,7 +49,7 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
         progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
-    with exclusive(folder / ".lock"):
+    with exclusive(folder / ".lock"), run_log.kept(folder, "sweep", people.raw_names(), run_record.places(config)):
         sweep_temporaries(folder)
         if (folder / "sweep.json").exists() and read_sealed(folder / "sweep.json") is None:
             progress.say("sweep", "sweep.json was damaged or changed since it was written, and is written anew")
