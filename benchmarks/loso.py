@@ -55,7 +55,7 @@ from preprocessing.orphans import end_with_parent  # noqa: E402
 POOLS = ("none", "2x2", "temporal")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     people: int = 87
     clips: int = 100
@@ -70,7 +70,8 @@ class Sizes:
 
 
 FULL = Sizes()
-QUICK = Sizes(4, 12, 16, 8, (1, 2), 4, 32, 1, 2, "vit_micro")
+QUICK = Sizes(people=4, clips=12, features=16, many=8, small_epochs=(1, 2), frames=4, image=32, author_epochs=1, author_clips=2,
+              scale="vit_micro")
 
 
 def made_up(people: int, clips: int, length: int, seed: int = 0) -> FoldData:
@@ -80,8 +81,10 @@ def made_up(people: int, clips: int, length: int, seed: int = 0) -> FoldData:
     subject, labels = np.repeat(np.arange(people), clips), np.arange(n) % 2
     signals = (rng.normal(size=(n, length, 3)) + 0.3 * labels[:, None, None]).astype(np.float32)
     moments = {s: Moments.of(signals[subject == s]) for s in range(people)}
-    return FoldData(tuple(f"c{i:06d}" for i in range(n)), subject, labels, signals, ("gsr", "ecg", "emg"), {}, (1, 1, 1),
-                    np.zeros((n, 3)), moments, tuple(f"p{i}" for i in range(people)), "bench", 2, {}, ("a", "b"))
+    return FoldData(samples=tuple(f"c{i:06d}" for i in range(n)), subject=subject, labels=labels, signals=signals,
+                    channels=("gsr", "ecg", "emg"), tokens={}, token_grid=(1, 1, 1), numbers=np.zeros((n, 3)), moments=moments,
+                    pseudonyms=tuple(f"p{i}" for i in range(people)), cohort="bench", n_classes=2, quarantined={},
+                    class_names=("a", "b"))
 
 
 def loso(people: int, index: int, n_val: int = 1) -> Fold:
@@ -95,7 +98,8 @@ def tune(work: FoldWork, folder: Path, workers: int) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     ray_session.start(config)
     began = time.perf_counter()
-    failed = scheduler.run_grid(config, "bench", "bench", list(work.folds), len(work.folds), lambda names: work, folder)
+    failed = scheduler.run_grid(config, "bench", "bench", names=list(work.folds), planned=len(work.folds),
+                                work=lambda names: work, scratch=folder)
     assert not failed, failed
     return time.perf_counter() - began
 
@@ -103,8 +107,8 @@ def tune(work: FoldWork, folder: Path, workers: int) -> float:
 def small_work(sizes: Sizes, folder: Path, epochs: int) -> FoldWork:
     """As many folds as people, of signal_small."""
     people = sizes.people
-    recipe = FoldRecipe("signal_small", {}, {"max_epochs": epochs, "patience": epochs}, False, False,
-                        False, {"dim": 32, "depth": 1, "heads": 4, "ff": 64})
+    recipe = FoldRecipe(model="signal_small", options={}, train={"max_epochs": epochs, "patience": epochs}, refit=False,
+                        leaky=False, fixed_epochs=False, signal={"dim": 32, "depth": 1, "heads": 4, "ff": 64})
     folds = {f.name: f for f in (loso(people, i) for i in range(people))}
     return FoldWork(folds, made_up(people, 4, 200), recipe, {None: None}, Ledger(folder, "bench"))
 
@@ -188,7 +192,7 @@ def author_encoder(sizes: Sizes):
 
 def author_recipe(sizes: Sizes, impl: str) -> FoldRecipe:
     train = {"max_epochs": sizes.author_epochs, "patience": sizes.author_epochs, "batch_size": 4}
-    return FoldRecipe("dual", {"hpa": {"impl": impl}}, train, False, False, False)
+    return FoldRecipe(model="dual", options={"hpa": {"impl": impl}}, train=train, refit=False, leaky=False, fixed_epochs=False)
 
 
 class EncodedAgain:
@@ -265,11 +269,13 @@ def measure_memory(sizes: Sizes, folder: Path, n: int) -> dict:
     """The driver's peak after n folds of almost nothing."""
     data = made_up(5, 4, 20)
     folds = {f.name: f for f in (Fold(i, 0, (i % 5,), tuple(j for j in range(5) if j != i % 5), (), None) for i in range(n))}
-    work = FoldWork(folds, data, FoldRecipe("ridge", {}, {}, False, False, False), {None: None}, Ledger(folder, "bench"))
+    work = FoldWork(folds, data, FoldRecipe(model="ridge", options={}, train={}, refit=False, leaky=False,
+                                            fixed_epochs=False), {None: None}, Ledger(folder, "bench"))
     config = compose("watch", [f"store={folder}", f"run.dir={folder}", "resources.cpus=2"])
     folder.mkdir(parents=True, exist_ok=True)
-    assert not scheduler.run_grid(config, "bench", "bench", list(folds), n,
-                                 lambda names: replace(work, folds={name: folds[name] for name in names}), folder)
+    assert not scheduler.run_grid(config, "bench", "bench", names=list(folds), planned=n,
+                                  work=lambda names: replace(work, folds={name: folds[name] for name in names}),
+                                  scratch=folder)
     return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 

@@ -47,8 +47,9 @@ def made_shards(folder: Path, people: int, clips: int, frames: int = 20, length:
             pictures = tuple(encode_image(picture, image) for picture in waves(person, clip, frames))
             signal = np.random.default_rng([person, clip]).normal(size=(length, 2)).astype(np.float32)
             numbers = np.arange(frames, dtype=np.int32)
-            prepared = PreparedClip(pictures, numbers, numbers, np.zeros((frames, 92, 2), np.float32),
-                                    frames, 25.0, False, 0, 1, signal, ("gsr", "ecg"), 5.5)
+            prepared = PreparedClip(frames=pictures, frame_index=numbers, keyframes=numbers,
+                                    landmarks=np.zeros((frames, 92, 2), np.float32), n_frames=frames, fps=25.0, padded=False,
+                                    n_lost=0, max_faces=1, signal=signal, channels=("gsr", "ecg"), duration_s=5.5)
             rows.append(Row(f"c{person}-{clip}", clip, clip % 2, ("", ""), prepared))
         path = folder / f"s{person}.parquet"
         write_shard(path, rows)

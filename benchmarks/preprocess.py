@@ -178,7 +178,8 @@ def as_jobs(recordings: list[Recording], folder: Path, n: int, each: int = 1) ->
     for i in range(n):
         mine = [recordings[(i * each + j) % len(recordings)] for j in range(each)]
         clips = tuple(Clip(i, 0, f"c{i}-{j}", recording.label, recording) for j, recording in enumerate(mine))
-        jobs.append(ShardJob(i, f"s{i}", folder / f"s{i % 8}.parquet", "", clips, {c.sample: ("", "") for c in clips}))
+        jobs.append(ShardJob(subject=i, pseudonym=f"s{i}", path=folder / f"s{i % 8}.parquet", key="", clips=clips,
+                             hashes={c.sample: ("", "") for c in clips}))
     return jobs
 
 

@@ -50,7 +50,7 @@ from orchestrator.stages import make_encoders  # noqa: E402
 from orchestrator.stores.token_store import TokenJob  # noqa: E402
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     scale: str = "tiny"
     image: int = 224
@@ -64,7 +64,7 @@ class Sizes:
 
 
 FULL = Sizes()
-QUICK = Sizes("micro", 32, 4, 2, 2, "micro", 32, 2, 4)
+QUICK = Sizes(scale="micro", image=32, clips=4, batch=2, epochs=2, ray_scale="micro", ray_image=32, ray_epochs=2, embed_clips=4)
 
 
 def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_mb: int) -> Job:
@@ -74,8 +74,8 @@ def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_m
     recipe |= {"cache_mb": cache_mb, "save_epochs": None, "save_seconds": None}
     shards = made_shards(folder / "shards", people=1, clips=sizes.clips, frames=40, image="png")
     (folder / "out").mkdir()
-    return Job("bench", folder / "out", shards, {"scale": scale, "image_size": image, "frames": 16}, None, None, [], {}, recipe,
-               {"frames": 16, "rate": 16}, 0)
+    return Job(name="bench", out=folder / "out", shards=shards, video={"scale": scale, "image_size": image, "frames": 16},
+               signal=None, signals=None, samples=[], lineage={}, recipe=recipe, clip={"frames": 16, "rate": 16}, seed=0)
 
 
 def rate(rows: list[dict], batch: int) -> float:
@@ -150,7 +150,8 @@ def measure_embed(sizes: Sizes, folder: Path) -> dict:
     config = compose("synthetic", [f"embed.batch={sizes.batch}", f"store={folder}"])
     model = build("video_mae", scale=sizes.scale, image_size=sizes.image, decoder=False).eval()
     names = tuple(f"c0-{i}" for i in range(sizes.embed_clips))
-    work = TokenJob(0, 0, folder / "x.npy", "k", shard, names, tuple(range(len(names))))
+    work = TokenJob(encoder=0, subject=0, path=folder / "x.npy", key="k", shard=shard, samples=names,
+                    indices=tuple(range(len(names))))
     views = np.random.default_rng(0).integers(0, 256, (sizes.batch, 16, sizes.image, sizes.image, 3), np.uint8)
 
     def bare(n: int) -> float:

@@ -143,8 +143,10 @@ def drawn(person: Person, clips: Sequence[Clip]) -> list[Row]:
             planar = portrait.frame({name: float(track[i]) for name, track in tracks.items()}, (int(grain[0]), int(grain[1])))
             face = cv2.cvtColor(planar, cv2.COLOR_YUV2RGB_I420)[y:y + side, x:x + side]
             crops.append(encode_image(cv2.resize(face, (CROP, CROP), interpolation=cv2.INTER_AREA), "png"))
-        prepared = PreparedClip(tuple(crops), at, at, np.zeros((MOMENTS, 92, 2), np.float32), clip.n_frames, 25.0, False, 0, 1,
-                                np.zeros((2, 1), np.float32), ("gsr",), 5.5)
+        prepared = PreparedClip(frames=tuple(crops), frame_index=at, keyframes=at,
+                                landmarks=np.zeros((MOMENTS, 92, 2), np.float32), n_frames=clip.n_frames, fps=25.0,
+                                padded=False, n_lost=0, max_faces=1, signal=np.zeros((2, 1), np.float32), channels=("gsr",),
+                                duration_s=5.5)
         rows.append(Row(f"c{number:03d}", number, int(clip.level == "PA4"), ("", ""), prepared))
     return rows
 
@@ -217,9 +219,10 @@ def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int
         views = GroupClips([(s, cohort.shards[s]) for s in rest], VIDEO["frames"], config.clip.rate, VIDEO["image_size"])
         inputs = as_video(np.stack([views.clip(i, None) for i in range(len(views))]), torch.device("cpu"))
     names = [f"{s}-{i}" for s in group for i in range(len(cohort.labels[s]))]
-    job = Job("probe", folder, [(s, cohort.shards[s]) for s in group], options if kind == "video" else None,
-              options if kind == "signal" else None, folder / "signals.npy", names, {}, config.pretrain.model_dump(),
-              config.clip.model_dump(), seed)
+    job = Job(name="probe", out=folder, shards=[(s, cohort.shards[s]) for s in group],
+              video=options if kind == "video" else None, signal=options if kind == "signal" else None,
+              signals=folder / "signals.npy", samples=names, lineage={}, recipe=config.pretrain.model_dump(),
+              clip=config.clip.model_dump(), seed=seed)
     steps: list[dict] = []
     if variant is None:
         train_job(job, Rank(), steps.append)
@@ -265,7 +268,8 @@ def measure(kind: str, cohort: Cohort, seeds: Sequence[int], place: Path, random
     for seed in seeds:
         drawn_order = np.random.default_rng([seed, n]).permutation(n)
         halves = [sorted(map(int, half)) for half in (drawn_order[: n // 2], drawn_order[n // 2:])]
-        found = [one_half(kind, cohort, seed, place / f"{seed}-{i}", halves[i], halves[1 - i], random, n_random, variant)
+        found = [one_half(kind, cohort, seed, place / f"{seed}-{i}", group=halves[i], rest=halves[1 - i], random=random,
+                          n_random=n_random, variant=variant)
                  for i in range(2)]
         rows.append({name: float(np.mean([half[name] for half in found])) for name in found[0]})
     return rows
@@ -324,8 +328,8 @@ def main() -> None:
                 if kind == "video":
                     words.append(f"pretrain.video.warmup={max(1, epochs // 10)}")
                 cohort = prepare(kind, _last(words), people, per_level, Path(place) / "store", options.cohort)
-                rows = measure(kind, cohort, options.seeds, Path(place) / str(number), random, options.random,
-                               VARIANTS.get(name) if kind == "video" else None)
+                rows = measure(kind, cohort, options.seeds, Path(place) / str(number), random=random,
+                               n_random=options.random, variant=VARIANTS.get(name) if kind == "video" else None)
                 lines.append(line(name, rows))
                 print(lines[-1], f"{time.monotonic() - began:.0f} s", flush=True)
         lines.append("")

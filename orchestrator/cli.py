@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from orchestrator.config import plugins
 from orchestrator.config.configuration import Config, choices, compose
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
-from orchestrator.runtime import progress, terminal
+from orchestrator.runtime import progress, run_log, terminal
 from orchestrator.stages import check_options
 
 
@@ -29,6 +29,7 @@ class Call:
 
 def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     argv = sys.argv[1:] if argv is None else argv
+    run_log.start()
     parser = argparse.ArgumentParser(
         prog=f"python -m orchestrator.{stage}", description=summary,
         epilog="Further words are overrides such as encoder=vit_tiny protocol.seeds=3 run.dir=DIR; every key stands in "

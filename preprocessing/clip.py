@@ -82,15 +82,17 @@ def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipO
         if recording.video is not None:  # no model of this store looks at it: its length still tells what the signals lack
             check_film(*unread_length(recording.video, options.limits), duration, slowest)
         none = np.zeros(0, np.int32)
-        return PreparedClip((), none, none, np.zeros((0, 92, 2), np.float32), 0, 0.0, False, 0, 0, signal,
-                            channels, duration, much)
+        return PreparedClip(frames=(), frame_index=none, keyframes=none, landmarks=np.zeros((0, 92, 2), np.float32),
+                            n_frames=0, fps=0.0, padded=False, n_lost=0, max_faces=0, signal=signal, channels=channels,
+                            duration_s=duration, tells=much)
     assert engine is not None, "a recording with video needs a face engine"
     face = engine.process(video, options.keyframe, options.frames, options.limits)
     check_film(face.seconds, face.fps, duration, slowest)
     images = tuple(encode_image(frame, options.face.image, options.face.quality) for frame in face.frames)
     duration = duration or (face.n_frames / face.fps if face.fps else 0.0)
-    return PreparedClip(images, face.frame_index, face.keyframes, face.landmarks, face.n_frames, face.fps, face.padded,
-                        face.n_lost, face.max_faces, signal, channels, duration, much)
+    return PreparedClip(frames=images, frame_index=face.frame_index, keyframes=face.keyframes, landmarks=face.landmarks,
+                        n_frames=face.n_frames, fps=face.fps, padded=face.padded, n_lost=face.n_lost, max_faces=face.max_faces,
+                        signal=signal, channels=channels, duration_s=duration, tells=much)
 
 
 def unread_length(film: VideoRef, limits: Limits | None = None) -> tuple[float, float]:

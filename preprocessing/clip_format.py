@@ -15,7 +15,7 @@ if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 5
     _PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PreparedClip:
     """frames: encoded images of the video frames frame_index; keyframes int32: which video frames are keyframes, the same ones
     unless all are stored; landmarks (F, 92, 2) float32, NaN where lost; signal (L, C) float32 unnormalised.

@@ -72,7 +72,7 @@ class Subject:
     age: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataSet:
     """A loaded data set. `subjects` sorted by raw id, `recordings` by (subject, sample); no two share both names.
 

@@ -75,7 +75,7 @@ def _record(row: Row) -> dict:
             "channels": list(clip.channels), "source_sha256": list(row.source_sha256)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardSignals:
     """A shard without its pictures: n clips in the order of sample_index. signals (n, L, C) float32, zero where has_signal (n,)
     is false.
@@ -108,11 +108,12 @@ def read_signals(path: Path) -> ShardSignals:
     has_signal = np.array([x.size > 0 for x in signals], bool)
     length = max((len(x) for x in signals), default=0)
     signals = [x if x.size else np.zeros((length, max(1, len(channels))), np.float32) for x in signals]
-    return ShardSignals(
-        tuple(table["sample"].to_pylist()), table["sample_index"].to_numpy(), table["label"].to_numpy(),
-        np.stack(signals) if signals else np.zeros((0, 0, len(channels)), np.float32), channels,
-        table["n_frames"].to_numpy(), _lengths(table["frame_index"]), _lengths(table["keyframes"]),
-        table["duration_s"].to_numpy(), has_signal)
+    return ShardSignals(samples=tuple(table["sample"].to_pylist()), sample_index=table["sample_index"].to_numpy(),
+                        label=table["label"].to_numpy(),
+                        signals=np.stack(signals) if signals else np.zeros((0, 0, len(channels)), np.float32),
+                        channels=channels, n_frames=table["n_frames"].to_numpy(), n_crops=_lengths(table["frame_index"]),
+                        n_keyframes=_lengths(table["keyframes"]), duration_s=table["duration_s"].to_numpy(),
+                        has_signal=has_signal)
 
 
 def _lengths(lists: pa.ChunkedArray) -> np.ndarray:

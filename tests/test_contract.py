@@ -32,7 +32,7 @@ FOLD = {
     "accuracy_with_quarantined": NUMBER, "macro_f1": NUMBER, "epochs": WHOLE, "train_subjects": list, "val_subjects": list,
     "scaler_sha256": TEXT, "encoder_sha256": TEXT, "weights_sha256": TEXT}
 FILES = {"summary.json", "predictions.parquet", "folds.parquet", "config.yaml", "lineage.json", "environment.json",
-         "report.html"}
+         "report.html", "run.log"}
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,8 @@ class SignalMAE(nn.Module):
         make_norm: NormFactory = batch_norm if norm == "batch" else nn.LayerNorm
         self.embed: nn.Module
         if tokenizer == "conv":
-            self.embed = ConvTokens(n_channels, length, dim, max_tokens, conv_layers, conv_kernel, norm, make_norm)
+            self.embed = ConvTokens(n_channels, length=length, dim=dim, max_tokens=max_tokens, layers=conv_layers,
+                                    kernel=conv_kernel, norm=norm, make_norm=make_norm)
             self.stride, self.n_tokens = self.embed.stride, self.embed.n_tokens
         else:
             self.embed, self.stride, self.n_tokens = nn.Linear(n_channels, dim), 1, length

@@ -53,7 +53,7 @@ class Clip:
     recording: Recording
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cohort:
     dataset: str
     name: str
@@ -66,6 +66,11 @@ class Cohort:
     synthetic: bool
     place: str = ""  # keeps the stores of data sets apart that share a name: of a manifest where it lies
     secret: str = field(default="", repr=False)  # from the pseudonym key: what recordings are marked with, never written
+
+    def raw_names(self) -> dict[str, str]:
+        """raw name -> pseudonym of every subject and sample, for keeping them out of what is written."""
+        subjects = {clip.recording.subject: self.people[clip.subject].pseudonym for clip in self.clips}
+        return subjects | {clip.recording.sample: clip.sample for clip in self.clips}
 
     @property
     def store_name(self) -> str:
@@ -114,7 +119,8 @@ def preview(config: Config) -> Cohort:
     _check_options(config)
     if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
-        return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
+        return Cohort(dataset="synthetic", name="synthetic", class_names=(), people=people, clips=(), key_fingerprint="",
+                      partial=False, notes=(), synthetic=True)
     dataset = _read(config, may_write=False)
     return _behind_pseudonyms(config, dataset, _key_there(config, dataset.cohort), _check(config, dataset))
 
@@ -151,9 +157,10 @@ def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bo
         sample = _pseudonym(key, "c", dataset.cohort, dataset.name, recording.subject, recording.sample)
         clips.append(Clip(index_of[recording.subject], rank[recording.subject], sample, recording.label, recording))
         rank[recording.subject] += 1
-    return Cohort(config.dataset, dataset.cohort, dataset.class_names, people, tuple(clips),
-                  hashlib.sha256(key).hexdigest()[:12], lacking, (*dataset.notes, *_unused(config, dataset)),
-                  dataset.synthetic, _place(config, dataset), hmac.new(key, b"recordings", hashlib.sha256).hexdigest())
+    return Cohort(dataset=config.dataset, name=dataset.cohort, class_names=dataset.class_names, people=people,
+                  clips=tuple(clips), key_fingerprint=hashlib.sha256(key).hexdigest()[:12], partial=lacking,
+                  notes=(*dataset.notes, *_unused(config, dataset)), synthetic=dataset.synthetic,
+                  place=_place(config, dataset), secret=hmac.new(key, b"recordings", hashlib.sha256).hexdigest())
 
 
 def _place(config: Config, dataset: DataSet) -> str:

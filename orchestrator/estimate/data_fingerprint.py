@@ -52,7 +52,7 @@ class Sample:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """planned: the synthetic cohort before it is written, so that only counts are known."""
 
@@ -177,9 +177,11 @@ def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
     names = config.synthetic.levels or [("BL1", "PA1", "PA2", "PA3", "PA4")[c] for c in config.task.classes if c < 5]
     total = n * each * len(names)
     shape = f"{config.synthetic.size[0]}x{config.synthetic.size[1]}"
-    return Fingerprint(n, total, tuple(ClassCount(name, n * each, each, each, True) for name in names), {}, None, 0, total,
-                       total, ("gsr (gsr, 512 Hz)", "ecg (ecg, 512 Hz)", "emg_trapezius (emg, 512 Hz)"), 3,
-                       Sample(0, (5.5,), (25.0,), (shape,)), Sample(0, (5.5,), (512.0,)), (), (), 0, (), True, (), True)
+    return Fingerprint(people=n, clips=total, classes=tuple(ClassCount(name, n * each, each, each, True) for name in names),
+                       sexes={}, ages=None, lacking_a_class=0, with_video=total, with_signal=total,
+                       channels=("gsr (gsr, 512 Hz)", "ecg (ecg, 512 Hz)", "emg_trapezius (emg, 512 Hz)"), n_channels=3,
+                       video=Sample(0, (5.5,), (25.0,), (shape,)), signal=Sample(0, (5.5,), (512.0,)), missing=(), empty=(),
+                       same_reference=0, same_content=(), hashed_all=True, notes=(), planned=True)
 
 
 def class_counts(config: Config, people: Cohort) -> tuple[ClassCount, ...]:

@@ -68,7 +68,8 @@ def classifier(config: Config, n_channels: int, n_classes: int = 2) -> float:
     text = json.dumps(given, sort_keys=True)
 
     def of(steps: int) -> float:
-        return _classifier(name, text, n_channels, n_classes, steps, dim, grid, config.clip.frames, config.encoder.image_size)
+        return _classifier(name, given=text, n_channels=n_channels, n_classes=n_classes, length=steps, dim=dim, grid=grid,
+                           frames=config.clip.frames, size=config.encoder.image_size)
 
     if not find(name).recurrent or length <= 2 * SHORT:
         return of(length)

@@ -48,7 +48,8 @@ def _clip(config: Config, data: Fingerprint, n: int) -> float:
         model, arrays = _model(config, data, n)
         recipe = replace(_classifier_recipe(ClassifierRecipe, fold_data.recipe(config, False, False)), max_epochs=TRIES,
                          patience=TRIES + 1, batch_size=n)
-        fit_classifier(model, arrays, rows % k, rows, None, recipe, 0, lambda row: times.append(clock()))
+        fit_classifier(model, arrays, rows % k, rows, val_rows=None, recipe=recipe, seed=0,
+                       on_epoch=lambda row: times.append(clock()))
     finally:
         torch.set_num_threads(threads)
     return min(later - sooner for sooner, later in zip(times, times[1:], strict=False)) / n

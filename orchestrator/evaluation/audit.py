@@ -129,10 +129,11 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
         return AuditWork({name: missing[name] for name in names}, {kind: d for kind, d in spoilt_data.items() if kind in kinds},
                          recipe, used, ledgers)
 
-    failed = run_grid(config, "audit", f"{folder.name} audit", list(missing), len(fits), work, folder) if missing else {}
+    failed = run_grid(config, "audit", f"{folder.name} audit", names=list(missing), planned=len(fits), work=work,
+                      scratch=folder) if missing else {}
     facts = _remember_noise(folder, key, noise)
     shutil.rmtree(folder / "audit" / "raw", ignore_errors=True)
-    judged = _fitted(fits, ledger, ledgers, failed, points, n_classes, facts)
+    judged = _fitted(fits, ledger=ledger, ledgers=ledgers, failed=failed, points=points, n_classes=n_classes, facts=facts)
     everything = served or [(plan.folds, encoders)]
     judged |= {"guard": _guard_refuses(first[0], data, recipe, used[first[0].group]), "roles": _roles(everything, data)}
     openings = [entry["test_openings"] for own, _ in everything for fold in own

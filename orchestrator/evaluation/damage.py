@@ -1,5 +1,6 @@
 """What was there and is not what it was: told, then made again."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def is_damaged(side: Path, key: str) -> bool:
 
 def tell(stage: str, what: str, damaged: Iterable[bool]) -> None:
     if n := sum(damaged):
-        progress.say(stage, f"damaged in the store (cut, lost or changed by hand) and made again: {n} {what}")
+        progress.say(stage, f"damaged in the store (cut, lost or changed by hand) and made again: {n} {what}", logging.WARNING)
 
 
 def entries(stage: str, ledger: Ledger, folds: Sequence[Fold], where: str = "") -> list[str]:
@@ -30,7 +31,7 @@ def entries(stage: str, ledger: Ledger, folds: Sequence[Fold], where: str = "") 
     said = [f"The ledger entry of fold {fold.index} seed {fold.seed}{where} was there and is not valid ({why}): the fold ran "
             "again." for fold, why in ledger.invalid(folds)]
     for text in said:
-        progress.say(stage, text.replace("ran again", "runs again"))
+        progress.say(stage, text.replace("ran again", "runs again"), logging.WARNING)
     return said
 
 
@@ -39,5 +40,5 @@ def facts(stage: str, folder: Path) -> list[str]:
     said = [f"{name} of this run was damaged and was written anew." for name in FACTS
             if (folder / name).exists() and read_json(folder / name) is None]
     for text in said:
-        progress.say(stage, text.replace("was written", "is written"))
+        progress.say(stage, text.replace("was written", "is written"), logging.WARNING)
     return said

@@ -26,7 +26,7 @@ from preprocessing.moments import Moments, Scaler, fit_scaler
 from preprocessing.notes import gathered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldData:
     """Everything folds share, read-only: labels (n,) in 0..K-1, subject (n,) indices, signals (n, L, C) unscaled.
 
@@ -74,7 +74,7 @@ class FoldData:
         return np.flatnonzero(np.isin(self.subject, np.asarray(subjects)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldRecipe:
     """What is fitted: the model and its options, the training recipe, the protocol. JSON-like, hashed into the run."""
 
@@ -164,8 +164,8 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
     train_rows = _trainable(data, fold.train)
     if recipe.fixed_epochs:
         model, scaler = _network(data, recipe, encoder, seed), _scaler(data, fold.train, recipe)
-        fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), _labels(data, train_rows), train_rows, None,
-                             settings, seed)
+        fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), _labels(data, train_rows), train_rows,
+                             val_rows=None, recipe=settings, seed=seed)
         return model, fit.epochs, scaler, fit.history
     # the published way scales with everybody and lets the held-out person choose the epoch
     known = [*fold.train, *fold.val] if recipe.leaky else fold.train
@@ -178,14 +178,14 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
                         "protocol.val_subjects, or look at the quarantine table.")
     both = np.concatenate([train_rows, val_rows])
     arrays = _arrays(data, both, scaler, encoder)
-    fit = fit_classifier(model, arrays, _labels(data, both), train_rows, val_rows, settings, seed)
+    fit = fit_classifier(model, arrays, _labels(data, both), train_rows, val_rows=val_rows, recipe=settings, seed=seed)
     if not recipe.refit:
         return model, fit.epochs, scaler, fit.history
     everybody = tuple(sorted([*fold.train, *fold.val]))
     model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)
     rows = _trainable(data, everybody)
-    fit_classifier(model, _arrays(data, rows, scaler, encoder), _labels(data, rows), rows, None,
-                   replace(settings, max_epochs=fit.epochs), seed)
+    fit_classifier(model, _arrays(data, rows, scaler, encoder), _labels(data, rows), rows, val_rows=None,
+                   recipe=replace(settings, max_epochs=fit.epochs), seed=seed)
     return model, fit.epochs, scaler, fit.history
 
 

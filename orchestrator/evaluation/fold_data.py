@@ -61,15 +61,16 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
     numbers = np.concatenate(parts["numbers"])
     _check_known(config, numbers)
     moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
-    return FoldData(
-        tuple(parts["samples"]), subject, labels, signals, channels,
-        _tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
-        token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), numbers,
-        moments if signals.size else {}, tuple(p.pseudonym for p in people.people), people.name, len(classes),
-        _lost(people.label_counts(classes), subject, labels), names(config, people),
-        Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size) if "video" in wanted else None,
-        tuple(p.cohort or people.name for p in people.people),
-        _lineages(encoders, tokens) if "tokens" in wanted else {})
+    return FoldData(samples=tuple(parts["samples"]), subject=subject, labels=labels, signals=signals, channels=channels,
+                    tokens=_tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
+                    token_grid=token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), numbers=numbers,
+                    moments=moments if signals.size else {}, pseudonyms=tuple(p.pseudonym for p in people.people),
+                    cohort=people.name, n_classes=len(classes),
+                    quarantined=_lost(people.label_counts(classes), subject, labels), class_names=names(config, people),
+                    frames=Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size)
+                    if "video" in wanted else None,
+                    cohorts=tuple(p.cohort or people.name for p in people.people),
+                    token_lineages=_lineages(encoders, tokens) if "tokens" in wanted else {})
 
 
 def _numbers(person: Person, shard: ShardSignals, order: Mapping[tuple[int, str], float]) -> np.ndarray:
@@ -133,9 +134,10 @@ def names(config: Config, people: Cohort) -> tuple[str, ...]:
 
 
 def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
-    return FoldRecipe(config.model.name, config.model.options(), dict(config.train), refit, leaky,
-                      config.protocol.val == "fixed_epochs" and not leaky, dict(config.smae), config.scale,
-                      config.protocol.as_paper_epochs if leaky and chooses_epoch(config) else None)
+    return FoldRecipe(model=config.model.name, options=config.model.options(), train=dict(config.train), refit=refit,
+                      leaky=leaky, fixed_epochs=config.protocol.val == "fixed_epochs" and not leaky, signal=dict(config.smae),
+                      scale=config.scale,
+                      as_paper_epochs=config.protocol.as_paper_epochs if leaky and chooses_epoch(config) else None)
 
 
 def used_encoder(encoders: Sequence[Encoder], group: int | None) -> UsedEncoder | None:

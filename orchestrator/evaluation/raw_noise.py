@@ -98,8 +98,9 @@ def _noisy_shard(road: Road, subject: int, folder: Path) -> ShardJob:
     rng = np.random.default_rng([SEED, 4, subject])
     own = sorted((c for c in road.people.of(subject) if c.label in config.task.classes), key=lambda clip: clip.sample)
     clips = tuple(_with_noise(clip, options, folder, rng) for clip in own)
-    job = ShardJob(subject, person.pseudonym, folder / f"{person.pseudonym}.parquet", hash_all(c.sample for c in clips), clips,
-                   {c.sample: ("noise", "noise") for c in clips}, video=video)
+    job = ShardJob(subject=subject, pseudonym=person.pseudonym, path=folder / f"{person.pseudonym}.parquet",
+                   key=hash_all(c.sample for c in clips), clips=clips, hashes={c.sample: ("noise", "noise") for c in clips},
+                   video=video)
     make_shard(job, options, _NoisyFilms(options, rng) if video else None)  # type: ignore[arg-type]
     return job
 

@@ -171,6 +171,21 @@ def portable(config: Config) -> dict:
     return content
 
 
+def places(config: Config) -> list[str]:
+    """Every path that the configuration names, as written and as it is: for the terminal alone."""
+    named = [value for key in PATHS if isinstance(value := _at(config, key), str)]
+    given = [*named, str(config.store_dir), str(run_dir(config)), str(Path.cwd()), str(Path.home())]
+    return [place for path in given for place in (path, str(Path(path).expanduser().resolve()))
+            if "/" in place and place != "/"]
+
+
+def _at(config: Config, key: str) -> object:
+    value: object = config.model_dump(mode="json")
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def without_paths(command: str) -> str:
     words: list[str] = []
     for word in shlex.split(command):

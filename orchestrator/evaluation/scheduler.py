@@ -69,7 +69,8 @@ def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: F
     def work(names: list[str]) -> FoldWork:
         return FoldWork({name: missing[name] for name in names}, data, recipe, used, ledger, lineages)
 
-    return run_grid(config, "loso", ledger.run_dir.name, list(missing), len(folds), work, ledger.run_dir)
+    return run_grid(config, "loso", ledger.run_dir.name, names=list(missing), planned=len(folds), work=work,
+                    scratch=ledger.run_dir)
 
 
 def run_grid(config: Config, stage: str, run: str, names: list[str], planned: int,
@@ -90,7 +91,8 @@ def run_grid(config: Config, stage: str, run: str, names: list[str], planned: in
         while waiting:
             size = 1 if share.measuring else CHUNK
             chunk, waiting = waiting[:size], waiting[size:]
-            for name, failure in _run_chunk(config, chunk, work(chunk), scratch, tick, gauges, share).items():
+            for name, failure in _run_chunk(config, chunk, work=work(chunk), scratch=scratch, tick=tick, gauges=gauges,
+                                            share=share).items():
                 tries[name] += 1
                 if failure.again and tries[name] < TRIES:
                     waiting.append(name)

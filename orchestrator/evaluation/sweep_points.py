@@ -27,7 +27,7 @@ NOTE = ("This is the best of several settings on people who also chose the epoch
         "lineage has been used for the choice; an honest number needs other people, or a sweep inside every fold.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     """encoders: by the fold's group. The ledger's folder bears the content key, so that another key is another folder."""
 
@@ -67,8 +67,8 @@ def open_point(name: str, config: Config, folder: Path, key: str, data: FoldData
     ledger = Ledger(folder / "points" / key, key)
     ledger.sweep()
     groups = [e.plan.group.index if e.plan.group else None for e in encoders]
-    return Point(name, config.encoder.name, float(config.pretrain.video["mask_ratio"]), key, data, recipe,
-                 {group: used_encoder(encoders, group) for group in groups}, ledger)
+    return Point(name=name, encoder=config.encoder.name, mask_ratio=float(config.pretrain.video["mask_ratio"]), key=key,
+                 data=data, recipe=recipe, encoders={group: used_encoder(encoders, group) for group in groups}, ledger=ledger)
 
 
 def ranked(points: Mapping[str, Point], plan: Plan, people: Cohort) -> dict:

@@ -52,7 +52,7 @@ class Fold:
         return f"fold-{self.index:03d}-seed-{self.seed}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     folds: tuple[Fold, ...]
     groups: tuple[Group, ...]
@@ -165,8 +165,8 @@ def _one_pretraining(config: Config, people: Sequence[Person], origins: "Sequenc
     folds = [_fold(number, seed, cut, by_index, groups, config)
              for number, cut in enumerate(cuts[: config.max_folds]) for seed in protocol.seeds]
     n_val = 0 if leaky else max((len(fold.val) for fold in folds), default=0)
-    return Plan(tuple(folds), groups, len({(p.cohort, p.pseudonym) for p in people}), n_val, refit, leaky,
-                max(0, len(cuts) - (config.max_folds or len(cuts))))
+    return Plan(folds=tuple(folds), groups=groups, n_subjects=len({(p.cohort, p.pseudonym) for p in people}), n_val=n_val,
+                refit=refit, leaky=leaky, n_not_asked=max(0, len(cuts) - (config.max_folds or len(cuts))))
 
 
 def _groups(config: Config, cuts: Sequence[Cut], pool: Sequence[int], people: Sequence[Person],

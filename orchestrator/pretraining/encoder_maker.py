@@ -79,9 +79,10 @@ def job_of(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", 
     video, signal = plan.trains
     signals, samples, scaler = group_signals(clips, plan, out) if signal else (None, [], None)
     shards = [(s, clips.paths[s]) for s in plan.group.learners]
-    return Job(f"encoder {plan.index + 1}", out, shards, plan.video if video else None, plan.signal if signal else None,
-               signals, samples, plan.lineage.to_json(), config.pretrain.model_dump(), config.clip.model_dump(),
-               config.pretrain.seed, owner), scaler
+    return Job(name=f"encoder {plan.index + 1}", out=out, shards=shards, video=plan.video if video else None,
+               signal=plan.signal if signal else None, signals=signals, samples=samples, lineage=plan.lineage.to_json(),
+               recipe=config.pretrain.model_dump(), clip=config.clip.model_dump(), seed=config.pretrain.seed,
+               owner=owner), scaler
 
 
 def finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:

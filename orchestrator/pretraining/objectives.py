@@ -34,7 +34,7 @@ from models.mae.video_mae import VideoMAE
 from orchestrator.pretraining.data import GroupClips
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One encoder to be trained. signals: file with the group's scaled signals (n, L, C) float32, or None.
 

@@ -7,6 +7,7 @@ visible_mean_error (models/mae/scores.py: both mean squared errors), ratio of th
 `signal` holds the same of the signal MAE beside a video MAE.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
     for text in words([named]):
         progress.say("pretrain", text)
     for text in warnings([named]):
-        progress.say("pretrain", f"warning: {text}")
+        progress.say("pretrain", f"warning: {text}", logging.WARNING)
     return quality
 
 

@@ -52,7 +52,7 @@ class Result:
         return metrics.variance_parts(np.array(table, dtype=float).reshape(len(table), len(seeds)), None, pretraining)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """Run a against run b over the people both tested; gap is a minus b. p_* two-sided; None where undefined."""
 
@@ -166,11 +166,13 @@ def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
     d = np.round([ours[person] - theirs[person] for person in both], 12)
     inflated = max(chance.inflation(run.summary.get("folds") or ()) for run in (a, b))
     p, how = paired_tests.sign_flip(d)
-    return Pair(a.name, b.name, len(both), len(set(ours) ^ set(theirs)),
-                float(np.mean([ours[person] for person in both])), float(np.mean([theirs[person] for person in both])),
-                float(d.mean()), metrics.student_interval(d), p, how, paired_tests.wilcoxon(d), p, paired_tests.cohen_dz(d),
-                paired_tests.smallest_gap(d), int((d > 0).sum()), int((d == 0).sum()), int((d < 0).sum()),
-                paired_tests.one_sided_bounds(d, inflated=inflated), margin)
+    return Pair(a=a.name, b=b.name, n_people=len(both), n_left_out=len(set(ours) ^ set(theirs)),
+                mean_a=float(np.mean([ours[person] for person in both])),
+                mean_b=float(np.mean([theirs[person] for person in both])), gap=float(d.mean()),
+                gap_ci95=metrics.student_interval(d), p_sign_flip=p, sign_flip=how, p_wilcoxon=paired_tests.wilcoxon(d),
+                p_holm=p, dz=paired_tests.cohen_dz(d), smallest_gap=paired_tests.smallest_gap(d), better=int((d > 0).sum()),
+                equal=int((d == 0).sum()), worse=int((d < 0).sum()),
+                bounds95=paired_tests.one_sided_bounds(d, inflated=inflated), margin=margin)
 
 
 def _one_leaky(a: Result, b: Result) -> bool:

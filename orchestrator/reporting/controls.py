@@ -16,7 +16,7 @@ from orchestrator.plan.folds import Fold
 from orchestrator.reporting.blocks import Note, Section, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
-from orchestrator.scores.results import interval, people_of
+from orchestrator.scores.results import accuracies_of, interval
 
 if TYPE_CHECKING:
     from orchestrator.reporting.findings import Report
@@ -33,11 +33,11 @@ def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[Mappin
     person, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
     done = {(entry["fold"], entry["seed"]): entry for entry in entries}
     first = [fold for fold in folds if fold.seed == folds[0].seed and (fold.index, fold.seed) in done]
-    model = {p.subject: p.mean("accuracy") for p in people_of([done[fold.index, fold.seed] for fold in first], data.n_classes)}
+    model = accuracies_of([done[fold.index, fold.seed] for fold in first], data.n_classes)
     return [_row(name, feature, first, data, model) for name, feature in FEATURES.items()]
 
 
-def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: Mapping[str, float | None]) -> dict:
+def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: Mapping[str, float]) -> dict:
     from models.baselines.estimators import columns_of
 
     columns = columns_of(feature)

@@ -15,7 +15,7 @@ from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.reporting.blocks import Columns, Note, Section, Sentences, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
-from orchestrator.scores.results import interval, people_of
+from orchestrator.scores.results import accuracies_of, interval
 
 if TYPE_CHECKING:
     from orchestrator.reporting.findings import Report
@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[Callable[[Person], str | None], tuple[str, ...]]] = {
 def subgroup_rows(people: Cohort, entries: Sequence[Mapping], n_classes: int) -> list[dict]:
     """One row a kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (people in groups too small), unknown
     (people), differences [{of, minus, difference, ci95}] in accuracy (Welch's interval), largest group first."""
-    accuracy = {p.subject: a for p in people_of(entries, n_classes) if (a := p.mean("accuracy")) is not None}
+    accuracy = accuracies_of(entries, n_classes)
     who = {person.pseudonym: person for person in people.people}
     rows = []
     for kind, (of, order) in KINDS.items():

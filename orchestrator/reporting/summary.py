@@ -43,7 +43,7 @@ def _pooled_f1(folds: Sequence[Fold], n_classes: int) -> float | None:
     by_seed = []
     for seed in sorted({fold["seed"] for fold in folds}):
         clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
-        by_seed.append(metrics.macro_scores(metrics.confusion(clips.y_true, clips.y_pred, n_classes, clips.weight()))[2])
+        by_seed.append(metrics.macro_scores(clips.y_true, clips.y_pred, clips.weight())[2])
     return metrics.mean_std([f for f in by_seed if f is not None])[0]
 
 
@@ -52,8 +52,7 @@ def _interval(values: Sequence[float]) -> list[float] | None:
     return list(found) if found else None
 
 
-def _fold_row(fold: Fold, n_classes: int) -> dict[str, Any]:
-    scores = clips_of([fold], n_classes).score()
+def _fold_row(fold: Fold, scores: metrics.Scores) -> dict[str, Any]:
     planned = scores.n + fold["n_quarantined"]
     right = round((scores.accuracy or 0.0) * scores.n)
     return {name: fold.get(name) for name in FOLD_COPIED} | {
@@ -85,7 +84,7 @@ def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
         "auroc_mean": metrics.mean_std(areas)[0], "auroc_ci95": _interval(areas),
         "verdict": chance.verdict(run, folds, people, clips_of(folds, n_classes), majority),
         "split": run.get("split"), "draws": draws.as_json() if draws else None,
-        "folds": [_fold_row(fold, n_classes) for fold in folds]}
+        "folds": [_fold_row(fold, clips_of([fold], n_classes).score()) for fold in folds]}
 
 
 def predictions_table(folds: Sequence[Fold], n_classes: int) -> pa.Table:
@@ -107,14 +106,15 @@ def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
     by row (truth)."""
     rows = []
     for fold in in_order(folds):
-        scores = clips_of([fold], len(run["class_names"])).score()
-        row = _fold_row(fold, len(run["class_names"]))
+        clips = clips_of([fold], len(run["class_names"]))
+        scores = clips.score()
+        row = _fold_row(fold, scores)
         row |= {"balanced_accuracy": scores.balanced_accuracy, "macro_precision": scores.precision,
                 "macro_recall": scores.recall, "brier": scores.brier, "auroc": scores.auroc,
                 "test_openings": fold.get("test_openings"), "wall_s": fold.get("wall_s"),
                 "peak_memory_mb": fold.get("peak_memory_mb"), "warnings": list(fold.get("warnings") or []),
                 "quarantined_by_class": [lost_of(fold, k, name) for k, name in enumerate(run["class_names"])],
-                "confusion": clips_of([fold], len(run["class_names"])).confusion().ravel().tolist()}
+                "confusion": clips.confusion().ravel().tolist()}
         rows.append(row)
     texts = {"subject", "scaler_sha256", "encoder_sha256", "weights_sha256"}
     lists = {"train_subjects", "val_subjects", "warnings"}

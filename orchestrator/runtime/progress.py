@@ -1,10 +1,13 @@
-"""Progress for people: a bar with the time left on a terminal, one line a stage elsewhere."""
+"""Progress for people: a bar with the time left on a terminal, one line a stage elsewhere; both into the run's log."""
 
+import logging
 import time
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from orchestrator.runtime import run_log
 
 console = Console(highlight=False)
 
@@ -13,6 +16,7 @@ console = Console(highlight=False)
 def bar(stage: str, total: int, unit: str):
     """Yield tick(n=1, note=""). Prints what was done and in which time when it ends."""
     began = time.monotonic()
+    run_log.tell(stage, f"begins: {total} {unit}")
     if console.is_terminal:
         columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
@@ -24,7 +28,9 @@ def bar(stage: str, total: int, unit: str):
     else:
         tick = _Tick(lambda n, note: None)
         yield tick
-    console.print(f"{stage:<11} {tick.done} {unit} in {time.monotonic() - began:.1f} s")
+    done = f"{tick.done} {unit} in {time.monotonic() - began:.1f} s"
+    console.print(f"{stage:<11} {done}")
+    run_log.tell(stage, done)
 
 
 class _Tick:
@@ -38,7 +44,9 @@ class _Tick:
         self._show(n, note)
 
 
-def say(stage: str, text: str) -> None:
+def say(stage: str, text: str, level: int = logging.INFO, private: bool = False) -> None:
+    """private: it may name recordings, so that the run's log is not told."""
+    run_log.tell(stage, run_log.WITHHELD if private else text, level)
     console.print(f"{stage:<11} {text}", markup=False, soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 Cheap: files, sockets and limits, a tenth of a second. What opens models or measures speed is the doctor's alone.
 """
 
+import logging
 import os
 import pwd
 import resource
@@ -60,7 +61,7 @@ def _passed(found: list[Finding]) -> list[Finding]:
 def _say(found: Iterable[Finding]) -> None:
     for finding in found:
         if finding.state == WARN:
-            progress.say("machine", finding.sentence())
+            progress.say("machine", finding.sentence(), logging.WARNING)
 
 
 @cache

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from orchestrator.scores import metrics
-from orchestrator.scores.results import Clips, Fold, Person, Run, fold_people, in_order, people_of
+from orchestrator.scores.results import Clips, Fold, Person, Run, accuracies_of, fold_people, in_order
 
 ALPHA = 0.05
 FEWEST = 5  # people: of fewer, not even all on one side reach ALPHA (2^-4 = 0.0625)
@@ -40,9 +40,7 @@ def majority_baseline(run: Run, folds: Sequence[Fold]) -> float | None:
     for fold in folds:
         counts = fold.get("train_label_counts") or run["train_label_counts"][fold["fold"]]
         answered.append({**fold, "predictions": [{**row, "y_pred": int(np.argmax(counts))} for row in fold["predictions"]]})
-    found = [value for person in people_of(in_order(answered), len(run["class_names"]))
-             if (value := person.mean("accuracy")) is not None]
-    return metrics.mean_std(found)[0]
+    return metrics.mean_std(list(accuracies_of(in_order(answered), len(run["class_names"])).values()))[0]
 
 
 def label_shares(clips: Clips, n_classes: int) -> np.ndarray:

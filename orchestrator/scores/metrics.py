@@ -1,7 +1,9 @@
 """Numbers of one run: scores of a set of clips, then means and intervals over people.
 
 Pure functions of arrays. n clips, K classes, P people, S seeds. A score that a set of clips cannot define
-(no clips, a class missing for AUROC) is None, never a neutral number such as 0.5.
+(no clips, a class missing for AUROC) is None, never a neutral number such as 0.5: what scikit-learn computes stands behind
+wrappers that say so before it is asked, since it would give 0 or NaN and warn. It is imported where it is called (half a second
+that no `--help` and no fold needs).
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from scipy import stats
 T_BELOW = 30  # people: fewer than this and the interval is Student's t
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """Scores of one set of clips; None where undefined."""
 
@@ -39,7 +41,7 @@ class Reliability:
     ece: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Variance:
     """Where the spread comes from, as standard deviations of accuracy; None where the numbers cannot tell.
 
@@ -67,36 +69,38 @@ class Answers:
 
 def confusion(y_true: ArrayLike, y_pred: ArrayLike, n_classes: int, weight: np.ndarray | None = None) -> np.ndarray:
     """(K, K) counts, truth in rows, prediction in columns; sums of weights (n,) where these are given."""
-    matrix = np.zeros((n_classes, n_classes), dtype=np.int64 if weight is None else float)
-    np.add.at(matrix, (np.asarray(y_true, dtype=int), np.asarray(y_pred, dtype=int)), 1 if weight is None else weight)
-    return matrix
+    from sklearn.metrics import confusion_matrix
+
+    truth = np.asarray(y_true, dtype=int)
+    if not len(truth):
+        return np.zeros((n_classes, n_classes), dtype=np.int64 if weight is None else float)
+    return confusion_matrix(truth, np.asarray(y_pred, dtype=int), labels=np.arange(n_classes), sample_weight=weight)
 
 
-def accuracy(matrix: np.ndarray) -> float | None:
-    total = matrix.sum()
-    return float(np.trace(matrix) / total) if total else None
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike, weight: np.ndarray | None = None) -> float | None:
+    truth = np.asarray(y_true, dtype=int)
+    return float(np.average(truth == np.asarray(y_pred, dtype=int), weights=weight)) if len(truth) else None
 
 
-def balanced_accuracy(matrix: np.ndarray) -> float | None:
-    """Mean recall of the classes that occur in the truth."""
-    truth = matrix.sum(axis=1)
-    return float((np.diag(matrix)[truth > 0] / truth[truth > 0]).mean()) if truth.any() else None
+def macro_scores(y_true: ArrayLike, y_pred: ArrayLike, weight: np.ndarray | None = None) \
+        -> tuple[float, float, float, float] | tuple[None, None, None, None]:
+    """Macro precision, recall and F1 over classes that occur in truth or prediction (0/0 is 0), and balanced accuracy: mean
+    recall of the classes that occur in the truth."""
+    from sklearn.metrics import precision_recall_fscore_support
 
-
-def macro_scores(matrix: np.ndarray) -> tuple[float, float, float] | tuple[None, None, None]:
-    """Macro precision, recall, F1 over classes that occur in truth or prediction (scikit-learn's rule); 0/0 is 0."""
-    hits, truth, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    used = (truth + predicted) > 0
-    if not used.any():
-        return None, None, None
-    precision = hits[used] / np.where(predicted[used] > 0, predicted[used], 1)
-    recall = hits[used] / np.where(truth[used] > 0, truth[used], 1)
-    f1 = 2 * hits[used] / (truth + predicted)[used]
-    return float(precision.mean()), float(recall.mean()), float(f1.mean())
+    truth = np.asarray(y_true, dtype=int)
+    if not len(truth):
+        return None, None, None, None
+    precision, recall, f1, support = precision_recall_fscore_support(truth, np.asarray(y_pred, dtype=int), average=None,
+                                                                     sample_weight=weight, zero_division=0)
+    return float(precision.mean()), float(recall.mean()), float(f1.mean()), float(recall[support > 0].mean())
 
 
 def brier(y_true: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None) -> float | None:
-    """Brier (1950): mean over clips of the squared distance to the one-hot truth, 0 to 2 for any K. prob (n, K)."""
+    """Brier (1950): mean over clips of the squared distance to the one-hot truth, 0 to 2 for any K. prob (n, K).
+
+    By hand: scikit-learn's is halved for two classes, and knows more of them from 1.7 on.
+    """
     truth = np.asarray(y_true, dtype=int)
     if not len(truth):
         return None
@@ -106,28 +110,24 @@ def brier(y_true: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None)
 
 def auroc(y_true: ArrayLike, prob: np.ndarray) -> float | None:
     """Area under the ROC curve; for K > 2 one against the rest, macro over the classes there are. None where one class is
-    all there is.
+    all there is."""
+    from sklearn.metrics import roc_auc_score
 
-    The Mann-Whitney form, ties counted half: as scikit-learn's, 100 times faster on the few clips of a fold.
-    """
     truth, n_classes = np.asarray(y_true, dtype=int), prob.shape[1]
-    present = np.unique(truth).tolist()
+    present = np.unique(truth)
     if len(present) < 2:
         return None
-    areas = []
-    for k in [1] if n_classes == 2 else present:
-        own, n = truth == k, int((truth == k).sum())
-        ranks = stats.rankdata(prob[:, k])
-        areas.append((ranks[own].sum() - n * (n + 1) / 2) / (n * (truth.size - n)))
-    return float(np.mean(areas))
+    if n_classes == 2:
+        return float(roc_auc_score(truth, prob[:, 1]))
+    return float(roc_auc_score(truth[:, None] == present, prob[:, present]))  # (n, classes there are), macro
 
 
 def score(y_true: ArrayLike, y_pred: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None) -> Scores:
     """weight (n,): of each prediction, where a clip has several; n is then their sum. AUROC knows no weights."""
-    matrix = confusion(y_true, y_pred, prob.shape[1], weight)
-    precision, recall, f1 = macro_scores(matrix)
-    return Scores(int(round(matrix.sum())), accuracy(matrix), balanced_accuracy(matrix), precision, recall, f1,
-                  brier(y_true, prob, weight), auroc(y_true, prob))
+    precision, recall, f1, balanced = macro_scores(y_true, y_pred, weight)
+    return Scores(n=len(prob) if weight is None else int(round(weight.sum())), accuracy=accuracy(y_true, y_pred, weight),
+                  balanced_accuracy=balanced, precision=precision, recall=recall, f1=f1, brier=brier(y_true, prob, weight),
+                  auroc=auroc(y_true, prob))
 
 
 def reliability(y_true: ArrayLike, prob: np.ndarray, n_bins: int = 10, weight: np.ndarray | None = None) -> Reliability:
@@ -208,7 +208,7 @@ def variance_parts(table: np.ndarray, answers: Sequence[Answers | None] | None =
     complete = table[whole]
     n_people, n_seeds = complete.shape
     if n_people < 2:
-        return Variance(None, None, None, n_people, n_seeds)
+        return Variance(between_people=None, seed_within_person=None, seed_of_mean=None, n_people=n_people, n_seeds=n_seeds)
     groups = [np.flatnonzero(np.asarray(pretraining) == g) for g in sorted(set(pretraining))] if pretraining \
         else [np.arange(n_seeds)]
     within = of_mean = None
@@ -226,8 +226,9 @@ def variance_parts(table: np.ndarray, answers: Sequence[Answers | None] | None =
                if kept and answer is not None and answer.labels.size > 1]
         if len(own) > 1:
             between, sampled, p = _between(np.array([row for row, _ in own]), [answer for _, answer in own])
-    return Variance(_root(between), _root(within), _root(of_mean), n_people, n_seeds, _root(sampled), p, _root(again),
-                    _root(again_mean))
+    return Variance(between_people=_root(between), seed_within_person=_root(within), seed_of_mean=_root(of_mean),
+                    n_people=n_people, n_seeds=n_seeds, clips_within_person=_root(sampled), p_between=p,
+                    pretraining_within_person=_root(again), pretraining_of_mean=_root(again_mean))
 
 
 def _between(table: np.ndarray, answers: Sequence[Answers]) -> tuple[float, float, float | None]:

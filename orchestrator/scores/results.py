@@ -135,6 +135,17 @@ def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
     return [Person(subject, found[subject]) for subject in sorted(found)]
 
 
+def accuracies_of(folds: Sequence[Fold], n_classes: int) -> dict[str, float]:
+    """Accuracy of each test person by name, seeds averaged: as people_of, for those who ask for nothing else."""
+    found: dict[str, list[float]] = {}
+    for seed in sorted({fold["seed"] for fold in folds}):
+        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+        right = clips.y_true == clips.y_pred
+        for subject in sorted(set(clips.subject)):
+            found.setdefault(subject, []).append(float(right[clips.subject == subject].mean()))
+    return {subject: float(np.mean(found[subject])) for subject in sorted(found)}
+
+
 def _score(own: Clips) -> metrics.Scores:
     scores, numbers = own.score(), sorted(set(own.fold.tolist()))
     if len(numbers) == 1:
@@ -183,11 +194,10 @@ def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
     by_set: dict[frozenset[str], list[float]] = {}  # of few people, the same ones may be drawn twice: one test set
     tested: list[str] = []
     for number in sorted({fold["fold"] for fold in folds}):
-        own = people_of([fold for fold in folds if fold["fold"] == number], n_classes)
-        if found := [a for person in own if (a := person.mean("accuracy")) is not None]:
-            names = frozenset(person.subject for person in own)
+        if own := accuracies_of([fold for fold in folds if fold["fold"] == number], n_classes):
+            names = frozenset(own)
             tested += [] if names in by_set else names
-            by_set.setdefault(names, []).append(float(np.mean(found)))
+            by_set.setdefault(names, []).append(float(np.mean(list(own.values()))))
     accuracies = [float(np.mean(same)) for same in by_set.values()]
     if len(set(tested)) == len(tested) and all(len(fold_people(fold)) == 1 for fold in folds):
         return None

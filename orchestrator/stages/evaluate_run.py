@@ -1,5 +1,6 @@
 """Stage 4, and the whole road: how well does this work on a person it has never seen?"""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from orchestrator.plan import folds
 from orchestrator.reporting import cohort_ledger
 from orchestrator.reporting.controls import control_rows
 from orchestrator.reporting.subgroups import subgroup_rows
-from orchestrator.runtime import progress
+from orchestrator.runtime import progress, run_log
 from orchestrator.stages import make_clips, write_report
 from orchestrator.stages.prepare import Prepared, prepare
 from orchestrator.stores import origin
@@ -34,13 +35,14 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
     folds.check_classes(plan.folds, people.label_counts(config.task.classes), fold_data.names(config, people),
                         is_estimator(config.model.name))
     folder = run_record.run_dir(config)
-    with run_folder(folder):
+    with run_folder(folder), run_log.kept(folder, "loso", people.raw_names(), run_record.places(config)) as log:
         clips = make_clips.ensure_clips(config, people)
         parts = [prepare(part, own, people, clips) for one, own in plan.parts(config)
                  for part in sweep_choice.parts(one, overrides, own, people)]
         content = run_record.together([part.content for part in parts])
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
+        log.open()
         damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
         record = run_record.lineage_record(content, people, served, config.protocol.name, plan.leaky)
@@ -51,14 +53,18 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
 
         failed: dict[str, str] = {}
         for p in parts:
-            failed |= run_missing(p.part.config, p.part.folds, p.data, p.recipe, p.encoders, ledger, p.part.lineages)
-        rows = _audited(config, plan, parts, ledger, folder, people, clips) if config.audit and not plan.leaky else []
+            failed |= run_missing(p.part.config, folds=p.part.folds, data=p.data, recipe=p.recipe, encoders=p.encoders,
+                                  ledger=ledger, lineages=p.part.lineages)
+        rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
+                        clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
-            progress.say("folds", f"{n} of {len(entries)} folds: {text}")
+            progress.say("folds", f"{n} of {len(entries)} folds: {text}", logging.WARNING)
         encoders = [encoder for p in parts for encoder in p.encoders]
-        run = run_record.facts(config, plan, people, clips, encoders, entries, failed, time.monotonic() - began, command,
-                             frozenset(parts[0].data.samples), [lineage for p in parts for lineage in p.part.lineages])
+        run = run_record.facts(config, plan=plan, people=people, clips=clips, encoders=encoders, entries=entries,
+                               failed=failed, wall_s=time.monotonic() - began, command=command,
+                               used=frozenset(parts[0].data.samples),
+                               chosen=[lineage for p in parts for lineage in p.part.lineages])
         heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
         notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
         beside = {"configurations_on_cohort": number, "configurations_by_now": by_now,
@@ -74,6 +80,6 @@ def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger
     """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
     one = next(p for p in parts if p.part.folds)
     own = replace(plan.parts(config)[0][1], folds=one.part.folds)
-    return audit.run(config, own, one.data, one.recipe, one.encoders, ledger, folder,
-                     Road(one.part.config, own, people, clips, one.encoders),
-                     [(p.part.folds, p.encoders) for p in parts])
+    return audit.run(config, plan=own, data=one.data, recipe=one.recipe, encoders=one.encoders, ledger=ledger, folder=folder,
+                     road=Road(one.part.config, own, people, clips, one.encoders),
+                     served=[(p.part.folds, p.encoders) for p in parts])

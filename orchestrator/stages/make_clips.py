@@ -1,5 +1,6 @@
 """Stage 1: recordings to Parquet clips, in parallel with Ray Data."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def _refusing(refuse: bool) -> Iterator[None]:
     except UserError as error:
         if refuse:
             raise
-        progress.say("preprocess", f"a run will refuse this: {error}")
+        progress.say("preprocess", f"a run will refuse this: {error}", logging.WARNING, private=True)
 
 
 def _make(config: Config, missing: list[ShardJob]) -> None:

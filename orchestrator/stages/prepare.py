@@ -34,5 +34,6 @@ def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepare
     check_classes(part.folds, data.counts(), data.class_names, is_estimator(config.model.name))
     recipe = fold_data.recipe(config, plan.refit, plan.leaky)
     return Prepared(part, encoders, data, recipe,
-                    run_record.content(config, people, clips, encoders, tokens, recipe, part.lineages),
+                    run_record.content(config, people=people, clips=clips, encoders=encoders, tokens=tokens, recipe=recipe,
+                                       lineages=part.lineages),
                     [*make_encoders.notes(encoders), *make_tokens.notes(tokens)])

@@ -18,7 +18,7 @@ from orchestrator.evaluation.sweep_points import Point, SweepWork, open_point, r
 from orchestrator.files.storage import exclusive, key_of, read_sealed, sweep_temporaries, write_sealed
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
-from orchestrator.runtime import progress
+from orchestrator.runtime import progress, run_log
 from orchestrator.stages import make_clips, make_encoders, make_tokens
 
 
@@ -49,7 +49,7 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
         progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
-    with exclusive(folder / ".lock"):
+    with exclusive(folder / ".lock"), run_log.kept(folder, "sweep", people.raw_names(), run_record.places(config)):
         sweep_temporaries(folder)
         if (folder / "sweep.json").exists() and read_sealed(folder / "sweep.json") is None:
             progress.say("sweep", "sweep.json was damaged or changed since it was written, and is written anew")
@@ -86,7 +86,7 @@ def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Pl
             return SweepWork({name: missing[name] for name in names}, points)
 
         folder.mkdir(parents=True, exist_ok=True)
-        failed = run_grid(config, "sweep", folder.name, list(missing), planned, work, folder)
+        failed = run_grid(config, "sweep", folder.name, names=list(missing), planned=planned, work=work, scratch=folder)
         for name, reason in sorted(failed.items()):
             progress.say("sweep", f"{name} failed: {reason}")
     else:
@@ -115,7 +115,8 @@ def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path
         recipe = fold_data.recipe(config, False, plan.leaky)
         key = key_of(run_record.content(config, people, clips, encoders, tokens, recipe), 32)
         shared = next(iter(points.values())).data if points else data
-        points[name] = open_point(name, config, folder, key, data, shared, recipe, encoders)
+        points[name] = open_point(name, config, folder=folder, key=key, data=data, shared=shared, recipe=recipe,
+                                  encoders=encoders)
     return points
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what records clips takes seconds to import; who reads them 
 MAKES = ("orchestrator.stores.shard_maker:make_shard", "preprocessing.face.engine:FaceEngine")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardJob:
     """What one worker needs to make one person's shard.
 
@@ -133,8 +133,8 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd,
                         *_unread(c, options)] for c in clips]])
         path = folder / f"{person.pseudonym}.parquet"
-        jobs.append(ShardJob(person.index, person.pseudonym, path, key, clips, hashes, other, odd, options.video,
-                             options.limits))
+        jobs.append(ShardJob(subject=person.index, pseudonym=person.pseudonym, path=path, key=key, clips=clips, hashes=hashes,
+                             other_content=other, odd_length=odd, video=options.video, limits=options.limits))
     if keep:
         cache.save()
     return jobs

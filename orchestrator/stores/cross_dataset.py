@@ -50,7 +50,7 @@ def tested(config: Config) -> Config:
     return config.model_copy(update={"dataset": split.test, "data": data, "task": task})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Joined(Cohort):
     """Two cohorts as one; parts: each as it was loaded. synthetic: whether everybody is."""
 
@@ -80,8 +80,9 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
     notes = (*first.notes, f"Trained on {first.dataset}, tested on {second.dataset}.", *second.notes)
     if first.synthetic != second.synthetic:
         notes = (f"The people of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
-    return Joined(first.dataset, first.name, first.class_names, people, clips, key, first.partial or second.partial, notes,
-                  first.synthetic and second.synthetic, secret="".join(dict.fromkeys((first.secret, second.secret))),
+    return Joined(dataset=first.dataset, name=first.name, class_names=first.class_names, people=people, clips=clips,
+                  key_fingerprint=key, partial=first.partial or second.partial, notes=notes,
+                  synthetic=first.synthetic and second.synthetic, secret="".join(dict.fromkeys((first.secret, second.secret))),
                   parts=(first, second))
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that o
     from orchestrator.stores.origin import Origin
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncoderPlan:
     """What an encoder is to be: `group` None means random weights that have seen nobody.
 
@@ -180,8 +180,8 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
         name = "marlin" if foreign else config.encoder.name
         learnt = [everybody.get(name, {}) for name in people.pseudonyms(group.learners)] if group and trains else []
-        plan = EncoderPlan(number, group, config.store_dir / "encoders" / key, key, video, signal, lineage, name, foreign,
-                           config.scale)
+        plan = EncoderPlan(index=number, group=group, folder=config.store_dir / "encoders" / key, key=key, video=video,
+                           signal=signal, lineage=lineage, name=name, foreign=foreign, scale=config.scale)
         plans.append(replace(plan, about={**together, "name": name, "group": number, "video": video, "signal": signal,
                                           "trained": list(plan.trains), "random": group is None and foreign is None,
                                           "recordings": in_one([*learnt, origin.recordings if origin else {}])}))

@@ -26,7 +26,7 @@ SIDE = "encoder.json"
 SHAPE = ("scale", "image_size", "frames", "tubelet", "patch", "depth", "dim", "heads")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """A trained encoder of ours. subjects: indices of these people whom it has seen, n_people: all whom it has seen.
 
@@ -175,9 +175,11 @@ def _checked(config: Config, people: Cohort, found: _Found) -> Origin:
     keys = people.keys([p.index for p in people.people])
     seen = found.lineage.everyone()
     subjects = tuple(p.index for p, key in zip(people.people, keys, strict=True) if key in seen)
-    taken = Origin(found.folder, f"encoder {found.about['group'] + 1} of {found.about['dataset']} ({found.folder.name})",
-                   found.side["weights"], found.lineage, subjects, len(seen), dict(video) if wants_video else None,
-                   None if signal is None else dict(signal), why, found.about.get("recordings") or {})
+    taken = Origin(folder=found.folder,
+                   name=f"encoder {found.about['group'] + 1} of {found.about['dataset']} ({found.folder.name})",
+                   weights=found.side["weights"], lineage=found.lineage, subjects=subjects, n_people=len(seen),
+                   video=dict(video) if wants_video else None, signal=None if signal is None else dict(signal),
+                   why_not_signal=why, recordings=found.about.get("recordings") or {})
     for half, wanted in (("video", taken.video), ("signal", taken.signal)):
         if wanted is not None:
             taken.state(half)

@@ -29,7 +29,7 @@ MAKES = ("orchestrator.pretraining.embedding:write_tokens",)  # what computes to
 CENTRE = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenJob:
     """One person's clips through one encoder. samples: wanted clips by sample_index, which stands in indices.
 
@@ -86,9 +86,10 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
                 wanted = [(s, int(i)) for s, i, used in zip(signals.samples, signals.sample_index, usable, strict=True) if used]
                 # the index stands for the person in the draw of starts
                 key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
-                jobs.append(TokenJob(encoder.plan.index, person.index, folder / f"{person.pseudonym}-{key}{suffix}", key,
-                                     clips.paths[person.index], tuple(s for s, _ in wanted), tuple(i for _, i in wanted),
-                                     lineage, view))
+                jobs.append(TokenJob(encoder=encoder.plan.index, subject=person.index,
+                                     path=folder / f"{person.pseudonym}-{key}{suffix}", key=key,
+                                     shard=clips.paths[person.index], samples=tuple(s for s, _ in wanted),
+                                     indices=tuple(i for _, i in wanted), lineage=lineage, view=view))
     return jobs
 
 

@@ -95,8 +95,9 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
     recordings = [replace(r, lacks={stage: why for stage, why in r.lacks.items() if stage in there}) for r in recordings]
     recordings.sort(key=lambda r: (r.subject, r.sample))
     found = {"subjects": len(split_of), "clips": len(recordings)}
-    return DataSet("ai4pain", "ai4pain", root, CLASS_NAMES, tuple(Subject(s) for s in sorted(split_of)),
-                   tuple(recordings), dict(EXPECTED), found, found == EXPECTED, tuple(notes))
+    return DataSet(name="ai4pain", cohort="ai4pain", root=root, class_names=CLASS_NAMES,
+                   subjects=tuple(Subject(s) for s in sorted(split_of)), recordings=tuple(recordings), expected=dict(EXPECTED),
+                   found=found, complete=found == EXPECTED, notes=tuple(notes))
 
 
 def split_folders(root: Path) -> Iterator[tuple[str, Path]]:

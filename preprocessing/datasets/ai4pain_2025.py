@@ -71,8 +71,8 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
     notes += [f"{count} of {len(trials)} trials have no {sensor} column." for sensor, count in sorted(lacking.items())]
     people = sorted({subject for subject, _ in trials})
     name = f"ai4pain_{edition}"
-    return DataSet("ai4pain_2025", name, root, class_names, tuple(Subject(s) for s in people), tuple(recordings),
-                   notes=tuple(notes))
+    return DataSet(name="ai4pain_2025", cohort=name, root=root, class_names=class_names,
+                   subjects=tuple(Subject(s) for s in people), recordings=tuple(recordings), notes=tuple(notes))
 
 
 def tell_edition(kinds: set[str], root: Path) -> str:

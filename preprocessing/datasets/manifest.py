@@ -70,8 +70,9 @@ def load(root: Path, cohort: str = "manifest") -> DataSet:
         if 0 < lacking < len(recordings):
             notes.append(f"{lacking} of {len(recordings)} samples have no {modality}.")
     notes += [*unit_notes(recordings), *unused(kept)]
-    return DataSet("manifest", check_name(cohorts[0], str(path)), folder, class_names(recordings, path),
-                   make_subjects(kept, path), tuple(recordings), notes=tuple(notes), table=path)
+    return DataSet(name="manifest", cohort=check_name(cohorts[0], str(path)), root=folder,
+                   class_names=class_names(recordings, path), subjects=make_subjects(kept, path), recordings=tuple(recordings),
+                   notes=tuple(notes), table=path)
 
 
 def find_manifest(root: Path) -> Path:
@@ -286,7 +287,7 @@ def make_signal(row: Row, folder: Path, where: str, start: float | None, end: fl
     channels = parse_channels(row.get("channels"), rate, form, where)
     if rate is not None and all(channel.fs != rate for channel in channels):
         raise InputError(f"{where}: fs={rate:g} and every channel gives another rate of its own; leave the wrong one out.")
-    return SignalRef(path, form, channels, sep, decimal, start, end, encoding=encoding)
+    return SignalRef(path, form, channels, sep=sep, decimal=decimal, start_s=start, end_s=end, encoding=encoding)
 
 
 def parse_channels(text: str | None, fs: float | None, form: str, where: str) -> tuple[Channel, ...]:

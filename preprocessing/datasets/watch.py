@@ -38,8 +38,9 @@ def load(root: Path | None = None) -> DataSet:
     recordings.sort(key=lambda r: (r.subject, r.sample))
     people = sorted({r.subject for r in recordings})
     found = {"subjects": len(people), "clips": len(recordings)}
-    return DataSet("watch", "watch", path.parent, CLASS_NAMES, tuple(Subject(p) for p in people), tuple(recordings),
-                   dict(EXPECTED), found, found == EXPECTED)
+    return DataSet(name="watch", cohort="watch", root=path.parent, class_names=CLASS_NAMES,
+                   subjects=tuple(Subject(p) for p in people), recordings=tuple(recordings), expected=dict(EXPECTED),
+                   found=found, complete=found == EXPECTED)
 
 
 def find_file(root: Path | None) -> Path:

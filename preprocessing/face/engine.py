@@ -89,7 +89,7 @@ class FaceOptions:
         return Hysteresis(self.shift, self.zoom, self.turn)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FaceClip:
     """frames (K, size, size, 3) uint8 RGB of the video frames frame_index (K,) int32; landmarks (F, 92, 2) float32 in
     pixels of the upright frame, NaN where the face was lost; keyframes int32: which of the F frames are keyframes

@@ -175,7 +175,8 @@ def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
         stamp = (stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):
         raise ClipError("signal", "missing_file", "The signal file is absent; restore it.") from None
-    columns = _read_file(ref.path, stamp, ref.format, ref.channels, ref.sep, ref.decimal, ref.item, ref.encoding)
+    columns = _read_file(ref.path, stamp, format=ref.format, channels=ref.channels, sep=ref.sep, decimal=ref.decimal,
+                         item=ref.item, encoding=ref.encoding)
     if len({channel.fs for channel in ref.channels}) > 1:
         return [tables.trim(values) for values in columns]  # slower channels end earlier in the same table
     return columns

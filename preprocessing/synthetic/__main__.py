@@ -38,9 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         generate(
-            options.out, options.part, options.subjects, options.clips_per_level, options.effect, options.seed,
-            options.levels.split(","), options.size, options.jobs, progress,
-        )  # fmt: skip
+            options.out, part=options.part, subjects=options.subjects, clips_per_level=options.clips_per_level,
+            effect=options.effect, seed=options.seed, levels=options.levels.split(","), size=options.size, jobs=options.jobs,
+            on_progress=progress)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

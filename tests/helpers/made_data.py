@@ -24,12 +24,13 @@ def made_data(n_people=7, n_clips=6, n_classes=2, effect=1.0, seed=0, tokens=Tru
     signals[:, LENGTH // 2:] += effect * labels[:, None, None]
     stored = rng.normal(size=(n, GRID[0], WIDTH))
     stored[:, :, 0] += effect * labels[:, None]
-    data = FoldData(
-        tuple(f"c{i:04d}" for i in range(n)), subject, labels.astype(np.int64), signals, ("gsr", "ecg"),
-        {0: stored.astype(np.float16), 1: (2 * stored).astype(np.float16)} if tokens else {}, GRID,
-        np.stack([np.full(n, 5.5), np.full(n, 138.0), 16 + rng.integers(0, 9, n)], 1), {},
-        tuple(f"p{i}" for i in range(n_people)), "made", n_classes, {}, tuple(f"L{k}" for k in range(n_classes)),
-        rng.integers(0, 256, (n, 4, 32, 32, 3), np.uint8) if frames else None)
+    data = FoldData(samples=tuple(f"c{i:04d}" for i in range(n)), subject=subject, labels=labels.astype(np.int64),
+                    signals=signals, channels=("gsr", "ecg"),
+                    tokens={0: stored.astype(np.float16), 1: (2 * stored).astype(np.float16)} if tokens else {},
+                    token_grid=GRID, numbers=np.stack([np.full(n, 5.5), np.full(n, 138.0), 16 + rng.integers(0, 9, n)], 1),
+                    moments={}, pseudonyms=tuple(f"p{i}" for i in range(n_people)), cohort="made", n_classes=n_classes,
+                    quarantined={}, class_names=tuple(f"L{k}" for k in range(n_classes)),
+                    frames=rng.integers(0, 256, (n, 4, 32, 32, 3), np.uint8) if frames else None)
     return with_moments(data)
 
 
@@ -55,8 +56,8 @@ def changed(data: FoldData, people, seed=99) -> FoldData:
 
 def recipe(model="ridge", leaky=False, refit=True, fixed_epochs=False, **train) -> FoldRecipe:
     network = model in ("dual", "video", "signal", "signal_small")
-    return FoldRecipe(model, dict(SMALL) if network else {}, {**TRAIN, **train}, refit, leaky, fixed_epochs,
-                      dict(SIGNAL) if network and model != "video" else {})
+    return FoldRecipe(model=model, options=dict(SMALL) if network else {}, train={**TRAIN, **train}, refit=refit, leaky=leaky,
+                      fixed_epochs=fixed_epochs, signal=dict(SIGNAL) if network and model != "video" else {})
 
 
 def fold(test=0, n_people=7, val=(5, 6), seed=0, leaky=False, index=None) -> Fold:

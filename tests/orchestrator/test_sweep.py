@@ -119,12 +119,13 @@ def made_data(spoil: int | None = None) -> FoldData:
         labels[subject == spoil] = 0
         moments[spoil] = Moments.of(np.full((1, LENGTH, 2), 1e9))
     names = tuple(f"s{i}" for i in range(PEOPLE))
-    return FoldData(tuple(map(str, range(len(labels)))), subject, labels, signals, ("a", "b"), {}, (1, 1, 1),
-                    np.zeros((len(labels), 3)), moments, names, "made", 2)
+    return FoldData(samples=tuple(map(str, range(len(labels)))), subject=subject, labels=labels, signals=signals,
+                    channels=("a", "b"), tokens={}, token_grid=(1, 1, 1), numbers=np.zeros((len(labels), 3)), moments=moments,
+                    pseudonyms=names, cohort="made", n_classes=2)
 
 
-RECIPE = FoldRecipe("signal", {"hpa": {"filters": 4}}, {"max_epochs": 3, "batch_size": 8}, True, False, False,
-                    {"dim": 8, "depth": 1, "heads": 2, "ff": 8})
+RECIPE = FoldRecipe(model="signal", options={"hpa": {"filters": 4}}, train={"max_epochs": 3, "batch_size": 8}, refit=True,
+                    leaky=False, fixed_epochs=False, signal={"dim": 8, "depth": 1, "heads": 2, "ff": 8})
 FOLD = Fold(0, 0, (0,), (2, 3, 4, 5), (1,), 0)
 
 
@@ -165,7 +166,8 @@ def made_point(folder, name: str, scores: dict[tuple[int, int], float]) -> Point
                      {"fold": number, "seed": seed, "accuracy": accuracy, "val_loss": 1.0, "epochs": 1, "n_val": 4,
                       "train_subjects": [f"s{number + 1}"], "val_subjects": [f"s{number + 2}"]})
     used = UsedEncoder(0, name, None, Lineage(f"encoder of {name}", frozenset({"made/s9"})))
-    return Point(name, "vit_micro", 0.9, name, made_data(), RECIPE, {0: used}, ledger)
+    return Point(name=name, encoder="vit_micro", mask_ratio=0.9, key=name, data=made_data(), recipe=RECIPE, encoders={0: used},
+                 ledger=ledger)
 
 
 class Made:
@@ -174,7 +176,7 @@ class Made:
 
 def plan(n_folds: int, seeds: int) -> Plan:
     folds = tuple(Fold(i, s, (i,), (), (), 0) for i in range(n_folds) for s in range(seeds))
-    return Plan(folds, (), n_folds, 1, False, False)
+    return Plan(folds=folds, groups=(), n_subjects=n_folds, n_val=1, refit=False, leaky=False)
 
 
 def test_seeds_are_averaged_within_a_fold_before_folds_are(tmp_path):

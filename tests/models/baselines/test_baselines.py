@@ -103,7 +103,7 @@ def test_the_training_loop_feeds_clips():
     arrays = {"video": clips, "signals": np.zeros((6, 40, 3), np.float32)}
     model = build("e2e_mer", n_classes=2, seed=0, **SIZES, **SMALL["e2e_mer"])
     recipe, labels = ClassifierRecipe(max_epochs=1), np.array([0, 1] * 3)
-    result = fit_classifier(model, arrays, labels, np.arange(4), np.arange(4, 6), recipe, 0)
+    result = fit_classifier(model, arrays, labels, np.arange(4), val_rows=np.arange(4, 6), recipe=recipe, seed=0)
     assert np.isfinite(result.best) and predict_proba(model, arrays, np.arange(6)).shape == (6, 2)
 
 

@@ -37,7 +37,7 @@ def small(name="dual", seed=1, **options):
 
 def fit(model, recipe, arrays, labels, train=range(80), val=range(80, 120), seed=3, **more):
     val_rows = None if val is None else np.array(val)
-    return fit_classifier(model, arrays, labels, np.array(train), val_rows, recipe, seed, **more)
+    return fit_classifier(model, arrays, labels, np.array(train), val_rows=val_rows, recipe=recipe, seed=seed, **more)
 
 
 def same_weights(a, b):

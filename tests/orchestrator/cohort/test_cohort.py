@@ -24,7 +24,8 @@ def data_set(name="biovid_a", cohort="biovid", people=("x", "a", "m"), labels=(0
     subjects = tuple(Subject(p, "f", 30) for p in sorted(people))
     recordings = tuple(Recording(person, f"{person}-{k}-{i:03d}", k, f"L{k}")
                        for person in sorted(people) for k in labels for i in range(2))
-    return DataSet(name, cohort, Path("/data"), ("BL1", "PA1", "PA2", "PA3", "PA4"), subjects, recordings, **more)
+    return DataSet(name=name, cohort=cohort, root=Path("/data"), class_names=("BL1", "PA1", "PA2", "PA3", "PA4"),
+                   subjects=subjects, recordings=recordings, **more)
 
 
 @pytest.fixture

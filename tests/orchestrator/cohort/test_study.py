@@ -14,7 +14,8 @@ from orchestrator.plan.folds import make_plan
 from preprocessing.recordings import Recording, SignalRef
 
 THREE = tuple(Person(i, f"s{i}") for i in range(3))
-PEOPLE = Cohort("made", "made", ("a", "b"), THREE, (), "", False, (), False, secret="a-secret")
+PEOPLE = Cohort(dataset="made", name="made", class_names=("a", "b"), people=THREE, clips=(), key_fingerprint="", partial=False,
+                notes=(), synthetic=False, secret="a-secret")
 HASHES = {i: {f"c{i}{k}": ("", f"{i}{k}") for k in range(2)} for i in range(3)}
 
 

@@ -19,7 +19,8 @@ from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 def cohort(*clips: Clip, names=None) -> Cohort:
     n = 1 + max(clip.subject for clip in clips)
     people = tuple(Person(i, (names or {}).get(i, f"p{i}"), cohort="made") for i in range(n))
-    return Cohort("made", "made", ("a", "b"), people, clips, "", False, (), False)
+    return Cohort(dataset="made", name="made", class_names=("a", "b"), people=people, clips=clips, key_fingerprint="",
+                  partial=False, notes=(), synthetic=False)
 
 
 def heard(subject: int, path: Path, column: str | int = 0, **window) -> Clip:

@@ -122,10 +122,10 @@ def test_whoever_reads_a_test_clip_while_fitting_is_stopped(data, monkeypatch):
 
     real = models.classifier.training.fit_classifier
 
-    def peek(model, arrays, labels, *rest):
+    def peek(model, arrays, labels, *rest, **more):
         assert (labels[data.rows([2])] == -1).all() and (labels[data.rows([1])] >= 0).all()
         arrays["tokens"][data.rows([2])[:1]]
-        return real(model, arrays, labels, *rest)
+        return real(model, arrays, labels, *rest, **more)
 
     monkeypatch.setattr(models.classifier.training, "fit_classifier", peek)
     with pytest.raises(RuntimeError, match="must not see"):

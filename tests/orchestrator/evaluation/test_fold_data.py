@@ -14,7 +14,8 @@ from tests.helpers.roads import Road
 
 def cohort(*names):
     people = tuple(Person(i, name, None, None, "made", frozenset()) for i, name in enumerate(names))
-    return Cohort("made", "made", ("a", "b"), people, (), "", False, (), False)
+    return Cohort(dataset="made", name="made", class_names=("a", "b"), people=people, clips=(), key_fingerprint="",
+                  partial=False, notes=(), synthetic=False)
 
 
 def clips(n=4):

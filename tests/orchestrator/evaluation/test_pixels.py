@@ -27,7 +27,8 @@ WORDS = [w for w in TINY if not w.startswith(("model.", "encoder"))] + ["encoder
 @pytest.mark.parametrize("model", SMALL)
 def test_a_fold_reads_clips_and_only_the_others(model):
     data = made_data(n_clips=2, tokens=False, frames=True)
-    how = FoldRecipe(model, SMALL[model], {**TRAIN, "max_epochs": 1}, False, False, False)
+    how = FoldRecipe(model=model, options=SMALL[model], train={**TRAIN, "max_epochs": 1}, refit=False, leaky=False,
+                     fixed_epochs=False)
     plain, test, other = (fit_fold(fold(2), d, how, encoder()) for d in (data, changed(data, [2]), changed(data, [1])))
     assert plain["n_parameters"] > 100 and plain["n_test"] == 2 and plain["epochs"] == 1
     assert plain["weights_sha256"] == test["weights_sha256"] != other["weights_sha256"]

@@ -86,7 +86,8 @@ def run_chunk(monkeypatch, work, results, tmp_path, *words):
     monkeypatch.setattr(scheduler, "_callback", lambda tick, gauges: None)
     config = compose("watch", [f"store={tmp_path}", *words])
     share = GpuShare(config.resources.folds_per_gpu, 0)
-    return scheduler._run_chunk(config, list(work.folds), work, tmp_path / "run", Tick(), None, share), tune
+    return scheduler._run_chunk(config, list(work.folds), work=work, scratch=tmp_path / "run", tick=Tick(), gauges=None,
+                                share=share), tune
 
 
 def result(name, error=None, **metrics):
@@ -143,7 +144,7 @@ def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_pa
 def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_path):
     chunks, bad = [], {"b": 2, "c": 5, "d": 1}  # how often each fails
 
-    def run_chunk(config, names, *rest):
+    def run_chunk(config, names, **rest):
         chunks.append(list(names))
         failing = [n for n in names if bad.get(n, 0) > 0]
         for name in failing:
@@ -153,7 +154,8 @@ def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_pat
     monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
     monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
     monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
-    failed = scheduler.run_grid(compose("watch", []), "loso", "run", ["a", "b", "c", "d"], 4, lambda chunk: None, tmp_path)
+    failed = scheduler.run_grid(compose("watch", []), "loso", "run", names=["a", "b", "c", "d"], planned=4,
+                                work=lambda chunk: None, scratch=tmp_path)
     assert chunks == [["a", "b", "c", "d"], ["b", "c"], ["b", "c"]] and failed == {"c": "why", "d": "why"}
 
 
@@ -208,9 +210,10 @@ def test_a_fold_over_its_time_ends_its_worker_even_in_a_library_that_never_retur
 
 def test_trials_are_handed_out_in_chunks(monkeypatch, work, tmp_path):
     chunks = []
-    monkeypatch.setattr(scheduler, "_run_chunk", lambda config, names, *rest: chunks.append(names) or {})
+    monkeypatch.setattr(scheduler, "_run_chunk", lambda config, names, **rest: chunks.append(names) or {})
     monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
     monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     names = [f"fold-{i:03d}-seed-0" for i in range(230)]
-    scheduler.run_grid(compose("watch", []), "loso", "run", names, 230, lambda chunk: replace(work, folds={}), tmp_path)
+    scheduler.run_grid(compose("watch", []), "loso", "run", names=names, planned=230,
+                       work=lambda chunk: replace(work, folds={}), scratch=tmp_path)
     assert [len(chunk) for chunk in chunks] == [100, 100, 30] and sum(chunks, []) == names

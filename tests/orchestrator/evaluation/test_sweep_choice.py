@@ -24,7 +24,8 @@ N = 16
 
 def cohort(n=N):
     people = tuple(Person(i, f"p{i}", cohort="made") for i in range(n))
-    return Cohort("synthetic", "made", ("L0", "L1"), people, (), "key", False, (), True)
+    return Cohort(dataset="synthetic", name="made", class_names=("L0", "L1"), people=people, clips=(), key_fingerprint="key",
+                  partial=False, notes=(), synthetic=True)
 
 
 def config(*words):
@@ -37,8 +38,9 @@ def swept(monkeypatch, inline, tmp_path):
     data = made_data(n_people=N, n_clips=4)
 
     def stages(configs, people, plan, folder):
-        return {name: Point(name, c.encoder.name, float(c.pretrain.video["mask_ratio"]), name, data,
-                            recipe("video", refit=False), {None: encoder(i)}, Ledger(folder / name, name))
+        return {name: Point(name=name, encoder=c.encoder.name, mask_ratio=float(c.pretrain.video["mask_ratio"]), key=name,
+                            data=data, recipe=recipe("video", refit=False), encoders={None: encoder(i)},
+                            ledger=Ledger(folder / name, name))
                 for i, (name, c) in enumerate(configs.items())}
 
     monkeypatch.setattr(run_sweep, "_stages", stages)

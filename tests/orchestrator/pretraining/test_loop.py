@@ -40,8 +40,9 @@ def shards(tmp_path_factory):
 def job(out, shards=(), video=None, signal=None, signals=None, seed=0, **changes):
     out.mkdir(exist_ok=True)
     recipe = {part: {**RECIPE[part], **changes.pop(f"of_{part}", {})} for part in ("video", "signal")} | changes
-    return Job("encoder 1", out, list(shards), video, signal, signals, [f"c{i}" for i in range(6)],
-               {"artefact": "x", "people": []}, recipe, {"frames": 16, "rate": 16}, seed)
+    return Job(name="encoder 1", out=out, shards=list(shards), video=video, signal=signal, signals=signals,
+               samples=[f"c{i}" for i in range(6)], lineage={"artefact": "x", "people": []}, recipe=recipe,
+               clip={"frames": 16, "rate": 16}, seed=seed)
 
 
 def epochs(rows):

@@ -62,10 +62,12 @@ def trained(tmp_path_factory):
     scaler = fit_scaler({s: store.moments(s, [0]) for s in group.subjects}, list(group.subjects))
     np.save(folder / "signals.npy", np.concatenate([scaler.apply(store.signals(s).signals) for s in group.subjects]))
     lineage = Lineage("encoder 1 (x)", frozenset(Cast().keys(group.subjects)))
-    job = Job("encoder 1", folder, [(s, store.paths[s]) for s in group.subjects], VIDEO, SIGNAL, folder / "signals.npy", [], {},
-              config.pretrain.model_dump(), {"frames": 16, "rate": 16}, 0)
+    job = Job(name="encoder 1", out=folder, shards=[(s, store.paths[s]) for s in group.subjects], video=VIDEO, signal=SIGNAL,
+              signals=folder / "signals.npy", samples=[], lineage={}, recipe=config.pretrain.model_dump(),
+              clip={"frames": 16, "rate": 16}, seed=0)
     train_job(job, Rank(), lambda row: None)
-    return config, store, EncoderPlan(0, group, folder, "x", VIDEO, SIGNAL, lineage), folder, scaler
+    return config, store, EncoderPlan(index=0, group=group, folder=folder, key="x", video=VIDEO, signal=SIGNAL,
+                                      lineage=lineage), folder, scaler
 
 
 def measured(trained, **changes):
@@ -124,7 +126,7 @@ def test_an_encoder_as_bad_as_the_visible_mean_is_warned_of(trained, capsys):
 
 def test_signals_alone_stand_by_themselves(trained):
     config, store, plan, folder, scaler = trained
-    alone = EncoderPlan(0, plan.group, folder, "x", None, SIGNAL, plan.lineage)
+    alone = EncoderPlan(index=0, group=plan.group, folder=folder, key="x", video=None, signal=SIGNAL, lineage=plan.lineage)
     found = measured(trained, plan=alone)
     assert found["kind"] == "signal" and "signal" not in found and FIELDS <= found.keys()
 

@@ -71,7 +71,8 @@ def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(t
     options = {"scale": "micro", "image_size": 32, "patch": 4, "frames": 4, "depth": 2, "decoder_dim": 64}
     recipe = {"video": {"epochs": 240, "batch": 8, "lr": 0.096, "warmup": 24, "mask": "tube", "mask_ratio": 0.75},
               "save_epochs": None, "save_seconds": None}
-    work = Job("encoder 1", tmp_path, shards[:12], options, None, None, [], {}, recipe, {"frames": 4, "rate": 16}, 0)
+    work = Job(name="encoder 1", out=tmp_path, shards=shards[:12], video=options, signal=None, signals=None, samples=[],
+               lineage={}, recipe=recipe, clip={"frames": 4, "rate": 16}, seed=0)
     train_job(work, Rank(), lambda row: None)
     mae = VideoMAE(**options)
     checkpoint.load(tmp_path / "video", mae)

@@ -107,7 +107,8 @@ def test_only_rows_asked_for_can_be_read():
 
 def cohort(*recordings: Recording) -> Cohort:
     clips = tuple(Clip(0, i, f"c{i}", 0, r) for i, r in enumerate(recordings))
-    return Cohort("manifest", "c", ("a",), (Person(0, "s0"),), clips, "", False, (), False)
+    return Cohort(dataset="manifest", name="c", class_names=("a",), people=(Person(0, "s0"),), clips=clips, key_fingerprint="",
+                  partial=False, notes=(), synthetic=False)
 
 
 def cut(start=None, row=None, file="a.csv", video=False) -> Recording:

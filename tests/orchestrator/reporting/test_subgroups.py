@@ -13,7 +13,8 @@ from tests.helpers.made_runs import made_run, words_of
 
 def people_like(folds, sexes, ages) -> Cohort:
     people = tuple(Person(i, f["subject"], s, a) for i, (f, s, a) in enumerate(zip(folds, sexes, ages, strict=True)))
-    return Cohort("synthetic", "synthetic", (), people, (), "", False, (), True)
+    return Cohort(dataset="synthetic", name="synthetic", class_names=(), people=people, clips=(), key_fingerprint="",
+                  partial=False, notes=(), synthetic=True)
 
 
 def with_accuracy(folds, accuracies):

@@ -58,5 +58,6 @@ def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
     monkeypatch.setattr(scheduler.ray_session, "gpus", lambda: 1)
     monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
     names = [f"fold-{i:03d}-seed-0" for i in range(120)]
-    scheduler.run_grid(compose("watch", []), "loso", "run", names, 120, lambda chunk: None, tmp_path)
+    scheduler.run_grid(compose("watch", []), "loso", "run", names=names, planned=120, work=lambda chunk: None,
+                       scratch=tmp_path)
     assert asked == [(1, 1), (100, 0.3333), (19, 0.3333)]

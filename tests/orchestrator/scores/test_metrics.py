@@ -1,9 +1,12 @@
 """Each number against scikit-learn, scipy, a published table, or a value worked by hand."""
 
+import warnings
 from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics
 
@@ -80,9 +83,54 @@ def test_weights_equal_scikit_learn():
     assert twice.ece == pytest.approx(once.ece)
 
 
+@st.composite
+def scored(draw):
+    """(truth, predicted, prob, weight) of 1 to 12 clips, classes missing at will, probabilities with ties."""
+    K, n = draw(st.integers(2, 4)), draw(st.integers(1, 12))
+    classes = st.lists(st.integers(0, K - 1), min_size=n, max_size=n)
+    prob = np.array(draw(st.lists(st.lists(st.integers(1, 5), min_size=K, max_size=K), min_size=n, max_size=n)), dtype=float)
+    weight = draw(st.none() | st.lists(st.sampled_from([1, 0.5, 0.25]), min_size=n, max_size=n))
+    return np.array(draw(classes)), np.array(draw(classes)), prob / prob.sum(axis=1, keepdims=True), \
+        None if weight is None else np.array(weight)
+
+
+@given(scored())
+def test_scores_equal_their_definitions_whatever_is_missing(found):
+    """Counted clip by clip and pair by pair; a class without clips makes nothing warn."""
+    truth, predicted, prob, weight = found
+    w = np.ones(len(truth)) if weight is None else weight
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = statistics.score(truth, predicted, prob, weight)
+        counts = statistics.confusion(truth, predicted, prob.shape[1], weight)
+
+    def share(hit, of):
+        return w[hit & of].sum() / w[of].sum() if of.any() else 0.0
+
+    there, used = sorted(set(truth)), sorted({*truth, *predicted})
+    precision = [share(truth == k, predicted == k) for k in used]
+    recall = [share(predicted == k, truth == k) for k in used]
+    f1 = [2 * p * r / (p + r) if p + r else 0.0 for p, r in zip(precision, recall, strict=True)]
+    assert got.accuracy == pytest.approx(share(truth == predicted, truth == truth))
+    assert got.balanced_accuracy == pytest.approx(np.mean([share(predicted == k, truth == k) for k in there]))
+    assert (got.precision, got.recall, got.f1) == pytest.approx([np.mean(precision), np.mean(recall), np.mean(f1)])
+    for i, j in product(range(prob.shape[1]), repeat=2):
+        assert counts[i, j] == pytest.approx(w[(truth == i) & (predicted == j)].sum())
+    if len(there) < 2:
+        assert got.auroc is None
+        return
+    areas = []
+    for k in [1] if prob.shape[1] == 2 else there:
+        gaps = prob[truth == k, k][:, None] - prob[truth != k, k]
+        areas.append(((gaps > 0) + 0.5 * (gaps == 0)).mean())
+    assert got.auroc == pytest.approx(np.mean(areas))
+
+
 def test_no_clips_no_numbers():
     got = statistics.score([], [], np.empty((0, 2)))
-    assert got == statistics.Scores(0, None, None, None, None, None, None, None)
+    np.testing.assert_array_equal(statistics.confusion([], [], 2), np.zeros((2, 2)))
+    assert got == statistics.Scores(n=0, accuracy=None, balanced_accuracy=None, precision=None, recall=None, f1=None,
+                                    brier=None, auroc=None)
     assert statistics.mean_std([]) == (None, None)
     assert statistics.mean_std([0.5]) == (0.5, None)
     assert statistics.student_interval([0.5]) is None and statistics.bootstrap_interval([0.5]) is None

@@ -70,7 +70,7 @@ def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkey
     assert whole.main() == 0
 
     def gives_up(config, stage, run, names, planned, work, scratch):
-        grid(config, stage, run, names[1:], planned, work, scratch)
+        grid(config, stage, run, names=names[1:], planned=planned, work=work, scratch=scratch)
         return {names[0]: "RuntimeError: three times"}
 
     with monkeypatch.context() as patch:

@@ -338,8 +338,9 @@ def test_all_frames_are_stored_with_which_of_them_are_keyframes(tmp_path):
     class Engine:
         def process(self, video, options, frames, limits):
             crops = np.zeros((5, 8, 8, 3), np.uint8)
-            return FaceClip(crops, np.arange(5, dtype=np.int32), np.zeros((5, 92, 2), np.float32), 5, 25.0, False, 0, 1,
-                            np.ones(5), np.array([0, 3], np.int32), 1.0, np.zeros(5))
+            return FaceClip(frames=crops, frame_index=np.arange(5, dtype=np.int32), landmarks=np.zeros((5, 92, 2), np.float32),
+                            n_frames=5, fps=25.0, padded=False, n_lost=0, max_faces=1, scores=np.ones(5),
+                            keyframes=np.array([0, 3], np.int32), threshold=1.0, distance=np.zeros(5))
 
     recording = Recording("p", "s", 0, "BL1", VideoRef(tmp_path / "x.mp4"), None)
     prepared = prepare_clip(recording, Engine(), ClipOptions(frames="all"))

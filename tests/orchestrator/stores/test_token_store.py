@@ -70,8 +70,8 @@ def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
 
     def tokens(view, names=("c0-0", "c0-1", "c0-2"), subject=0, batch=8):
         place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
-        job = token_store.TokenJob(0, subject, place, "k", shard, names, tuple(int(n[-1]) for n in names),
-                                  Lineage("tokens"), view)
+        job = token_store.TokenJob(encoder=0, subject=subject, path=place, key="k", shard=shard, samples=names,
+                                   indices=tuple(int(n[-1]) for n in names), lineage=Lineage("tokens"), view=view)
         embedding.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
         return np.load(place)
 
