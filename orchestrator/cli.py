@@ -1,4 +1,7 @@
-"""The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`."""
+"""The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`.
+
+What composes and checks a configuration is imported when there is one to compose: --help answers at once.
+"""
 
 import argparse
 import errno
@@ -9,18 +12,21 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.config.configuration import Config, choices, compose
+from orchestrator.config.groups import choices
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
-from orchestrator.runtime import progress, terminal
-from orchestrator.stages import check_options
+from orchestrator.runtime import terminal
+
+if TYPE_CHECKING:
+    from orchestrator.config.configuration import Config
 
 
 @dataclass(frozen=True)
 class Call:
     """What the user asked for: the checked configuration, and whether to plan only. overrides: as they were written."""
 
-    config: Config
+    config: "Config"
     dry_run: bool
     command: str
     overrides: tuple[str, ...] = ()
@@ -37,6 +43,10 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     # Overrides may stand before, between and after the flags.
     arguments = parser.parse_intermixed_args(argv)
+    from orchestrator.config.configuration import compose
+    from orchestrator.runtime import progress
+    from orchestrator.stages import check_options
+
     config = compose(arguments.dataset, arguments.overrides)
     if stage != "report":  # which computes nothing from the options
         check_options.check(config, arguments.overrides, stage)

@@ -7,8 +7,6 @@ imported when one of its models is built.
 from importlib import import_module
 from typing import Any
 
-import torch
-
 from models.errors import ModelError
 
 NETWORKS = {  # name -> (module, class)
@@ -33,6 +31,8 @@ def build_baseline(name: str, n_classes: int, seed: int | None = None, **options
         return import_module("models.baselines.estimators").build_estimator(name, n_classes, seed=seed or 0, **options)
     if name not in NETWORKS:
         raise ModelError(f"no baseline is called {name!r}: choose one of {', '.join([*NETWORKS, *ESTIMATORS])}")
+    import torch  # takes seconds, and who only asks for a source or fits an estimator does without
+
     module, cls = NETWORKS[name]
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:

@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from orchestrator.config.groups import EXPERIMENTS, GROUPS, choices
 from orchestrator.config.schema import check_values, check_word
 from orchestrator.errors import UserError
 from preprocessing.limits import Limits
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
 PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
@@ -243,10 +242,6 @@ class Config(Node):
     @property
     def store_dir(self) -> Path:
         return Path(self.store.dir).expanduser().resolve()
-
-
-def choices(group: str) -> list[str]:
-    return sorted(path.stem for path in (EXPERIMENTS / group).glob("*.yaml"))
 
 
 def nearest(word: str, valid: list[str]) -> str:
