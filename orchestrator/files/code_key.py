@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from orchestrator.files import code_cache
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("orchestrator", "models", "preprocessing")
 VALUES = ("orchestrator.config.configuration", "orchestrator.config.schema", "orchestrator.files", "orchestrator.runtime",
@@ -30,6 +32,21 @@ Symbol = tuple[str, str]  # (module, name at its top level; "" for the module's 
 @cache
 def code_sha256(*roots: str) -> str:
     """Hash of the code that `roots` reach, each written as "package.module:name"; LookupError for one that is not there."""
+    sources, name = sources_sha256(), " ".join(sorted(roots))
+    known = code_cache.known(ROOT, sources)
+    if name not in known:
+        known[name] = _worked_out(roots)
+        code_cache.remember(ROOT, sources, known)
+    return known[name]
+
+
+@cache
+def sources_sha256() -> str:
+    """Hash of every Python file of the rooms, to the byte."""
+    return code_cache.sources_sha256(ROOT, ROOMS)
+
+
+def _worked_out(roots: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for text in sorted({text for symbol in reached(*roots) for text in _written(*symbol)}):
         digest.update(text.encode() + b"\0")
@@ -83,7 +100,7 @@ def attributes(module: str, name: str) -> frozenset[str]:
 
 def forget() -> None:
     """Read the files again: for who changes them under a running process."""
-    for kept in (code_sha256, parsed, file_of, attributes, _uses, _written):
+    for kept in (code_sha256, sources_sha256, parsed, file_of, attributes, _uses, _written):
         kept.cache_clear()
 
 
