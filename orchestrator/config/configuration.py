@@ -335,9 +335,11 @@ def compose(dataset: str, overrides: list[str]) -> Config:
         paths = {key_of_word(word): _bare(word.partition("=")[2]) for word in overrides
                  if key_of_word(word) in PATHS and word.partition("=")[2] != "null"}
         try:
-            keys = _flat(composed([first, *groups]))
+            shipped = composed([first, *groups])
+            keys = _flat(shipped)
             words = [_check_override(word, keys) for word in overrides]
-            raw = composed([first, *(word for word in words if key_of_word(word) not in paths)])
+            rest = [word for word in words if key_of_word(word) not in paths]
+            raw = shipped if rest == groups else composed([first, *rest])
             for key, value in paths.items():
                 _set(raw, key, value)
         except (HydraException, OmegaConfBaseException) as error:
