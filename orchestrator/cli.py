@@ -1,4 +1,7 @@
-"""The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`."""
+"""The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`.
+
+What composes and checks a configuration is imported when there is one to compose: --help answers at once.
+"""
 
 import argparse
 import errno
@@ -9,19 +12,21 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from orchestrator.config import plugins
-from orchestrator.config.configuration import Config, choices, compose
+from orchestrator.config.groups import choices
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
-from orchestrator.runtime import progress, run_log, terminal
-from orchestrator.stages import check_options
+from orchestrator.runtime import run_log, terminal
+
+if TYPE_CHECKING:
+    from orchestrator.config.configuration import Config
 
 
 @dataclass(frozen=True)
 class Call:
     """What the user asked for: the checked configuration, and whether to plan only. overrides: as they were written."""
 
-    config: Config
+    config: "Config"
     dry_run: bool
     command: str
     overrides: tuple[str, ...] = ()
@@ -41,6 +46,11 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     # Overrides may stand before, between and after the flags.
     arguments = parser.parse_intermixed_args(argv)
+    from orchestrator.config import plugins
+    from orchestrator.config.configuration import compose
+    from orchestrator.runtime import progress
+    from orchestrator.stages import check_options
+
     plugins.load(arguments.plugin)
     for file, names in plugins.added().items():
         progress.say("plugin", f"{file} adds {', '.join(names) or 'nothing: register something in it (docs/extend.md)'}")

@@ -4,13 +4,14 @@ import sys
 
 from orchestrator import cli
 from orchestrator.errors import EXIT_DONE, UserError
-from orchestrator.reporting.comparison import compare, print_comparison
-from orchestrator.runtime import places, surroundings
 from orchestrator.stages import compare_runs
 
 
 def main(argv: list[str] | None = None) -> int:
     asked = compare_runs.parse(argv)
+    from orchestrator.reporting.comparison import compare, print_comparison
+    from orchestrator.runtime import places, surroundings
+
     if asked.out is not None and asked.out.suffix not in (".json", ".md"):
         raise UserError(f"--out {asked.out} has to end in .json or .md.")
     surroundings.light()

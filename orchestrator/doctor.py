@@ -6,18 +6,19 @@ last line says what would stop it.
 
 import sys
 
-from rich.console import Console
-
 from orchestrator import cli
-from orchestrator.config.model_inputs import reads_video
-from orchestrator.estimate import costs, data_fingerprint, finished, machine, timed_steps
-from orchestrator.estimate.machine import Finding
-from orchestrator.stages import check
-from preprocessing.datasets.registry import find
 
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("doctor", __doc__.splitlines()[0], argv)
+    from rich.console import Console
+
+    from orchestrator.config.model_inputs import reads_video
+    from orchestrator.estimate import costs, data_fingerprint, finished, machine, timed_steps
+    from orchestrator.estimate.machine import Finding
+    from orchestrator.stages import check
+    from preprocessing.datasets.registry import find
+
     config, console = call.config, Console(highlight=False)
     people, problem = check.read(config)
     data = data_fingerprint.take(config, people) if people else None

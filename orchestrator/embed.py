@@ -7,20 +7,22 @@ import os
 import sys
 
 from orchestrator import cli
-from orchestrator.config.configuration import with_protocol
-from orchestrator.plan import folds
-from orchestrator.runtime import progress, ray_session
-from orchestrator.stages import make_clips, make_encoders, make_tokens
-from orchestrator.stores import cross_dataset, origin
 
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("embed", __doc__.splitlines()[0], argv)
+    from orchestrator.config.configuration import with_protocol
+
     config = call.config if call.config.protocol.name != "both" else with_protocol(call.config, "clean")
     if call.dry_run:
         from orchestrator.stages import dry_run
 
         return dry_run.show(config, "embed")
+    from orchestrator.plan import folds
+    from orchestrator.runtime import progress, ray_session
+    from orchestrator.stages import make_clips, make_encoders, make_tokens
+    from orchestrator.stores import cross_dataset, origin
+
     with ray_session.session(config):
         people = cross_dataset.load(config)
         plan = folds.make_plan(config, people.people, origin.read(config, people))

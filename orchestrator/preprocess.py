@@ -6,9 +6,6 @@
 import sys
 
 from orchestrator import cli
-from orchestrator.cohort import cohort
-from orchestrator.runtime import ray_session
-from orchestrator.stages import make_clips
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,6 +14,10 @@ def main(argv: list[str] | None = None) -> int:
         from orchestrator.stages import dry_run
 
         return dry_run.show(call.config, "preprocess")
+    from orchestrator.cohort import cohort
+    from orchestrator.runtime import ray_session
+    from orchestrator.stages import make_clips
+
     with ray_session.session(call.config):
         make_clips.ensure(call.config, cohort.load(call.config), may_share=True)
     return 0

@@ -7,13 +7,14 @@ import sys
 
 from orchestrator import cli
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS
-from orchestrator.evaluation import run_record
-from orchestrator.runtime import surroundings
-from orchestrator.stages import write_report
 
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("report", __doc__.splitlines()[0], argv)
+    from orchestrator.evaluation import run_record
+    from orchestrator.runtime import surroundings
+    from orchestrator.stages import write_report
+
     configs = run_record.runs(call.config)
     stored = [write_report.stored_run(config) for config in configs]
     surroundings.light([] if call.dry_run else map(run_record.run_dir, configs), draws=not call.dry_run)

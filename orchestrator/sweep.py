@@ -9,13 +9,14 @@ import sys
 
 from orchestrator import cli
 from orchestrator.errors import EXIT_DONE, EXIT_FAILED_FOLDS
-from orchestrator.evaluation.sweep_points import write_table
-from orchestrator.runtime import progress, ray_session, surroundings
-from orchestrator.stages import run_sweep
 
 
 def main(argv: list[str] | None = None) -> int:
     call = cli.parse("sweep", __doc__.splitlines()[0], argv)
+    from orchestrator.evaluation.sweep_points import write_table
+    from orchestrator.runtime import progress, ray_session, surroundings
+    from orchestrator.stages import run_sweep
+
     configs = run_sweep.grid(call.config, call.overrides)
     if call.dry_run:
         surroundings.told(call.config, [run_sweep.sweep_dir(call.config)])

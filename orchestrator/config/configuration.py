@@ -11,15 +11,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from models.registry import MODELS
+from orchestrator.config.groups import EXPERIMENTS, GROUPS, choices, registered
 from orchestrator.config.schema import check_values, check_word
-from orchestrator.config.split_register import SPLITS
 from orchestrator.errors import UserError
-from preprocessing.datasets.registry import SOURCES
 from preprocessing.limits import Limits
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
-GROUPS = ("dataset", "task", "model", "encoder", "protocol", "split", "pretrain", "experiment")
 # Written short on the command line, a node in the configuration.
 SHORT = {"store": "store.dir"}
 PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
@@ -225,30 +221,12 @@ class Config(Node):
         return Path(self.store.dir).expanduser().resolve()
 
 
-def choices(group: str) -> list[str]:
-    """What a group offers: its files, and what the registers name."""
-    return sorted({path.stem for path in (EXPERIMENTS / group).glob("*.yaml")} | set(_registered(group)))
-
-
-def _registered(group: str) -> dict[str, dict[str, Any]]:
-    """Of a group that has a register: what stands in no file of experiments/, by name, as Hydra takes it."""
-    nodes: dict[str, dict[str, Any]] = {}
-    if group == "model":
-        nodes = {name: {"name": name, **model.settings} for name, model in MODELS.items()}
-    elif group == "dataset":
-        nodes = {name: {"defaults": [{"override /task": source.task}, {"override /model": source.model}], "dataset": name,
-                        **source.settings} for name, source in SOURCES.items()}
-    elif group == "split":
-        nodes = {name: {"name": name, **split.options} for name, split in SPLITS.items()}
-    return {name: node for name, node in nodes.items() if not (EXPERIMENTS / group / f"{name}.yaml").exists()}
-
-
 def split_readers(leaf: str) -> list[str]:
     """The splits that read split.<leaf>."""
     from omegaconf import OmegaConf
 
     files = {path.stem: OmegaConf.load(path) for path in (EXPERIMENTS / "split").glob("*.yaml")}
-    return [name for name, read in sorted({**files, **_registered("split")}.items()) if leaf != "name" and leaf in read]
+    return [name for name, read in sorted({**files, **registered("split")}.items()) if leaf != "name" and leaf in read]
 
 
 def nearest(word: str, valid: list[str]) -> str:
@@ -334,7 +312,7 @@ def compose(dataset: str, overrides: list[str]) -> Config:
     if dataset not in choices("dataset"):
         raise UserError(f"There is no data set '{dataset}': did you mean {nearest(dataset, choices('dataset'))}?")
     for group in ("dataset", "model", "split"):
-        for name, node in _registered(group).items():
+        for name, node in registered(group).items():
             ConfigStore.instance().store(name, node, group, package="_global_" if group == "dataset" else None)
     with initialize_config_dir(str(EXPERIMENTS), version_base="1.3"):
         def composed(words: list[str]) -> dict[str, Any]:
@@ -346,9 +324,11 @@ def compose(dataset: str, overrides: list[str]) -> Config:
         paths = {key_of_word(word): _bare(word.partition("=")[2]) for word in overrides
                  if key_of_word(word) in PATHS and word.partition("=")[2] != "null"}
         try:
-            keys = _flat(composed([first, *groups]))
+            shipped = composed([first, *groups])
+            keys = _flat(shipped)
             words = [_check_override(word, keys) for word in overrides]
-            raw = composed([first, *(word for word in words if key_of_word(word) not in paths)])
+            rest = [word for word in words if key_of_word(word) not in paths]
+            raw = shipped if rest == groups else composed([first, *rest])
             for key, value in paths.items():
                 _set(raw, key, value)
         except (HydraException, OmegaConfBaseException) as error:

@@ -16,7 +16,7 @@ from math import ceil, log
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # which imports its parts when they are used
 
 from orchestrator.config.model_inputs import is_estimator
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe
@@ -195,8 +195,8 @@ def judge_crossed(pairs: Sequence[tuple[Mapping, Mapping]], n_classes: int, poin
     if not exact:
         error = scale * float(found.followed.std(ddof=1)) / np.sqrt(n_people)
         df = n_people - 1
-        smallest = max(smallest, float(stats.t.ppf(1 - ALARM_P, df) + stats.t.ppf(SURE, df)) * error)
-        p = float(stats.t.sf(leak / error, df)) if error > 0 else float(leak <= 0)
+        smallest = max(smallest, float(scipy.stats.t.ppf(1 - ALARM_P, df) + scipy.stats.t.ppf(SURE, df)) * error)
+        p = float(scipy.stats.t.sf(leak / error, df)) if error > 0 else float(leak <= 0)
     leaks = (found.moved > 0 or found.refitted > 0) if exact else (p is not None and p < ALARM_P)
     verdict = FAILED if leaks or beside["p"] < ALARM_P else UNCLEAR if smallest > points else PASSED
     text = beside["text"]
@@ -237,7 +237,7 @@ def _against_chance(entries: Sequence[Mapping], n_classes: int) -> dict:
     values, n = np.array(excess), len(excess)
     # people who train each other's models are not independent, even of noise (chance.inflation)
     error = values.std(ddof=1) * np.sqrt(chance.inflation(entries) / n) if n > 1 else 0.0
-    p = float(stats.t.sf(values.mean() / error, n - 1)) if error > 1e-12 else float(values.mean() < 1e-12)
+    p = float(scipy.stats.t.sf(values.mean() / error, n - 1)) if error > 1e-12 else float(values.mean() < 1e-12)
     # where people are all alike t knows no bounds: never below what one random answer a class of each person would give
     p = max(p, float(n_classes) ** (-n_classes * n))
     low, high = interval(accuracy)[0] or (0.0, 1.0)

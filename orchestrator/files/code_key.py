@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from orchestrator.config import plugins
+from orchestrator.files import code_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("orchestrator", "models", "preprocessing")
@@ -33,6 +34,23 @@ Symbol = tuple[str, str]  # (module, name at its top level; "" for the module's 
 @cache
 def code_sha256(*roots: str) -> str:
     """Hash of the code that `roots` reach, each written as "package.module:name"; LookupError for one that is not there."""
+    if any(root.startswith(plugins.PACKAGE) for root in roots):
+        return _worked_out(roots)  # a plugin's file is none of the sources
+    sources, name = sources_sha256(), " ".join(sorted(roots))
+    known = code_cache.known(ROOT, sources)
+    if name not in known:
+        known[name] = _worked_out(roots)
+        code_cache.remember(ROOT, sources, known)
+    return known[name]
+
+
+@cache
+def sources_sha256() -> str:
+    """Hash of every Python file of the rooms, to the byte."""
+    return code_cache.sources_sha256(ROOT, ROOMS)
+
+
+def _worked_out(roots: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for text in sorted({text for symbol in reached(*roots) for text in _written(*symbol)}):
         digest.update(text.encode() + b"\0")
@@ -86,7 +104,7 @@ def attributes(module: str, name: str) -> frozenset[str]:
 
 def forget() -> None:
     """Read the files again: for who changes them under a running process."""
-    for kept in (code_sha256, parsed, file_of, attributes, _uses, _written):
+    for kept in (code_sha256, sources_sha256, parsed, file_of, attributes, _uses, _written):
         kept.cache_clear()
 
 

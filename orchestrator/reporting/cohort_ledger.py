@@ -13,7 +13,7 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scipy import stats
+import scipy  # which imports its parts when they are used
 
 from orchestrator.cohort.cohort import Cohort, private_folder
 from orchestrator.cohort.study import Hashes, Marks, marks, same_recordings
@@ -105,7 +105,7 @@ def sentence(number: int, by_now: int = 0) -> str:
 def best_of(n: int, error: float) -> float:
     """How far the best of n equally good results lies above the truth, if they err independently by `error` each: the expected
     largest of n normal deviates, by Blom (1958)."""
-    return float(stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
+    return float(scipy.stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
 
 
 def ledger_section(report: "Report") -> Section | None:

@@ -10,7 +10,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # which imports its parts when they are used
 
 from orchestrator.pretraining import quality
 from orchestrator.reporting.summary import draws_words, percent
@@ -221,7 +221,7 @@ def _lost_unevenly(report: Report) -> list[str]:
     rates = {name: lost / of for name, (lost, of) in counts.items()}
     worst, least = max(rates, key=lambda n: rates[n]), min(rates, key=lambda n: rates[n])
     table = [[counts[name][0], counts[name][1] - counts[name][0]] for name in (worst, least)]
-    if stats.fisher_exact(table).pvalue >= 0.05:
+    if scipy.stats.fisher_exact(table).pvalue >= 0.05:
         return []
     return [f"Clips are lost unevenly: {percent(rates[worst])} % of class {worst}, but {percent(rates[least])} % of "
             f"{least}. Read the accuracy with lost clips counted as wrong."]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import scipy  # which imports its parts when they are used
 
 from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.reporting.blocks import Columns, Note, Section, Sentences, Table
@@ -88,7 +88,7 @@ def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[flo
     if sum(parts) < 1e-12:
         return gap, None
     df = sum(parts) ** 2 / sum(part**2 / (len(values) - 1) for part, values in zip(parts, (one, other), strict=True))
-    half = float(stats.t.ppf(0.975, df)) * sum(parts) ** 0.5
+    half = float(scipy.stats.t.ppf(0.975, df)) * sum(parts) ** 0.5
     return gap, [gap - half, gap + half]
 
 

@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from orchestrator.scores import metrics
 from orchestrator.scores.results import Clips, Fold, Person, Run, accuracies_of, fold_people, in_order
@@ -90,7 +90,7 @@ def p_greater(d: ArrayLike, inflated: float) -> float:
     """
     found = np.round(np.asarray(d, dtype=float), 12)
     mean, error = found.mean(), found.std(ddof=1) * np.sqrt(inflated / found.size)
-    p = float(stats.t.sf(mean / error, found.size - 1)) if error > 0 else float(mean <= 0)
+    p = float(scipy.stats.t.sf(mean / error, found.size - 1)) if error > 0 else float(mean <= 0)
     return max(p, 0.5**found.size)
 
 
@@ -122,8 +122,8 @@ def expected_by_guessing(n_clips: Sequence[int], chance: float) -> tuple[float, 
     n = np.asarray(n_clips, dtype=int)
     hit = n * chance
     whole = np.round(hit)
-    tie = np.where(np.abs(hit - whole) < 1e-6, stats.binom.pmf(whole, n, chance), 0.0)
-    above = stats.binom.sf(np.floor(hit + 1e-6), n, chance)
+    tie = np.where(np.abs(hit - whole) < 1e-6, scipy.stats.binom.pmf(whole, n, chance), 0.0)
+    above = scipy.stats.binom.sf(np.floor(hit + 1e-6), n, chance)
     return float(above.sum()), float(tie.sum())
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
-from scipy import stats
 
 T_BELOW = 30  # people: fewer than this and the interval is Student's t
 
@@ -162,7 +162,7 @@ def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, flo
     array = np.asarray(values, dtype=float)
     if array.size < 2:
         return None
-    half = stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
+    half = scipy.stats.t.ppf((1 + level) / 2, array.size - 1) * array.std(ddof=1) / np.sqrt(array.size)
     return float(array.mean() - half), float(array.mean() + half)
 
 
@@ -242,7 +242,7 @@ def _between(table: np.ndarray, answers: Sequence[Answers]) -> tuple[float, floa
         crossed = max(0.0, float((left**2).sum() / ((n_people - 1) * (n_seeds - 1))) - rest)
     noise, spread = float(clips + crossed / n_seeds), float(means.var(ddof=1))
     freedom = sum(max(1, answer.labels.size - np.unique(answer.labels).size) for answer in answers)
-    p = float(stats.f.sf(spread / noise, n_people - 1, freedom)) if noise > 0 else None
+    p = float(scipy.stats.f.sf(spread / noise, n_people - 1, freedom)) if noise > 0 else None
     return max(0.0, spread - noise), float(clips), p
 
 

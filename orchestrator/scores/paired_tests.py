@@ -4,8 +4,8 @@ All take d (P,), the difference of two runs' accuracies for each person, seeds a
 """
 
 import numpy as np
+import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 
 EXACT_UP_TO = 20  # people with a difference: 2^20 sign patterns are counted one by one
 
@@ -39,7 +39,7 @@ def sign_flip(d: ArrayLike, draws: int = 100_000, seed: int = 0) -> tuple[float,
 def wilcoxon(d: ArrayLike) -> float:
     """Two-sided signed-rank test, zeros dropped (scipy picks exact or normal); 1 where nobody differs."""
     differences = _differences(d)
-    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    return float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
@@ -61,9 +61,9 @@ def cohen_dz(d: ArrayLike) -> float | None:
 
 def power(dz: float, n: int, alpha: float = 0.05) -> float:
     """Power of the two-sided paired t test for a true effect dz with n people (non-central t)."""
-    critical, shift = stats.t.ppf(1 - alpha / 2, n - 1), dz * np.sqrt(n)
-    wrong_side = np.nan_to_num(stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
-    return float(stats.nct.sf(critical, n - 1, shift) + wrong_side)
+    critical, shift = scipy.stats.t.ppf(1 - alpha / 2, n - 1), dz * np.sqrt(n)
+    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
+    return float(scipy.stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
 def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -> tuple[float, float] | None:
@@ -76,7 +76,7 @@ def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -
     differences = _differences(d)
     if differences.size < 2:
         return None
-    half = stats.t.ppf(level, differences.size - 1) * differences.std(ddof=1) * np.sqrt(inflated / differences.size)
+    half = scipy.stats.t.ppf(level, differences.size - 1) * differences.std(ddof=1) * np.sqrt(inflated / differences.size)
     return float(differences.mean() - half), float(differences.mean() + half)
 
 
@@ -84,8 +84,8 @@ def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | Non
     """The effect size dz that n people show with the wanted power; None for fewer than 3 people."""
     if n < 3:
         return None
-    highest = (2 * stats.t.ppf(1 - alpha / 2, n - 1) + 2) / np.sqrt(n)
-    return float(optimize.brentq(lambda dz: power(dz, n, alpha) - wanted, 1e-6, highest))
+    highest = (2 * scipy.stats.t.ppf(1 - alpha / 2, n - 1) + 2) / np.sqrt(n)
+    return float(scipy.optimize.brentq(lambda dz: power(dz, n, alpha) - wanted, 1e-6, highest))
 
 
 def smallest_gap(d: ArrayLike, wanted: float = 0.8, alpha: float = 0.05) -> float | None:

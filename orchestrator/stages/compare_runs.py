@@ -2,11 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.config.schema import TABLE
 from orchestrator.errors import UserError
 from orchestrator.files.storage import write_json, write_text
-from orchestrator.reporting.comparison import Comparison, as_json, as_markdown
+
+if TYPE_CHECKING:  # what compares takes a second to import, and --help does without
+    from orchestrator.reporting.comparison import Comparison
 
 MARGIN = TABLE["compare.margin"]
 
@@ -48,7 +51,9 @@ def _number(value: str) -> float | str:
         return value
 
 
-def write(found: Comparison, out: Path) -> None:
+def write(found: "Comparison", out: Path) -> None:
+    from orchestrator.reporting.comparison import as_json, as_markdown
+
     if out.suffix == ".json":
         write_json(out, as_json(found))
     else:

@@ -11,14 +11,13 @@ from orchestrator.cohort import study
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import is_estimator
-from orchestrator.evaluation import audit, damage, fold_data, run_record, sweep_choice
+from orchestrator.evaluation import damage, fold_data, run_record, sweep_choice
 from orchestrator.evaluation.ledger import Ledger, claim, open_ledger, run_folder
-from orchestrator.evaluation.raw_noise import Road
+from orchestrator.files.code_key import sources_sha256
 from orchestrator.files.storage import key_of
 from orchestrator.plan import folds
-from orchestrator.reporting import cohort_ledger
-from orchestrator.reporting.controls import control_rows
-from orchestrator.reporting.subgroups import subgroup_rows
+from orchestrator.pretraining import quality
+from orchestrator.reporting import cohort_ledger, written
 from orchestrator.runtime import progress, run_log
 from orchestrator.stages import make_clips, write_report
 from orchestrator.stages.prepare import Prepared, prepare
@@ -42,6 +41,9 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         content = run_record.together([part.content for part in parts])
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
+        if unfinished := ledger.missing(list(plan.folds)):
+            for p in parts:  # what is wrong with the clips is told before anything is written
+                p.data  # noqa: B018
         log.open()
         damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
@@ -49,35 +51,60 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         run_record.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
         number, by_now = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
-        from orchestrator.evaluation.scheduler import run_missing
-
-        failed: dict[str, str] = {}
-        for p in parts:
-            failed |= run_missing(p.part.config, folds=p.part.folds, data=p.data, recipe=p.recipe, encoders=p.encoders,
-                                  ledger=ledger, lineages=p.part.lineages)
+        failed = _run_missing(parts, ledger) if unfinished else {}
+        if not unfinished:
+            progress.say("loso", f"{len(plan.folds)} folds are in the ledger already")
         rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
                         clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
         for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}", logging.WARNING)
         encoders = [encoder for p in parts for encoder in p.encoders]
+        heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
+        more = [*origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
+        made_of = [content, number, by_now, [entry["checksum"] for entry in entries], more, run_record.portable(config),
+                   run_record.without_paths(command), run_record.versions(), run_record.git_state(), sources_sha256(),
+                   [people.notes, people.partial, people.synthetic], [side["checksum"] for side in clips.sides.values()],
+                   quality.of(encoders), plan.text()]
+        if not rows and not failed and (result := written.standing(folder, made_of)):
+            write_report.show(folder, result)
+            progress.say("loso", cohort_ledger.sentence(number, by_now))
+            return result
         run = run_record.facts(config, plan=plan, people=people, clips=clips, encoders=encoders, entries=entries,
                                failed=failed, wall_s=time.monotonic() - began, command=command,
                                used=frozenset(parts[0].data.samples),
                                chosen=[lineage for p in parts for lineage in p.part.lineages])
-        heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
-        notes = [*run["notes"], *origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
+        notes = [*run["notes"], *more]
+        from orchestrator.reporting.controls import control_rows
+        from orchestrator.reporting.subgroups import subgroup_rows
+
         beside = {"configurations_on_cohort": number, "configurations_by_now": by_now,
                   "controls": control_rows(plan.folds, parts[0].data, entries) if config.controls else [],
                   "subgroups": subgroup_rows(people, entries, len(config.task.classes))}
         result = write_report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
+        if not rows:
+            written.remember(folder, made_of)
         progress.say("loso", cohort_ledger.sentence(number, by_now))
         return result
+
+
+def _run_missing(parts: Sequence[Prepared], ledger: Ledger) -> dict[str, str]:
+    """Reasons by name for folds that failed every time."""
+    from orchestrator.evaluation.scheduler import run_missing
+
+    failed: dict[str, str] = {}
+    for p in parts:
+        failed |= run_missing(p.part.config, folds=p.part.folds, data=p.data, recipe=p.recipe, encoders=p.encoders,
+                              ledger=ledger, lineages=p.part.lineages)
+    return failed
 
 
 def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger: Ledger, folder: Path, people: Cohort,
              clips: ClipStore) -> list[dict]:
     """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
+    from orchestrator.evaluation import audit
+    from orchestrator.evaluation.raw_noise import Road
+
     one = next(p for p in parts if p.part.folds)
     own = replace(plan.parts(config)[0][1], folds=one.part.folds)
     return audit.run(config, plan=own, data=one.data, recipe=one.recipe, encoders=one.encoders, ledger=ledger, folder=folder,

@@ -203,9 +203,11 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
 
     rows = store.quarantine()
     names = ("sample", "subject", "label", "stage", "reason", "fix")
+    schema = pa.schema([(n, pa.int32() if n == "label" else pa.string()) for n in names])
+    # pyarrow imports pandas, for a second, to look at any list
+    table = pa.table({n: pa.array([r[n] for r in rows], schema.field(n).type) for n in names}) if rows else schema.empty_table()
     with atomic_path(store.folder / "quarantine.parquet") as temporary:
-        pq.write_table(pa.table({n: pa.array([r[n] for r in rows], pa.int32() if n == "label" else pa.string())
-                                 for n in names}), temporary)
+        pq.write_table(table, temporary)
     _report_quality(store, {c: people.class_names[c] for c in config.task.classes})
     # one store with films and one without may stand side by side, and each says which files it left out
     part = "-signals" if people.has_video and not has_video(config, people) else ""

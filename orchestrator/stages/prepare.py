@@ -1,6 +1,7 @@
 """Folds of one configuration with everything they use: the stages before the folds, run where anything is missing."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.model_inputs import is_estimator
@@ -11,6 +12,7 @@ from orchestrator.plan.folds import Plan, check_classes
 from orchestrator.stages import make_encoders, make_tokens
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
+from orchestrator.stores.token_store import TokenJob
 
 
 @dataclass(frozen=True)
@@ -18,22 +20,30 @@ class Prepared:
     """content: what these folds are made of, as in run_record.content."""
 
     part: Part
+    people: Cohort
+    clips: ClipStore
     encoders: list[Encoder]
-    data: FoldData
+    tokens: list[TokenJob]
     recipe: FoldRecipe
     content: dict[str, str]
     notes: list[str]  # what the workers of encoders and tokens were warned of
 
+    @cached_property
+    def data(self) -> FoldData:
+        """Read when it is first asked for, which a finished run does not. Raises UserError where a fold lacks a class."""
+        config = self.part.config
+        found = fold_data.build(config, self.people, self.clips, self.encoders, self.tokens)
+        check_classes(self.part.folds, found.counts(), found.class_names, is_estimator(config.model.name))
+        return found
+
 
 def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepared:
-    """Pretrain and embed what is missing, gather what folds share. Raises UserError where a fold lacks a class."""
+    """Pretrain and embed what is missing."""
     config = part.config
     encoders = make_encoders.ensure(config, people, clips, plan.groups)
     tokens = make_tokens.ensure(config, people, clips, encoders)
-    data = fold_data.build(config, people, clips, encoders, tokens)
-    check_classes(part.folds, data.counts(), data.class_names, is_estimator(config.model.name))
     recipe = fold_data.recipe(config, plan.refit, plan.leaky)
-    return Prepared(part, encoders, data, recipe,
+    return Prepared(part, people, clips, encoders, tokens, recipe,
                     run_record.content(config, people=people, clips=clips, encoders=encoders, tokens=tokens, recipe=recipe,
                                        lineages=part.lineages),
                     [*make_encoders.notes(encoders), *make_tokens.notes(tokens)])

@@ -19,9 +19,14 @@ def write(folder: Path, run: dict, entries: list[dict]) -> dict:
 
     write_sealed(folder / "facts.json", run)
     result = summary.write_run_files(folder, run, entries)
-    page = write_report(folder, run, entries)
-    summary.print_table(result, page, run["failed_folds"])
+    write_report(folder, run, entries)
+    show(folder, result, run["failed_folds"])
     return result
+
+
+def show(folder: Path, result: Mapping, failed: Sequence[dict] = ()) -> None:
+    """The last lines on the terminal, of a run that is written."""
+    summary.print_table(result, folder / "report.html", failed)
 
 
 def write_optimism(clean: Config, leaky: Config) -> None:

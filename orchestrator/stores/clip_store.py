@@ -8,6 +8,7 @@ says under which ones the shard was made, and it is made again where others coul
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of,
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.paths import is_file, is_folder
+from preprocessing.recordings import Channel
 from preprocessing.shard import SCHEMA_VERSION, ShardSignals, read_signals
 from preprocessing.signals.formats import FORMATS
 
@@ -222,10 +224,17 @@ def _window(clip: Clip) -> list:
     """What beside the bytes of the files decides the clip; no path, so that a moved copy keeps its shards."""
     parts = []
     for reference in (clip.recording.video, clip.recording.signal):
-        value = asdict(reference) if reference else {}
+        value = dict(vars(reference)) if reference else {}
         value.pop("path", None)
+        if "channels" in value:
+            value["channels"] = _channels(value["channels"])
         parts.append(value)
     return parts
+
+
+@cache  # the clips of a data set share a few
+def _channels(channels: tuple[Channel, ...]) -> list[dict]:
+    return [asdict(channel) for channel in channels]
 
 
 def current(job: ShardJob, cache: HashCache | None = None) -> bool:

@@ -1,10 +1,12 @@
-"""Butterworth filters, envelope and resampling of one channel (spec section 2). n samples, rate fs in Hz."""
+"""Butterworth filters, envelope and resampling of one channel (spec section 2). n samples, rate fs in Hz.
+
+scipy.signal is imported where it is used: who only reads options or stored clips does without (1 s).
+"""
 
 import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import signal as sps
 
 from preprocessing.notes import note
 
@@ -35,6 +37,8 @@ def design(low: float | None, high: float | None, order: int, fs: float, name: s
 
 @lru_cache(maxsize=64)  # says nothing: it would be heard once a process
 def _sections(low: float | None, high: float | None, order: int, fs: float) -> np.ndarray | None:
+    from scipy import signal as sps
+
     limit = NYQUIST_SHARE * fs / 2
     if high is not None and high >= limit:
         high = None
@@ -56,6 +60,8 @@ def butterworth(
     pad "odd" with scipy's length for bands that fit the clip; "even" over the whole clip for ECG, whose 0.1 Hz
     corner is slower than a 5.5 s clip. What cannot act is noted under `name`, the channel's kind.
     """
+    from scipy import signal as sps
+
     sos = design(low, high, order, fs, name)
     if sos is None:
         return x
@@ -86,6 +92,8 @@ def rms_envelope(x: np.ndarray, fs: float, seconds: float = 0.1) -> np.ndarray:
 
 def resample(x: np.ndarray, length: int) -> np.ndarray:
     """The whole of x (n,) on `length` samples by anti-aliased polyphase resampling."""
+    from scipy import signal as sps
+
     if len(x) == length:
         return x
     if len(x) < 2:  # there is no line through the ends of one sample

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from preprocessing.errors import InputError
 from preprocessing.recordings import SignalRef
 
-Read = TypeVar("Read", bound=Callable[[SignalRef], list[np.ndarray]])
+if TYPE_CHECKING:
+    import numpy as np
+
+Read = TypeVar("Read", bound="Callable[[SignalRef], list[np.ndarray]]")
 TABLES = ("csv", "tsv", "npy", "npz", "parquet", "ai4pain", "biovid", "biovid_filtered")
 
 
@@ -25,10 +26,10 @@ class Format:
     ClipError("signal", ...) where it cannot. files: what it reads, in the order of the channels, whose hashes are in the clips'
     key; None: the reference's one file."""
 
-    read: str | Callable[[SignalRef], list[np.ndarray]]
+    read: "str | Callable[[SignalRef], list[np.ndarray]]"
     files: str | Callable[[SignalRef], tuple[Path, ...]] | None = None
 
-    def columns(self, ref: SignalRef) -> list[np.ndarray]:
+    def columns(self, ref: SignalRef) -> "list[np.ndarray]":
         return _itself(self.read)(ref)
 
     def paths(self, ref: SignalRef) -> tuple[Path, ...]:

@@ -1,0 +1,30 @@
+"""Whether the files of a run are still what would be written now: then they are shown, and nothing is computed again.
+
+`<run.dir>/written.json` says what they were made of and which bytes they have. It is written last.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.files.storage import file_sha256, key_of, read_json, read_sealed, write_sealed
+
+FILES = ("facts.json", "predictions.parquet", "folds.parquet", "summary.json", "report.html")
+RECORD = "written.json"
+
+
+def remember(folder: Path, made_of: Any) -> None:
+    """made_of: JSON-like; whatever else would make other files."""
+    write_sealed(folder / RECORD, {"made_of": key_of(made_of, 64), "files": _hashes(folder)})
+
+
+def standing(folder: Path, made_of: Any) -> dict | None:
+    """The summary, where every file is there as it was written, of the very same; else None."""
+    record = read_sealed(folder / RECORD)
+    if record is None or record["made_of"] != key_of(made_of, 64) or record["files"] != _hashes(folder):
+        return None
+    return read_json(folder / "summary.json")
+
+
+def _hashes(folder: Path) -> Mapping[str, str]:
+    return {name: file_sha256(folder / name) for name in FILES if (folder / name).is_file()}
