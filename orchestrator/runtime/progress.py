@@ -7,13 +7,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(highlight=False)
+live = True  # whether bars are drawn again and again, as long as they are on a terminal
 
 
 @contextmanager
 def bar(stage: str, total: int, unit: str):
     """Yield tick(n=1, note=""). Prints what was done and in which time when it ends."""
     began = time.monotonic()
-    if console.is_terminal:
+    if console.is_terminal and live:
         columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console, transient=True) as progress:
@@ -25,6 +26,18 @@ def bar(stage: str, total: int, unit: str):
         tick = _Tick(lambda n, note: None)
         yield tick
     console.print(f"{stage:<11} {tick.done} {unit} in {time.monotonic() - began:.1f} s")
+
+
+@contextmanager
+def inline():
+    """Say that the stages run in this process. A bar that is drawn again and again would write over a debugger's prompt."""
+    global live
+    live, before = False, live
+    say("executor", "inline: every stage in this process, without Ray, one clip, encoder or fold after the other")
+    try:
+        yield
+    finally:
+        live = before
 
 
 class _Tick:
