@@ -4,11 +4,13 @@
 
 Each clip is five seconds of one EDA channel around a level drawn for it, --shift higher where its class is 1. --rare is the
 share of a person's clips that are of class 1; with --one-label everybody has one class only, half of them each.
+--miniature: three people of two clips, in a folder that goes again.
 """
 
 import argparse
 import csv
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,25 @@ FS = 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--clips", type=int, default=20)
     parser.add_argument("--rare", type=float, default=0.5)
     parser.add_argument("--shift", type=float, default=1.0)
     parser.add_argument("--one-label", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--miniature", action="store_true")
     args = parser.parse_args()
+    if args.miniature:
+        with tempfile.TemporaryDirectory() as place:
+            args.folder, args.people, args.clips = Path(place), 3, 2
+            return write(args)
+    if args.folder is None:
+        parser.error("name a FOLDER")
+    write(args)
+
+
+def write(args: argparse.Namespace) -> None:
     (args.folder / "signals").mkdir(parents=True, exist_ok=True)
     rng, rows = np.random.default_rng(args.seed), []
     for person in range(args.people):
@@ -41,6 +54,8 @@ def main() -> None:
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
+    ones = sum(row["label"] for row in rows)
+    print(f"{len(rows)} clips of {args.people} people, {ones / len(rows):.2f} of them of class 1")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Stage 4: what the engine costs beside the training it schedules, and what it saves.
 
-    python benchmarks/loso.py [--quick] [--workers 2] [--rounds 3] [--long-rounds 1] [--parts ridge overhead ...]
+    python benchmarks/loso.py [--miniature] [--workers 2] [--rounds 3] [--long-rounds 1] [--parts ridge overhead ...]
                               [--out benchmarks/loso.md]
 
 ridge     all leave-one-person-out ridges of 87 people, 8,700 x 512, from merged sums; and how far refits differ.
@@ -15,8 +15,8 @@ authors   embedding once and four folds of three epochs here, against the author
 memory    the driver's peak memory after 87 and after 1,000 folds. Target: at most 100 MB more.
 
 Every measurement is a fresh process; parts that compare take turns, and medians of --rounds are reported. The authors' way
-and the 1,000 folds take minutes and are measured once (--long-rounds). --quick: sizes that only show that the script runs;
-its numbers say nothing.
+and the 1,000 folds take minutes and are measured once (--long-rounds). --miniature: sizes that only show that the script
+runs, in this process and without Ray; its numbers say nothing.
 """
 
 import argparse
@@ -47,6 +47,7 @@ from orchestrator.evaluation import scheduler  # noqa: E402
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_fold  # noqa: E402
 from orchestrator.evaluation.ledger import Ledger  # noqa: E402
 from orchestrator.evaluation.scheduler import FoldWork  # noqa: E402
+from orchestrator.executors import choice  # noqa: E402
 from orchestrator.plan.folds import Fold  # noqa: E402
 from orchestrator.runtime import ray_session  # noqa: E402
 from preprocessing.moments import Moments  # noqa: E402
@@ -67,11 +68,12 @@ class Sizes:
     author_epochs: int = 3
     author_clips: int = 10  # for each of four people, all of whom are tested
     scale: str = "vit_tiny"
+    executor: str = "ray"
 
 
 FULL = Sizes()
-QUICK = Sizes(people=4, clips=12, features=16, many=8, small_epochs=(1, 2), frames=4, image=32, author_epochs=1, author_clips=2,
-              scale="vit_micro")
+MINIATURE = Sizes(people=4, clips=12, features=16, many=8, small_epochs=(1, 2), frames=4, image=32, author_epochs=1,
+                  author_clips=2, scale="vit_micro", executor="inline")
 
 
 def made_up(people: int, clips: int, length: int, seed: int = 0) -> FoldData:
@@ -92,11 +94,16 @@ def loso(people: int, index: int, n_val: int = 1) -> Fold:
     return Fold(index, 0, (index,), tuple(others[n_val:]), tuple(others[:n_val]), None)
 
 
-def tune(work: FoldWork, folder: Path, workers: int) -> float:
+def settings(sizes: Sizes, folder: Path, workers: int) -> Config:
+    return compose("watch", [f"store={folder}", f"run.dir={folder}", f"resources.cpus={workers}",
+                             f"run.executor={sizes.executor}"])
+
+
+def tune(sizes: Sizes, work: FoldWork, folder: Path, workers: int) -> float:
     """Wall seconds of all folds on Tune; Ray is started before, its workers are not."""
-    config: Config = compose("watch", [f"store={folder}", f"run.dir={folder}", f"resources.cpus={workers}"])
+    config = settings(sizes, folder, workers)
     folder.mkdir(parents=True, exist_ok=True)
-    ray_session.start(config)
+    choice.of(config).start(config)
     began = time.perf_counter()
     failed = scheduler.run_grid(config, "bench", "bench", names=list(work.folds), planned=len(work.folds),
                                 work=lambda names: work, scratch=folder)
@@ -140,7 +147,7 @@ def measure_ridge(sizes: Sizes, folder: Path) -> dict:
 
 def measure_overhead(sizes: Sizes, folder: Path) -> dict:
     work = small_work(sizes, folder, sizes.small_epochs[0])
-    wall = tune(work, folder, 1)
+    wall = tune(sizes, work, folder, 1)
     return {"overhead": (wall - fit_seconds(work)) / len(work.folds), "fold": fit_seconds(work) / len(work.folds)}
 
 
@@ -161,7 +168,7 @@ def _pooled(name: str) -> None:
 
 def measure_tune(sizes: Sizes, folder: Path, epochs: int) -> dict:
     work = small_work(sizes, folder, epochs)
-    return {"seconds": tune(work, folder, 2), "fold": fit_seconds(work) / len(work.folds)}
+    return {"seconds": tune(sizes, work, folder, 2), "fold": fit_seconds(work) / len(work.folds)}
 
 
 def measure_pool(sizes: Sizes, folder: Path, epochs: int) -> dict:
@@ -238,16 +245,19 @@ def measure_ours(sizes: Sizes, folder: Path, pool: str = "none", workers: int = 
     stored = replace(data, frames=None, tokens={0: tokens}, token_grid=grid)
     folds = {f.name: f for f in (loso(4, i) for i in range(4))}
     work = FoldWork(folds, stored, author_recipe(sizes, "fused"), {None: USED}, Ledger(folder, "bench"))
-    return {"seconds": embedded + tune(work, folder, workers), "embedding": embedded}
+    return {"seconds": embedded + tune(sizes, work, folder, workers), "embedding": embedded}
 
 
 def measure_theirs(sizes: Sizes, folder: Path, workers: int = 2) -> dict:
     """Four processes, as many at a time as the other has workers; each fits one fold from pictures."""
     began = time.perf_counter()
+    if sizes == MINIATURE:
+        author_fold(sizes, 0)
+        return {"seconds": time.perf_counter() - began}
     waiting, running = list(range(4)), []
     while waiting or running:
         while waiting and len(running) < workers:
-            running.append(start_fresh("author_fold", sizes, waiting.pop(0)))
+            running.append(start_fresh("author_fold", waiting.pop(0)))
         for process in [p for p in running if p.poll() is not None]:
             assert process.returncode == 0, "a fold of the authors' way failed"
             running.remove(process)
@@ -271,7 +281,7 @@ def measure_memory(sizes: Sizes, folder: Path, n: int) -> dict:
     folds = {f.name: f for f in (Fold(i, 0, (i % 5,), tuple(j for j in range(5) if j != i % 5), (), None) for i in range(n))}
     work = FoldWork(folds, data, FoldRecipe(model="ridge", options={}, train={}, refit=False, leaky=False,
                                             fixed_epochs=False), {None: None}, Ledger(folder, "bench"))
-    config = compose("watch", [f"store={folder}", f"run.dir={folder}", "resources.cpus=2"])
+    config = settings(sizes, folder, 2)
     folder.mkdir(parents=True, exist_ok=True)
     assert not scheduler.run_grid(config, "bench", "bench", names=list(folds), planned=n,
                                   work=lambda names: replace(work, folds={name: folds[name] for name in names}),
@@ -279,15 +289,16 @@ def measure_memory(sizes: Sizes, folder: Path, n: int) -> dict:
     return {"mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def start_fresh(what: str, sizes: Sizes, *words: object) -> subprocess.Popen:
-    size = "quick" if sizes == QUICK else "full"
-    command = [sys.executable, __file__, "--one", what, size, *map(str, words)]
+def start_fresh(what: str, *words: object) -> subprocess.Popen:
+    command = [sys.executable, __file__, "--one", what, *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def fresh(what: str, sizes: Sizes, *words: object) -> dict:
-    """One measurement in a process of its own; what it returns."""
-    process = start_fresh(what, sizes, *words)
+    """One measurement in a process of its own, in miniature in this one; what it returns."""
+    if sizes == MINIATURE:
+        return one(what, sizes, list(map(str, words)))
+    process = start_fresh(what, *words)
     out, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"{what} failed:\n{out}")
@@ -376,7 +387,7 @@ ROWS = {"ridge": ridge_row, "overhead": overhead_row, "pool": pool_row, "authors
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--miniature", action="store_true")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--long-rounds", type=int, default=1)
@@ -385,10 +396,10 @@ def main() -> None:
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        what, size, *words = options.one
-        print(json.dumps(one(what, QUICK if size == "quick" else FULL, words)))
+        what, *words = options.one
+        print(json.dumps(one(what, FULL, words)))
         return
-    sizes, rounds, long = (QUICK, 1, 1) if options.quick else (FULL, options.rounds, options.long_rounds)
+    sizes, rounds, long = (MINIATURE, 1, 1) if options.miniature else (FULL, options.rounds, options.long_rounds)
     rows = report(options.parts, sizes, rounds, long, options.workers)
     if options.out:
         command = " ".join(["python benchmarks/loso.py", *sys.argv[1:]])

@@ -1,6 +1,6 @@
 """How much of the machine the video MAE uses: a training step and token extraction, without Ray.
 
-    python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 3] [--out benchmarks/mae_models.md]
+    python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 3] [--miniature] [--out benchmarks/mae_models.md]
 
 GFLOP/s over the machine's own large matmul of the same number type and thread count, which is timed before and after
 every single run because clocks and neighbours drift; medians of the ratios. FLOP = 2 per multiply-add, backward = twice
@@ -12,6 +12,7 @@ torch.compile runs in processes of its own, beside the same step uncompiled, and
 seconds (0: left out): what had not finished by then is reported as such. First every block compiled by itself (all blocks
 of a width share one compilation), then the whole objective.
 --cpu-time counts the process's CPU seconds instead of wall seconds: for one thread on a machine that others use.
+--miniature: a small network, small pictures and no torch.compile, which only shows that the script runs.
 On CUDA the same rows; the share of the bf16 matmul is then the MFU. Targets: 0.65 for the float32 step and extraction on
 a CPU, an MFU of 0.45 on an accelerator.
 """
@@ -116,10 +117,10 @@ def critic_flop(critic: Critic, n_masked: int, batch: int) -> float:
 class Clock:
     """Seconds of a call, and the machine's matmul speed around it."""
 
-    def __init__(self, device: torch.device, cpu_time: bool):
-        self.device = device
+    def __init__(self, device: torch.device, args: argparse.Namespace):
+        self.device, cpu_time = device, args.cpu_time
         self.now = time.process_time if cpu_time else time.perf_counter
-        self.size = 8192 if device.type == "cuda" else 2048
+        self.size = 64 if args.miniature else 8192 if device.type == "cuda" else 2048
         self.a = {dtype: torch.randn(self.size, self.size, device=device).to(dtype) for dtype in (F32, BF16)}
         for dtype in self.a:
             self.matmul(dtype)
@@ -179,9 +180,9 @@ class Bench:
     def __init__(self, args: argparse.Namespace, device: torch.device):
         torch.manual_seed(0)
         self.device = device
-        self.mae = VideoMAE(args.scale).to(device)
+        self.mae = VideoMAE(args.scale, image_size=args.image).to(device)
         self.critic = Critic(self.mae.patch_values, 2 * self.mae.dim).to(device)
-        self.video = torch.rand(args.batch, 3, 16, 224, 224, device=device)
+        self.video = torch.rand(args.batch, 3, 16, args.image, args.image, device=device)
         self.visible = tube_mask(args.batch, self.mae.grid, 0.9).to(device)
         self.alpha = torch.rand(args.batch, 1, device=device)
         n_visible = int(self.visible[0].sum())
@@ -205,7 +206,7 @@ class Bench:
 
 
 def rows(bench: Bench, scale: str, batch: int) -> list[Row]:
-    twin = NaiveVideoMAE(scale=scale).to(bench.device)
+    twin = NaiveVideoMAE(scale=scale, image_size=bench.video.shape[-1]).to(bench.device)
     two = min(2, batch)
     step, clip = bench.step_gflop, bench.clip_gflop
     return [
@@ -223,8 +224,8 @@ def rows(bench: Bench, scale: str, batch: int) -> list[Row]:
 def compiled(name: str, args: argparse.Namespace, device: torch.device) -> dict[str, float]:
     """One row of COMPILED against the same without torch.compile: seconds until it was ready, and of a clip each."""
     what, dtype, part = COMPILED[name]
-    bench, clock = Bench(args, device), Clock(device, args.cpu_time)
-    plain = VideoMAE(args.scale).to(device)
+    bench, clock = Bench(args, device), Clock(device, args)
+    plain = VideoMAE(args.scale, image_size=args.image).to(device)
     plain.load_state_dict(bench.mae.state_dict())
     if part == "blocks":
         for block in [*bench.mae.blocks, *bench.mae.decoder.blocks]:  # type: ignore[union-attr]
@@ -289,16 +290,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile-limit", type=float, default=180.0, help="seconds for all rows of torch.compile")
     parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--miniature", action="store_true")
     parser.add_argument("--out", type=Path, help="write the table as Markdown")
     parser.add_argument("--one", choices=list(COMPILED), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.image = 224
+    if args.miniature:
+        args.scale, args.image, args.batch, args.rounds, args.compile_limit = "micro", 32, 1, 1, 0.0
     torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     args.cpu_time = args.cpu_time and device.type == "cpu"
     if args.one:
         print(json.dumps(compiled(args.one, args, device)))
         return
-    clock, bench = Clock(device, args.cpu_time), Bench(args, device)
+    clock, bench = Clock(device, args), Bench(args, device)
     speed = {dtype: clock.matmul(dtype, repeats=10) for dtype in (F32, BF16)}
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {args.threads} thread(s)"
     facts = (f"A step is {bench.step_gflop:.1f} GFLOP a clip, {bench.step_gflop + bench.critic_gflop:.1f} with the critic; "

@@ -1,13 +1,13 @@
 """Stage 2: eRPE attention fused against naive, the ConvTran embedding in chunks against plain. Without Ray.
 Stage 1 (ViT-S steps and token extraction against the machine's matmul) is benchmarks/mae_models.py.
 
-    python benchmarks/models.py [--threads 1] [--rounds 5] [--cpu-time] [--out benchmarks/models.md]
+    python benchmarks/models.py [--threads 1] [--rounds 5] [--cpu-time] [--miniature] [--out benchmarks/models.md]
 
 Both twins hold the same weights and see the same input; their runs alternate, so that a slow moment of the machine
 hits both, and medians are compared. Peak memory is what one forward and backward pass adds to a fresh process (its
 high-water mark, weights and input not counted). --cpu-time counts this process's CPU seconds instead of wall
 seconds: for one thread on a machine that others use. Targets: eRPE ratio >= 3; embedding time ratio <= 1, memory
-ratio <= 1/8.
+ratio <= 1/8. --miniature only shows that the script runs.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from models.hpa.convtran_embed import ConvTranEmbedding  # noqa: E402
 from models.hpa.erpe import ERPEAttention  # noqa: E402
 
 WIDTH, HEADS, TOKENS, CHANNELS = 16, 8, 1568, 384
+LENGTHS = (392, 784, 1568, 3136)  # of the table of memory
 
 
 def attention(impl: str, n_tokens: int = TOKENS) -> tuple[nn.Module, Tensor]:
@@ -107,12 +108,12 @@ def status_mb(field: str) -> float:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
-def report(rounds: int, clock: Callable[[], float]) -> list[str]:
+def report(names: Sequence[str], lengths: Sequence[int], rounds: int, clock: Callable[[], float]) -> list[str]:
     rows = [
         "| forward + backward | naive s | fused s | naive / fused | naive MB | fused MB | fused / naive | outputs differ |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in CASES:
+    for name in names:
         seconds, gap = compare(name, rounds, clock)
         memory = {impl: peak_mb(name, impl) for impl in ("naive", "fused")}
         parts = {impl: f"{s[2]:.3f} ({s[0]:.3f} + {s[1]:.3f})" for impl, s in seconds.items()}
@@ -121,7 +122,7 @@ def report(rounds: int, clock: Callable[[], float]) -> list[str]:
             f"| {memory['naive']:.0f} | {memory['fused']:.0f} | 1/{memory['naive'] / memory['fused']:.1f} | {gap:.0e} |"
         )
     rows += ["", "Peak memory of one eRPE step, MB:", "", "| tokens | naive | fused |", "|---|---|---|"]
-    for n_tokens in (392, 784, 1568, 3136):
+    for n_tokens in lengths:
         naive, fused = (peak_mb(f"tokens={n_tokens}", impl) for impl in ("naive", "fused"))
         rows.append(f"| {n_tokens:,} | {naive:.0f} | {fused:.1f} |")
     return rows
@@ -132,6 +133,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cpu-time", action="store_true")
+    parser.add_argument("--miniature", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--peak", nargs=2, metavar=("CASE", "IMPL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -139,7 +141,10 @@ def main() -> None:
     if options.peak:
         print_peak(*options.peak)
         return
-    rows = report(options.rounds, time.process_time if options.cpu_time else time.perf_counter)
+    if options.miniature:
+        options.rounds = 1
+    size = (list(CASES)[:1], LENGTHS[:1]) if options.miniature else (list(CASES), LENGTHS)
+    rows = report(*size, options.rounds, time.process_time if options.cpu_time else time.perf_counter)
     print("\n".join(rows))
     if options.out:
         command = " ".join(["python benchmarks/models.py", *sys.argv[1:]])

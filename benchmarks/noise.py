@@ -1,7 +1,7 @@
 """Runs on people in whom there is nothing to be found: how often is one called "above chance"?
 
     python benchmarks/noise.py [--seeds 0 1 2 3 4] [--models NAME ...] [--protocol clean|exclude_pretrain|as_paper]
-                               [--store DIR] [--out FILE]
+                               [--store DIR] [--out FILE] [--miniature]
 
 A synthetic cohort whose labels change nothing in face or signal (synthetic.effect=0), another one for each seed, and each
 model's whole road, small: preprocessing, pretraining, folds. Printed: the accuracy's 95 % interval, whether it excludes
@@ -10,6 +10,7 @@ people, so their intervals are not independent; over many cohorts about one in t
 right, somewhat more where people train the models that test each other (orchestrator/scores/chance.py).
 Runs are kept in --store; the same command goes on with them. About two minutes a run on two cores. With as_paper the
 networks look at the person they are tested on after each of 100 epochs; the released rule may look 1,000 times.
+--miniature: one run of a few people, without Ray, in a folder that goes again: it only shows that the script runs.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +29,29 @@ SMALL = {  # what keeps a model's run short; no encoder needs to be good where t
     "signal_small": ["train.max_epochs=15"],
     "signal": ["signal.length=100", "smae.dim=32", "smae.depth=2", "pretrain.signal.epochs=5", "train.max_epochs=20"],
     "dual": ["experiment=demo", "pretrain.video.epochs=5", "pretrain.signal.epochs=5", "train.max_epochs=8"]}  # fmt: skip
+MINIATURE = ["synthetic.subjects=4", "synthetic.clips_per_level=1", "synthetic.size=[160,120]", "run.executor=inline"]
 AS_PAPER = ["protocol.as_paper_epochs=100"]
 
 
-def run(model: str, seed: int, protocol: str, folder: Path) -> dict[str, Any]:
-    """The summary of one run."""
+def run(model: str, seed: int, protocol: str, folder: Path, more: list[str]) -> dict[str, Any]:
+    """The summary of one run. more: words that come last."""
     words = [f"synthetic.seed={seed}", *PEOPLE, *SMALL[model], f"protocol={protocol}", f"store={folder / f'store-{seed}'}"]
     where = folder / f"{protocol}-{model}-{seed}"
     words += [f"run.dir={where}", "resources.dashboard=false"] + ([] if model == "dual" else [f"model={model}"])
     if protocol == "as_paper" and model not in ("random_forest", "ridge"):  # it stops by a rule of its own
         words = [word for word in words if not word.startswith("train.max_epochs=")] + AS_PAPER
-    command = [sys.executable, "-m", "orchestrator.loso", "--dataset", "synthetic", *words]
+    command = [sys.executable, "-m", "orchestrator.loso", "--dataset", "synthetic", *last(words, more)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
     if done.returncode:
         sys.exit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stdout[-2000:]}")
     return json.loads((where / "summary.json").read_text())
+
+
+def last(words: list[str], more: list[str]) -> list[str]:
+    """Both, without those of the first whose key stands in the second."""
+    keys = {word.partition("=")[0] for word in more}
+    return [word for word in words if word.partition("=")[0] not in keys] + more
 
 
 def row(model: str, seed: int, summary: dict[str, Any]) -> tuple[str, bool]:
@@ -62,14 +71,23 @@ def main() -> None:
     parser.add_argument("--protocol", choices=["clean", "exclude_pretrain", "as_paper"], default="clean")
     parser.add_argument("--store", type=Path, default=Path("runs/noise"), help="folder of stores and runs")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--miniature", action="store_true")
     args = parser.parse_args()
+    if args.miniature:
+        with tempfile.TemporaryDirectory() as place:
+            args.seeds, args.models, args.store = [0], ["ridge"], Path(place)
+            return measure(args, MINIATURE)
+    measure(args, [])
+
+
+def measure(args: argparse.Namespace, more: list[str]) -> None:
     head = "| model | seed | accuracy | 95 % interval | chance | excludes chance | verdict |"
     lines = [f"protocol={args.protocol}", "", head, "|---|---|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     excess, outside = [], 0
     for seed in args.seeds:
         for model in args.models:
-            summary = run(model, seed, args.protocol, args.store.resolve())
+            summary = run(model, seed, args.protocol, args.store.resolve(), more)
             line, out = row(model, seed, summary)
             outside += out
             excess.append(summary["accuracy_mean"] - summary["chance"])

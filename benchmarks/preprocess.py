@@ -2,7 +2,7 @@
 
     python benchmarks/preprocess.py [--repeats 5] [--clips 4] [--mbit 4] [--videos 200] [--out benchmarks/preprocess.md]
 
-    python benchmarks/preprocess.py --repeats 1 --clips 1 --people 1 --videos 4      # to try it: a minute and a half
+    python benchmarks/preprocess.py --miniature                                      # only shows that the script runs
     python benchmarks/preprocess.py --only-processes                                 # the two rows of two processes
     python benchmarks/preprocess.py --only-one-process --repeats 1                   # half a minute: two commits in turn
 
@@ -68,6 +68,7 @@ from preprocessing.synthetic import cohort as synthetic  # noqa: E402
 from preprocessing.video.frames import ImageFrame  # noqa: E402
 
 WIDTH, HEIGHT, FRAMES, FPS = 1388, 1038, 138, 25
+MINIATURE_FRAMES = 20
 TARGET_MEMORY_MB, TARGET_ACTORS = 700, 0.9
 PROCESSES = 2
 
@@ -168,8 +169,8 @@ class Done(NamedTuple):
     mb: float
 
 
-def settings(folder: Path) -> Config:
-    return compose("synthetic", [f"store={folder}", f"resources.cpus={PROCESSES}"])
+def settings(folder: Path, executor: str = "ray") -> Config:
+    return compose("synthetic", [f"store={folder}", f"resources.cpus={PROCESSES}", f"run.executor={executor}"])
 
 
 def as_jobs(recordings: list[Recording], folder: Path, n: int, each: int = 1) -> list[ShardJob]:
@@ -255,7 +256,7 @@ def tree_seconds() -> float:
 def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) -> list[Done]:
     """The stage's own Ray Data pipeline on a Ray of its own, its workers with a stopwatch and a starting line."""
     marks, warm = (Path(tempfile.mkdtemp(dir=folder)) for _ in range(2))
-    n_actors = min(PROCESSES, len(jobs))
+    n_actors = min(ray_session.cpus(config), PROCESSES, len(jobs))
 
     class TimedWorker(make_clips.ShardWorker):
         def __init__(self, config: Config, video: bool):
@@ -277,7 +278,7 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # Ray's processes inherit it
     try:
         with ray_session.session(config):
-            return cost.watch(Done(**row) for row in make_clips.mapped(config, jobs, TimedWorker).iter_rows())
+            return cost.watch(Done(**row) for row in make_clips.mapped(config, jobs, TimedWorker))
     finally:
         os.sched_setaffinity(0, mine)
 
@@ -419,7 +420,7 @@ def rows_of_two(arguments: argparse.Namespace, folder: Path, films: list[Path], 
     jobs, costs = as_jobs(as_recordings(films), folder / "shards", people, arguments.person), (Cost(), Cost())
     rows = {POOL: (once_started(lambda: costs[0].watch(pool.imap_unordered(_pool_job, jobs, 1))), costs[0])}
     if why_no_ray() is None:
-        rows[RAY] = once_started(lambda: in_actors(settings(folder), jobs, folder, costs[1])), costs[1]
+        rows[RAY] = once_started(lambda: in_actors(settings(folder, arguments.executor), jobs, folder, costs[1])), costs[1]
     return rows
 
 
@@ -444,10 +445,10 @@ def two_processes(arguments: argparse.Namespace, folder: Path, films: list[Path]
 
 
 def everything(arguments: argparse.Namespace, folder: Path, films: list[Path], pool) -> list[str]:
-    tree = synthetic.generate(folder / "cohort", subjects=arguments.people, clips_per_level=1, jobs=1)
+    tree = synthetic.generate(folder / "cohort", subjects=arguments.people, clips_per_level=1, jobs=1, **arguments.cohort)
     cohort, recordings = list(load("biovid_a", tree).recordings), as_recordings(films)
     many = as_jobs(recordings, folder / "shards", PROCESSES * arguments.videos)
-    limit, config, no_ray = "decoding to RGB", settings(folder), why_no_ray()
+    limit, config, no_ray = "decoding to RGB", settings(folder, arguments.executor), why_no_ray()
     cv2.setNumThreads(1)
     engine = FaceEngine()
     two = {} if arguments.only_one_process else rows_of_two(arguments, folder, films, pool)
@@ -511,7 +512,13 @@ def main() -> None:
     parser.add_argument("--only-one-process", action="store_true", help="only the rows that one process does, without Ray")
     parser.add_argument("--people", type=int, default=2, help="people of the synthetic cohort, 5 clips each")
     parser.add_argument("--out", type=Path, help="write the table there; default: print it")
+    parser.add_argument("--miniature", action="store_true", help="a film of a second, each row once, without Ray")
     arguments = parser.parse_args()
+    arguments.executor, arguments.cohort = "ray", {}
+    if arguments.miniature:
+        global FRAMES
+        FRAMES, arguments.executor, arguments.cohort = MINIATURE_FRAMES, "inline", {"levels": ("BL1",), "size": (160, 120)}
+        arguments.repeats = arguments.clips = arguments.videos = arguments.rounds = arguments.person = arguments.people = 1
     with tempfile.TemporaryDirectory() as folder:
         text = "\n".join(run(arguments, Path(folder)))
     if arguments.out:

@@ -1,6 +1,7 @@
 """Stage 1 of this checkout beside another's: one clip each in turn, in two processes that stay.
 
     python benchmarks/preprocess_vs.py OTHER_CHECKOUT [--pairs 9] [--films 1] [--people 2]
+    python benchmarks/preprocess_vs.py --miniature       # this checkout beside itself, one pair: shows that the script runs
 
 Two whole runs in turn, minutes apart, show the machine's mood more than the code. Here each pair is the same clip within a
 second or two, by both checkouts, in the order that changes from pair to pair: CPU seconds until the shard is renamed.
@@ -56,10 +57,11 @@ class Side:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("other", type=Path, metavar="OTHER_CHECKOUT")
+    parser.add_argument("other", type=Path, nargs="?", metavar="OTHER_CHECKOUT")
     parser.add_argument("--pairs", type=int, default=9, help="of every clip")
     parser.add_argument("--films", type=int, default=1)
     parser.add_argument("--people", type=int, default=2)
+    parser.add_argument("--miniature", action="store_true")
     parser.add_argument("--serve", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
@@ -67,6 +69,14 @@ def main() -> None:
     here = Path(__file__).parents[1]
     sys.path.insert(0, str(here))
     from benchmarks import preprocess
+
+    small: dict = {}
+    if asked.miniature:
+        asked.other, asked.pairs, asked.people = here, 1, 1
+        small = {"levels": ("BL1",), "size": (160, 120)}
+        preprocess.FRAMES = preprocess.MINIATURE_FRAMES
+    if asked.other is None:
+        parser.error("name the OTHER_CHECKOUT")
     from preprocessing.synthetic import cohort
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -74,7 +84,7 @@ def main() -> None:
         (folder / "films").mkdir()
         for number in range(asked.films):
             preprocess.write_film(folder / "films" / f"{number}.mp4", number)
-        cohort.generate(folder / "cohort", subjects=asked.people, clips_per_level=1, jobs=1)
+        cohort.generate(folder / "cohort", subjects=asked.people, clips_per_level=1, jobs=1, **small)
         ours, theirs = Side(here, folder), Side(asked.other.resolve(), folder)
         pairs: dict[str, list[tuple[float, float]]] = {}
         for pair in range(asked.pairs + 1):

@@ -1,6 +1,6 @@
 """Stages 2 and 3: what loading, Ray and the token store cost beside the step and the forward pass they carry.
 
-    python benchmarks/pretrain.py [--quick] [--rounds 3] [--parts loop ray decode embed] [--out benchmarks/pretrain.md]
+    python benchmarks/pretrain.py [--miniature] [--rounds 3] [--parts loop ray decode embed] [--out benchmarks/pretrain.md]
 
 loop    clips/s of the training loop, decoding every clip from Parquet anew, against the same step on one batch in memory,
         in one process, one after the other. Target: at least 0.9.
@@ -11,8 +11,8 @@ embed   clips/s of `write_tokens`, from the shard to the renamed file, against a
         Target: at least 0.9.
 
 Every measurement is a fresh process; parts that compare take turns, medians are reported. ViT-tiny on 224 x 224 with the
-critic, one thread (ray: ViT-micro at 128 x 128). On a GPU, and MFU: benchmarks/mae_models.py. --quick: sizes that only show
-that the script runs; its numbers say nothing.
+critic, one thread (ray: ViT-micro at 128 x 128). On a GPU, and MFU: benchmarks/mae_models.py. --miniature: sizes that only
+show that the script runs, in this process and without Ray; its numbers say nothing.
 """
 
 import argparse
@@ -37,9 +37,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from benchmarks.made_shards import made_shards  # noqa: E402
+from benchmarks.made_clips import made_clips  # noqa: E402
 from models import build  # noqa: E402
 from models.mae import training  # noqa: E402
+from orchestrator.cohort.lineage import Lineage  # noqa: E402
 from orchestrator.config.configuration import compose  # noqa: E402
 from orchestrator.pretraining import embedding  # noqa: E402
 from orchestrator.pretraining.data import GroupClips  # noqa: E402
@@ -61,10 +62,12 @@ class Sizes:
     ray_image: int = 128
     ray_epochs: int = 16
     embed_clips: int = 16
+    ray: tuple[str, ...] = ("pretrain.workers=2",)
 
 
 FULL = Sizes()
-QUICK = Sizes(scale="micro", image=32, clips=4, batch=2, epochs=2, ray_scale="micro", ray_image=32, ray_epochs=2, embed_clips=4)
+MINIATURE = Sizes(scale="micro", image=32, clips=4, batch=2, epochs=2, ray_scale="micro", ray_image=32, ray_epochs=2,
+                  embed_clips=4, words=("run.executor=inline",))
 
 
 def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_mb: int) -> Job:
@@ -72,7 +75,7 @@ def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_m
     recipe = compose("synthetic", []).pretrain.model_dump()
     recipe["video"] |= {"epochs": epochs, "batch": sizes.batch, "warmup": 1}
     recipe |= {"cache_mb": cache_mb, "save_epochs": None, "save_seconds": None}
-    shards = made_shards(folder / "shards", people=1, clips=sizes.clips, frames=40, image="png")
+    shards = [(0, made_clips(folder / "shards", sizes.clips))]
     (folder / "out").mkdir()
     return Job(name="bench", out=folder / "out", shards=shards, video={"scale": scale, "image_size": image, "frames": 16},
                signal=None, signals=None, samples=[], lineage={}, recipe=recipe, clip={"frames": 16, "rate": 16}, seed=0)
@@ -105,10 +108,10 @@ def measure_loop(sizes: Sizes, folder: Path) -> dict:
 
 
 def measure_ray(sizes: Sizes, folder: Path) -> dict:
-    config = compose("synthetic", [f"store={folder}", "pretrain.workers=2", "resources.cpus=2"])
+    config = compose("synthetic", [f"store={folder}", "resources.cpus=2", *sizes.ray])
     (folder / "encoders").mkdir()
     rows: list[dict] = []
-    make_encoders._fit(config, [job(folder, sizes, sizes.ray_scale, sizes.ray_image, sizes.ray_epochs, 512)], rows.append)
+    make_encoders.fit(config, [job(folder, sizes, sizes.ray_scale, sizes.ray_image, sizes.ray_epochs, 512)], rows.append)
     return {"rate": rate(rows, sizes.batch)}
 
 
@@ -131,8 +134,7 @@ def measure_plain(sizes: Sizes, folder: Path) -> dict:
 
 
 def measure_decode(sizes: Sizes, folder: Path) -> dict:
-    shards = made_shards(folder, people=1, clips=sizes.clips, frames=40, image="png")
-    clips = GroupClips(shards, 16, 16, sizes.image, cache_bytes=0)
+    clips = GroupClips([(0, made_clips(folder, sizes.clips))], 16, 16, sizes.image, cache_bytes=0)
 
     def per_second(call: Callable[[int], object]) -> float:
         began = time.perf_counter()
@@ -146,12 +148,12 @@ def measure_decode(sizes: Sizes, folder: Path) -> dict:
 
 def measure_embed(sizes: Sizes, folder: Path) -> dict:
     torch.set_num_threads(1)
-    ((_, shard),) = made_shards(folder, people=1, clips=sizes.embed_clips, frames=40, image="png")
+    shard = made_clips(folder, sizes.embed_clips)
     config = compose("synthetic", [f"embed.batch={sizes.batch}", f"store={folder}"])
     model = build("video_mae", scale=sizes.scale, image_size=sizes.image, decoder=False).eval()
     names = tuple(f"c0-{i}" for i in range(sizes.embed_clips))
     work = TokenJob(encoder=0, subject=0, path=folder / "x.npy", key="k", shard=shard, samples=names,
-                    indices=tuple(range(len(names))))
+                    indices=tuple(range(len(names))), lineage=Lineage("tokens"))
     views = np.random.default_rng(0).integers(0, 256, (sizes.batch, 16, sizes.image, sizes.image, 3), np.uint8)
 
     def bare(n: int) -> float:
@@ -173,8 +175,10 @@ MEASURES = {"loop": measure_loop, "ray": measure_ray, "plain": measure_plain, "d
 
 
 def fresh(what: str, sizes: Sizes) -> dict:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--one", what, "quick" if sizes == QUICK else "full"]
+    """One measurement in a process of its own; in miniature in this one."""
+    if sizes == MINIATURE:
+        return one(what, sizes)
+    command = [sys.executable, __file__, "--one", what]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{what} failed:\n{done.stdout}")
@@ -222,16 +226,16 @@ ROWS = {"loop": loop_row, "ray": ray_row, "decode": decode_row, "embed": embed_r
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--miniature", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=list(MEASURES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(one(options.one[0], QUICK if options.one[1] == "quick" else FULL)))
+        print(json.dumps(one(options.one, FULL)))
         return
-    sizes, rounds = (QUICK, 1) if options.quick else (FULL, options.rounds)
+    sizes, rounds = (MINIATURE, 1) if options.miniature else (FULL, options.rounds)
     rows = ["| what | measured | target |", "|---|---|---|"]
     print("\n".join(rows))
     for part in options.parts:

@@ -1,6 +1,6 @@
 """Does pretraining help? Linear probes on people outside the pretraining group, pretrained against random encoders.
 
-    python benchmarks/probe.py [--quick] [--only signal|video] [--recipes NAME ...] [--people N] [--epochs N] [--cohort N]
+    python benchmarks/probe.py [--miniature] [--only signal|video] [--recipes NAME ...] [--people N] [--epochs N] [--cohort N]
                                [--seeds N ...] [--random N] [--out FILE]
 
 A synthetic cohort, cut into halves anew for each seed. Each half pretrains a masked auto-encoder by the project's own loop,
@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,16 +42,17 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from benchmarks.machine import cpu_name  # noqa: E402
-from benchmarks.made_shards import shards_of  # noqa: E402
 from benchmarks.video_variants import Variant, VariedStage, change  # noqa: E402
 from models import build, checkpoint  # noqa: E402
 from models.mae.masks import mask_from_seeds  # noqa: E402
 from models.mae.scores import against_visible_mean, signal_against_visible_mean  # noqa: E402
 from models.mae.video_mae import VideoMAE, take  # noqa: E402
+from orchestrator.cohort.cohort import load  # noqa: E402
 from orchestrator.config.configuration import Config, compose  # noqa: E402
 from orchestrator.pretraining.data import GroupClips  # noqa: E402
 from orchestrator.pretraining.loop import train, train_job  # noqa: E402
 from orchestrator.pretraining.objectives import Job, Rank, as_video  # noqa: E402
+from orchestrator.stages import make_clips  # noqa: E402
 from orchestrator.stores.clip_store import ClipStore  # noqa: E402
 from preprocessing.clip_format import PreparedClip, encode_image  # noqa: E402
 from preprocessing.moments import fit_scaler  # noqa: E402
@@ -91,6 +93,7 @@ RECIPES: dict[str, dict[str, list[str]]] = {
     },
     "signal": {"rate 1e-3": [], "rate 1e-4": ["pretrain.signal.lr=1e-4"]},
 }
+MINIATURE = ["rate 1e-4", "frame mask, colours, cuts, rate 1e-4"]
 COLOURS, CUTS = 0.2, 0.75
 VARIANTS = {  # recipes whose names say so change what the product cannot: benchmarks/video_variants.py
     name: Variant(COLOURS if "colours" in name else 0.0, CUTS if "cuts" in name else 1.0, "changes" in name)
@@ -110,10 +113,12 @@ class Cohort:
 def prepare(kind: str, words: Sequence[str], people: int, clips_per_level: int, folder: Path, seed: int) -> Cohort:
     config = compose("synthetic", [
         f"store={folder}", f"synthetic.subjects={people}", f"synthetic.clips_per_level={clips_per_level}",
-        f"synthetic.seed={seed}", f"signal.length={LENGTH}", "signal.emd=false", "pretrain.save_epochs=null",
-        "encoder=vit_micro", f"clip.frames={VIDEO['frames']}", *words])
+        f"model={'signal' if kind == 'signal' else 'dual'}", f"synthetic.seed={seed}", f"signal.length={LENGTH}",
+        "signal.emd=false", "pretrain.save_epochs=null", "encoder=vit_micro", "run.executor=inline",
+        f"clip.frames={VIDEO['frames']}", *words])
     if kind == "signal":
-        store = ClipStore(folder, shards_of(config, False))
+        with redirect_stdout(sys.stderr):  # what the stage says is no row of the table
+            store = make_clips.ensure(config, load(config))
         return Cohort(config, {s: store.signals(s).label > 0 for s in range(people)}, store.paths, store)
     labels, shards = {}, {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -297,7 +302,7 @@ def line(name: str, rows: Sequence[dict[str, float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="sizes that only show that the script runs")
+    parser.add_argument("--miniature", action="store_true", help="sizes that only show that the script runs")
     parser.add_argument("--only", choices=("signal", "video"))
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="names of RECIPES; default all")
     parser.add_argument("--people", type=int)
@@ -307,12 +312,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.miniature:
+        options.seeds, options.random, options.recipes = options.seeds[:1], 1, options.recipes or MINIATURE
     torch.set_num_threads(1)
     lines = []
     for kind in (options.only,) if options.only else ("signal", "video"):
-        people = options.people or (4 if options.quick else PEOPLE[kind])
-        per_level = 2 if options.quick else CLIPS_PER_LEVEL[kind]
-        epochs = options.epochs or (2 if options.quick else EPOCHS[kind])
+        people = options.people or (4 if options.miniature else PEOPLE[kind])
+        per_level = 2 if options.miniature else CLIPS_PER_LEVEL[kind]
+        epochs = options.epochs or (2 if options.miniature else EPOCHS[kind])
         what = f"{kind} MAE, {people} people, {2 * per_level} clips each, {len(options.seeds)} seeds"
         lines += [f"| {what} | largest rate | steps | "
                   f"masked error / visible mean's | {' | '.join(f'{p}: trained against random %, points' for p in PROBES)} | "

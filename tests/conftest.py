@@ -1,6 +1,6 @@
 """One small cohort and one road over it for the whole session: real files, real faces, every stage on one Ray.
 
-`road` goes through Ray, once. `inline` runs the same stages in this process: Ray only schedules, so bytes are equal.
+`road` goes through Ray, once. `inline` runs the same stages by the executor without Ray, and keeps a list of what was done.
 """
 
 import os
@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.evaluation import scheduler
-from orchestrator.pretraining import embedding, loop
+from orchestrator.executors import choice
 from orchestrator.runtime import ray_session
-from orchestrator.stages import make_clips, make_encoders, make_tokens
-from orchestrator.stores.clip_store import clip_options
-from orchestrator.stores.shard_maker import make_shard
+from preprocessing.face import engine
 from preprocessing.face.engine import FaceEngine
 from preprocessing.synthetic.cohort import generate
+from tests.helpers.executors import FoldsInline, Recording
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -52,7 +50,7 @@ def road(tree, tmp_path_factory) -> Road:
              logging_level="ERROR")
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scheduler, "run_grid", grid_of([]))
+            patch.setitem(choice.KINDS, "ray", FoldsInline)
             assert made.main("max_folds=3") == 0
         made.first_folds = snapshot(made.run / "ledger")
         assert made.main() == 0
@@ -69,29 +67,17 @@ def ridge(signal_tree, tmp_path_factory) -> Road:
     return Road(signal_tree, place / "store", place / "run", [*TINY, "model=ridge"])
 
 
-def grid_of(done: list) -> Callable:
-    """A stand-in for Tune: one fold after the other, in this process."""
-    def run_grid(config, stage, run, names, planned, work, scratch):
-        grid = work(names)
-        for name in names:
-            grid.run(name)
-            done.append(name)
-        return {}
-
-    return run_grid
-
-
 @pytest.fixture(scope="session")
 def engines() -> Callable:
     """Face engines by their options: loading one takes longer than a clip."""
     made: dict = {}
 
-    def engine(options):
+    def of(options):
         if options not in made:
             made[options] = FaceEngine(options)
         return made[options]
 
-    return engine
+    return of
 
 
 @pytest.fixture
@@ -99,31 +85,10 @@ def inline(monkeypatch, engines) -> dict[str, list]:
     """Every stage in this process. {stage: [what was done]}, which fills as commands run."""
     done: dict[str, list] = {"preprocess": [], "pretrain": [], "embed": [], "loso": []}
 
-    def run_shards(config, jobs):
-        video = make_clips._with_video(config, jobs) > 0
-        options = clip_options(config, video)
-        for job in jobs:
-            make_shard(job, options, engines(options.face) if video else None)
-            done["preprocess"].append(job.subject)
-
-    def fit(config, jobs, on_row):
-        for job in jobs:
-            loop.train_job(job, loop.Rank(), lambda row: None)
-            done["pretrain"].append(job.name)
-        return 1
-
-    def run_tokens(config, encoders, jobs):
-        models = {e.plan.index: e.load_video() for e in encoders}
-        for job in jobs:
-            embedding.write_tokens(job, models[job.encoder], config, torch.device("cpu"))
-            done["embed"].append((job.encoder, job.subject))
-
     def no_ray(config):
         raise AssertionError("this test runs without Ray")
 
-    monkeypatch.setattr(make_clips, "_run", run_shards)
-    monkeypatch.setattr(make_encoders, "_fit", fit)
-    monkeypatch.setattr(make_tokens, "_run", run_tokens)
-    monkeypatch.setattr(scheduler, "run_grid", grid_of(done["loso"]))
+    monkeypatch.setitem(choice.KINDS, "ray", lambda: Recording(done))
+    monkeypatch.setattr(engine, "FaceEngine", engines)
     monkeypatch.setattr(ray_session, "start", no_ray)
     return done

@@ -130,6 +130,7 @@ class Store(Node):
 class Run(Node):
     dir: str | None = None
     ledger: str | None = None
+    executor: Literal["ray", "inline"] = "ray"
 
 
 class Synthetic(Node):

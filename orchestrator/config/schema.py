@@ -75,6 +75,7 @@ OPTIONS: tuple[Option, ...] = (
     _whole("synthetic.subjects", most=10_000), _whole("synthetic.clips_per_level", most=20),
     _number_from("synthetic.effect", most=100), _seed("synthetic.seed"),
     Option("synthetic.levels", "text", many=(1, 5), once=True, null=True), _whole("synthetic.size", 64, 4096, many=(2, 2)),
+    _word("run.executor", "ray", "inline"),
     _whole("resources.cpus", most=4096, null=True), Option("resources.fold_timeout_s", "number", above=0, most=1e9),
     _whole("resources.folds_per_gpu", most=1000, null=True), _flag("resources.dashboard"),
     # the encoders

@@ -108,9 +108,9 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
     if until == "loso":
         for number, plan in enumerate(plans):
             rows += fold_costs.folds(config, data, plan, speed, there.folds(number), len(plans) > 1)
-    busy = any(row.stage != "report" for row in rows)
-    return [Cost("start", "the command" + (" and Ray" if busy else ""),
-                 twice(COMMAND_SECONDS + (RAY_SECONDS if busy else 0)), 0), *rows]
+    ray = config.run.executor == "ray" and any(row.stage != "report" for row in rows)
+    return [Cost("start", "the command" + (" and Ray" if ray else ""),
+                 twice(COMMAND_SECONDS + (RAY_SECONDS if ray else 0)), 0), *rows]
 
 
 def _data(config: Config, data: Fingerprint) -> list[Cost]:
@@ -156,8 +156,9 @@ def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[
         rows.append(Cost("pretrain", f"{len(groups)} signal MAE", twice(seconds), size * len(groups), passing * len(groups)))
     if rows:
         drawn = len(groups) if len(rows) > 1 or "video" in rows[0].what else 0
-        rows.append(Cost("pretrain", "Ray Train, its workers" + (", pictures" if drawn else ""),
-                         twice(TRAIN_START + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
+        ray = config.run.executor == "ray"
+        rows.append(Cost("pretrain", ("Ray Train, its workers" if ray else "torch") + (", pictures" if drawn else ""),
+                         twice((TRAIN_START if ray else TORCH_START) + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
     return rows
 
 

@@ -151,7 +151,7 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
     write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
     write_json(folder / "environment.json", {
         "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
-        "cores": usable_cores(config.resources.cpus), "versions": versions(),
+        "cores": usable_cores(config.resources.cpus), "executor": config.run.executor, "versions": versions(),
         **({"plugins": plugins.record()} if plugins.named() else {})})
 
 
@@ -239,6 +239,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "pretrain_seeds": [seed for seed, _ in plan.by_pretrain_seed] or [config.pretrain.seed], "seed_of": seed_of(plan),
         "wall_s": wall_s, "versions": versions(), "git_commit": commit,
         "dirty": dirty, "key_fingerprint": people.key_fingerprint, "command": without_paths(command),
+        "executor": config.run.executor,
         "quarantine": {
             "by_class": dict(Counter(people.class_names[r["label"]] for r in quarantine)),
             "by_subject": dict(Counter(r["subject"] for r in quarantine)),

@@ -1,10 +1,6 @@
 """What pretraining shows while it goes on: the bar, gauges on Ray's metrics port, TensorBoard's curves.
-
-Workers append one JSON line a step and an epoch to a file; the command follows it.
 """
 
-import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,20 +75,3 @@ class Watch:
 def _told(row: dict, values: str) -> str:
     return (f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}: {values}"
             f"{row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left")
-
-
-def follow(lines: Path, on_row: Callable[[dict], None], stopped: threading.Event) -> None:
-    """on_row for every whole line that appears, until stopped and read to the end."""
-    begun = 0
-    while True:
-        last = stopped.wait(0.3)
-        if lines.exists():
-            with open(lines, "rb") as handle:
-                handle.seek(begun)
-                whole = handle.read().rpartition(b"\n")[0]
-            if whole:
-                begun += len(whole) + 1
-                for row in whole.splitlines():
-                    on_row(json.loads(row))
-        if last:
-            return

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from models.mae import masks
 from models.mae.critic import Critic
+from models.mae.data_parallel import data_parallel
 from models.mae.signal_mae import SignalMAE
 from models.mae.sync_batch_norm import batch_norm
 from models.mae.training import (
@@ -69,12 +70,11 @@ class Rank:
         """For data-parallel training; `module` must be on the device."""
         if self.world == 1:
             return module
-        # Buffers are tables, and statistics that are shared already. DDP's buckets change after its first step, and with
-        # them the order of more than two addends: a resumed run would differ in a last bit.
+        # DDP's buckets change after its first step, and with them the order of more than two addends: a resumed run would
+        # differ in a last bit.
         gpu = self.device.type == "cuda"
-        return nn.parallel.DistributedDataParallel(module, device_ids=[self.device.index] if gpu else None,
-                                                   broadcast_buffers=False,
-                                                   find_unused_parameters=not gpu and self.world > 2)
+        return data_parallel(module, device_ids=[self.device.index] if gpu else None,
+                             find_unused_parameters=not gpu and self.world > 2)
 
     def share(self, positions: np.ndarray) -> np.ndarray:
         """This rank's equal part of a whole batch."""

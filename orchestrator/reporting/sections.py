@@ -19,6 +19,7 @@ from orchestrator.reporting.summary import percent
 from orchestrator.scores import chance, metrics
 from orchestrator.scores.results import fold_people, interval
 
+EXECUTORS = {"ray": "Ray", "inline": "inline: one process, without Ray"}
 PM = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
 
@@ -273,7 +274,7 @@ def made_section(report: Report) -> Section | None:
              ("protocol", run["protocol"]), ("seeds", ", ".join(map(str, run["seeds"]))),
              ("folds", f"{summary['n_folds']} of {summary['n_planned']}"), ("time", _duration(run["wall_s"])),
              ("commit", f"{(run['git_commit'] or '-')[:12]}{' (with changes)' if run['dirty'] else ''}"),
-             ("pseudonym key", run["key_fingerprint"])]
+             ("executor", EXECUTORS[run.get("executor") or "ray"]), ("pseudonym key", run["key_fingerprint"])]
     versions = [(name, run["versions"][name]) for name in sorted(run["versions"] or {})]
     blocks: list[Block] = [Columns([[Table("Run", ("this run", "value"), facts, 2)],
                                     [Table("Versions", ("version of", "is"), versions, 2)]])]

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from orchestrator.runtime import run_log
 
 console = Console(highlight=False)
+live = True  # whether bars are drawn again and again, as long as they are on a terminal
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def bar(stage: str, total: int, unit: str):
     """Yield tick(n=1, note=""). Prints what was done and in which time when it ends."""
     began = time.monotonic()
     run_log.tell(stage, f"begins: {total} {unit}")
-    if console.is_terminal:
+    if console.is_terminal and live:
         columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
                    TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
         with Progress(*columns, console=console, transient=True) as progress:
@@ -31,6 +32,18 @@ def bar(stage: str, total: int, unit: str):
     done = f"{tick.done} {unit} in {time.monotonic() - began:.1f} s"
     console.print(f"{stage:<11} {done}")
     run_log.tell(stage, done)
+
+
+@contextmanager
+def inline():
+    """Say that the stages run in this process. A bar that is drawn again and again would write over a debugger's prompt."""
+    global live
+    live, before = False, live
+    say("executor", "inline: every stage in this process, without Ray, one clip, encoder or fold after the other")
+    try:
+        yield
+    finally:
+        live = before
 
 
 class _Tick:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -188,20 +188,22 @@ def stop() -> None:
 
 @contextmanager
 def session(config: Config, folders: Iterable[Path] = ()):
-    """Ray for as long as the block runs, started by the first stage that needs it. One that ran before is left alone.
+    """Ray for as long as the block runs, started by the first stage that needs it. One that ran before is left alone, and
+    run.executor=inline starts none.
 
     folders: what the block writes beside the store. Raises UserError before anything is done where this machine does not
     let it be done.
     """
-    theirs = running()
-    if not theirs:
+    ours = config.run.executor == "ray" and not running()
+    if ours:
         environment()
-    surroundings.told(config, folders, ray=not theirs)
-    try:
-        yield
-    finally:
-        if not theirs:
-            stop()
+    surroundings.told(config, folders, ray=ours)
+    with progress.inline() if config.run.executor == "inline" else nullcontext():
+        try:
+            yield
+        finally:
+            if ours:
+                stop()
 
 
 def quiet() -> None:
@@ -236,7 +238,9 @@ def trainer() -> type:
 
 
 def cpus(config: Config) -> int:
-    """Cores that stages may use; asked of Ray where it runs, so that a cluster counts whole."""
+    """Cores that stages may use: one of run.executor=inline; where Ray runs it is asked, so that a cluster counts whole."""
+    if config.run.executor == "inline":
+        return 1
     if running():
         return max(1, int(sys.modules["ray"].cluster_resources().get("CPU", 1)))
     return usable_cores(config.resources.cpus)

@@ -55,14 +55,17 @@ def watch(leave: Callable[[], object] | None = None) -> None:
     threading.Thread(target=_follow, args=(ask, lambda: _is_node(node), end), name="raywatch", daemon=True).start()
 
 
-def settle() -> None:
-    """Before Ray is shut down because of an error: if Ray itself has died, that is what is said."""
-    error = sys.exc_info()[1]
-    if _ask is None or not isinstance(error, Exception) or isinstance(error, UserError):
+def settle(ask: Callable[[], str] | None = None) -> None:
+    """Before Ray is shut down because of an error: if Ray itself has died, that is what is said.
+
+    ask: what has died, in a sentence, or ""; default of the Ray that is watched.
+    """
+    error, ask = sys.exc_info()[1], ask or _ask
+    if ask is None or not isinstance(error, Exception) or isinstance(error, UserError):
         return
     until = time.monotonic() + SETTLE_S
     while time.monotonic() < until:
-        if said := _ask():
+        if said := ask():
             end(said)
         time.sleep(LOOK_S / 2)
 
@@ -157,27 +160,30 @@ def end(text: str) -> NoReturn:
         os._exit(EXIT_USER)
 
 
-def started_here() -> list[int]:
-    """Living processes of this command, this one excepted. Empty where there is no /proc.
+def started_here(logs: str = "") -> list[int]:
+    """Living processes of this command, this one excepted. Empty where there is no /proc. logs: the folder of its Ray's logs,
+    default of the Ray that is watched.
 
     They carry its mark; or, since Ray's workers and agents overwrite their environment with their title, write to a log of
     its Ray. Who reads one, as a user's `tail` does, is not meant.
     """
+    logs = logs or _logs
     wanted, found = f"{MARK}={os.environ.get(MARK)}".encode(), []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError):
-            if int(entry.name) != os.getpid() and (wanted in (entry / "environ").read_bytes().split(b"\0") or _writes(entry)):
+            if int(entry.name) != os.getpid() and (wanted in (entry / "environ").read_bytes().split(b"\0")
+                                                   or _writes(entry, logs)):
                 found.append(int(entry.name))
     return found
 
 
-def _writes(entry: Path) -> bool:
-    """Whether the process of that folder of /proc has a file below `_logs` open to write."""
-    if not _logs:
+def _writes(entry: Path, logs: str) -> bool:
+    """Whether the process of that folder of /proc has a file below `logs` open to write."""
+    if not logs:
         return False
     for link in (entry / "fd").iterdir():
         with suppress(OSError):
-            if os.readlink(link).startswith(_logs + os.sep):
+            if os.readlink(link).startswith(logs + os.sep):
                 flags = (entry / "fdinfo" / link.name).read_text().partition("flags:")[2].split()[0]
                 if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
                     return True

@@ -27,7 +27,7 @@ THREADS = (240, 45)  # of Ray itself, of each worker
 def look(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
     """folders: what the command writes beside the store. ray: this process has yet to start or join it."""
     found = [versions(), places.store(config), *places.run_folders(folders)]
-    if ray:
+    if ray and config.run.executor == "ray":
         found += [cluster_address.check(), home(), open_files(), processes(config)]
         if not cluster_address.named():
             found.append(temporary())
@@ -153,7 +153,7 @@ def processes(config: Config) -> Finding:
     left, where, fix = processes_left(), "in this container", "in a container: docker run --pids-limit=4096"
     limit, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if os.geteuid() != 0 and limit != resource.RLIM_INFINITY and limit < 32768:  # counted only where it may matter
-        mine = max(0, limit - _threads_of(os.geteuid()))
+        mine = max(0, limit - threads_of(os.geteuid()))
         if left is None or mine < left:
             left, where, fix = mine, "for this account", "run ulimit -u 4096, or end other programs"
     if left is None or left >= needed:
@@ -162,7 +162,8 @@ def processes(config: Config) -> Finding:
                    fix + "; fewer workers with resources.cpus=N want fewer")
 
 
-def _threads_of(uid: int) -> int:
+def threads_of(uid: int) -> int:
+    """Threads of this account's processes."""
     total = 0
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():

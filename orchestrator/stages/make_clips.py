@@ -1,4 +1,4 @@
-"""Stage 1: recordings to Parquet clips, in parallel with Ray Data."""
+"""Stage 1: recordings to Parquet clips, people in parallel."""
 
 import logging
 from collections import Counter
@@ -15,6 +15,7 @@ from orchestrator.estimate import machine
 from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.evaluation import damage
 from orchestrator.evaluation.damage import is_damaged
+from orchestrator.executors import choice
 from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
 from orchestrator.runtime import progress, ray_session
 from orchestrator.runtime.lost_workers import explain
@@ -124,7 +125,7 @@ def _with_video(config: Config, jobs: list[ShardJob]) -> int:
 
 
 class ShardWorker:
-    """A Ray Data actor: face models are loaded once, then one person after the other."""
+    """Face models are loaded once, then one person after the other."""
 
     def __init__(self, config: Config, video: bool, files: tuple[str, ...] = ()):
         import cv2
@@ -154,24 +155,17 @@ class ShardWorker:
 
 def _run(config: Config, jobs: list[ShardJob]) -> None:
     with progress.bar("preprocess", sum(len(job.clips) for job in jobs), "clips") as tick:
-        for row in mapped(config, jobs).iter_rows():
+        for row in mapped(config, jobs):
             if row["mistake"]:
                 raise UserError(row["mistake"])
             tick(int(row["clips"] + row["quarantined"]))
 
 
-def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = ShardWorker):
-    """The Ray data set of the jobs' results, one block a person, in as many actors as there are cores. Starts Ray."""
-    ray_session.start(config)
-    import ray
-
-    ray_session.quiet()
-    video = _with_video(config, jobs) > 0
-    return ray_session.mapped(
-        ray.data.from_items(jobs, override_num_blocks=len(jobs)), worker,
-        # A task is a person and takes a minute: none waits behind another in one actor while a second actor is idle.
-        compute=ray.data.ActorPoolStrategy(size=min(ray_session.cpus(config), len(jobs)), max_tasks_in_flight_per_actor=1),
-        num_cpus=1, fn_constructor_kwargs={"config": config, "video": video, "files": plugins.named()})
+def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = ShardWorker) -> Iterator[dict]:
+    """The jobs' results, as they are done."""
+    # A job is a person and takes a minute: none waits behind another while a worker is idle.
+    given = {"config": config, "video": _with_video(config, jobs) > 0, "files": plugins.named()}
+    return choice.of(config).each(config, worker, given, jobs, one_by_one=True)
 
 
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:

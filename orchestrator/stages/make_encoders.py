@@ -1,28 +1,26 @@
-"""Stage 2: masked auto-encoders on declared groups of people, data-parallel with Ray Train."""
+"""Stage 2: masked auto-encoders on declared groups of people, data-parallel where several workers train."""
 
-import json
 import shutil
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from models.errors import ModelError
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
 from orchestrator.evaluation import damage
+from orchestrator.executors import choice
+from orchestrator.executors.executor import Seat
 from orchestrator.files.scratch import scratch
 from orchestrator.files.storage import (
     in_new_folder,
     need_space,
     sweep_temporaries,
     write_json,
-    write_text,
 )
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.pretraining import quality
@@ -35,8 +33,6 @@ from orchestrator.stores.encoder_store import Encoder, EncoderPlan, open_encoder
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from orchestrator.pretraining.objectives import Job
-
-RESTARTS = 3
 
 
 def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...]) -> list[Encoder]:
@@ -94,7 +90,7 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
     keys = {job.name: plan.key for job, plan in zip(jobs, plans, strict=True)}
     with (progress.bar("pretrain", epochs_planned(jobs), "epochs") as tick,
           closing(Watch(config.store_dir / "tensorboard", keys, tick)) as watch):
-        workers = _fit(config, jobs, watch)
+        workers = fit(config, jobs, watch)
     for plan, (job, scaler) in zip(plans, prepared, strict=True):
         def fill(folder: Path, plan=plan, job=job, scaler=scaler) -> None:
             for name in ("video.safetensors", "video.json", "signal.safetensors", "signal.json", *CURVES):
@@ -135,77 +131,29 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     need_space(config.store_dir, int(size), "Pretraining")
 
 
-def _fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:
-    """Run the jobs on Ray Train; what rank 0 reports comes back through a file. Returns the number of workers.
-
-    A worker or a node that dies costs a restart from the last checkpoint, at most RESTARTS times.
-    """
-    ray_session.start(config)
-    ray_session.quiet()
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-
-    from orchestrator.pretraining.monitor import follow
-
-    gpus = ray_session.gpus()
+def fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:
+    """Train the jobs, each from its last checkpoint; on_row: told every step and epoch. Returns the number of workers."""
+    executor = choice.of(config)
+    executor.start(config)
+    gpus = executor.gpus()
     workers = config.pretrain.workers or gpus or min(2, ray_session.cpus(config))
-    if workers > (room := gpus or ray_session.cpus(config)):  # Train would wait for them for ever
-        raise UserError(f"pretrain.workers={workers} are more than the {room} {'GPUs' if gpus else 'cores'} there are: use "
-                        f"pretrain.workers={room}, or leave it out.")
+    room, what = executor.room(config)
+    if workers > room:  # Train would wait for them for ever
+        raise UserError(f"pretrain.workers={workers} are more than the {room} {what}: use pretrain.workers={room}, or leave it "
+                        "out.")
+    settings = {"jobs": [asdict(job) for job in jobs],
+                "loaders": max(1, ray_session.cpus(config) // workers) if gpus else 1}
     with scratch(config.store_dir / "encoders", "train") as place:
-        rows, verdict, stopped = Path(place) / "rows.jsonl", Path(place) / "verdict", threading.Event()
-        _reserve(verdict).write_bytes(bytes(1 << 16))
-        watcher = threading.Thread(target=follow, args=(rows, on_row, stopped))
-        watcher.start()
-        try:
-            trainer = ray_session.trainer()(
-                # plain dicts: Train's controller unpickles this too, and need not load torch and timm to name the Job class
-                _worker, train_loop_config={"jobs": [asdict(job) for job in jobs], "rows": str(rows), "verdict": str(verdict),
-                                            "loaders": max(1, ray_session.cpus(config) // workers) if gpus else 1},
-                scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus)),
-                # the storage folder is new each time: what a run goes on from are our checkpoints, under the encoder's key
-                run_config=RunConfig(name="mae", storage_path=place, failure_config=FailureConfig(max_failures=RESTARTS)))
-            trainer.fit()
-        except SystemExit as stop:  # Train's own answer to Ctrl-C
-            raise KeyboardInterrupt from stop
-        except Exception:
-            if not verdict.exists():
-                raise
-        finally:
-            stopped.set()
-            watcher.join()
-        if verdict.exists():
-            raise UserError(verdict.read_text())
+        executor.train(config, train_jobs, settings, workers, on_row, Path(place))
     return workers
 
 
-def _worker(settings: dict) -> None:
-    """The training function of every worker."""
-    import torch
-    from ray import train
-    from ray.train.torch import get_device
-
+def train_jobs(settings: Mapping[str, Any], seat: Seat, report: Callable[[dict], None]) -> None:
+    """What every worker does. settings: "jobs" as plain dicts, since Ray Train's controller reads them too and need not load
+    torch and timm to name their class; "loaders" of one worker."""
     from orchestrator.pretraining.loop import train_job
     from orchestrator.pretraining.objectives import Job, Rank
 
-    verdict = Path(settings["verdict"])
-    if verdict.exists():  # Train starts workers again whatever they ended of; this would end the same way
-        return
-    torch.set_num_threads(1)
-    context = train.get_context()
-    rank = Rank(context.get_world_rank(), context.get_world_size(), get_device(), min(8, settings["loaders"]))
-
-    def report(row: dict) -> None:
-        with open(settings["rows"], "a") as handle:
-            handle.write(json.dumps(row) + "\n")
-
-    try:
-        for job in settings["jobs"]:
-            train_job(Job(**job), rank, report)
-    except (UserError, ModelError) as error:
-        _reserve(verdict).unlink(missing_ok=True)  # where the disk is full, this is the room for the words
-        write_text(verdict, str(error))
-        raise
-
-
-def _reserve(verdict: Path) -> Path:
-    return verdict.with_name("reserve")
+    rank = Rank(seat.rank, seat.world, seat.device, min(8, settings["loaders"]))
+    for job in settings["jobs"]:
+        train_job(Job(**job), rank, report)

@@ -1,4 +1,4 @@
-"""Stage 3: the frozen video encoder over the views of every clip, in parallel with Ray Data."""
+"""Stage 3: the frozen video encoder over the views of every clip, files in parallel."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from orchestrator.errors import UserError
 from orchestrator.estimate import costs
 from orchestrator.evaluation import damage
 from orchestrator.evaluation.damage import is_damaged
+from orchestrator.executors import choice
 from orchestrator.files.storage import (
     HashCache,
     need_space,
@@ -15,7 +16,7 @@ from orchestrator.files.storage import (
     sweep_temporaries,
 )
 from orchestrator.pretraining.embedding import EmbedWorker
-from orchestrator.runtime import progress, ray_session
+from orchestrator.runtime import progress
 from orchestrator.runtime.store_lock import writing
 from orchestrator.runtime.worker_warnings import counted
 from orchestrator.stores.clip_store import ClipStore
@@ -69,18 +70,10 @@ def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) 
 
 
 def _run(config: Config, encoders: Sequence[Encoder], jobs: list[TokenJob]) -> None:
-    ray_session.start(config)
-    import ray
-
-    ray_session.quiet()
-    gpus = ray_session.gpus()
-    dataset = ray_session.mapped(
-        ray.data.from_items(jobs, override_num_blocks=len(jobs)), EmbedWorker,
-        compute=ray.data.ActorPoolStrategy(size=min(gpus or ray_session.cpus(config), len(jobs))), num_cpus=1,
-        num_gpus=1 if gpus else None,
-        fn_constructor_kwargs={"encoders": {e.plan.index: e for e in encoders}, "config": config})
+    settings = {"encoders": {e.plan.index: e for e in encoders}, "config": config}
+    rows = choice.of(config).each(config, EmbedWorker, settings, jobs, gpu=True)
     with progress.bar("embed", sum(len(job.samples) for job in jobs), "clips") as tick:
-        for row in dataset.iter_rows():
+        for row in rows:
             if row["mistake"]:
                 raise UserError(row["mistake"])
             tick(int(row["clips"]))

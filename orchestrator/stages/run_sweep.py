@@ -73,7 +73,7 @@ def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
 def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
     """Every point on every fold of this plan, then the ranking."""
     sweep_temporaries(folder)
-    points = _stages(configs, people, plan, folder)
+    points = open_points(configs, people, plan, folder)
     for point in points.values():
         damage.entries("sweep", point.ledger, plan.folds, f" of the point {point.name}")
     missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
@@ -102,7 +102,7 @@ def sweep_dir(config: Config) -> Path:
     return folder.with_name(f"sweep-{folder.name}-{key_of(config.sweep.model_dump(mode='json'), 4)}")
 
 
-def _stages(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict[str, Point]:
+def open_points(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict[str, Point]:
     """Preprocessing once, encoders and tokens a point; the arrays that no point changes are shared."""
     first = next(iter(configs.values()))
     clips = make_clips.ensure(first, people)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.baselines import estimators
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.plan.folds import Fold
@@ -69,3 +70,29 @@ def fold(test=0, n_people=7, val=(5, 6), seed=0, leaky=False, index=None) -> Fol
 def encoder(index=0, people=(), proven=True) -> UsedEncoder:
     seen = frozenset(f"made/p{i}" for i in people)
     return UsedEncoder(index, f"{index:064d}", None, Lineage(f"encoder {index + 1} (abcd)", seen, proven=proven))
+
+
+class Watched:
+    """An estimator; what it is fitted on and asked about is added to `seen`, in order."""
+
+    def __init__(self, inner, seen: list):
+        self.inner, self.seen = inner, seen
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def fit(self, arrays, *rest):
+        self.seen.append(arrays)
+        return self.inner.fit(arrays, *rest)
+
+    def predict_proba(self, arrays, *rest):
+        self.seen.append(arrays)
+        return self.inner.predict_proba(arrays, *rest)
+
+
+def watched(monkeypatch) -> list[dict]:
+    """The arrays that estimators are fitted on and asked about from now on."""
+    seen: list[dict] = []
+    real = estimators.build_estimator
+    monkeypatch.setattr(estimators, "build_estimator", lambda *words, **options: Watched(real(*words, **options), seen))
+    return seen

@@ -92,8 +92,8 @@ def test_a_clip_is_judged_by_itself(data, model):
 
 def test_a_scaler_that_met_the_test_person_stops_the_fold(data, monkeypatch):
     """The guard asks what was fitted, whatever the plan said."""
-    real = foldfit._scaler
-    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects, how: real(data, [*subjects, 2], how))
+    real = foldfit.fit_scaler
+    monkeypatch.setattr(foldfit, "fit_scaler", lambda moments, subjects, kind: real(moments, [*subjects, 2], kind=kind))
     for model in ("ridge", "signal"):
         with pytest.raises(LineageError, match="made/p2 has been seen by the scaler"):
             fit_fold(fold(2), data, recipe(model), encoder())

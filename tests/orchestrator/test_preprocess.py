@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,11 @@ from skimage import data
 from orchestrator import cli, preprocess
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
+from orchestrator.executors import choice
 from orchestrator.files import storage
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store, shard_maker
 from preprocessing.clip_format import decode_image
-from preprocessing.errors import InputError
-from preprocessing.face import litert
 from preprocessing.recordings import VideoRef
 from preprocessing.shard import read_signals
 from tests.helpers import films
@@ -390,10 +390,10 @@ def test_declared_files_are_hashed_once(declared, tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_workers(monkeypatch):
-    def fails(*arguments):
+    def fails():
         raise AssertionError("a worker would have seen the mistake, as a traceback")
 
-    monkeypatch.setattr(make_clips, "_run", fails)
+    monkeypatch.setitem(choice.KINDS, "ray", fails)
 
 
 @pytest.mark.parametrize("wrong", ["signal.emg_band=[250,20]", "signal.emg_order=abc", "signal.seconds=-3",
@@ -410,16 +410,12 @@ def test_face_models_are_sought_before_any_work(no_workers, tree, signal_tree, t
     for more in ((), ("face.provider=cropped",)):
         assert run("biovid_a", tree, tmp_path / "store", nowhere, *more) == 2
         assert "is not in" in capsys.readouterr().err
-    monkeypatch.setattr(litert, "_litert", no_litert)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     assert run("biovid_a", tree, tmp_path / "store") == 2
-    assert "LiteRT is not there" in capsys.readouterr().err
+    assert "ai-edge-litert is not installed" in capsys.readouterr().err
     for root, more in ((tree, "face.provider=precomputed"), (signal_tree, nowhere)):  # nobody needs them
         with pytest.raises(AssertionError, match="a worker"):
             preprocess.main(words("biovid_a", root, tmp_path / "store", more))
-
-
-def no_litert(path: Path):
-    raise InputError("LiteRT is not there")
 
 
 # ---------------------------------------------------------------------------------------------- what is said, and crashes
@@ -427,8 +423,8 @@ def no_litert(path: Path):
 
 def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp_path, capsys, monkeypatch):
     said = []
-    real = make_clips._run
-    monkeypatch.setattr(make_clips, "_run", lambda config, jobs: (said.append(capsys.readouterr().out), real(config, jobs)))
+    real = make_clips.mapped
+    monkeypatch.setattr(make_clips, "mapped", lambda *words: (said.append(capsys.readouterr().out), real(*words))[1])
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
     assert "7 people, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said

@@ -9,18 +9,19 @@ import pytest
 from orchestrator import cli, sweep
 from orchestrator.cohort.lineage import Lineage, person_key
 from orchestrator.errors import LineageError
-from orchestrator.evaluation import scheduler
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.evaluation.fit_validation import fit_validation
 from orchestrator.evaluation.ledger import Ledger
 from orchestrator.evaluation.sweep_points import Point, ranked, seen_by
+from orchestrator.executors import choice
+from orchestrator.executors.on_ray import RayExecutor
 from orchestrator.files.storage import read_json
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.runtime import ray_session
 from preprocessing.moments import Moments
 from tests.helpers.roads import TINY, Road, snapshot, without_times
 
-GRID, START = scheduler.run_grid, ray_session.start
+START = ray_session.start
 WORDS = [word for word in TINY if not word.startswith("encoder=")]
 WORDS += ["sweep.encoder=[vit_micro]", "sweep.mask_ratio=[0.5,0.9]", "max_folds=2", "resources.cpus=1"]
 
@@ -36,8 +37,14 @@ def sweep_on(place: Road, *more: str) -> int:
 
 def test_a_grid_on_tune_then_resumed_without_it(road, tmp_path, inline, monkeypatch, capsys):
     place = replace(road.copy(tmp_path, run=False), words=list(WORDS))  # with what loso has left in the store
-    inline_grid, no_ray = scheduler.run_grid, ray_session.start
-    monkeypatch.setattr(scheduler, "run_grid", GRID)
+    recording, no_ray = choice.KINDS["ray"], ray_session.start
+
+    def on_tune():
+        made, ray = recording(), RayExecutor()
+        made.start, made.trials = ray.start, ray.trials
+        return made
+
+    monkeypatch.setitem(choice.KINDS, "ray", on_tune)
     monkeypatch.setattr(ray_session, "start", START)
     assert sweep_on(place) == 0
     said = capsys.readouterr().out
@@ -62,7 +69,7 @@ def test_a_grid_on_tune_then_resumed_without_it(road, tmp_path, inline, monkeypa
     assert seen == {person_key(cohort.name, name) for name in names}  # two folds are enough to meet everybody
 
     # killed between two folds: one file is missing, and it alone is made again
-    monkeypatch.setattr(scheduler, "run_grid", inline_grid)
+    monkeypatch.setitem(choice.KINDS, "ray", recording)
     monkeypatch.setattr(ray_session, "start", no_ray)
     victim = sorted(entries)[0]
     victim.unlink()

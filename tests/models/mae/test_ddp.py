@@ -3,6 +3,8 @@
 Gradients (the penalty's included) and BatchNorm's running statistics to 1e-5, whole steps and steps in two parts.
 """
 
+import warnings
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -11,6 +13,7 @@ from torch import nn
 
 from models.mae import training
 from models.mae.critic import Critic
+from models.mae.data_parallel import data_parallel
 from models.mae.masks import mask_from_seeds, uniform_from_seeds
 from models.mae.signal_mae import SignalMAE
 from models.mae.sync_batch_norm import SharedBatchNorm, batch_norm
@@ -47,7 +50,7 @@ def arguments(rows: slice, shares: int) -> tuple[tuple, ...]:
 def step(parts: int, rank: int = 0, world: int = 1, norm: type[nn.Module] = nn.BatchNorm1d) -> dict[str, torch.Tensor]:
     """Gradients and buffers after one step of each objective on this rank's rows, in `parts` parts."""
     inner = objectives(norm)
-    wrapped = [m if world == 1 else nn.parallel.DistributedDataParallel(m, broadcast_buffers=False) for m in inner]
+    wrapped = [m if world == 1 else data_parallel(m) for m in inner]
     shares = world * parts
     both = [arguments(slice(rank + world * i, None, shares), shares) for i in range(parts)]
     found = {}
@@ -61,6 +64,7 @@ def step(parts: int, rank: int = 0, world: int = 1, norm: type[nn.Module] = nn.B
 
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("error")
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for parts in (1, 2):
         torch.save(step(parts, rank, 2, SharedBatchNorm), f"{folder}/{rank}-{parts}.pt")

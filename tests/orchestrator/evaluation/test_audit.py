@@ -9,7 +9,7 @@ from orchestrator import cli, loso
 from orchestrator.evaluation import audit, canaries, fold_data, raw_noise
 from orchestrator.evaluation import fit_fold as foldfit
 from orchestrator.evaluation.canaries import FAILED, KINDS, PASSED, UNCLEAR, _against_chance, judge_crossed, spoilt
-from orchestrator.evaluation.fit_fold import fit_fold
+from orchestrator.evaluation.fit_fold import FoldData, fit_fold
 from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
 from orchestrator.stages import make_clips
@@ -54,8 +54,8 @@ def test_the_folds_are_those_of_a_run_without_it(made, inline, tmp_path):
 
 
 def test_a_scaler_that_has_seen_everybody_fails_the_audit(made, inline, monkeypatch, capsys):
-    monkeypatch.setattr(foldfit, "_scaler", lambda data, subjects, how: replace(
-        fit_scaler(data.moments, list(data.moments)), subjects=tuple(sorted(subjects))))  # and says otherwise
+    monkeypatch.setattr(foldfit, "fit_scaler", lambda moments, subjects, kind: replace(
+        fit_scaler(moments, list(moments)), subjects=tuple(sorted(subjects))))  # and says otherwise
     assert cli.run(loso.main, made.argv("max_folds=3")) == 1
     assert verdicts(made)["noisy_test"] == FAILED and "defect of dualpain" in capsys.readouterr().out
     assert "Do not use the number" in (made.run / "report.html").read_text()
@@ -232,9 +232,14 @@ def test_a_leak_in_prediction_fails_the_audit(made, inline, monkeypatch, share):
 
 
 def test_test_rows_in_training_fail_the_audit(made, inline, monkeypatch):
-    honest = foldfit._trainable
-    monkeypatch.setattr(foldfit, "_trainable", lambda data, subjects: np.union1d(
-        honest(data, subjects), data.rows([s for s in range(7) if s not in subjects])[:1]))
+    honest = FoldData.rows
+
+    def rows(data, subjects):
+        """Of the test person alone; of those who train, and one more."""
+        found = honest(data, subjects)
+        return found if len(subjects) == 1 else np.union1d(found, honest(data, [s for s in range(7) if s not in subjects])[:1])
+
+    monkeypatch.setattr(FoldData, "rows", rows)
     assert cli.run(loso.main, made.argv("max_folds=3")) == 1
     assert {verdicts(made)[name] for name in ("shuffled", "coded", "noisy_test")} == {FAILED}
 

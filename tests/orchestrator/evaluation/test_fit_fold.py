@@ -14,7 +14,7 @@ from orchestrator.evaluation.fit_fold import fit_fold
 from orchestrator.evaluation.fit_validation import fit_validation
 from orchestrator.plan.folds import Fold
 from preprocessing.moments import KINDS, fit_scaler
-from tests.helpers.made_data import changed, encoder, fold, made_data, recipe, with_moments
+from tests.helpers.made_data import changed, encoder, fold, made_data, recipe, watched, with_moments
 
 FIELDS = {"fold", "seed", "subject", "subjects", "n_test", "n_quarantined", "quarantined_by_class", "epochs",
           "train_subjects", "val_subjects", "train_label_counts", "scaler_sha256", "encoder_sha256", "weights_sha256",
@@ -106,9 +106,7 @@ def test_pretrained_signal_weights_are_where_training_starts(data):
 
 
 def test_rows_outside_are_zero_in_what_a_model_sees(data, monkeypatch):
-    seen = []
-    real = foldfit._arrays
-    monkeypatch.setattr(foldfit, "_arrays", lambda *a: seen.append(real(*a)) or seen[-1])
+    seen = watched(monkeypatch)
     fit_fold(fold(2), data, recipe("ridge"), None)
     fitted, tested = seen
     own, others = data.rows([2]), data.rows([0, 1, 3, 4, 5, 6])

@@ -1,4 +1,4 @@
-"""The scheduler keeps no state of its own: what it asks of Tune, and what it makes of what Tune says. No Ray here."""
+"""The scheduler keeps no state of its own: what is asked of Tune, and what is made of what Tune says. No Ray here."""
 
 import subprocess
 import sys
@@ -11,8 +11,11 @@ from orchestrator.config.configuration import compose
 from orchestrator.errors import FoldError, UserError
 from orchestrator.evaluation import run_record, scheduler
 from orchestrator.evaluation.ledger import Ledger
-from orchestrator.evaluation.scheduler import Failure, FoldWork, run_missing
+from orchestrator.evaluation.scheduler import FoldWork, run_missing
+from orchestrator.executors import choice, ray_trials
+from orchestrator.executors.executor import Failure
 from orchestrator.runtime.gpu_sharing import GpuShare
+from tests.helpers.executors import Trials
 from tests.helpers.made_data import encoder, fold, made_data, recipe
 
 
@@ -73,21 +76,15 @@ class FakeTune:
         self.reported.append(row)
 
 
-class Tick:
-    def __call__(self, n=1, note=""):
-        pass
-
-
-def run_chunk(monkeypatch, work, results, tmp_path, *words):
+def run_trials(monkeypatch, work, results, tmp_path, *words):
     import ray
 
     tune = FakeTune(results)
     monkeypatch.setattr(ray, "tune", tune, raising=False)
-    monkeypatch.setattr(scheduler, "_callback", lambda tick, gauges: None)
+    monkeypatch.setattr(ray_trials, "callback", lambda on_done: None)
     config = compose("watch", [f"store={tmp_path}", *words])
     share = GpuShare(config.resources.folds_per_gpu, 0)
-    return scheduler._run_chunk(config, list(work.folds), work=work, scratch=tmp_path / "run", tick=Tick(), gauges=None,
-                                share=share), tune
+    return ray_trials.run_trials(config, list(work.folds), work, tmp_path / "run", share, lambda *done: None), tune
 
 
 def result(name, error=None, **metrics):
@@ -96,7 +93,7 @@ def result(name, error=None, **metrics):
 
 
 def test_what_is_asked_of_tune(monkeypatch, work, tmp_path):
-    failed, tune = run_chunk(monkeypatch, work, [result(n) for n in work.folds], tmp_path)
+    failed, tune = run_trials(monkeypatch, work, [result(n) for n in work.folds], tmp_path)
     assert failed == {} and tune.names == list(work.folds)
     assert tune.seen["TuneConfig"]["reuse_actors"] and tune.seen["FailureConfig"] == {"max_failures": 0}
     assert tune.seen["resources"]["cpu"] == 1
@@ -107,9 +104,9 @@ def test_a_fold_that_failed_every_time_is_named_with_its_reason(monkeypatch, wor
     name = list(work.folds)[1]
     error = RuntimeError(f"Traceback ...\nFileNotFoundError: {tmp_path}/tokens/x.npy is gone")
     others = [result(n) for n in work.folds if n != name]
-    failed, _ = run_chunk(monkeypatch, work, [*others, result(name, error)], tmp_path)
+    failed, _ = run_trials(monkeypatch, work, [*others, result(name, error)], tmp_path)
     assert failed == {name: Failure("FileNotFoundError: store/tokens/x.npy is gone")}
-    failed, _ = run_chunk(monkeypatch, work, [result(name, RuntimeError("The actor died unexpectedly"))], tmp_path,
+    failed, _ = run_trials(monkeypatch, work, [result(name, RuntimeError("The actor died unexpectedly"))], tmp_path,
                           "resources.fold_timeout_s=7")
     assert "fold_timeout_s=7" in failed[name].reason
 
@@ -123,37 +120,35 @@ def test_what_shows_progress_stays_here_when_tune_pickles_what_it_was_given():
 
     seen = []
     bar = types.SimpleNamespace(lock=threading.RLock(), seen=seen)
-    done = scheduler._callback(lambda n, note: bar.seen.append(note),
-                               types.SimpleNamespace(fold=bar.seen.append, lock=bar.lock))
+    done = ray_trials.callback(lambda name, accuracy: bar.seen.append((name, accuracy)))
     assert len(cloudpickle.dumps(done)) < 5000
     trial = types.SimpleNamespace(config={"name": "fold-000"})
     for callback in (done, copy.deepcopy(done)):
         callback.on_trial_result(1, [], trial, {"accuracy": 0.5})
     callback.on_trial_result(1, [], trial, {"accuracy": -1.0, "impossible": "no clip"})
-    assert seen == [0.5, "fold-000"] * 2
+    callback.on_trial_result(1, [], trial, {"accuracy": -1.0, "user_error": ""})
+    assert seen == [("fold-000", 0.5)] * 2 + [("fold-000", None)]
 
 
 def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_path):
     """A reused worker that dies between two trials: Tune ends the next one without a result, and without a second try."""
     first, second, third = work.folds
     silent = types.SimpleNamespace(config={"name": second}, metrics=None, error=None)
-    failed, _ = run_chunk(monkeypatch, work, [result(first), silent], tmp_path)
+    failed, _ = run_trials(monkeypatch, work, [result(first), silent], tmp_path)
     assert failed == dict.fromkeys([second, third], Failure("its worker died"))
 
 
 def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_path):
     chunks, bad = [], {"b": 2, "c": 5, "d": 1}  # how often each fails
 
-    def run_chunk(config, names, **rest):
-        chunks.append(list(names))
+    def run(names, share):
+        chunks.append(names)
         failing = [n for n in names if bad.get(n, 0) > 0]
         for name in failing:
             bad[name] -= 1
         return {name: Failure("why", again=name != "d") for name in failing}
 
-    monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
-    monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
-    monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
+    monkeypatch.setitem(choice.KINDS, "ray", lambda: Trials(run))
     failed = scheduler.run_grid(compose("watch", []), "loso", "run", names=["a", "b", "c", "d"], planned=4,
                                 work=lambda chunk: None, scratch=tmp_path)
     assert chunks == [["a", "b", "c", "d"], ["b", "c"], ["b", "c"]] and failed == {"c": "why", "d": "why"}
@@ -161,45 +156,45 @@ def test_a_fold_is_tried_three_times_after_the_others(monkeypatch, work, tmp_pat
 
 def test_a_mistake_of_the_users_is_no_failed_fold(monkeypatch, work, tmp_path):
     with pytest.raises(UserError, match="do this"):
-        run_chunk(monkeypatch, work, [result("x", user_error="do this")], tmp_path)
+        run_trials(monkeypatch, work, [result("x", user_error="do this")], tmp_path)
 
 
 def test_a_fold_that_its_clips_make_impossible_fails_alone_and_at_once(monkeypatch, work, tmp_path):
     first, second, third = work.folds
     told = [result(first), result(second, impossible="no clip of class PA4"), result(third)]
-    failed, tune = run_chunk(monkeypatch, work, told, tmp_path)
+    failed, tune = run_trials(monkeypatch, work, told, tmp_path)
     assert failed == {second: Failure("no clip of class PA4", again=False)}
-    scheduler._trial({"name": "x"}, types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(FoldError("no clip"))), 60)
+    ray_trials.trial({"name": "x"}, types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(FoldError("no clip"))), 60)
     assert tune.reported[-1] == {"accuracy": -1.0, "user_error": "", "impossible": "no clip"}
 
 
 def test_a_trial_reports_a_mistake_and_raises_a_defect(monkeypatch, work, tmp_path):
     from models.errors import ModelError
 
-    _, tune = run_chunk(monkeypatch, work, [], tmp_path)
+    _, tune = run_trials(monkeypatch, work, [], tmp_path)
     wrong = {"value": UserError("u")}
     broken = types.SimpleNamespace(run=lambda name: (_ for _ in ()).throw(wrong["value"]))
     for error in (UserError("u"), ModelError("m")):
         wrong["value"] = error
-        scheduler._trial({"name": "x"}, broken, 60)
+        ray_trials.trial({"name": "x"}, broken, 60)
     assert [row["user_error"] for row in tune.reported] == ["u", "m"]
     wrong["value"] = RuntimeError("a defect")
     with pytest.raises(RuntimeError):
-        scheduler._trial({"name": "x"}, broken, 60)
-    scheduler._trial({"name": next(iter(work.folds))}, work, 60)
+        ray_trials.trial({"name": "x"}, broken, 60)
+    ray_trials.trial({"name": next(iter(work.folds))}, work, 60)
     assert tune.reported[-1]["user_error"] == "" and len(tune.reported) == 3
 
 
 HANGS = """
 import re, sys, time, types
 from ray import tune
-from orchestrator.evaluation import scheduler
+from orchestrator.executors import ray_trials
 tune.report = print
 run = lambda name: {"accuracy": 1.0} if name == "quick" else re.match("(a+)+$", 50 * "a" + "b")  # never gives the lock back
-scheduler._trial({"name": "quick"}, types.SimpleNamespace(run=run), 0.2)
+ray_trials.trial({"name": "quick"}, types.SimpleNamespace(run=run), 0.2)
 time.sleep(0.4)
 print("a finished fold's clock has stopped", flush=True)
-scheduler._trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
+ray_trials.trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
 """
 
 
@@ -210,9 +205,7 @@ def test_a_fold_over_its_time_ends_its_worker_even_in_a_library_that_never_retur
 
 def test_trials_are_handed_out_in_chunks(monkeypatch, work, tmp_path):
     chunks = []
-    monkeypatch.setattr(scheduler, "_run_chunk", lambda config, names, **rest: chunks.append(names) or {})
-    monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
-    monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
+    monkeypatch.setitem(choice.KINDS, "ray", lambda: Trials(lambda names, share: chunks.append(names) or {}))
     names = [f"fold-{i:03d}-seed-0" for i in range(230)]
     scheduler.run_grid(compose("watch", []), "loso", "run", names=names, planned=230,
                        work=lambda chunk: replace(work, folds={}), scratch=tmp_path)

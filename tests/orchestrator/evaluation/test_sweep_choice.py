@@ -43,7 +43,7 @@ def swept(monkeypatch, inline, tmp_path):
                             ledger=Ledger(folder / name, name))
                 for i, (name, c) in enumerate(configs.items())}
 
-    monkeypatch.setattr(run_sweep, "_stages", stages)
+    monkeypatch.setattr(run_sweep, "open_points", stages)
     monkeypatch.setattr(run_sweep.cohort, "load", lambda config: cohort())
     words = ("model=video", "pretrain=none", "sweep.encoder=[vit_micro,vit_tiny]", "sweep.mask_ratio=[0.9]")
     asked = config("sweep.halves=true", *words[2:], f"run.dir={tmp_path / 'sweep'}")

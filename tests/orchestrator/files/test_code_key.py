@@ -61,7 +61,7 @@ def changed(before: dict[str, str], copy: Path, file: str, old: str, new: str) -
     ("orchestrator/reporting/plots.py", "import ", "import this\nimport "),
     ("orchestrator/estimate/costs.py", "COMMAND_SECONDS = 6.0", "COMMAND_SECONDS = 7.0"),
     ("orchestrator/runtime/progress.py", "import ", "import this\nimport "),
-    ("orchestrator/stages/make_encoders.py", "RESTARTS = 3", "RESTARTS = 4")])
+    ("orchestrator/executors/ray_training.py", "RESTARTS = 3", "RESTARTS = 4")])
 def test_what_computes_nothing_changes_no_key(before, copy, file, old, new):
     assert changed(before, copy, file, old, new) == set()
 

@@ -13,7 +13,8 @@ import torch
 from benchmarks.made_shards import made_shards
 from models.mae import training_state
 from orchestrator.errors import UserError
-from orchestrator.pretraining import data, monitor, objectives
+from orchestrator.executors import ray_training
+from orchestrator.pretraining import data, objectives
 from orchestrator.pretraining.checkpoints import Checkpoints, Every
 from orchestrator.pretraining.loop import epochs_planned, train_job
 from orchestrator.pretraining.objectives import Job, Rank
@@ -131,7 +132,7 @@ def test_whole_lines_only_are_followed(tmp_path):
     lines, stopped, seen = tmp_path / "rows.jsonl", threading.Event(), []
     row = json.dumps({"kind": "epoch", "loss": 0.5})
     lines.write_text(row + "\n" + row[:10])
-    watcher = threading.Thread(target=monitor.follow, args=(lines, seen.append, stopped))
+    watcher = threading.Thread(target=ray_training.follow, args=(lines, seen.append, stopped))
     watcher.start()
     with open(lines, "a") as handle:
         handle.write(row[10:] + "\n")

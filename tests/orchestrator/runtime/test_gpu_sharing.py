@@ -4,7 +4,9 @@ import pytest
 
 from orchestrator.config.configuration import compose
 from orchestrator.evaluation import scheduler
+from orchestrator.executors import choice
 from orchestrator.runtime.gpu_sharing import CONTEXT_MB, GpuShare, fitting
+from tests.helpers.executors import Trials
 
 
 @pytest.mark.parametrize(("peak", "n"), [(9_000 - CONTEXT_MB, 8), (79_000, 1), (90_000, 1), (10, 16), (36_000 - CONTEXT_MB, 2)])
@@ -48,15 +50,12 @@ def test_a_first_fold_that_dies_leaves_the_measuring_to_the_next_three_times():
 def test_the_first_fold_runs_alone_and_decides(monkeypatch, tmp_path):
     asked = []
 
-    def run_chunk(config, names, work, scratch, tick, gauges, share):
+    def run(names, share):
         asked.append((len(names), share.fraction))
         share.learn({"user_error": "", "gpu_peak_mb": 20_000 - CONTEXT_MB, "gpu_total_mb": 80_000})
         return {}
 
-    monkeypatch.setattr(scheduler, "_run_chunk", run_chunk)
-    monkeypatch.setattr(scheduler.ray_session, "start", lambda config: None)
-    monkeypatch.setattr(scheduler.ray_session, "gpus", lambda: 1)
-    monkeypatch.setattr(scheduler, "FoldGauges", lambda *a: None)
+    monkeypatch.setitem(choice.KINDS, "ray", lambda: Trials(run, gpus=1))
     names = [f"fold-{i:03d}-seed-0" for i in range(120)]
     scheduler.run_grid(compose("watch", []), "loso", "run", names=names, planned=120, work=lambda chunk: None,
                        scratch=tmp_path)

@@ -120,8 +120,7 @@ def test_who_hides_its_environment_is_known_by_the_log_it_writes_and_who_reads_o
                              opened(tmp_path.parent / f"{tmp_path.name}.out", "a"))
     try:
         assert writer.pid not in ray_watch.started_here()
-        monkeypatch.setattr(ray_watch, "_logs", str(tmp_path))
-        assert {writer.pid, reader.pid, other.pid} & set(ray_watch.started_here()) == {writer.pid}
+        assert {writer.pid, reader.pid, other.pid} & set(ray_watch.started_here(str(tmp_path))) == {writer.pid}
     finally:
         for process in (writer, reader, other):
             process.kill()
@@ -132,13 +131,12 @@ def test_an_error_of_a_dying_ray_is_said_as_its_death(monkeypatch):
     said = []
     monkeypatch.setattr(ray_watch, "end", said.append)
     monkeypatch.setattr(ray_watch, "SETTLE_S", 0.01)
-    monkeypatch.setattr(ray_watch, "_ask", lambda: "gone")
-    ray_watch.settle()  # no error in hand: a shutdown on purpose
+    ray_watch.settle(lambda: "gone")  # no error in hand: a shutdown on purpose
     for error, words in ((KeyboardInterrupt(), []), (ray_watch.UserError("x"), []), (RuntimeError("no gcs"), ["gone"])):
         try:
             raise error
         except BaseException:
-            ray_watch.settle()
+            ray_watch.settle(lambda: "gone")
         assert said[:1] == words
 
 

@@ -64,7 +64,7 @@ def test_processes_of_an_account(monkeypatch):
     monkeypatch.setattr(surroundings, "processes_left", lambda: None)
     monkeypatch.setattr(resource, "getrlimit", lambda which: (500, 500))
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    monkeypatch.setattr(surroundings, "_threads_of", lambda uid: 450)
+    monkeypatch.setattr(surroundings, "threads_of", lambda uid: 450)
     found = surroundings.processes(compose("watch", []))
     assert found.state == STOP and "only 50 more" in found.text and "ulimit -u" in found.fix
 

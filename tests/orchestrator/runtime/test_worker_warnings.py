@@ -9,8 +9,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from models.classifier.token_pool import TokenPool
+from models.mae import training
 from orchestrator.files.storage import read_json
-from orchestrator.pretraining import loop
 from orchestrator.runtime.worker_warnings import counted, heard, kept, read
 from preprocessing.notes import note
 
@@ -89,8 +89,8 @@ def test_warnings_of_pretraining_and_embedding_reach_terminal_and_report(road, i
         return real_pool(self, tokens)
 
     assert not [text for text in read_json(road.run / "facts.json")["notes"] if "Warning: " in text], "nothing odd, no word"
-    real_step, real_pool = loop._step, TokenPool.__call__
-    monkeypatch.setattr(loop, "_step", step)
+    real_step, real_pool = training.step, TokenPool.__call__
+    monkeypatch.setattr(training, "step", step)
     monkeypatch.setattr(TokenPool, "__call__", pool)
     mine = road.copy(tmp_path, run=False)
     for made in ("encoders", "tokens"):

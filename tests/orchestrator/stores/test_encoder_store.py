@@ -52,7 +52,7 @@ def test_more_workers_than_the_machine_has_are_refused_not_waited_for(road, monk
     for name, value in {"start": None, "quiet": None, "cpus": 2, "gpus": gpus}.items():
         monkeypatch.setattr(make_encoders.ray_session, name, lambda *words, value=value: value)
     with pytest.raises(UserError, match=f"pretrain.workers={said}"):
-        make_encoders._fit(road.config("pretrain.workers=3"), [], lambda row: None)
+        make_encoders.fit(road.config("pretrain.workers=3"), [], lambda row: None)
 
 
 @pytest.mark.parametrize("word", ["train.lr=0.1", "task=bl_pa4", "embed.pool=none", "pretrain.workers=2", "protocol.seeds=2",

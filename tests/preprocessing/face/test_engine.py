@@ -9,7 +9,6 @@ import pytest
 from skimage import data
 
 from preprocessing.errors import ClipError
-from preprocessing.face import engine as faces
 from preprocessing.face.engine import FaceEngine, FaceOptions, crop
 from preprocessing.face.keyframes import KeyframeOptions, select_keyframes
 from preprocessing.face.precomputed import PrecomputedTracker
@@ -391,7 +390,6 @@ def test_reading_ahead_changes_no_byte(engine, tmp_path, monkeypatch):
     frames = [films.face(800, 640, dx=200 * np.sin(i / 4), tilt=0.3 * np.sin(i / 6), zoom=2 + i / 10) for i in range(26)]
     ref = VideoRef(films.write_video(tmp_path / "wanders.mp4", frames))
     ahead = engine.process(ref, frames="all")
-    monkeypatch.setattr(faces, "_AHEAD", 1)
     monkeypatch.setattr(FaceTracker, "expect", lambda tracker, frame: None)
     alone = engine.process(ref, frames="all")
     np.testing.assert_array_equal(alone.landmarks, ahead.landmarks)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from preprocessing.errors import ClipError
 from preprocessing.notes import gathered
 from preprocessing.recordings import VideoRef
+from preprocessing.video.clock import Clock
 from preprocessing.video.video import Video
 from tests.helpers import films
 
@@ -107,14 +108,8 @@ def test_every_container_gives_the_same_frames(window):
 def test_what_can_be_sought_is(name, suffix, seeks, monkeypatch):
     """A window at the end of a film with an index of whole pictures costs no decoding of what lies before."""
     decoded = []
-    pieces = Video._pieces
-
-    def counted(self, *arguments):
-        for piece in pieces(self, *arguments):
-            decoded.append(piece)
-            yield piece
-
-    monkeypatch.setattr(Video, "_pieces", counted)
+    saw = Clock.saw
+    monkeypatch.setattr(Clock, "saw", lambda clock, packet: (decoded.append(packet.pts), saw(clock, packet))[1])
     path = contained(name, Fraction(25), suffix, 0.0)
     with Video(VideoRef(path, start_s=3.4, end_s=3.8)) as video:
         assert [films.number_of(frame.rgb()) for frame in video] == list(range(85, 95))
