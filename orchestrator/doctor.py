@@ -2,6 +2,7 @@
 
 `python -m orchestrator.doctor --dataset NAME [key=value ...]` writes nothing. Exit code 0: a run can start; 2: the
 last line says what would stop it.
+`python -m orchestrator.doctor --fetch` installs the data files that a plain installation lacks.
 """
 
 import sys
@@ -12,11 +13,11 @@ from orchestrator import cli
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.estimate import costs, data_fingerprint, finished, machine, timed_steps
 from orchestrator.estimate.machine import Finding
-from orchestrator.stages import check
+from orchestrator.stages import check, fetch
 
 
 def main(argv: list[str] | None = None) -> int:
-    call = cli.parse("doctor", __doc__.splitlines()[0], argv)
+    call = cli.parse("doctor", __doc__.splitlines()[0], argv, instead={"--fetch": (fetch.HELP, fetch.fetch)})
     config, console = call.config, Console(highlight=False)
     people, problem = check.read(config)
     data = data_fingerprint.take(config, people) if people else None
