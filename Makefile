@@ -5,7 +5,7 @@ STORE ?= store
 RUN ?= runs/demo
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test test-all tests-apart tests-together lint bench
+.PHONY: install demo test test-all tests-apart tests-together lint bench docs
 
 install:
 	@$(PYTHON) .ci/environment.py
@@ -37,3 +37,8 @@ tests-together:
 # preprocess_vs.py wants another checkout beside this one; noise.py and cohort.py are no matter of time; probe.py reads variants.
 bench: install
 	@for file in $(filter-out benchmarks/preprocess_vs.py benchmarks/noise.py benchmarks/cohort.py benchmarks/video_variants.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The documentation as a site: open site/index.html. A link that leads nowhere is an error.
+docs: install
+	@$(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
