@@ -5,7 +5,7 @@ STORE ?= store
 RUN ?= runs/demo
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test test-all tests-apart tests-together lint bench
+.PHONY: install demo test test-all tests-apart tests-together lint bench docs
 
 install:
 	@$(PYTHON) .ci/environment.py
@@ -39,3 +39,8 @@ tests-together:
 NO_TIMES := preprocess_vs noise cohort machine made_clips made_shards video_variants
 bench: install
 	@for file in $(filter-out $(NO_TIMES:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+# The documentation as a site: open site/index.html. A link that leads nowhere is an error.
+docs: install
+	@$(BIN)/mkdocs build --quiet
+	@echo "site/index.html"

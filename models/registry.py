@@ -2,7 +2,7 @@
 
 Light: nothing here imports torch. A model's own file is imported when the model is built. The built-in models stand in
 catalogue.py; a file of somebody else's adds one with `register`, as decorator of the class or function that builds it
-(docs/extend.md).
+(docs/how-to/extend.md).
 """
 
 import inspect

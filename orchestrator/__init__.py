@@ -16,8 +16,8 @@ if sys.argv[:1] == ["-m"]:  # `python -m orchestrator.STAGE`, whose imports take
             sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
             return
         text = " ".join(str(error).split())
-        print(f"error: a package cannot be used in {sys.prefix} ({text}): run make install, or start the command with "
-              ".venv/bin/python.", file=sys.stderr, flush=True)
+        print(f"error: a package cannot be used in {sys.prefix} ({text}): install dualpain again (make install, or pip) "
+              "or start the command with .venv/bin/python.", file=sys.stderr, flush=True)
         os._exit(2)
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -10,11 +10,11 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.config.groups import choices
+from orchestrator.config.groups import EXPERIMENTS, choices
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 from orchestrator.runtime import run_log, terminal
 
@@ -32,17 +32,22 @@ class Call:
     overrides: tuple[str, ...] = ()
 
 
-def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
+def parse(stage: str, summary: str, argv: list[str] | None = None,
+          instead: Mapping[str, tuple[str, Callable[[], int]]] | None = None) -> Call:
+    """instead: flags that are a command of their own: {flag: (its help, what is done and gives the exit code)}."""
     argv = sys.argv[1:] if argv is None else argv
     run_log.start()
     parser = argparse.ArgumentParser(
         prog=f"python -m orchestrator.{stage}", description=summary,
         epilog="Further words are overrides such as encoder=vit_tiny protocol.seeds=3 run.dir=DIR; every key stands in "
-               "experiments/config.yaml. The same command with the same run.dir resumes.")
+               f"{EXPERIMENTS / 'config.yaml'}. The same command with the same run.dir resumes.")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(choices("dataset")))
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py",
-                        help="a file that adds models, data sets, splits or augmentations (docs/extend.md); may be repeated")
+                        help="a file that adds models, data sets, splits or augmentations (docs/how-to/extend.md); may be "
+                             "repeated")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, time and disk; write nothing")
+    for flag, (text, work) in (instead or {}).items():
+        parser.add_argument(flag, nargs=0, action=_ending(work), help=text)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     # Overrides may stand before, between and after the flags.
     arguments = parser.parse_intermixed_args(argv)
@@ -53,7 +58,7 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
 
     plugins.load(arguments.plugin)
     for file, names in plugins.added().items():
-        progress.say("plugin", f"{file} adds {', '.join(names) or 'nothing: register something in it (docs/extend.md)'}")
+        progress.say("plugin", f"{file} adds {', '.join(names) or 'nothing: register something in it (docs/how-to/extend.md)'}")
     config = compose(arguments.dataset, arguments.overrides)
     if stage != "report":  # which computes nothing from the options
         check_options.check(config, arguments.overrides, stage)
@@ -61,6 +66,15 @@ def parse(stage: str, summary: str, argv: list[str] | None = None) -> Call:
             progress.say("options", remark)
     return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}",
                 tuple(arguments.overrides))
+
+
+def _ending(work: Callable[[], int]) -> type[argparse.Action]:
+    """An action that ends the command as --help does, before anything that is required is missed."""
+    class Ending(argparse.Action):
+        def __call__(self, *_: object) -> None:
+            raise SystemExit(work())
+
+    return Ending
 
 
 def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
@@ -128,8 +142,8 @@ def machines_fault(error: BaseException) -> str:
         return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer "
                 "workers with resources.cpus=N, and run the same command again; finished work is kept.")
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
-        return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): run make install, or start the "
-                "command with .venv/bin/python.")
+        return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): install dualpain again (make install, or pip) "
+                "or start the command with .venv/bin/python.")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return ("This machine gives no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
                 "resources.cpus=N, and run the same command again; finished work is kept.")

@@ -2,6 +2,7 @@
 
 `python -m orchestrator.doctor --dataset NAME [key=value ...]` writes nothing. Exit code 0: a run can start; 2: the
 last line says what would stop it.
+`python -m orchestrator.doctor --fetch` installs the data files that a plain installation lacks.
 """
 
 import sys
@@ -9,8 +10,16 @@ import sys
 from orchestrator import cli
 
 
+def fetch() -> int:
+    """What --fetch does."""
+    from orchestrator.stages import fetch
+
+    return fetch.fetch()
+
+
 def main(argv: list[str] | None = None) -> int:
-    call = cli.parse("doctor", __doc__.splitlines()[0], argv)
+    call = cli.parse("doctor", __doc__.splitlines()[0], argv, instead={
+        "--fetch": ("install the face models and the watch data, where they are missing, and end", fetch)})
     from rich.console import Console
 
     from orchestrator.config.model_inputs import reads_video

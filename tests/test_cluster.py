@@ -206,10 +206,10 @@ def test_no_address_of_the_world(config):
 
 
 def test_the_pages_commands_exist():
-    """Every `ray` sub-command in docs/cluster.md, and every flag written with it."""
+    """Every `ray` sub-command in docs/how-to/cluster.md, and every flag written with it."""
     from ray.scripts.scripts import cli
 
-    page = (ROOT / "docs" / "cluster.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "cluster.md").read_text()
     found = re.findall(r"\.venv/bin/ray ([a-z-]+)((?: +(?:--[a-z-]+|ray_cluster\.yaml))*)", page)
     assert len(found) >= 8
     for name, words in found:

@@ -27,8 +27,8 @@ def lint():
 @pytest.fixture
 def repository(tmp_path) -> Path:
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    (tmp_path / "docs").mkdir()
-    (tmp_path / "docs" / "provenance.md").write_text("- `known.npz`: made here\n")
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
+    (tmp_path / "docs" / "reference" / "provenance.md").write_text("- `known.npz`: made here\n")
     return tmp_path
 
 
@@ -122,7 +122,7 @@ def test_the_pages_hashes_are_true():
     from preprocessing.datasets import watch
     from preprocessing.face import weights
 
-    page = (ROOT / "docs" / "provenance.md").read_text()
+    page = (ROOT / "docs" / "reference" / "provenance.md").read_text()
     lines = re.findall(r"^- `(tests/golden/\S+?)`.*?sha256 `([0-9a-f]{8})…([0-9a-f]{4})`", page, re.M | re.S)
     assert len(lines) == 3
     for name, head, tail in lines:

@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[..., Tensor]] = {
 
 
 def mask_from_seeds(kind: str, seeds: Sequence[int], **options) -> Tensor:
-    """The masks of samples, each a pure function of its own seed: KINDS[kind](1, ...) per sample, stacked.
+    """The masks of samples, each a pure function of its own seed: `KINDS[kind](1, ...)` per sample, stacked.
 
     kind: tube | random | frame (options grid, ratio) or markov (options length, channels, ratio, ...).
     """

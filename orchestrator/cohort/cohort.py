@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.cohort.lineage import person_key
 from orchestrator.config.configuration import Config
+from orchestrator.config.model_inputs import reads_video
 from orchestrator.errors import UserError
 from orchestrator.files import owners
 from orchestrator.files.storage import key_of, read_json, write_bytes, write_json
@@ -21,6 +22,7 @@ from orchestrator.runtime import progress
 from orchestrator.runtime.store_lock import writing
 from preprocessing.allotment import usable_cores
 from preprocessing.datasets import biovid_lists, registry
+from preprocessing.face.weights import SHA256, weight_file
 from preprocessing.recordings import DataSet, Recording
 from preprocessing.spelling import spellings
 
@@ -273,6 +275,9 @@ def _generate(config: Config, root: Path) -> None:
     if (root / "SYNTHETIC.json").exists():
         generate(root, **words)
         return
+    if reads_video(config) and config.face.get("provider") != "precomputed":
+        for name in SHA256:  # before minutes of writing films that nothing here could look at
+            weight_file(name, Path(folder).expanduser() if (folder := config.face.get("weights_dir")) else None)
     n_clips = arguments["subjects"] * arguments["clips_per_level"] * len(arguments["levels"])
     with progress.bar("synthetic", n_clips, "clips") as tick:
         generate(root, **words, on_progress=lambda done, total: tick(done - tick.done))

@@ -1,7 +1,7 @@
 """The register of splits: by its name who cuts a cohort into folds, and which options it takes.
 
 The built-in ones are added by orchestrator/plan/splits.py; their options, with their meaning, stand in experiments/split/. A
-file of somebody else's adds one with `register` (docs/extend.md).
+file of somebody else's adds one with `register` (docs/how-to/extend.md).
 """
 
 from collections.abc import Callable, Mapping

@@ -203,7 +203,10 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """(commit, dirty), or (None, None) outside a checkout."""
+    """(commit, dirty), or (None, None) outside a checkout; a repository that a virtual environment lies in is not ours."""
+    if not (ROOT / ".git").exists():
+        return None, None
+
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -25,7 +25,7 @@ from orchestrator.files import code_cache
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("orchestrator", "models", "preprocessing")
 VALUES = ("orchestrator.config.configuration", "orchestrator.config.schema", "orchestrator.files", "orchestrator.runtime",
-          "orchestrator.errors", "preprocessing.errors", "models.errors")
+          "orchestrator.errors", "preprocessing.carriers", "preprocessing.errors", "models.errors")
 TABLES = ("models", "models.registry", "models.catalogue")
 
 Symbol = tuple[str, str]  # (module, name at its top level; "" for the module's own statements)

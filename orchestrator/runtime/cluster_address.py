@@ -31,7 +31,7 @@ def check() -> Finding:
         return Finding("Ray", STOP, f"RAY_ADDRESS={address} {wrong}", fix)
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return Finding("Ray", WARN, "RAY_ADDRESS names a cluster and token authentication is off",
-                       "set RAY_AUTH_MODE=token on every node, see docs/cluster.md")
+                       "set RAY_AUTH_MODE=token on every node, see docs/how-to/cluster.md")
     return Finding("Ray", OK, "joins the running cluster (RAY_ADDRESS); store and run.dir must be on a folder that "
                               "every node sees")
 
@@ -104,7 +104,7 @@ def _greeted(host: str, port: int) -> tuple[str, str]:
     mode, known = os.environ.get("RAY_AUTH_MODE", "").lower(), token()
     if mode == "token" and not known:
         return ("wants a token that this account has not got",
-                "copy the cluster's token to ~/.ray/auth_token, see docs/cluster.md")
+                "copy the cluster's token to ~/.ray/auth_token, see docs/how-to/cluster.md")
     shown = [("authorization", f"Bearer {known}")] if known and mode in ("", "token") else []
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
@@ -115,7 +115,7 @@ def _greeted(host: str, port: int) -> tuple[str, str]:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:  # type: ignore[attr-defined]
                 return ("is a cluster with another token than this account's", "set RAY_AUTH_MODE=token and copy the "
-                        "cluster's token to ~/.ray/auth_token, see docs/cluster.md")
+                        "cluster's token to ~/.ray/auth_token, see docs/how-to/cluster.md")
             return ("answers, but not as the head of a Ray cluster", "give the head's own port (6379 unless told otherwise), "
                     "not the dashboard's or Ray Client's")
     if reply.ray_version != ray.__version__:

@@ -1,7 +1,7 @@
 """The register of data sets: by its name what loads it, how it lies on disk, and what a run takes for granted with it.
 
 The built-in ones stand below; a file of somebody else's adds one with `register`, as decorator of the function that loads it
-(docs/extend.md).
+(docs/how-to/extend.md).
 """
 
 import difflib

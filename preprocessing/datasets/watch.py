@@ -4,14 +4,15 @@ The file is a pickled dict inside an npy. It is read only after its hash matches
 numpy's array types and nothing else; seglearn itself is never imported.
 """
 
-from importlib import metadata
 from pathlib import Path
 
+from preprocessing.carriers import FETCH, WATCH
 from preprocessing.errors import ClipError, InputError
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject
-from preprocessing.signals.watch_file import LAYOUT, read_file
+from preprocessing.signals.watch_file import read_file
 
 FILE = "watch_dataset.npy"
+LAYOUT = f"{FETCH}   ({FILE} is found inside {WATCH.name} {WATCH.version}, or in data.root)"
 FS = 50.0
 WINDOW, HOP = 200, 100  # samples: 4 s, half overlapping
 CLASS_NAMES = ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
@@ -44,20 +45,15 @@ def load(root: Path | None = None) -> DataSet:
 
 
 def find_file(root: Path | None) -> Path:
-    """The data file below `root` or in the installed distribution; InputError with the command that fetches it."""
+    """The data file below `root` or in the installed carrier; InputError with the command that fetches it."""
     if root is not None:
         for path in (root, root / FILE, root / "seglearn" / "data" / FILE):
             if path.name == FILE and path.is_file():
                 return path
         raise InputError(f"{root} holds no {FILE}; leave data.root out after: {LAYOUT}")
-    try:
-        files = metadata.files("seglearn") or []
-    except metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        path = Path(str(file.locate()))
-        if file.name == FILE and path.is_file():
-            return path
-    raise InputError(f"The watch data set is not installed; run: {LAYOUT}")
+    path = WATCH.file(FILE)
+    if path is None:
+        raise InputError(f"The watch data set is missing: {LAYOUT}")
+    return path
 
 

@@ -1,7 +1,7 @@
 """The register of signal formats that are no plain table: by the name in SignalRef.format, who reads one.
 
 Tables (csv, tsv, npy, npz, parquet) are read by tables.py. A file of somebody else's adds a format with `register`
-(docs/extend.md).
+(docs/how-to/extend.md).
 """
 
 from collections.abc import Callable

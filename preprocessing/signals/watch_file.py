@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from preprocessing.carriers import FETCH
 from preprocessing.errors import ClipError
 from preprocessing.recordings import SignalRef
 
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
-LAYOUT = "pip install --no-deps seglearn==1.2.5   (the file is found inside the package, or in data.root)"
 
 
 def read_channels(ref: SignalRef) -> list[np.ndarray]:
@@ -27,7 +27,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         stat = path.stat()
     except OSError:
-        raise ClipError("signal", "missing_file", f"The watch file is absent; {LAYOUT}") from None
+        raise ClipError("signal", "missing_file", f"The watch file is absent; {FETCH}") from None
     return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
@@ -35,7 +35,7 @@ def read_file(path: Path) -> dict[str, Any]:
 def _read(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256:
-        raise ClipError("signal", "wrong_hash", f"The watch file is not the published one; {LAYOUT}")
+        raise ClipError("signal", "wrong_hash", f"The watch file is not the published one; {FETCH}")
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     assert version == (1, 0)

@@ -1,4 +1,4 @@
-"""docs/extend.md is true: its data set, models, split and augmentation, in files outside the package, run and are keyed."""
+"""docs/how-to/extend.md is true: its data set, models, split and augmentation, in files of their own, run and are keyed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "extend.md").read_text(), re.S)
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "how-to" / "extend.md").read_text(), re.S)
 IMPORTS = "import torch\nfrom torch import nn\nfrom models.registry import SIGNALS, register\n"
 
 

@@ -89,6 +89,6 @@ def test_seglearn_is_never_imported():
 
 
 def test_absent_package_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(watch.metadata, "files", lambda name: None)
-    with pytest.raises(InputError, match="pip install --no-deps seglearn"):
+    monkeypatch.setattr("importlib.metadata.files", lambda name: None)
+    with pytest.raises(InputError, match="doctor --fetch"):
         registry.load("watch", None)

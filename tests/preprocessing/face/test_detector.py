@@ -1,6 +1,7 @@
 """The detector finds the astronaut where she is, on both runtimes, and nothing where there is nothing."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_weights_come_from_another_folder_and_are_checked(tmp_path):
 
 def test_missing_package_is_the_users_to_install(monkeypatch):
     weight_file.cache_clear()
-    monkeypatch.setattr(weights, "DISTRIBUTION", "a-package-that-is-not-there")
-    with pytest.raises(InputError, match="make install"):
+    monkeypatch.setattr(weights, "FACES", replace(weights.FACES, name="a-package-that-is-not-there"))
+    with pytest.raises(InputError, match="orchestrator.doctor --fetch"):
         weight_file(FULL_RANGE)
     weight_file.cache_clear()

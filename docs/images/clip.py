@@ -1,4 +1,4 @@
-"""What preprocessing makes of one synthetic clip, as docs/clip.png: python docs/clip.py"""
+"""What preprocessing makes of one synthetic clip, as docs/images/clip.png: python docs/images/clip.py"""
 
 import sys
 import tempfile
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from preprocessing.datasets import registry  # noqa: E402
@@ -103,10 +103,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree = cohort.generate(Path(folder) / "tree", subjects=1, clips_per_level=1, levels=("PA4",), seed=SEED, jobs=1)
         figure = picture(registry.load("biovid_a", tree).recordings[0])
-    figure.savefig(ROOT / "docs" / "clip.png")
-    with Image.open(ROOT / "docs" / "clip.png") as image:  # fewer colours: a third of the size
+    figure.savefig(ROOT / "docs" / "images" / "clip.png")
+    with Image.open(ROOT / "docs" / "images" / "clip.png") as image:  # fewer colours: a third of the size
         small = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    small.save(ROOT / "docs" / "clip.png", optimize=True)
+    small.save(ROOT / "docs" / "images" / "clip.png", optimize=True)
 
 
 if __name__ == "__main__":
