@@ -12,6 +12,7 @@ from orchestrator.files import code_key
 from orchestrator.stores import clip_store, encoder_store, token_store
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 ARTEFACTS = {
     "clips": clip_store.MAKES, "encoders": encoder_store.TRAINS, "adopted": encoder_store.TAKES_OVER,
     "tokens": token_store.MAKES, "audit": audit.SPOILS,

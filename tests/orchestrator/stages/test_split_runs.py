@@ -14,6 +14,7 @@ from preprocessing.synthetic.cohort import generate
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
 from tests.test_contract import FOLD, SUMMARY
 
+pytestmark = pytest.mark.ci
 RIDGE = [*TINY, "model=ridge"]
 CLIPS = 2 * CLIPS_PER_LEVEL
 
