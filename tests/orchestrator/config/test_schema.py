@@ -11,6 +11,7 @@ from orchestrator.config.configuration import _flat, compose
 from orchestrator.config.schema import OPTIONS, TABLE, check_values, check_word, repeated
 from orchestrator.errors import UserError
 
+pytestmark = pytest.mark.medium
 NUMBERS = [option for option in OPTIONS if option.kind in ("whole", "number")]
 
 
