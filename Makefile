@@ -5,7 +5,7 @@ STORE ?= store
 RUN ?= runs/demo
 export OMP_NUM_THREADS := 1
 
-.PHONY: install demo test test-all tests-apart tests-together lint bench docs
+.PHONY: install demo check test test-ci test-all tests-apart tests-together lint bench docs
 
 install:
 	@$(PYTHON) .ci/environment.py
@@ -19,14 +19,26 @@ lint: install
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/provenance.py
 
-# Two halves side by side: tests that share one Ray and one road, and those that need none or start their own.
-APART := tests/faults tests/models tests/preprocessing
+# Each target runs what the one before it leaves: check in two minutes, test in ten, test-ci in less than an hour (two quiet
+# cores), test-all the rest. Which tests: by their mark, none being fast (pyproject.toml, tests/conftest.py).
+IN_CHECK := not medium and not ci and not slow
+IN_TEST := not ci and not slow
+IN_TEST_CI := ci and not slow
+
+check: install
+	@$(MAKE) --no-print-directory -j2 lint tests-apart tests-together ONLY='-m "$(IN_CHECK)"'
 
 test: lint
-	@$(MAKE) --no-print-directory -j2 tests-apart tests-together ONLY='-m "not slow"'
+	@$(MAKE) --no-print-directory -j2 tests-apart tests-together ONLY='-m "$(IN_TEST)"'
+
+test-ci: install
+	@$(MAKE) --no-print-directory -j2 tests-apart tests-together ONLY='-m "$(IN_TEST_CI)"'
 
 test-all: lint
 	@$(MAKE) --no-print-directory -j2 tests-apart tests-together
+
+# Two halves side by side: tests that share one Ray and one road, and those that need none or start their own.
+APART := tests/faults tests/models tests/preprocessing
 
 tests-apart:
 	@$(BIN)/python -m pytest -o cache_dir=.pytest_cache/apart $(APART) $(ONLY)

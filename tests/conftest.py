@@ -24,6 +24,14 @@ torch.set_num_threads(1)  # and for this one, which may have loaded it already
 os.environ.setdefault("RAY_worker_niceness", "0")  # as a command's own Ray: else a busy machine starves its workers
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")  # an actor for the dashboard, which tests leave out
 
+LONG_ROADS = {"road", "inline", "tree", "engines"}  # whoever asks for one of these waits for films, face models or whole stages
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Nobody has to remember it: kill tests, and what goes through whole stages, are no part of `make check`."""
+    if LONG_ROADS & {*getattr(item, "fixturenames", ())} or item.path.parent.name == "faults":
+        item.add_marker("medium")
+
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory) -> Path:

@@ -14,23 +14,9 @@ import yaml
 
 from orchestrator import cli, loso
 from orchestrator.files.storage import key_of, read_json, seal
+from tests.helpers.contract import FOLD, SUMMARY
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
-TEXT, WHOLE, NUMBER, LOGICAL = str, int, float, bool
-SUMMARY = {
-    "dataset": TEXT, "task": TEXT, "classes": list, "model": TEXT, "encoder": TEXT, "n_parameters": WHOLE, "protocol": TEXT,
-    "leaky": LOGICAL, "unproven": LOGICAL, "partial": LOGICAL, "n_subjects": WHOLE, "n_planned": WHOLE, "n_folds": WHOLE,
-    "n_failed": WHOLE, "accuracy_mean": NUMBER, "accuracy_std": NUMBER, "accuracy_ci95": list,
-    "accuracy_ci95_bootstrap": list, "macro_f1_mean": NUMBER, "macro_f1_pooled": NUMBER, "chance": NUMBER,
-    "chance_uniform": NUMBER, "majority_baseline": NUMBER, "balanced_accuracy_mean": NUMBER, "balanced_accuracy_ci95": list,
-    "auroc_mean": NUMBER, "auroc_ci95": list, "verdict": dict, "split": TEXT, "draws": (dict, type(None)),
-    "configurations_on_cohort": WHOLE,
-    "seeds": list, "wall_s": NUMBER, "versions": dict, "git_commit": (TEXT, type(None)),
-    "dirty": (LOGICAL, type(None)), "key_fingerprint": TEXT, "predictions_sha256": TEXT, "folds": list}
-FOLD = {
-    "fold": WHOLE, "seed": WHOLE, "subject": TEXT, "n_test": WHOLE, "n_quarantined": WHOLE, "accuracy": NUMBER,
-    "accuracy_with_quarantined": NUMBER, "macro_f1": NUMBER, "epochs": WHOLE, "train_subjects": list, "val_subjects": list,
-    "scaler_sha256": TEXT, "encoder_sha256": TEXT, "weights_sha256": TEXT}
 FILES = {"summary.json", "predictions.parquet", "folds.parquet", "config.yaml", "lineage.json", "environment.json",
          "report.html", "run.log"}
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 RECORDERS = ("av", "ai_edge_litert", "PyEMD")
 WORKERS = {
     "fold": "orchestrator.evaluation.fold_data, orchestrator.evaluation.fit_fold, orchestrator.evaluation.scheduler",

@@ -34,7 +34,7 @@ def test_the_first_lines_are_the_issues():
 
 
 def test_make_has_the_contracts_targets():
-    assert {"install", "demo", "test", "test-all", "lint", "bench"} <= targets()
+    assert {"install", "demo", "check", "test", "test-ci", "test-all", "lint", "bench"} <= targets()
 
 
 @pytest.mark.parametrize("line", [c for c in commands() if c.startswith("make ")])

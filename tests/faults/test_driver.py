@@ -28,7 +28,6 @@ from tests.helpers.processes import (
     whole_again,
 )
 
-pytestmark = pytest.mark.faults
 PAUSE = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}  # so that a signal meets a fold that is not done
 
 
@@ -102,6 +101,7 @@ def test_killed_while_embedding_then_an_actor(tree, remains, tmp_path):
     assert not [p for p in store.rglob(".*") if p.name.endswith(".tmp")], "a killed writer's leftovers"
 
 
+@pytest.mark.ci
 def test_killed_in_preprocessing(undisturbed, remains, tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
     arguments = ["orchestrator.preprocess", "--dataset", "watch", *LEAN, f"store={store}"]

@@ -1,12 +1,13 @@
 """A worker of Ray Data that dies whenever it is given its work: a few tries, then one sentence and code 2."""
 
+
 import pytest
 
 from orchestrator.runtime.ray_session import RESTARTS
 from tests.helpers.places import ROOT
 from tests.helpers.processes import LEAN, ended, start
 
-pytestmark = pytest.mark.faults
+pytestmark = pytest.mark.ci
 DYING = """
 import os, signal, sys
 from orchestrator import cli, preprocess

@@ -3,11 +3,7 @@
 import shutil
 import sys
 
-import pytest
-
 from tests.helpers.processes import ended, ledger, road, start, summary
-
-pytestmark = pytest.mark.faults
 
 
 def test_folds_that_never_end_are_failed_folds_and_code_3(undisturbed, tmp_path):

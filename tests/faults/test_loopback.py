@@ -12,7 +12,7 @@ import pytest
 from tests.helpers.places import ROOT
 from tests.helpers.processes import PATIENCE
 
-pytestmark = [pytest.mark.faults, pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")]
+pytestmark = [pytest.mark.ci, pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")]
 
 SCRIPT = """
 import sys

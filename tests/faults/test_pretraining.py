@@ -24,7 +24,6 @@ from tests.helpers.processes import (
     wait_for,
 )
 
-pytestmark = pytest.mark.faults
 SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that a signal meets a training that is not done
 
 

@@ -33,7 +33,6 @@ from tests.helpers.processes import (
     whole_again,
 )
 
-pytestmark = pytest.mark.faults
 GCS, RAYLET = "gcs/gcs_server", "raylet/raylet"
 FOLD = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}
 STEP = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.5"}
@@ -75,6 +74,7 @@ def killed_among_folds(undisturbed, tmp_path, word: str) -> None:
     whole_again(run_dir, whole, before, again)
 
 
+@pytest.mark.ci
 def test_the_raylet_among_the_folds(undisturbed, tmp_path):
     killed_among_folds(undisturbed, tmp_path, RAYLET)
 

@@ -16,6 +16,7 @@ from orchestrator.evaluation.fit_fold import fit_fold
 from tests.helpers.made_data import changed, encoder, fold, made_data, recipe
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 FITTED = ("scaler_sha256", "encoder_sha256", "weights_sha256", "epochs")
 TREES = {"trees": 40}
 MODELS = ["dual", "video", "signal", "signal_small", "ridge", "random_forest", "svm"]

@@ -11,6 +11,7 @@ from orchestrator.errors import UserError
 from preprocessing.errors import InputError
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 STAGES = {"doctor": doctor, "preprocess": preprocess, "pretrain": pretrain, "embed": embed, "loso": loso, "report": report}
 
 

@@ -25,6 +25,7 @@ from preprocessing.face import weights
 from tests.helpers import films
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, snapshot
 
+pytestmark = pytest.mark.medium
 SPEED = Speed(50e9, 2, "2 cores")  # so that no test depends on this machine's
 
 

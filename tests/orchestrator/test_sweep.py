@@ -21,6 +21,7 @@ from orchestrator.runtime import ray_session
 from preprocessing.moments import Moments
 from tests.helpers.roads import TINY, Road, snapshot, without_times
 
+pytestmark = pytest.mark.ci
 START = ray_session.start
 WORDS = [word for word in TINY if not word.startswith("encoder=")]
 WORDS += ["sweep.encoder=[vit_micro]", "sweep.mask_ratio=[0.5,0.9]", "max_folds=2", "resources.cpus=1"]

@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 POOLS = {
     "idle": "pool.submit(os.getpid).result()",
     "working": "[pool.submit(time.sleep, 600) for _ in range(8)]",

@@ -14,6 +14,7 @@ from models.errors import ModelError
 from models.registry import MODELS
 from tests.helpers.slopes import check_slope
 
+pytestmark = pytest.mark.medium
 SIZES = {"n_channels": 3, "signal_length": 40, "frames": 4, "image_size": 32, "token_dim": None, "token_grid": (8, 14, 14)}
 SMALL = {  # the default widths are the papers' and too slow for a test
     "vit3d": {"width": 32, "depth": 2, "heads": 4, "mlp": 64},

@@ -9,6 +9,7 @@ from models.classifier.token_pool import TokenPool
 from models.errors import ModelError
 from models.mae.signal_mae import SignalMAE
 from models.mae.video_mae import VideoMAE
+from tests.helpers.pairs import pairs
 from tests.helpers.slopes import check_slope
 
 GRID, DIM, LENGTH, CHANNELS = (2, 4, 4), 12, 40, 3
@@ -114,10 +115,8 @@ def test_pooling_and_fusion_options(pool, dcan):
     train_once(model, batch())
 
 
-@pytest.mark.parametrize("name", ["dual", "video", "signal", "signal_small"])
-@pytest.mark.parametrize("use_hpa", [True, False])
-@pytest.mark.parametrize("use_dcan", [True, False])
-@pytest.mark.parametrize("pool", ["none", "2x2", "temporal"])
+@pytest.mark.parametrize(*pairs(name=["dual", "video", "signal", "signal_small"], use_hpa=[True, False],
+                                use_dcan=[True, False], pool=["none", "2x2", "temporal"]))
 def test_gradients_are_right_through_the_whole_classifier(name, use_hpa, use_dcan, pool):
     sizes = {"emb": 4, "heads": 2, "ff": 6, "filters": 3}
     model = build(name, use_hpa=use_hpa, use_dcan=use_dcan, hpa={**sizes, "token_pool": pool},

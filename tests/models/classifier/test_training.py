@@ -8,6 +8,7 @@ from models.classifier.batches import Batches
 from models.classifier.classifier import build_classifier
 from models.classifier.training import ClassifierRecipe, fit_classifier, predict_proba, shuffled, snapshot, spans
 
+pytestmark = pytest.mark.medium
 GRID, DIM, LENGTH = (2, 2, 2), 6, 24
 
 

@@ -9,6 +9,7 @@ from models.hpa.block import HPA
 from models.hpa.convtran_embed import CHUNK_BYTES, ChunkedConvCollapse, ConvTranEmbedding, TapMoments
 from models.hpa.erpe import ERPEAttention, attend, bias_matrix, fast_length, head_room, toeplitz_product
 from models.hpa.tape import tape_table
+from tests.helpers.pairs import pairs
 from tests.helpers.places import GOLDEN
 
 RENAMED = {  # the reference's names -> ours
@@ -270,11 +271,9 @@ def test_chunked_embedding_saves_an_eighth_at_most():
 # ---- HPA: every option
 
 
-@pytest.mark.parametrize("impl", ["fused", "naive"])
-@pytest.mark.parametrize("embed", ["convtran", "linear", "conv1d"])
-@pytest.mark.parametrize("order", ["embed_then_tape", "tape_then_embed"])
-@pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("erpe", ["post_softmax", "pre_softmax"])
+@pytest.mark.parametrize(*pairs(
+    impl=["fused", "naive"], embed=["convtran", "linear", "conv1d"], order=["embed_then_tape", "tape_then_embed"],
+    residual=[True, False], erpe=["post_softmax", "pre_softmax"]))
 def test_every_option_has_shape_and_gradients(impl, embed, order, residual, erpe):
     sizes = {"emb": 8, "heads": 2, "ff": 12, "filters": 4}
     block = HPA(6, 11, impl=impl, embed=embed, order=order, residual=residual, erpe=erpe, **sizes)

@@ -20,6 +20,7 @@ from models.mae.sync_batch_norm import SharedBatchNorm, batch_norm
 from models.mae.training import SignalMAEObjective, VideoMAEObjective, scored
 from models.mae.video_mae import VideoMAE
 
+pytestmark = pytest.mark.medium
 SEEDS = [3, 1, 4, 15, 9, 2, 6, 5]
 
 

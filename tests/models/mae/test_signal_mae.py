@@ -10,6 +10,7 @@ from models.interop import mvts_state
 from models.mae.conv_tokens import ConvTokens, layer_strides
 from models.mae.masks import markov_mask
 from models.mae.signal_mae import SignalMAE
+from tests.helpers.pairs import pairs
 from tests.helpers.places import GOLDEN
 from tests.helpers.slopes import check_slope
 
@@ -51,11 +52,10 @@ def test_golden_parity_with_mvts():
     torch.testing.assert_close(y, torch.from_numpy(golden["y"]), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
-@pytest.mark.parametrize("pos", ["fixed", "learnt", "none"])
-@pytest.mark.parametrize("decoder", ["transformer", "linear"])
-@pytest.mark.parametrize("tokenizer, length", [("step", 30), ("conv", 130)])
-def test_every_option_has_its_shapes_and_reaches_every_weight(norm, pos, decoder, tokenizer, length):
+@pytest.mark.parametrize(*pairs(norm=["batch", "layer"], pos=["fixed", "learnt", "none"], decoder=["transformer", "linear"],
+                                tokens=[("step", 30), ("conv", 130)]))
+def test_every_option_has_its_shapes_and_reaches_every_weight(norm, pos, decoder, tokens):
+    tokenizer, length = tokens
     torch.manual_seed(0)
     mae = build("signal_mae", n_channels=3, length=length, dim=16, depth=2, heads=4, ff=24, norm=norm, pos=pos,
                 decoder=decoder, decoder_depth=1, tokenizer=tokenizer)  # fmt: skip
@@ -71,11 +71,10 @@ def test_every_option_has_its_shapes_and_reaches_every_weight(norm, pos, decoder
     assert [name for name, p in mae.named_parameters() if p.ndim > 1 and not p.grad.abs().sum() > 0] == []
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
-@pytest.mark.parametrize("pos", ["fixed", "learnt", "none"])
-@pytest.mark.parametrize("decoder", ["transformer", "linear"])
-@pytest.mark.parametrize("tokenizer, length", [("step", 12), ("conv", 130)])
-def test_gradients_are_right_for_every_option(norm, pos, decoder, tokenizer, length):
+@pytest.mark.parametrize(*pairs(norm=["batch", "layer"], pos=["fixed", "learnt", "none"], decoder=["transformer", "linear"],
+                                tokens=[("step", 12), ("conv", 130)]))
+def test_gradients_are_right_for_every_option(norm, pos, decoder, tokens):
+    tokenizer, length = tokens
     torch.manual_seed(0)
     mae = SignalMAE(2, length, dim=8, depth=1, heads=2, ff=12, norm=norm, pos=pos, decoder=decoder, decoder_depth=1,
                     tokenizer=tokenizer).double()  # fmt: skip

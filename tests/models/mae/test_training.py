@@ -22,6 +22,7 @@ from models.mae.training import (
 )
 from models.mae.video_mae import VideoMAE
 
+pytestmark = pytest.mark.medium
 torch.set_num_threads(1)
 
 

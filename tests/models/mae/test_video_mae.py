@@ -9,6 +9,7 @@ from models.interop import load_marlin
 from models.mae.masks import KINDS, random_mask, tube_mask
 from models.mae.positions import sincos_table
 from models.mae.video_mae import SCALES, VideoMAE, take
+from tests.helpers.pairs import pairs
 from tests.helpers.places import GOLDEN
 from tests.helpers.slopes import check_slope
 
@@ -180,9 +181,8 @@ def test_paper_size_token_shapes():
     assert mae.predict(pixels, visible, masked).shape == (1, 1408, 1536)
 
 
-@pytest.mark.parametrize("kind", ["tube", "random", "frame"])
-@pytest.mark.parametrize("norm_target", [False, True])
-@pytest.mark.parametrize("decoder", [{}, {"decoder_depth": 3, "decoder_dim": 8}, {"decoder_depth": 0}])
+@pytest.mark.parametrize(*pairs(kind=["tube", "random", "frame"], norm_target=[False, True],
+                                decoder=[{}, {"decoder_depth": 3, "decoder_dim": 8}, {"decoder_depth": 0}]))
 def test_gradients_are_right_for_every_mask_target_and_decoder(kind, norm_target, decoder):
     torch.manual_seed(0)
     mae = VideoMAE(image_size=8, patch=4, frames=4, depth=1, dim=4, heads=2, norm_target=norm_target,

@@ -69,6 +69,7 @@ def test_nobody_in_two_roles(test, train, val, leaky, fits):
             check_roles(test, train, val, leaky)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("old", "new"), [
     ("            if way:\n                raise", "            if way and False:\n                raise"),
     ("    if twice:\n", "    if False:\n")], ids=["guard", "roles"])

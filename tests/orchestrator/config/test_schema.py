@@ -13,6 +13,7 @@ from orchestrator.config.defaults import filled
 from orchestrator.config.schema import OPTIONS, TABLE, check_values, check_word, repeated
 from orchestrator.errors import UserError
 
+pytestmark = pytest.mark.medium
 NUMBERS = [option for option in OPTIONS if option.kind in ("whole", "number")]
 
 

@@ -7,6 +7,7 @@ from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
 from orchestrator.stages import check_options
 
+pytestmark = pytest.mark.medium
 ESTIMATORS = ("random_forest", "svm", "ridge", "one_number")
 
 

@@ -16,6 +16,7 @@ from orchestrator.evaluation import run_record
 from orchestrator.plan import folds
 from orchestrator.stages import check
 
+pytestmark = pytest.mark.medium
 SPEED = Speed(50e9, 2, "2 cores", clip=0.001)
 PEOPLE = 24
 

@@ -18,6 +18,7 @@ from tests.helpers.made_data import encoder, fold, made_data, recipe
 from tests.helpers.made_runs import made_run
 from tests.helpers.roads import PEOPLE, TINY, Road, snapshot
 
+pytestmark = pytest.mark.ci
 FOREST = [*TINY, "model=random_forest", "model.trees=30", "audit=true"]
 
 

@@ -16,6 +16,7 @@ from orchestrator.plan.folds import Fold
 from preprocessing.moments import KINDS, fit_scaler
 from tests.helpers.made_data import changed, encoder, fold, made_data, recipe, watched, with_moments
 
+pytestmark = pytest.mark.medium
 FIELDS = {"fold", "seed", "subject", "subjects", "n_test", "n_quarantined", "quarantined_by_class", "epochs",
           "train_subjects", "val_subjects", "train_label_counts", "scaler_sha256", "encoder_sha256", "weights_sha256",
           "n_parameters", "test_openings", "history", "wall_s", "predictions", "warnings"}

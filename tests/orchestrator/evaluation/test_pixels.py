@@ -15,6 +15,7 @@ from preprocessing.shard import FrameReader, decode_window
 from tests.helpers.made_data import TRAIN, changed, encoder, fold, made_data
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road
 
+pytestmark = pytest.mark.ci
 SMALL = {
     "resnet3d": {}, "vit3d": {"width": 16, "depth": 1, "heads": 2, "mlp": 16},
     "vgg_rnn": {"backbone": "test_resnet", "width": 8},

@@ -13,6 +13,7 @@ from orchestrator.stores import clip_store, encoder_store, token_store
 from preprocessing.signals.formats import FORMATS
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 ARTEFACTS = {
     "clips": clip_store.MAKES, "clips of watch": (*clip_store.MAKES, *FORMATS["watch"].sources),
     "fixed": ("orchestrator.plan.splits:fixed",), "encoders": encoder_store.TRAINS, "adopted": encoder_store.TAKES_OVER,

@@ -1,6 +1,7 @@
 """The fold plan: roles, sizes by the contract, and what it may depend on."""
 
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,6 +28,11 @@ def clean():
 @pytest.fixture(scope="module")
 def unpretrained():
     return compose("synthetic", ["pretrain=none", "protocol.val=fixed_epochs"])
+
+
+@cache  # a configuration cannot be changed, and takes longer to compose than a plan
+def with_model(model, *words):
+    return compose("synthetic", [f"model={model}", *words])
 
 
 def varied(config, **protocol):
@@ -74,7 +80,7 @@ def test_the_offer_is_good(unpretrained, n):
 @pytest.mark.parametrize("n", [2, 3, 5, 7, 23])
 def test_an_estimator_asks_for_nobody_to_choose_by_and_for_no_encoder(model, n):
     for words in ([], ["protocol.val=fixed_epochs"], ["pretrain=none"], ["protocol.refit=true"]):
-        plan = make_plan(compose("synthetic", [f"model={model}", *words]), people(n))
+        plan = make_plan(with_model(model, *words), people(n))
         assert plan.groups == () and plan.n_val == 0 and not plan.refit and len(plan.folds) == n
         assert all(f.val == () and len(f.train) == n - 1 and f.group is None for f in plan.folds)
     text = plan.text()

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -16,6 +17,7 @@ def people(n, first=0, key="p", cohort="made", held_out=()):
     return [Person(first + i, f"{key}{i}", "fm"[i % 2], 20 + i % 40, cohort, frozenset(held_out)) for i in range(n)]
 
 
+@cache  # a configuration cannot be changed, and takes longer to compose than a plan
 def config(split, *words):
     return compose("synthetic", [f"split={split}", *words])
 
@@ -37,7 +39,7 @@ def sound(plan, cohort, leaky=False):
     assert [f.index for f in plan.folds if f.seed == plan.folds[0].seed] == list(range(len({f.index for f in plan.folds})))
 
 
-@pytest.mark.parametrize("n", [*range(10, 31), 53, 86, 87])
+@pytest.mark.parametrize("n", [10, 13, 19, 20, 30, 87])  # what depends on the number changes at 20
 @pytest.mark.parametrize(("split", "words"), [("lnso", ["split.n=2"]), ("lnso", ["split.n=3"]), ("kfold", []),
                                               ("kfold", ["split.k=3"]), ("kfold", ["split.k=10"])])
 def test_blocks_test_everybody_once_with_an_encoder_that_saw_nobody_of_them(n, split, words):

@@ -33,6 +33,7 @@ from orchestrator.reporting.sections import gap_words, no_paths, our_row, scores
 from orchestrator.reporting.summary import build_summary
 from tests.helpers.made_runs import made_run, pseudonym, words_of
 
+pytestmark = pytest.mark.medium
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
 
 

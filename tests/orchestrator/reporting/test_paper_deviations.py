@@ -14,6 +14,7 @@ from orchestrator.evaluation.run_record import NOT_CONTENT
 from orchestrator.reporting.paper_deviations import choices, rows
 from tests.helpers.made_runs import made_run
 
+pytestmark = pytest.mark.medium
 OTHERS = {  # another value of options whose kind is not to be seen from the value itself
     "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax",
     "pretrain.name": "none", "pretrain.video.betas": [0.5, 0.9], "smae.tokenizer": "step",

@@ -14,6 +14,8 @@ from orchestrator.runtime import places
 from orchestrator.runtime.finding import OK, STOP
 from tests.helpers.roads import snapshot
 
+pytestmark = pytest.mark.medium
+
 
 def refuse(monkeypatch, number: int, below: Path) -> None:
     """From here on the file system says no to new files in this folder and below it."""

@@ -12,6 +12,8 @@ from orchestrator.files import scratch
 from orchestrator.runtime import ray_watch
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
+
 
 def child(code: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code])

@@ -17,6 +17,8 @@ from orchestrator.stages import (
     write_report,
 )
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 # As an entry point: __main__ has a `main` and hands it to cli.run.
 STAGE = """
 import sys

@@ -15,6 +15,7 @@ from orchestrator.scores import chance
 from orchestrator.scores.results import clips_of, people_of
 from tests.helpers.made_runs import made_fold, made_run, pseudonym
 
+pytestmark = pytest.mark.medium
 N_DATASETS = 300
 
 

@@ -15,6 +15,7 @@ from orchestrator.files.storage import intact, read_json
 from orchestrator.plan.folds import Fold
 from tests.helpers.roads import TINY, Road, snapshot, without_times
 
+pytestmark = pytest.mark.ci
 WORDS = [*TINY, "model=ridge", "max_folds=2"]
 
 

@@ -10,6 +10,7 @@ from orchestrator.files.storage import read_json, read_sealed
 from orchestrator.plan import folds
 from tests.helpers.roads import PEOPLE, TINY, Road
 
+pytestmark = pytest.mark.ci
 SIGNAL = ["model=signal", "protocol.seeds=[1,3]", "max_folds=2"]
 
 

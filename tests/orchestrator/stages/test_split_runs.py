@@ -11,9 +11,10 @@ from orchestrator.cohort.lineage import Lineage
 from orchestrator.files.storage import read_json
 from orchestrator.stores.cross_dataset import load
 from preprocessing.synthetic.cohort import generate
+from tests.helpers.contract import FOLD, SUMMARY
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road, snapshot
-from tests.test_contract import FOLD, SUMMARY
 
+pytestmark = pytest.mark.ci
 RIDGE = [*TINY, "model=ridge"]
 CLIPS = 2 * CLIPS_PER_LEVEL
 

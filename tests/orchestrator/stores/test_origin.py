@@ -15,6 +15,7 @@ from orchestrator.stores import clip_store, cross_dataset, origin
 from preprocessing.synthetic.cohort import generate
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, without_times
 
+pytestmark = pytest.mark.ci
 FROM = "pretrain.from=biovid_a"
 
 

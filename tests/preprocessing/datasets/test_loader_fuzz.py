@@ -10,6 +10,7 @@ from preprocessing.recordings import DataSet
 from preprocessing.signals.signals import read_signal
 from tests.helpers.layouts import write_2025, write_ai4pain, write_biovid
 
+pytestmark = pytest.mark.medium
 FUZZ = settings(max_examples=150, deadline=None, derandomize=True, database=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 

@@ -344,6 +344,7 @@ FUZZ = settings(max_examples=1000, deadline=None, derandomize=True, database=Non
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
+@pytest.mark.medium
 def test_a_thousand_fuzzed_csv_manifests(tmp_path):
     accepted: list[int] = []
 

@@ -19,6 +19,8 @@ from preprocessing.video.frames import ImageFrame
 from preprocessing.video.video import Video
 from tests.helpers import films
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def engine() -> FaceEngine:

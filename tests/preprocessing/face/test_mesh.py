@@ -13,6 +13,8 @@ from preprocessing.face.weights import weight_file
 from preprocessing.video.frames import ImageFrame
 from tests.helpers import films
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture(scope="module")
 def detector() -> BlazeFace:

@@ -42,6 +42,7 @@ def texts(draw) -> bytes:
     return data[: draw(st.integers(0, len(data)))] if kind == "cut" else data
 
 
+@pytest.mark.medium
 def test_a_thousand_fuzzed_csv_files(tmp_path):
     path = tmp_path / "x.csv"
     channels = (Channel("gsr", "gsr", "gsr", 4.0), Channel("ecg", "ecg", "ecg", 4.0))

@@ -8,6 +8,7 @@ from preprocessing.synthetic.people import LEVELS, draw_people, session
 from preprocessing.synthetic.signals import FS, Stimulus, make_signals
 from tests.helpers.synthetic_checks import CHANNELS, forest_accuracy, measure, ranking
 
+pytestmark = pytest.mark.medium
 CHANCE_SE = np.sqrt(0.25 / 128)
 
 

@@ -22,6 +22,7 @@ from preprocessing.synthetic.__main__ import main
 from preprocessing.synthetic.people import LEVELS, draw_people, session
 from tests.helpers.places import ROOT
 
+pytestmark = pytest.mark.medium
 SUBJECT = re.compile(r"^\d{6}" + r"_[mw]_" + r"\d{2}$")
 HEADER = "time gsr ecg emg_trapezius emg_corrugator emg_zygomaticus".split()
 SMALL = {"subjects": 2, "clips_per_level": 2, "levels": ("BL1", "PA4"), "size": (96, 72), "jobs": 1}

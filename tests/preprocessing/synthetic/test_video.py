@@ -15,6 +15,7 @@ from preprocessing.synthetic.people import draw_people, session
 from preprocessing.synthetic.video import Portrait, write_video
 from tests.helpers.synthetic_checks import TWO, landmarks, performance, ranking
 
+pytestmark = pytest.mark.medium
 INDEX = {int(mesh): i for i, mesh in enumerate(POINTS)}  # number in the mesh -> place among the 92
 
 

@@ -18,6 +18,7 @@ from preprocessing.video.clock import Clock
 from preprocessing.video.video import Video
 from tests.helpers import films
 
+pytestmark = pytest.mark.medium
 N = 100
 X264 = {"preset": "veryfast", "qp": "26", "threads": "1"}
 PYRAMID = "b-adapt=0:bframes=3:b-pyramid=2:keyint=20"
