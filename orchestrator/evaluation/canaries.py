@@ -23,7 +23,7 @@ from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe
 from orchestrator.evaluation.guarded_rows import Rows
 from orchestrator.plan.folds import Fold
 from orchestrator.scores import chance
-from orchestrator.scores.results import clips_of, interval, people_of
+from orchestrator.scores.results import clips_of, interval, subject_scores
 from preprocessing.moments import Moments
 
 SEED = 20_250_927
@@ -225,7 +225,7 @@ def judge_crossed(pairs: Sequence[tuple[Mapping, Mapping]], n_classes: int, poin
 def _against_chance(entries: Sequence[Mapping], n_classes: int) -> dict:
     """Accuracy over people minus what the same answers in any other order would reach: p_o - p_e of Cohen (1960), 0 on average
     whatever the class counts and however one-sided the answers. One-sided t over people."""
-    clips, people = clips_of(entries, n_classes), people_of(entries, n_classes)
+    clips, people = clips_of(entries, n_classes), subject_scores(entries, n_classes)
     accuracy, excess = [], []
     for person in people:
         own = clips.subject == person.subject

@@ -46,7 +46,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         record = run_record.lineage_record(content, people, served, config.protocol.name, plan.leaky)
         run_record.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
-        number, by_now = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
+        number, by_now = cohort_ledger.register(config, people, plan, ledger.content_key, clips.hashes)
         from orchestrator.evaluation.scheduler import run_missing
 
         failed: dict[str, str] = {}
