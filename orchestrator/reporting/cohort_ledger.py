@@ -1,9 +1,9 @@
-"""How many configurations have met these test people: the analyst looks at every result, and remembers.
+"""How many configurations were evaluated on these test subjects: each result that is looked at guides the next choice.
 
 <store>/private/met/<cohort>.json holds one entry for each configuration whose outer folds were asked for, in the order in
 which they first came. A configuration is what a run's content key says (settings, code, data, encoders): resumed, run again,
 elsewhere or with more seeds it is the same one. Inner scores of a sweep test nobody and do not count; each of the two runs of
-protocol=both does. Who is who is known by cohort and pseudonym; of manifests, whose people may have the same names in two
+protocol=both does. Who is who is known by cohort and pseudonym; of manifests, whose subjects may have the same names in two
 studies, by the recordings as well (study.py).
 """
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from orchestrator.reporting.findings import Report
 
 
-def meet(config: Config, people: Cohort, plan: Plan, content_key: str, hashes: Hashes) -> tuple[int, int]:
-    """(this configuration's number, how many there are by now) among those that have met any of the plan's test people.
+def register(config: Config, cohort: Cohort, plan: Plan, content_key: str, hashes: Hashes) -> tuple[int, int]:
+    """(this configuration's number, how many there are by now) among those evaluated on any of the plan's test subjects.
 
-    Written down once: the same configuration keeps its number, whoever comes between. Two commands at once wait for each
-    other. A file that was cut or changed is put aside and told, and counting starts again. hashes: of the recordings, as the
-    clip store has them.
+    Written down once: the same configuration keeps its number. Two commands at once wait for each
+    other. A file that was truncated or changed is renamed, with a message, and counting starts again. hashes: of the
+    recordings, as the clip store has them.
     """
-    keys = people.keys(sorted({s for fold in plan.folds for s in fold.test}))
-    own = marks(people, hashes)
+    keys = cohort.keys(sorted({s for fold in plan.folds for s in fold.test}))
+    own = marks(cohort, hashes)
     tested = {key: own.get(key.rpartition("/")[2], {}) if key.startswith("manifest/") else {} for key in keys}
     folder = private_folder(config) / "met"
     folder.mkdir(exist_ok=True, mode=0o700)
@@ -45,23 +45,23 @@ def meet(config: Config, people: Cohort, plan: Plan, content_key: str, hashes: H
         what = f"{config.task.name} {config.model.name} {config.protocol.name}"
         number, entries = counted(entries, content_key, tested, what)
         write_sealed(path, {"configurations": entries}, mode=0o600)
-    return number, max(number, sum(_met(entry["tested"], tested) for entry in entries))
+    return number, max(number, sum(_overlap(entry["tested"], tested) for entry in entries))
 
 
 def counted(entries: list[dict], key: str, tested: Mapping[str, Marks], what: str) -> tuple[int, list[dict]]:
-    """(this configuration's number, all entries). tested: test people with the marks of their recordings, {} where the name
-    says who it is. More test people than before (max_folds) can raise a number, never lower it."""
+    """(this configuration's number, all entries). tested: test subjects with the marks of their recordings, {} where the name
+    says who it is. More test subjects than before (max_folds) can raise a number, never lower it."""
     place = next((i for i, entry in enumerate(entries) if entry["key"] == key), len(entries))
     known: dict[str, Any] = entries[place] if place < len(entries) else {"key": key, "what": what, "tested": {}, "number": 0}
     everyone = dict(sorted({**known["tested"], **{name: {**known["tested"].get(name, {}), **own}
                                                   for name, own in tested.items()}}.items()))
     if place < len(entries) and everyone == known["tested"]:
         return known["number"], entries
-    number = max(known["number"], 1 + sum(_met(entry["tested"], everyone) for entry in entries[:place]))
+    number = max(known["number"], 1 + sum(_overlap(entry["tested"], everyone) for entry in entries[:place]))
     return number, [*entries[:place], {**known, "tested": everyone, "number": number}, *entries[place + 1:]]
 
 
-def _met(theirs: Mapping[str, Marks], ours: Mapping[str, Marks]) -> bool:
+def _overlap(theirs: Mapping[str, Marks], ours: Mapping[str, Marks]) -> bool:
     """Whether somebody is in both: by name, and not known to be somebody else by the recordings."""
     return any(same_recordings(theirs[name], own) is not False for name, own in ours.items() if name in theirs)
 
@@ -73,14 +73,14 @@ def _read(path: Path) -> list[dict]:
     if there is None:
         aside = path.with_suffix(".damaged")
         path.replace(aside)
-        progress.say("loso", f"the list of configurations that have met this cohort was cut or changed: it is put aside as "
+        progress.say("loso", f"the list of configurations evaluated on this cohort was truncated or changed: it was renamed to "
                              f"{aside}, and counting starts again")
         return []
     return there["configurations"]
 
 
 def _name(config: Config, tested: list[str]) -> str:
-    """Of the tested people's cohort; the synthetic ones of another seed or effect are other people."""
+    """Of the tested subjects's cohort; the synthetic ones of another seed or effect are other subjects."""
     cohort = tested[0].rpartition("/")[0]
     drawn: list[Any] = []
     if cohort == "synthetic":
@@ -108,19 +108,22 @@ def best_of(n: int, error: float) -> float:
     return float(scipy.stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
 
 
-def ledger_section(report: "Report") -> Section | None:
+def configurations_section(report: "Report") -> Section | None:
     number, values = report.run.get("configurations_on_cohort"), report.values
     if not number:
         return None
     n = max(number, report.run.get("configurations_by_now") or number)
-    said = [f"{sentence(number, n)}: "
-            + (f"{number - 1} other{'s' if number > 2 else ''} had met some of these test people in this store before it."
-               if number > 1 else "none had met these test people in this store before it.")]
-    if n > 1 and len(set(values)) > 1:  # people who do not differ tell nothing of luck
+    earlier = f"{number - 1} other configuration{'s were' if number > 2 else ' was'}" if number > 1 else "no other was"
+    said = [f"{sentence(number, n)}: in this store, {earlier} evaluated on {'some of ' * (number > 1)}these test subjects "
+            f"before."]
+    if n > 1 and len(set(values)) > 1:  # subjects who do not differ show no random variation
         error = report.summary["accuracy_std"] / sqrt(len(values))
-        said.append(f"If all {n} were equally good and the best of them is quoted, luck with these people alone could "
-                    f"make it look up to {100 * best_of(n, error):.1f} points better than it is. Settings that were "
-                    "chosen after looking need people who were not looked at.")
-    return Section("looks", "How often these people were looked at", [Sentences(said), Note(
-        "A configuration counts once, however often it is run again or resumed. Inner scores of a sweep do not count. Other "
-        "stores and other machines are not known here.")])
+        said.append(f"If all {n} were equally good, the best of their results would be up to {100 * best_of(n, error):.1f} "
+                    f"points too "
+                    "high (optimism bias) by random variation alone. Test settings that were chosen after seeing results on "
+                    "new "
+                    "subjects.")
+    return Section("configurations", "Configurations evaluated on these subjects", [Sentences(said), Note(
+        "A configuration counts once, also when it is resumed or run again. Inner scores of a sweep do not count. Runs in "
+        "other "
+        "stores or on other machines are not counted.")])

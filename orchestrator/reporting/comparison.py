@@ -1,8 +1,8 @@
-"""Finished runs side by side, paired by person. Reads summary.json, predictions.parquet and lineage.json.
+"""Finished runs side by side, paired by subject. Reads summary.json, predictions.parquet and lineage.json.
 
-Two runs are comparable when they ask the same question (data set, task) of the same recordings and of people named with the
-same key. What differs beside the method (protocol, seeds, scale, who trained whom, the people or clips scored) is said, never
-smoothed over.
+Two runs are comparable when they ask the same question (data set, task) of the same recordings and of subjects named with the
+same key. Other differences than the method (protocol, seeds, scale, training subjects, the subjects or clips scored) become
+warnings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from orchestrator.files.storage import file_sha256, read_json
 from orchestrator.reporting import comparable
 from orchestrator.reporting.summary import percent, stamps
 from orchestrator.scores import chance, metrics, paired_tests
-from orchestrator.scores.results import fitted_people, fold_people
+from orchestrator.scores.results import fitted_subjects, tested_subjects
 
 MUST_AGREE = {"dataset": "data set", "task": "task", "classes": "list of classes", "key_fingerprint": "pseudonym key"}
 WORTH_SAYING = {"split": "split", "protocol": "protocol", "seeds": "seeds", "n_planned": "number of planned folds"}
@@ -32,17 +32,17 @@ WORTH_SAYING = {"split": "split", "protocol": "protocol", "seeds": "seeds", "n_p
 
 @dataclass(frozen=True)
 class Result:
-    """One run: accuracy by person and seed, and which clips it scored."""
+    """One run: accuracy by subject and seed, and which clips it scored."""
 
     name: str
     summary: Mapping[str, Any]
     by_seed: dict[str, dict[int, float]]
-    clips: dict[str, frozenset[tuple[str, int]]]  # by person: (sample, true label)
+    clips: dict[str, frozenset[tuple[str, int]]]  # by subject: (sample, true label)
     record: Mapping[str, Any] = field(default_factory=dict)  # lineage.json
 
     @property
-    def by_person(self) -> dict[str, float]:
-        return {person: float(np.mean(list(seeds.values()))) for person, seeds in self.by_seed.items()}
+    def by_subject(self) -> dict[str, float]:
+        return {subject: float(np.mean(list(seeds.values()))) for subject, seeds in self.by_seed.items()}
 
     def variance(self) -> metrics.Variance:
         seeds = sorted({seed for own in self.by_seed.values() for seed in own})
@@ -54,7 +54,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Run a against run b over the people both tested; gap is a minus b. p_* two-sided; None where undefined."""
+    """Run a against run b over the subjects both tested; gap is a minus b. p_* two-sided; None where undefined."""
 
     a: str
     b: str
@@ -69,8 +69,8 @@ class Pair:
     p_wilcoxon: float
     p_holm: float  # the sign-flip p values of all pairs, Holm-adjusted
     dz: float | None
-    smallest_gap: float | None  # the true gap these people would have shown with 80 % power at 0.05
-    better: int  # people for whom a is ahead, equal, behind
+    smallest_gap: float | None  # the true gap these subjects would have shown with 80 % power at 0.05
+    better: int  # subjects for whom a is ahead, equal, behind
     equal: int
     worse: int
     bounds95: tuple[float, float] | None = None  # one-sided, lower and upper, corrected for shared training
@@ -129,13 +129,13 @@ def _result(path: Path, summary: Mapping[str, Any], table: pa.Table) -> Result:
     for row in table.to_pylist():
         hits.setdefault(row["subject"], {}).setdefault(row["seed"], []).append(row["y_true"] == row["y_pred"])
         clips.setdefault(row["subject"], set()).add((row["sample"], row["y_true"]))
-    by_seed = {person: {seed: float(np.mean(own)) for seed, own in sorted(hits[person].items())}
-               for person in sorted(hits)}
+    by_seed = {subject: {seed: float(np.mean(own)) for seed, own in sorted(hits[subject].items())}
+               for subject in sorted(hits)}
     split = (table.schema.metadata or {}).get(b"split", b"unknown").decode()
     record = comparable.checked(read_json(path / "lineage.json"), path / "lineage.json")
     result = Result(path.resolve().name, {**summary, "split": split}, by_seed,
-                    {person: frozenset(own) for person, own in clips.items()}, record)
-    if not abs(np.mean(list(result.by_person.values())) - (summary.get("accuracy_mean") or 0)) <= 1e-9:
+                    {subject: frozenset(own) for subject, own in clips.items()}, record)
+    if not abs(np.mean(list(result.by_subject.values())) - (summary.get("accuracy_mean") or 0)) <= 1e-9:
         raise UserError(f"summary.json and predictions.parquet in {path} do not belong together: run the same command "
                         "again to rewrite them.")
     return result
@@ -155,20 +155,20 @@ def check(a: Result, b: Result) -> None:
             raise UserError(f"{a.name} and {b.name} cannot be compared: they have a different {words} "
                             f"({ours} and {theirs}); compare runs of one data set, task and store.")
     if len(set(a.by_seed) & set(b.by_seed)) < 2:
-        raise UserError(f"{a.name} and {b.name} share fewer than 2 test people: compare runs that tested "
+        raise UserError(f"{a.name} and {b.name} share fewer than 2 test subjects: compare runs that tested "
                         "the same ones.")
 
 
 def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
     """Everything but Holm, which needs all pairs: p_holm is the plain p here."""
-    ours, theirs = a.by_person, b.by_person
+    ours, theirs = a.by_subject, b.by_subject
     both = sorted(set(ours) & set(theirs))
-    d = np.round([ours[person] - theirs[person] for person in both], 12)
+    d = np.round([ours[subject] - theirs[subject] for subject in both], 12)
     inflated = max(chance.inflation(run.summary.get("folds") or ()) for run in (a, b))
     p, how = paired_tests.sign_flip(d)
     return Pair(a=a.name, b=b.name, n_people=len(both), n_left_out=len(set(ours) ^ set(theirs)),
-                mean_a=float(np.mean([ours[person] for person in both])),
-                mean_b=float(np.mean([theirs[person] for person in both])), gap=float(d.mean()),
+                mean_a=float(np.mean([ours[subject] for subject in both])),
+                mean_b=float(np.mean([theirs[subject] for subject in both])), gap=float(d.mean()),
                 gap_ci95=metrics.student_interval(d), p_sign_flip=p, sign_flip=how, p_wilcoxon=paired_tests.wilcoxon(d),
                 p_holm=p, dz=paired_tests.cohen_dz(d), smallest_gap=paired_tests.smallest_gap(d), better=int((d > 0).sum()),
                 equal=int((d == 0).sum()), worse=int((d < 0).sum()),
@@ -183,16 +183,17 @@ def warnings_of(a: Result, b: Result) -> list[str]:
     said = [f"{a.name} and {b.name} differ in {words}: {a.summary.get(name)} and {b.summary.get(name)}."
             for name, words in WORTH_SAYING.items() if a.summary.get(name) != b.summary.get(name)]
     if (ours := a.record.get("content_key")) and ours == b.record.get("content_key"):
-        said.append(f"{a.name} and {b.name} are one run, of the same data, configuration and code: beside itself, or its copy.")
+        said.append(f"{a.name} and {b.name} are the same run (data, configuration and code are equal), or one is a copy of "
+                    f"the other.")
     both = set(a.by_seed) & set(b.by_seed)
     if left_out := len(set(a.by_seed) ^ set(b.by_seed)):
-        said.append(f"{a.name} and {b.name} did not test the same people: {left_out} are left out of the pair.")
-    if other := sum(a.clips[person] != b.clips[person] for person in both):
-        said.append(f"{a.name} and {b.name} scored different clips of {other} people "
-                    "(one lost clips that the other used).")
+        said.append(f"{a.name} and {b.name} did not test the same subjects: {left_out} are left out of the comparison.")
+    if other := sum(a.clips[subject] != b.clips[subject] for subject in both):
+        said.append(f"{a.name} and {b.name} scored different clips of {other} subjects "
+                    "(one excluded clips that the other used).")
     if _one_leaky(a, b):
-        said.append(f"One of {a.name} and {b.name} is leaky on purpose: their gap says what looking at the test people "
-                    "does, not which model is better; a margin is not applied to it.")
+        said.append(f"One of {a.name} and {b.name} is leaky on purpose: their gap measures the effect of using the test "
+                    "subjects, not which model is better. The margin is not applied to it.")
     return [*comparable.study(a, b), *said, *comparable.scale(a, b), *comparable.training(a, b), *comparable.encoders(a, b),
             *comparable.settings(a, b)]
 
@@ -210,7 +211,7 @@ def compare(paths: Sequence[Path | str], margin: float | None = None) -> Compari
     adjusted = paired_tests.holm([pair.p_sign_flip for pair in plain])
     pairs = [Pair(**{**asdict(pair), "p_holm": float(p)}) for pair, p in zip(plain, adjusted, strict=True)]
     warnings = [text for a, b in combinations(runs, 2) for text in warnings_of(a, b)]
-    warnings += [f"{run.name} stands on {n} of {planned} planned folds." for run in runs
+    warnings += [f"{run.name} has {n} of {planned} planned folds." for run in runs
                  if (n := run.summary.get("n_folds")) is not None and (planned := run.summary.get("n_planned")) and n < planned]
     warnings += [f"{run.name}: {word}: {text}." for run in runs for word, text in stamps(run.summary)]
     return Comparison(runs, pairs, warnings)
@@ -218,13 +219,13 @@ def compare(paths: Sequence[Path | str], margin: float | None = None) -> Compari
 
 def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[Mapping[str, Any]] = (),
              leaky_folds: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """What the leaky protocol adds on the same people (gap = leaky minus clean): the answer of protocol=both.
+    """What the leaky protocol adds on the same subjects (gap = leaky minus clean): the answer of protocol=both.
 
     The pair, as a mapping, with what the folds (ledger entries) say beside it: same_training, whether both fitted the scored
-    models on the same people, and choosing, what the choice of the epoch alone adds.
+    models on the same subjects, and choosing, what the choice of the epoch alone adds.
     """
-    theirs = {(fold["seed"], *fold_people(fold)): fold for fold in clean_folds}
-    pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold["seed"], *fold_people(fold))) in theirs]
+    theirs = {(fold["seed"], *tested_subjects(fold)): fold for fold in clean_folds}
+    pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold["seed"], *tested_subjects(fold))) in theirs]
     same = all(_fitted(one) == _fitted(other) for one, other in pairs) if pairs else None
     one_answer = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 for fold, _ in pairs)
     return {**asdict(compare([leaky, clean]).pairs[0]), "same_training": same, "clean_one_answer": [one_answer, len(pairs)],
@@ -232,20 +233,20 @@ def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[Mapping
 
 
 def _fitted(fold: Mapping[str, Any]) -> set[str]:
-    return fitted_people(fold) - set(fold_people(fold))
+    return fitted_subjects(fold) - set(tested_subjects(fold))
 
 
 def choosing(leaky: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What choosing an epoch for every test person on that person adds within the very same fits: the score at that epoch minus
-    the score at the one epoch that is best for all test people together. None without epochs, or with one test set.
+    """What choosing an epoch for every test subject on that subject adds within the very same fits: the score at that epoch
+    minus the score at the one epoch that is best for all test subjects together. None without epochs, or with one test set.
 
     leaky: as_paper's ledger entries. Mean over test sets, seeds averaged first. Both epochs lie on one curve of one fit, so
-    length of training, schedule and people are alike. The common epoch is chosen on the test people, too, so it is a lower
-    bound. (The epoch of the *other* people is no reference: it leans against the person left out.) A fit that ended earlier
+    length of training, schedule and subjects are alike. The common epoch is chosen on the test subjects, too, so it is a lower
+    bound. (The epoch of the *other* subjects is no reference: it leans against the subject left out.) A fit that ended earlier
     counts with its last epoch. Never negative.
     """
-    fits = [(tuple(fold_people(fold)), fold["seed"], [row["val_accuracy"] for row in fold["history"] if "val_accuracy" in row],
-             fold["epochs"]) for fold in leaky]
+    fits = [(tuple(tested_subjects(fold)), fold["seed"],
+             [row["val_accuracy"] for row in fold["history"] if "val_accuracy" in row], fold["epochs"]) for fold in leaky]
     fits = [fit for fit in fits if fit[2] and fit[3]]
     found: dict[tuple[str, ...], list[float]] = {}
     for seed in sorted({fit[1] for fit in fits}):
@@ -261,8 +262,9 @@ def choosing(leaky: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {"gap": float(np.mean(means)), "gap_ci95": metrics.student_interval(means), "n": len(means)}
 
 
-OPTIMISM = ("optimism, not skill, and at least so much: whatever else was chosen on the test people (settings, sample rates) "
-            "is not repeated here.")
+OPTIMISM = ("optimism bias, not a better model, and a lower bound: other choices that were made on the test subjects "
+            "(settings, "
+            "sample rates) are not repeated here.")
 
 
 def optimism_words(pair: Mapping[str, Any]) -> list[str]:
@@ -270,26 +272,27 @@ def optimism_words(pair: Mapping[str, Any]) -> list[str]:
     ci95, gap = pair["gap_ci95"], pair["gap"]
     one_answer, n = pair.get("clean_one_answer") or (0, 0)
     if pair.get("same_training") is False:
-        said = ["Not all of this is optimism or the lack of it: as_paper fits on the validation people as well, and clean "
-                "without a refit does not."]
+        said = ["The gap is not optimism bias alone: as_paper is also fitted on the validation subjects, and clean without a "
+                "refit is not."]
     elif gap <= 0:
-        said = ["It scores no higher, so no optimism is shown."]
+        said = ["as_paper does not score higher, so no optimism bias is shown."]
     elif not ci95 or ci95[0] <= 0:
-        said = ["With so few people this may be chance: no optimism is shown."]
+        said = ["The interval includes zero or is missing, so no optimism bias is shown."]
     elif n and 2 * one_answer >= n:
-        said = [f"In {one_answer} of {n} folds the clean model gives one and the same answer, so that it may have trained too "
-                "little: how much of the gap is optimism cannot be told."]
+        said = [f"In {one_answer} of {n} folds the clean model predicts the same class for every clip, so it may be trained "
+                f"too "
+                "little: the share of optimism bias in the gap is not known."]
     elif pair.get("choosing"):
-        said = ["Scaling, encoder and epoch have met the test people there. It also trains for longer, until its rate is down "
-                "to 1e-6, so not every point need be optimism."]
+        said = ["as_paper uses the test subjects for scaling, encoder and epoch. It also trains for longer, until its learning "
+                "rate is down to 1e-6, so the gap may not be optimism bias alone."]
     else:
-        said = [f"That is {OPTIMISM}"]
+        said = [f"This is {OPTIMISM}"]
     if own := pair.get("choosing"):
         ends = own["gap_ci95"]
         between = f" (95 % interval {100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else ""
-        said.append(f"Within as_paper's own fits, choosing the epoch on each test person is worth {100 * own['gap']:+.1f} "
-                    f"points{between} over the one epoch that is best for all of them together."
-                    + (f" Of these points one can say: {OPTIMISM}" if ends and ends[0] > 0 else ""))
+        said.append(f"Within the fits of as_paper, choosing the epoch on each test subject gives {100 * own['gap']:+.1f} "
+                    f"points{between} compared with the one epoch that is best for all test subjects together."
+                    + (f" This part is {OPTIMISM}" if ends and ends[0] > 0 else ""))
     return said
 
 
@@ -304,7 +307,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
             "pairs": [of(pair) for pair in found.pairs], "warnings": found.warnings}
 
 
-RUN_HEAD = ("run", "model", "protocol", "people", "accuracy %", "95 % CI", "training seed std")
+RUN_HEAD = ("run", "model", "protocol", "subjects", "accuracy %", "95 % CI", "training seed std")
 PAIR_HEAD = ("pair", "gap", "95 % CI", "p flip", "p Holm", "p Wilc", "dz", "detect", "+/=/-")
 
 
@@ -340,7 +343,7 @@ def margin_words(pair: Pair) -> str:
         return ""
     within = f"{100 * pair.margin:g} points"
     if pair.bounds95 is None:
-        return f"{pair.a} - {pair.b}: too few people for a bound."
+        return f"{pair.a} - {pair.b}: too few subjects for a confidence bound."
     low, high = (f"{100 * end:+.1f}" for end in pair.bounds95)
     bounds = f"one-sided 95 % bounds of the gap, corrected for shared training, {low} and {high}"
     if pair.a_no_worse and pair.b_no_worse:
@@ -351,10 +354,12 @@ def margin_words(pair: Pair) -> str:
     return f"Neither of {pair.a} and {pair.b} is shown to be no worse than the other by {within} ({bounds})."
 
 
-NOTE = ("Gaps in points of accuracy, paired by person, seeds averaged first. p flip: sign-flip test; p Holm: the same, "
-        "adjusted for all pairs; detect: the smallest true gap these people would show with 80 % power at 0.05; +/=/-: "
-        "people for whom the first is ahead, equal, behind. Folds share training people, so people are not quite "
-        "independent. \"No worse\" is a claim about a margin: compare.margin=POINTS tests it.")
+NOTE = ("Gaps in points of accuracy, paired by subject, seeds averaged first. p flip: sign-flip test. p Holm: the same, "
+        "adjusted "
+        "for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these subjects finds "
+        "with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first run. Folds share "
+        "training subjects, so subjects are not fully independent. \"No worse\" needs a margin: "
+        "compare.margin=POINTS tests it.")
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Controls beside every result: how far sex and age, the trial order, or the duration alone get in the same folds.
+"""Controls for every result: the accuracy of sex and age, the trial order, or the duration alone in the same folds.
 
 Each is the one-number baseline (models/baselines/estimators.py): a small decision tree on one or two numbers of a clip,
-fitted on the fold's training people and never on the people it tests. A model that is no better has not shown that it reads
+fitted on the fold's training subjects and never on the subjects it tests. A model that is no better has not shown that it reads
 what was recorded.
 """
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from orchestrator.reporting.findings import Report
 
 FEATURES = {"sex and age": "sex_age", "trial order": "trial_order", "duration": "clip_length"}
-UNKNOWN = {"sex and age": "not known of this data set's people",
-           "trial order": "not known: the clips are files of their own, and the names' order, which may tell the class, is not "
-                          "looked at",
-           "duration": "not known of this data set's clips"}
+UNKNOWN = {"sex and age": "not recorded for the subjects of this data set",
+           "trial order": "not known: each clip is a separate file, and the order of the names is not used because it may "
+                          "reveal the "
+                          "class",
+           "duration": "not recorded for the clips of this data set"}
 
 
 def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[Mapping]) -> list[dict]:
     """One row a control: name, known, and where known n_people, accuracy, ci95, and the model's accuracy minus it, paired by
-    person, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
+    subject, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
     done = {(entry["fold"], entry["seed"]): entry for entry in entries}
     first = [fold for fold in folds if fold.seed == folds[0].seed and (fold.index, fold.seed) in done]
     model = accuracies_of([done[fold.index, fold.seed] for fold in first], data.n_classes)
@@ -48,9 +49,9 @@ def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: 
         return {"name": name, "known": False, "why": UNKNOWN[name]}
     tested: dict[str, list[float]] = {}
     for fold in folds:
-        for person, value in _tested(fold, data, feature).items():  # a person may be in several test sets
-            tested.setdefault(person, []).append(value)
-    accuracy = {person: float(np.mean(own)) for person, own in tested.items()}
+        for subject, value in _tested(fold, data, feature).items():  # a subject may be in several test sets
+            tested.setdefault(subject, []).append(value)
+    accuracy = {subject: float(np.mean(own)) for subject, own in tested.items()}
     names = sorted(accuracy)
     values = [accuracy[s] for s in names]
     gap = [m - accuracy[s] for s in names if (m := model.get(s)) is not None]
@@ -62,7 +63,7 @@ def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: 
 
 
 def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
-    """Accuracy by test person, of a control fitted on the fold's other people alone. Raises LineageError if it were not."""
+    """Accuracy by test subject, of a control fitted on the fold's other subjects alone. Raises LineageError if it were not."""
     from models.baselines.estimators import OneNumber
 
     known = sorted({*fold.train, *fold.val} - {*fold.test})
@@ -92,18 +93,18 @@ def controls_section(report: "Report") -> Section | None:
              *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
             for row in rows if row["known"]]
     said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
-    said += [f"{row['name'].capitalize()} is the same for all clips, so that it cannot tell classes apart."
+    said += [f"{row['name'].capitalize()} is the same for all clips, so it cannot separate the classes."
              for row in rows if row["known"] and not row["varies"]]
     close = [row["name"] for row in rows
              if row["known"] and row["varies"] and row["difference_ci95"] and row["difference_ci95"][0] <= 0]
     if close:
         said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
-                    "difference includes zero or less.")
-    head = ("known is only", "accuracy %", "95 % interval", "model minus it (first seed)", "95 % interval")
-    tables = [Table("Controls", head, told)] if told else []
-    return Section("controls", "What is known without looking", [*tables, *map(Note, said), Note(
-        "Small decision trees, fitted in the same folds on the training people alone (first seed). Sex and age are the same "
-        "for all clips of a person, so that they tell classes apart only where people's classes differ.")])
+                    "difference reaches zero or lies below it.")
+    head = ("input of the control", "accuracy %", "95 % interval", "model minus control", "95 % interval")
+    tables = [Table("Accuracy of the controls, first seed", head, told)] if told else []
+    return Section("controls", "Controls without the recordings", [*tables, *map(Note, said), Note(
+        "Small decision trees, fitted on the training subjects of the same folds (first seed). Sex and age are the same "
+        "for all clips of a subject, so they separate classes only where subjects have different classes.")])
 
 
 def _points(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""report.html: one file, no request to anywhere, made to be read by a person and to print well.
+"""report.html: one file, no request to anywhere, made to be read by a subject and to print well.
 
 What stands on it is plain data (blocks.py), collected here; what it looks like stands in templates/.
 """
@@ -15,15 +15,15 @@ from orchestrator.files.storage import read_json, write_text
 from orchestrator.reporting import plots
 from orchestrator.reporting import sections as of
 from orchestrator.reporting.blocks import Headline, Page, Section
-from orchestrator.reporting.cohort_ledger import ledger_section
+from orchestrator.reporting.cohort_ledger import configurations_section
 from orchestrator.reporting.controls import controls_section
 from orchestrator.reporting.findings import Report, metric_words, plain_words, warnings
 from orchestrator.reporting.subgroups import subgroups_section
 from orchestrator.reporting.summary import build_summary, chance_words, draws_words, percent, stamps
 from orchestrator.scores.results import Fold, Run, interval
 
-QUESTION = "How well does this work on a person it has never seen?"
-LEAKY_QUESTION = "What would a protocol report that has met the test person?"
+QUESTION = "How well does this model work on unseen subjects?"
+LEAKY_QUESTION = "What accuracy does a leaky protocol report?"
 
 
 def headline(report: Report) -> Headline:
@@ -31,7 +31,7 @@ def headline(report: Report) -> Headline:
     if summary["accuracy_mean"] is None:
         return Headline("-", "", (), said, None)
     ci95, name = interval(report.values)
-    under = [f"± {percent(summary['accuracy_std'])} over {len(report.values)} people"]
+    under = [f"± {percent(summary['accuracy_std'])} over {len(report.values)} subjects"]
     if ci95:
         under.append(f"95 % interval {percent(ci95[0])} to {percent(ci95[1])} ({name})")
     under.append(chance_words(summary))
@@ -44,11 +44,11 @@ def headline(report: Report) -> Headline:
 
 
 SECTIONS: tuple[tuple[str, Callable[[Report], Section | None]], ...] = (
-    ("People", of.people_section), ("Classes", of.confusion_section), ("Certainty", of.calibration_section),
-    ("Variance", of.seeds_section), ("Lost clips", of.losses_section), ("Who has seen whom", of.lineage_section),
-    ("Canaries", of.audit_section), ("Looks", ledger_section), ("Controls", controls_section), ("Subgroups", subgroups_section),
-    ("Beside other numbers", of.published_section), ("Paper and default", of.choices_section),
-    ("Pretraining", of.curves_section), ("Folds", of.folds_section), ("How it was made", of.made_section))
+    ("Subjects", of.subjects_section), ("Classes", of.confusion_section), ("Calibration", of.calibration_section),
+    ("Variance", of.variance_section), ("Excluded clips", of.excluded_section), ("Data use", of.lineage_section),
+    ("Leakage canaries", of.audit_section), ("Configurations", configurations_section), ("Controls", controls_section),
+    ("Subgroups", subgroups_section), ("Other results", of.published_section), ("Paper and default", of.deviations_section),
+    ("Pretraining", of.curves_section), ("Folds", of.folds_section), ("Settings", of.settings_section))
 
 
 def page_of(report: Report) -> Page:

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.defaults import Values, filled, shipped
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_classifier, is_estimator, needs_of
-from orchestrator.scores.results import fitted_people, fold_people
+from orchestrator.scores.results import fitted_subjects, tested_subjects
 
 
-class Choice(NamedTuple):
+class Deviation(NamedTuple):
     what: str
     paper: str
     default: str
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     cell: Callable[[Values, Mapping[str, Any] | None], str]
 
 
-def choices(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> list[Choice]:
+def deviations(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> list[Deviation]:
     """Rows for the report; empty for a run without a configuration. folds: its ledger entries."""
     config = run.get("config")
     if not isinstance(config, Mapping):
@@ -39,7 +39,7 @@ def choices(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> 
     if ran.get("protocol.name") == "as_paper" and ran.get("protocol.as_paper_epochs") is not None:  # fit_fold.published
         ran |= {"train.lr_schedule": "constant", "train.lr_decay": 1.0, "train.plateau": True}
     here = {**run, "folds": folds}
-    return [Choice(row.what, row.paper, row.cell(default, None), row.cell(ran, here))
+    return [Deviation(row.what, row.paper, row.cell(default, None), row.cell(ran, here))
             for row in rows(run["dataset"], run["model"], ran)]
 
 
@@ -47,13 +47,13 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
     """The rows that are about something this model has, on this data set."""
     wanted = needs_of(model)
     pretrains = TOKENS <= wanted or has_signal_encoder(model)
-    found = [Row("who is tested", SPLITS.get(dataset, "other data sets"),
+    found = [Row("split", SPLITS.get(dataset, "other data sets"),
                  ("split.name", "split.n", "split.k", "split.list", "split.test_subjects", "split.repeats", "split.seed",
                   "split.test", "split.classes", "data.subjects", "max_folds", "protocol.seeds"), _split),
-             Row("people a fold is fitted on", "everybody but the test people; nobody is kept for choosing (code)",
+             Row("training subjects", "all but the test subjects; none for validation (code)",
                  ("protocol.val_subjects", "protocol.val", "protocol.refit"), _trained)]
     if is_estimator(model):
-        found += [Row("choosing the epoch", EPOCH, (), lambda values, run: "not used: there are none to choose")]
+        found += [Row("choosing the epoch", EPOCH, (), lambda values, run: "not used: the model has no epochs")]
     else:
         found += [Row("choosing the epoch", EPOCH, ("protocol.as_paper_epochs", "train.max_epochs", "train.patience",
                                                     "train.monitor", "train.stop"), _epoch), OPTIMISER]
@@ -61,11 +61,12 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
         found.append(Row("scaling of signals", "text: z-score over the entire data set, then Eq. 5; code: each clip by its own "
                          "range", ("scale",), _scale))
     if pretrains:
-        found.append(Row("who pretrains", "20 % of the people of BioVid A, then tested on all of them, and used for the other "
+        found.append(Row("pretraining subjects", "20 % of the subjects of BioVid A; tested on all of them, and used for the "
+                                                 "other "
                          "data sets", ("pretrain.name", "pretrain.from", "pretrain.fraction", "pretrain.subjects",
                                        "pretrain.seed", "pretrain.seeds"), _pretrained))
     if wanted & (TOKENS | VIDEO):
-        found += [*FILMS, CLIP_PICTURES if wanted & VIDEO else CLIP_FRAMES]
+        found += [*VIDEO_CLIPS, CLIP_PICTURES if wanted & VIDEO else CLIP_FRAMES]
     if TOKENS <= wanted:
         own = not _foreign(ran)
         found += [VIDEO_ENCODER if own else FOREIGN_ENCODER, VIDEO_TOKENS, *(VIDEO_MAE if own and _maes(ran) else ())]
@@ -96,11 +97,11 @@ def _foreign(values: Values) -> bool:
 # ---- the protocol
 
 
-SPLITS = {"biovid_a": "one person is left out at a time, 87 folds (five classes: 86 in the authors' list)",
-          "biovid_b": "69 people train, 17 are tested; who they were is not published",
-          "ai4pain": "41 people train, the 12 of the published validation are tested"}
-EPOCH = ("text: best validation loss, patience 10; code: best accuracy on the test person, until the rate is down to 1e-6, at "
-         "most 1,000 epochs")
+SPLITS = {"biovid_a": "leave one subject out, 87 folds (five classes: 86 in the authors' list)",
+          "biovid_b": "69 training and 17 test subjects; which ones is not published",
+          "ai4pain": "41 training subjects; the 12 of the published validation set are tested"}
+EPOCH = ("text: best validation loss, patience 10; code: best accuracy on the test subject, until the learning rate is down to "
+         "1e-6, at most 1,000 epochs")
 PARAMETERS = "both streams 24.33 M by its table; its HPA of 0.9 M fits no model there, and ours has 0.51 M with ViT-Small"
 
 
@@ -122,19 +123,19 @@ def _model(values: Values, run: Mapping[str, Any] | None) -> str:
 
 def _split(values: Values, run: Mapping[str, Any] | None) -> str:
     v, name = values.get, values.get("split.name")
-    words = {"loso": "one person is left out at a time", "lnso": f"{v('split.n')} people are left out at a time",
-             "kfold": f"{v('split.k')} blocks of people", "cross_dataset": f"trained here, tested on {v('split.test')}, "
-             f"{v('split.k')} folds for people of both"}
+    words = {"loso": "leave one subject out", "lnso": f"leave {v('split.n')} subjects out",
+             "kfold": f"{v('split.k')} folds over subjects", "cross_dataset": f"trained here, tested on {v('split.test')}, "
+             f"{v('split.k')} folds for subjects of both"}
     said = words.get(str(name), str(name))
     if name == "fixed":
-        drawn = f"; where drawn, {v('split.test_subjects') or 'a fifth of the'} people, {v('split.repeats')} draws"
+        drawn = f"; where drawn, {v('split.test_subjects') or 'a fifth of the'} subjects, {v('split.repeats')} draws"
         said = f"a fixed test set, split.list={v('split.list')}{drawn}"
     if name == "cross_dataset" and v("split.classes"):
         said += f", classes {show(v('split.classes'))} there"
     if name in ("lnso", "kfold", "fixed", "cross_dataset"):
         said += f", seed {v('split.seed')}"
     if v("data.subjects"):
-        said += f"; of the people of data.subjects={v('data.subjects')}"
+        said += f"; of the subjects of data.subjects={v('data.subjects')}"
     if values.get("max_folds"):
         said += f"; only the first {values['max_folds']} folds"
     seeds = values.get("protocol.seeds") or [0]
@@ -144,21 +145,22 @@ def _split(values: Values, run: Mapping[str, Any] | None) -> str:
 def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     folds = run["folds"] if run else ()
     if folds:  # counted, not planned
-        fitted = [fitted_people(fold) for fold in folds]
+        fitted = [fitted_subjects(fold) for fold in folds]
         first = _sizes(len(fold["train_subjects"]) for fold in folds)
-        kept = _sizes(len(set(fold["val_subjects"]) - set(fold_people(fold))) for fold in folds)
-        said = f"{_sizes(map(len, fitted))} people"
+        kept = _sizes(len(set(fold["val_subjects"]) - set(tested_subjects(fold))) for fold in folds)
+        said = f"{_sizes(map(len, fitted))} subjects"
         if any(fold.get("refit") for fold in folds):
-            return said + f" in the end (refit); {first} while {kept} chose the epoch"
-        leaky = any(set(fold["val_subjects"]) & set(fold_people(fold)) for fold in folds)
-        chosen = "the test people chose the epoch" if leaky else \
-            f"{kept} more chose the epoch" if kept != "0" else "nobody was kept back"
+            return said + f" in the end (refit); {first} while the epoch was chosen on {kept}"
+        leaky = any(set(fold["val_subjects"]) & set(tested_subjects(fold)) for fold in folds)
+        chosen = "epoch chosen on the test subjects" if leaky else \
+            f"epoch chosen on {kept} more" if kept != "0" else "none for validation"
         return f"{said}; {chosen}"
     if is_estimator(str(values.get("model.name"))) or values.get("protocol.val") == "fixed_epochs":
-        return "everybody but the test people; nobody is kept back"
+        return "all but the test subjects; none for validation"
     kept = values.get("protocol.val_subjects") or "a tenth (at least 2)"
-    refit = {None: "; refit on them too under 20 people", True: "; then refit on them too", False: "; no refit"}
-    return f"everybody but the test people and {kept} who choose the epoch" + refit[values.get("protocol.refit")]
+    refit = {None: ", with a refit on all of them under 20 subjects", True: ", then a refit on all of them", False: ", no "
+                                                                                                                    "refit"}
+    return f"all but the test subjects; epoch chosen on {kept} of them" + refit[values.get("protocol.refit")]
 
 
 def _sizes(counts: Any) -> str:
@@ -170,44 +172,45 @@ def _epoch(values: Values, run: Mapping[str, Any] | None) -> str:
     v = values.get
     if v("protocol.name") == "as_paper":
         if v("protocol.as_paper_epochs") is None:
-            return "best accuracy on the held-out person"
+            return "best accuracy on the held-out subject"
         most = f"{v('protocol.as_paper_epochs'):,}"
-        return f"best accuracy on the held-out person, until the rate is down to 1e-6, at most {most} epochs"
+        return f"best accuracy on the held-out subject, until the learning rate is down to 1e-6, at most {most} epochs"
     if v("protocol.val") == "fixed_epochs":
-        return f"none: {v('train.max_epochs')} epochs, fixed beforehand"
-    rule = f"patience {v('train.patience')}" if v("train.stop", "patience") == "patience" else "until the rate is down to 1e-6"
-    return f"best {v('train.monitor')} of inner validation people, {rule}, at most {v('train.max_epochs')} epochs"
+        return f"not chosen: {v('train.max_epochs')} epochs, fixed in advance"
+    rule = f"patience {v('train.patience')}" if v("train.stop", "patience") == "patience" else \
+        "until the learning rate is down to 1e-6"
+    return f"best {v('train.monitor')} of inner validation subjects, {rule}, at most {v('train.max_epochs')} epochs"
 
 
 def _scale(values: Values, run: Mapping[str, Any] | None) -> str:
     leaky = values.get("protocol.name") == "as_paper"
-    whose = "everybody, the test person too" if leaky else "the fold's training people"
+    whose = "all subjects, the test subject included" if leaky else "the fold's training subjects"
     kind = str(values.get("scale", "train_z"))
-    return {"train_z": f"z-score by {whose}, to [-1, 1]", "train_minmax": f"the range of {whose}",
+    return {"train_z": f"z-score over {whose}, to [-1, 1]", "train_minmax": f"range of {whose}",
             "clip_minmax": "each clip by its own range",
-            "subject_z": "the person's own clips, the test person's too (transductive)"}.get(kind, kind)
+            "subject_z": "each subject's own clips, the test subject included (transductive)"}.get(kind, kind)
 
 
 def _pretrained(values: Values, run: Mapping[str, Any] | None) -> str:
     v = values.get
     if v("pretrain.name") == "none" and not _foreign(values):
-        return f"nobody: random weights{_pretrain_seed(values)}"
+        return f"none: random weights{_pretrain_seed(values)}"
     seed = (f"; encoders from {v('pretrain.from')}" if v("pretrain.from") else "") + _pretrain_seed(values)
     if run is not None:
         lineages = [Lineage.from_json(lineage) for lineage in run.get("lineage") or ()]
-        seen = [len(lineage.everyone()) for lineage in lineages]
-        if not seen:
-            return "nobody"
+        sizes = [len(lineage.everyone()) for lineage in lineages]
+        if not sizes:
+            return "none"
         proven = "" if all(lineage.is_proven() for lineage in lineages) else \
-            "; whom else they have seen is not known"
-        plan = {"as_paper": "tested on all", "exclude_pretrain": "its people are not tested"}.get(
-            str(v("protocol.name")), "each serves people it has not seen")
-        named = f", people named by pretrain.subjects={v('pretrain.subjects')}" if v("pretrain.subjects") else ""
+            "; further subjects are not known"
+        plan = {"as_paper": "tested on all", "exclude_pretrain": "these subjects are not tested"}.get(
+            str(v("protocol.name")), "each is used for test subjects outside its group")
+        named = f", subjects given by pretrain.subjects={v('pretrain.subjects')}" if v("pretrain.subjects") else ""
         share = f" ({v('pretrain.fraction'):g} of them)" if v("pretrain.fraction") else ""
-        return f"{len(seen)} encoder{'s' * (len(seen) > 1)} of {_sizes(seen)} people{share}{named}; {plan}{proven}{seed}"
-    share = f"{v('pretrain.fraction'):g}" if v("pretrain.fraction") else "20 % (under 20 people 40 %)"
+        return f"{len(sizes)} encoder{'s' * (len(sizes) > 1)} of {_sizes(sizes)} subjects{share}{named}; {plan}{proven}{seed}"
+    share = f"{v('pretrain.fraction'):g}" if v("pretrain.fraction") else "20 % (under 20 subjects 40 %)"
     many = "two groups" if values.get("split.name") == "loso" else "up to three groups"
-    return f"{many} of {share} of the people, an encoder each; each serves people it has not seen{seed}"
+    return f"{many} of {share} of the subjects, an encoder each, used for test subjects outside its group{seed}"
 
 
 def _pretrain_seed(values: Values) -> str:
@@ -217,7 +220,7 @@ def _pretrain_seed(values: Values) -> str:
 
 def _parameters(values: Values, run: Mapping[str, Any] | None) -> str:
     if run is None:
-        return "counted where it runs"
+        return "counted when it runs"
     return f"{run['n_parameters'] / 1e6:.2f} M" if run.get("n_parameters") else "-"
 
 
@@ -257,14 +260,14 @@ OPTIMISER = _listed(
     train__lr_decay="times {} an epoch", train__plateau="halved on plateaus: {}", train__weight_decay="weight decay {}",
     train__label_smoothing="label smoothing {}", train__grad_clip="gradient clip {}")
 AUGMENTED = _listed(
-    "changes to training signals", "none", zero=True, train__signal_stretch="stretch {}", train__signal_shift="shift {}",
+    "augmentation of training signals", "none", zero=True, train__signal_stretch="stretch {}", train__signal_shift="shift {}",
     train__signal_mirror="mirror {}", train__signal_rotate="rotation {}", train__signal_vectors="of {}",
     train__signal_scale="gain {}", train__signal_mix="mix {}", train__signal_noise="noise {}")
-FILMS = [
+VIDEO_CLIPS = [
     _listed("face crop", "text: FaceXZoo; code: RetinaFace, 224 pixels", face__provider="{}", face__size="{} pixels",
             face__image="kept as {}", face__score="probability {}", face__margin="margin {}",
             face__shift="follows a shift of {}", face__zoom="a zoom of {}", face__turn="a turn of {}",
-            face__recount="faces counted anew every {} frames", face__max_lost="at most {} of the frames without a face",
+            face__recount="faces counted again every {} frames", face__max_lost="at most {} of the frames without a face",
             face__min_frames="at least {} frames"),
     _listed("key frames", "text: distance to the previous key frame, 16 or more, no thresholds; code: pixels, 15 less 4 at a "
             "time, to the previous frame, the first 100", frames="of {}", keyframe__preset="preset {}",
@@ -279,7 +282,7 @@ VIDEO_ENCODER = _listed(
     encoder__depth="{} layers", encoder__dim="width {}", encoder__heads="{} heads", encoder__tubelet="tubelet {}",
     encoder__patch="patch {}", encoder__image_size="{} pixels")
 FOREIGN_ENCODER = VIDEO_ENCODER._replace(keys=(), cell=lambda values, run: (
-    "as its file says, trained elsewhere" if run else VIDEO_ENCODER.cell(values, run)))
+    "as given in its file, trained elsewhere" if run else VIDEO_ENCODER.cell(values, run)))
 VIDEO_TOKENS = _listed(
     "video tokens", "all 1,568", embed__pool="mean over: {}", model__hpa__token_pool="in the classifier: {}",
     embed__dtype="stored as {}", embed__views="{} views of a clip")

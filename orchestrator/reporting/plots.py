@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from orchestrator.reporting import blocks
 from orchestrator.scores.metrics import Reliability
-from orchestrator.scores.results import Fold, Person, fold_people, in_order, seed_table
+from orchestrator.scores.results import Fold, SubjectScores, in_order, seed_table, tested_subjects
 
 INK, FAINT, GRID = "#22303c", "#6b7a86", "#e3e8ec"
 TEAL, PALE, ROSE, AMBER, SKY = "#0f766e", "#cfe8e4", "#be4b5c", "#d99a2b", "#9db8d2"
@@ -62,7 +62,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def wilson(right: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of a proportion: what the number of clips alone leaves open."""
+    """Wilson's interval of a proportion."""
     p = right / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -98,13 +98,14 @@ def headline_plot(mean: float, ci95: Sequence[float] | None, chance: float | Non
 
 
 @styled
-def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | None, chance: float | None) -> blocks.Figure:
-    """Accuracy of every test person, sorted; faint dots are single seeds."""
-    table = seed_table(people)
+def subjects_plot(subjects: Sequence[SubjectScores], mean: float, ci95: Sequence[float] | None,
+                  chance: float | None) -> blocks.Figure:
+    """Accuracy of every test subject, sorted; faint dots are single seeds."""
+    table = seed_table(subjects)
     values = np.nanmean(table, axis=1)
     order = np.argsort(values, kind="stable")
-    clips = np.array([max(scores.n for scores in people[i].by_seed.values()) for i in order])
-    values, table, x = values[order], table[order], np.arange(len(people))
+    clips = np.array([max(scores.n for scores in subjects[i].by_seed.values()) for i in order])
+    values, table, x = values[order], table[order], np.arange(len(subjects))
     lo, hi = wilson(values * clips, clips)
     figure, ax = _axes(11.2, 3.5)
     ax.grid(axis="y")
@@ -113,20 +114,20 @@ def people_plot(people: Sequence[Person], mean: float, ci95: Sequence[float] | N
     ax.axhline(mean, color=TEAL, lw=1.2, label=f"mean {100 * mean:.1f} %")
     if chance is not None:
         ax.axhline(chance, color=ROSE, lw=1.2, ls=(0, (4, 3)), label=f"chance {100 * chance:.1f} %")
-    ax.vlines(x, lo, hi, color=SKY, lw=1.6 if len(people) <= 45 else 0.9)
+    ax.vlines(x, lo, hi, color=SKY, lw=1.6 if len(subjects) <= 45 else 0.9)
     if table.shape[1] > 1:
         ax.plot(np.repeat(x, table.shape[1]), table.ravel(), ".", color=FAINT, ms=3, alpha=0.6, label="one seed")
-    ax.plot(x, values, "o", color=TEAL, ms=5.5 if len(people) <= 45 else 3.5, mec="white", mew=0.7)
-    if len(people) <= 45:
-        ax.set_xticks(x, [people[i].subject[:6] for i in order], rotation=90, fontsize=7.5, family="monospace")
+    ax.plot(x, values, "o", color=TEAL, ms=5.5 if len(subjects) <= 45 else 3.5, mec="white", mew=0.7)
+    if len(subjects) <= 45:
+        ax.set_xticks(x, [subjects[i].subject[:6] for i in order], rotation=90, fontsize=7.5, family="monospace")
     else:
         ax.set_xticks([])
-        ax.set_xlabel(f"{len(people)} people, sorted")
+        ax.set_xlabel(f"{len(subjects)} subjects, sorted")
     least = min(lo.min(), 1.0 if chance is None else chance)
-    ax.set(xlim=(-0.7, len(people) - 0.3), ylim=(min(0.0 if least < 0.25 else 0.2, least), 1.02))
+    ax.set(xlim=(-0.7, len(subjects) - 0.3), ylim=(min(0.0 if least < 0.25 else 0.2, least), 1.02))
     ax.yaxis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
     ax.legend(loc="lower right", fontsize=8, ncols=4, bbox_to_anchor=(1, 1.0))
-    return _drawn(figure, "people", f"Accuracy of {len(people)} test subjects, sorted, from {_percent(values[0])} to "
+    return _drawn(figure, "subjects", f"Accuracy of {len(subjects)} test subjects, sorted, from {_percent(values[0])} to "
                   f"{_percent(values[-1])}; mean {_percent(mean)}{_beside(chance)}")
 
 
@@ -148,7 +149,7 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> blocks.Figure:
                     fontsize=13 if K <= 3 else 8.5, fontweight="bold")
             ax.text(column + 0.485, row + 0.72, f"{round(float(matrix[row, column]), 1):g}", ha="center", va="center",
                     color=colour, fontsize=8.5 if K <= 3 else 7.5)
-    ax.set(xlim=(0, K), ylim=(K, 0), xlabel="the model said", ylabel="it was", aspect="equal")
+    ax.set(xlim=(0, K), ylim=(K, 0), xlabel="predicted class", ylabel="true class", aspect="equal")
     turn = 45 if max(map(len, names)) > 6 and K > 3 else 0
     ax.set_xticks(np.arange(K) + 0.485, names, rotation=turn, ha="right" if turn else "center")
     ax.set_yticks(np.arange(K) + 0.485, names)
@@ -161,24 +162,24 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> blocks.Figure:
 
 
 @styled
-def reliability_plot(found: Reliability) -> blocks.Figure:
-    """How often it was right when it was this sure; the bars below count clips."""
+def reliability_plot(bins: Reliability) -> blocks.Figure:
+    """Accuracy by confidence; the bars below count clips."""
     figure = Figure(figsize=(4.4, 3.9))
     ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1], gridspec_kw={"hspace": 0.12})
-    used = found.count > 0
+    used = bins.count > 0
     ax.grid()
     ax.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 3)))
-    ax.vlines(found.confidence[used], found.confidence[used], found.accuracy[used], color=ROSE, lw=2, alpha=0.6)
-    ax.plot(found.confidence[used], found.accuracy[used], "o-", color=TEAL, ms=5, mec="white", lw=1.2)
-    ax.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="how often right")
-    middle = (found.edges[:-1] + found.edges[1:]) / 2
-    below.bar(middle, found.count, width=0.085, color=SKY)
-    below.set(xlabel="how sure the model was", ylabel="clips", yticks=[0, int(found.count.max())])
+    ax.vlines(bins.confidence[used], bins.confidence[used], bins.accuracy[used], color=ROSE, lw=2, alpha=0.6)
+    ax.plot(bins.confidence[used], bins.accuracy[used], "o-", color=TEAL, ms=5, mec="white", lw=1.2)
+    ax.set(xlim=(0, 1), ylim=(0, 1.03), ylabel="accuracy")
+    middle = (bins.edges[:-1] + bins.edges[1:]) / 2
+    below.bar(middle, bins.count, width=0.085, color=SKY)
+    below.set(xlabel="confidence", ylabel="clips", yticks=[0, int(bins.count.max())])
     for axis in (ax.yaxis, below.xaxis):
         axis.set_major_formatter(lambda v, _: f"{100 * v:.0f} %")
-    bins = [f"{_percent(sure)} confident, {_percent(right)} correct"
-            for sure, right in zip(found.confidence[used], found.accuracy[used], strict=True)]
-    return _drawn(figure, "reliability", f"Reliability diagram, by bin: {'; '.join(bins)}")
+    shown = [f"confidence {_percent(sure)}, accuracy {_percent(right)}"
+             for sure, right in zip(bins.confidence[used], bins.accuracy[used], strict=True)]
+    return _drawn(figure, "reliability", f"Reliability diagram, by bin: {'; '.join(shown)}")
 
 
 @styled
@@ -205,55 +206,56 @@ def curves_plot(curves: Sequence[Mapping[str, Any]]) -> blocks.Figure:
 
 
 ROLES = {"not used": "#f4f6f8", "training": "#c3d5e6", "inner validation": AMBER, "test": TEAL,
-         "test person also used": "#4d0b1b"}  # lighter to darker, so that they differ in grey, too
+         "test subject, also used in training": "#4d0b1b"}  # lighter to darker, so that they differ in grey, too
 
 
 def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[str]]:
-    """(folds, people) index into ROLES, with the folds of the first seed and the people in order of their fold."""
+    """(folds, subjects) index into ROLES, with the folds of the first seed and the subjects in order of their fold."""
     first = in_order(folds)[0]["seed"]
     rows = [fold for fold in in_order(folds) if fold["seed"] == first]
-    people = list(dict.fromkeys(p for fold in rows for p in fold_people(fold)))
-    people += sorted({p for fold in rows for p in (*fold["train_subjects"], *fold["val_subjects"])} - set(people))
-    matrix = np.zeros((len(rows), len(people)), dtype=int)
+    subjects = list(dict.fromkeys(p for fold in rows for p in tested_subjects(fold)))
+    subjects += sorted({p for fold in rows for p in (*fold["train_subjects"], *fold["val_subjects"])} - set(subjects))
+    matrix = np.zeros((len(rows), len(subjects)), dtype=int)
     for i, fold in enumerate(rows):
-        train, val, test = set(fold["train_subjects"]), set(fold["val_subjects"]), set(fold_people(fold))
-        used = test if fold.get("leaky") else test & (train | val)  # the leaky scale is over everybody
+        train, val, test = set(fold["train_subjects"]), set(fold["val_subjects"]), set(tested_subjects(fold))
+        used = test if fold.get("leaky") else test & (train | val)  # the leaky scale is over all subjects
         matrix[i] = [4 if p in used else 3 if p in test else 2 if p in val else int(p in train)
-                     for p in people]
-    return matrix, rows, people
+                     for p in subjects]
+    return matrix, rows, subjects
 
 
 @styled
 def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()) -> blocks.Figure:
-    """Who plays which part in which fold (rows), by person (columns); a dot where the fold's encoder has seen them."""
-    matrix, rows, people = roles_matrix(folds)
-    n_folds, n_people = matrix.shape
-    cell = min(0.24, 5.2 / max(n_people, 1))
-    figure, ax = _axes(cell * n_people + 0.6, max(cell * n_folds + 0.5, 1.1))
-    inner = 1.04 if n_people > 40 else 0.9  # overlapping hides the seams between many small cells
+    """The role of each subject (columns) in each fold (rows); a dot where the fold's encoder was pretrained on the subject."""
+    matrix, rows, subjects = roles_matrix(folds)
+    n_folds, n_subjects = matrix.shape
+    cell = min(0.24, 5.2 / max(n_subjects, 1))
+    figure, ax = _axes(cell * n_subjects + 0.6, max(cell * n_folds + 0.5, 1.1))
+    inner = 1.04 if n_subjects > 40 else 0.9  # overlapping hides the seams between many small cells
     colours = list(ROLES.values())
     for row in range(n_folds):
         start = 0  # one rectangle for a stretch of equal cells keeps 87 x 87 small
-        for column in range(1, n_people + 1):
-            if column == n_people or matrix[row, column] != matrix[row, start] or n_people <= 40:
+        for column in range(1, n_subjects + 1):
+            if column == n_subjects or matrix[row, column] != matrix[row, start] or n_subjects <= 40:
                 ax.add_patch(Rectangle((start, row), column - start - 1 + inner, inner,
                                        color=colours[matrix[row, start]], lw=0))
                 start = column
-    saw = {encoder["sha256"]: set(encoder["subjects"]) for encoder in encoders}
-    dots = [(j + inner / 2, i + inner / 2) for i, fold in enumerate(rows) for j, person in enumerate(people)
-            if person in saw.get(fold.get("encoder_sha256") or "", ())]
+    pretrained_on = {encoder["sha256"]: set(encoder["subjects"]) for encoder in encoders}
+    dots = [(j + inner / 2, i + inner / 2) for i, fold in enumerate(rows) for j, subject in enumerate(subjects)
+            if subject in pretrained_on.get(fold.get("encoder_sha256") or "", ())]
     for index, (name, colour) in enumerate(ROLES.items()):
         if (matrix == index).any():
             ax.plot([], [], "s", color=colour, ms=6, label=name)
     if dots:
-        ax.plot(*zip(*dots, strict=True), "o", color="white", mec=INK, mew=0.6 if n_people <= 40 else 0,
-                ms=4 if n_people <= 40 else 1.6)
+        ax.plot(*zip(*dots, strict=True), "o", color="white", mec=INK, mew=0.6 if n_subjects <= 40 else 0,
+                ms=4 if n_subjects <= 40 else 1.6)
         ax.plot([], [], "o", color="white", mec=INK, mew=0.6, ms=4, label="in the encoder's pretraining")
-    ax.set(xlim=(0, n_people), ylim=(n_folds, 0), xlabel=f"people (seed {rows[0]['seed']})", ylabel="folds",
+    ax.set(xlim=(0, n_subjects), ylim=(n_folds, 0), xlabel=f"subjects (seed {rows[0]['seed']})", ylabel="folds",
            xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), fontsize=8, handletextpad=0.2)
     used = sum((row == len(ROLES) - 1).any() for row in matrix)
-    return _drawn(figure, "roles", f"Roles of {n_people} subjects in {n_folds} folds; in {used} folds a test subject is also used "
-                  f"in training; in {len({y for _, y in dots})} folds the encoder was pretrained on some of these subjects")
+    return _drawn(figure, "roles", f"Roles of {n_subjects} subjects in {n_folds} folds; in {used} folds a test subject is also "
+                  f"used in training; in {len({y for _, y in dots})} folds the encoder was pretrained on some of these "
+                  f"subjects")

@@ -1,7 +1,7 @@
-"""How a result spreads over sex and age, where these are known. Groups of people, never single ones.
+"""How a result spreads over sex and age, where these are known. Groups of subjects, never single ones.
 
-Nobody planned these comparisons and the groups are small: each has its interval, and no difference is called one unless the
-interval of the difference leaves zero out.
+Nobody planned these comparisons and the groups are small: each has its interval, and a difference is claimed only where its
+interval excludes zero.
 """
 
 from collections import defaultdict
@@ -12,7 +12,7 @@ import numpy as np
 import scipy  # which imports its parts when they are used
 
 from orchestrator.cohort.cohort import Cohort, Person
-from orchestrator.reporting.blocks import Columns, Note, Section, Sentences, Table
+from orchestrator.reporting.blocks import Block, Columns, Note, Section, Sentences, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
 from orchestrator.scores.results import accuracies_of, interval
@@ -20,8 +20,8 @@ from orchestrator.scores.results import accuracies_of, interval
 if TYPE_CHECKING:
     from orchestrator.reporting.findings import Report
 
-FEWEST = 2  # people, below whom a group would be somebody
-SMALL = 10  # people, below whom an interval says little
+FEWEST = 2  # subjects: a smaller group would be a single one
+SMALL = 10  # subjects: of fewer, an interval says little
 SEXES = {"f": "female", "m": "male"}
 BANDS = ((35, "up to 35"), (50, "36 to 50"), (65, "51 to 65"), (200, "over 65"))  # the first three are BioVid's
 
@@ -30,23 +30,23 @@ def age_band(age: int) -> str:
     return next(name for most, name in BANDS if age <= most)
 
 
-def _sex(person: Person) -> str | None:
-    return SEXES.get(person.sex or "")
+def _sex(subject: Person) -> str | None:
+    return SEXES.get(subject.sex or "")
 
 
-def _band(person: Person) -> str | None:
-    return None if person.age is None else age_band(person.age)
+def _band(subject: Person) -> str | None:
+    return None if subject.age is None else age_band(subject.age)
 
 
 KINDS: dict[str, tuple[Callable[[Person], str | None], tuple[str, ...]]] = {
     "sex": (_sex, tuple(SEXES.values())), "age": (_band, tuple(name for _, name in BANDS))}
 
 
-def subgroup_rows(people: Cohort, entries: Sequence[Mapping], n_classes: int) -> list[dict]:
-    """One row a kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (people in groups too small), unknown
-    (people), differences [{of, minus, difference, ci95}] in accuracy (Welch's interval), largest group first."""
+def subgroup_rows(cohort: Cohort, entries: Sequence[Mapping], n_classes: int) -> list[dict]:
+    """One row a kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (subjects in groups too small),
+    unknown (subjects), differences [{of, minus, difference, ci95}] in accuracy (Welch's interval), largest group first."""
     accuracy = accuracies_of(entries, n_classes)
-    who = {person.pseudonym: person for person in people.people}
+    who = {subject.pseudonym: subject for subject in cohort.people}
     rows = []
     for kind, (of, order) in KINDS.items():
         groups: dict[str | None, list[float]] = defaultdict(list)
@@ -96,27 +96,28 @@ def subgroups_section(report: "Report") -> Section | None:
     rows = report.run.get("subgroups") or []
     if not rows:
         return None
-    columns = []
+    columns: list[list[Block]] = []
     for row in rows:
         told = [(g["name"], g["n_people"], percent(g["accuracy"]),
                  f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
-        tables = [Table(f"By {row['kind']}", (row["kind"], "people", "accuracy %", "95 % interval"), told)] if told else []
+        tables = [Table(f"By {row['kind']}", (row["kind"], "subjects", "accuracy %", "95 % interval"), told)] if told else []
         said = _said(row)
         columns.append([*tables, *([Sentences(said)] if said else [])])
     return Section("subgroups", "By sex and age", [Columns(columns), Note(
-        "Nobody planned these comparisons. Of twenty groups that do not differ one is expected to seem to, and a group of few "
-        "people is mostly who happened to be in it.")])
+        "These comparisons were not planned. Of twenty groups that do not differ, one is expected to seem different. The "
+        "result "
+        "of a small group depends mostly on which subjects are in it.")])
 
 
 def _said(row: Mapping) -> list[str]:
     said = []
     small = [g["name"] for g in row["groups"] if g["n_people"] < SMALL]
     if small:
-        said.append(f"Fewer than {SMALL} people, of whom little follows: {', '.join(small)}.")
+        said.append(f"Fewer than {SMALL} subjects, too few for a conclusion: {', '.join(small)}.")
     if row["left_out"]:
-        said.append(f"{row['left_out']} in groups of fewer than {FEWEST}, which are not shown.")
+        said.append(f"Subjects in groups of fewer than {FEWEST}, which are not shown: {row['left_out']}.")
     if row["unknown"]:
-        said.append(f"{row['unknown']} of whom the {row['kind']} is not known.")
+        said.append(f"Subjects of unknown {row['kind']}: {row['unknown']}.")
     for gap in row["differences"]:
         if gap["ci95"] is None:
             said.append(f"{gap['of']} minus {gap['minus']}: {100 * gap['difference']:+.1f} points, without an interval.")
@@ -124,5 +125,5 @@ def _said(row: Mapping) -> list[str]:
         low, high = gap["ci95"]
         shown = low > 0 or high < 0
         said.append(f"{gap['of']} minus {gap['minus']}: {100 * gap['difference']:+.1f} points (95 % interval {100 * low:+.1f} "
-                    f"to {100 * high:+.1f})" + (", one comparison of several." if shown else ": no difference is shown."))
+                    f"to {100 * high:+.1f})" + (", one of several comparisons." if shown else ": no difference is shown."))
     return said

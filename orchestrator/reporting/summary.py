@@ -1,8 +1,8 @@
 """From the ledger to summary.json, predictions.parquet, folds.parquet and the table on the terminal.
 
 `folds` are ledger entries, `run` is what the caller knows beside them. Every accuracy is computed here from the
-predictions in the ledger; nothing a worker reported about its own accuracy is believed. People weigh equally: seeds
-are averaged within a person first, then people are averaged. Same folds, same bytes, wherever no time is involved.
+predictions in the ledger; nothing a worker reported about its own accuracy is believed. Subjects weigh equally: seeds
+are averaged within a subject first, then subjects are averaged. Same folds, same bytes, wherever no time is involved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from orchestrator.scores.results import (
     Run,
     clips_of,
     draws_of,
-    fold_people,
+    excluded_of,
     fold_subject,
     in_order,
     interval,
-    lost_of,
-    people_of,
+    subject_scores,
+    tested_subjects,
 )
 
 COPIED = ("dataset", "task", "model", "encoder", "n_parameters", "protocol", "leaky", "unproven", "partial",
@@ -39,7 +39,7 @@ FOLD_COPIED = ("fold", "seed", "n_quarantined", "epochs", "train_subjects", "val
 
 
 def _pooled_f1(folds: Sequence[Fold], n_classes: int) -> float | None:
-    """Macro F1 over all clips of a seed together, each once, then the mean over seeds: a seed is no second person."""
+    """Macro F1 over all clips of a seed together, each once, then the mean over seeds: a seed is no second subject."""
     by_seed = []
     for seed in sorted({fold["seed"] for fold in folds}):
         clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
@@ -63,12 +63,12 @@ def _fold_row(fold: Fold, scores: metrics.Scores) -> dict[str, Any]:
 def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
     """summary.json as the contract names it. Accuracies are fractions; null where nothing defines a number."""
     folds, n_classes = in_order(folds), len(run["class_names"])
-    people = people_of(folds, n_classes)
-    values = [a for person in people if (a := person.mean("accuracy")) is not None]
+    subjects = subject_scores(folds, n_classes)
+    values = [a for subject in subjects if (a := subject.mean("accuracy")) is not None]
     mean, std = metrics.mean_std(values)
     bootstrap = metrics.bootstrap_interval(values)
     majority, uniform = chance.majority_baseline(run, folds), 1 / n_classes
-    balanced, areas = chance.values_of(people, "balanced_accuracy"), chance.values_of(people, "auroc")
+    balanced, areas = chance.values_of(subjects, "balanced_accuracy"), chance.values_of(subjects, "auroc")
     draws = draws_of(folds, n_classes)
     several = {name: run[name] for name in ("pretrain_seeds", "seed_of")} if run.get("seed_of") else {}
     return {name: run.get(name) for name in COPIED} | several | {
@@ -76,13 +76,13 @@ def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
         "accuracy_mean": mean, "accuracy_std": std,
         "accuracy_ci95": _interval(values),
         "accuracy_ci95_bootstrap": list(bootstrap) if bootstrap else None,
-        "macro_f1_mean": metrics.mean_std([f for p in people if (f := p.mean("f1")) is not None])[0],
+        "macro_f1_mean": metrics.mean_std([f for p in subjects if (f := p.mean("f1")) is not None])[0],
         "macro_f1_pooled": _pooled_f1(folds, n_classes),
         "chance": None if majority is None else max(uniform, majority), "chance_uniform": uniform,
         "majority_baseline": majority,
         "balanced_accuracy_mean": metrics.mean_std(balanced)[0], "balanced_accuracy_ci95": _interval(balanced),
         "auroc_mean": metrics.mean_std(areas)[0], "auroc_ci95": _interval(areas),
-        "verdict": chance.verdict(run, folds, people, clips_of(folds, n_classes), majority),
+        "verdict": chance.verdict(run, folds, subjects, clips_of(folds, n_classes), majority),
         "split": run.get("split"), "draws": draws.as_json() if draws else None,
         "folds": [_fold_row(fold, clips_of([fold], n_classes).score()) for fold in folds]}
 
@@ -102,8 +102,8 @@ def predictions_table(folds: Sequence[Fold], n_classes: int) -> pa.Table:
 
 
 def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
-    """One row a fold and seed: the summary's columns, every score, the cost, lost clips by class, and the confusion matrix row
-    by row (truth)."""
+    """One row a fold and seed: the summary's columns, every score, the cost, excluded clips by class, and the confusion
+    matrix row by row (truth)."""
     rows = []
     for fold in in_order(folds):
         clips = clips_of([fold], len(run["class_names"]))
@@ -113,7 +113,7 @@ def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
                 "macro_recall": scores.recall, "brier": scores.brier, "auroc": scores.auroc,
                 "test_openings": fold.get("test_openings"), "wall_s": fold.get("wall_s"),
                 "peak_memory_mb": fold.get("peak_memory_mb"), "warnings": list(fold.get("warnings") or []),
-                "quarantined_by_class": [lost_of(fold, k, name) for k, name in enumerate(run["class_names"])],
+                "quarantined_by_class": [excluded_of(fold, k, name) for k, name in enumerate(run["class_names"])],
                 "confusion": clips.confusion().ravel().tolist()}
         rows.append(row)
     texts = {"subject", "scaler_sha256", "encoder_sha256", "weights_sha256"}
@@ -150,10 +150,10 @@ def write_run_files(run_dir: Path | str, run: Run, folds: Sequence[Fold]) -> dic
 
 def stamps(of: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What must be said loudly about a run (or its summary): (word, sentence)."""
-    texts = {"leaky": "this protocol lets the test person into training or selection on purpose; "
-                      "the number is not one for unseen people",
-             "unproven": "a checkpoint was used whose training people are not known; it may have seen the test people",
-             "partial": "recordings of the cohort are missing; the number is not comparable with the full cohort"}
+    texts = {"leaky": "this protocol uses the test subject in training or selection on purpose; "
+                      "the result does not hold for unseen subjects",
+             "unproven": "the training subjects of a checkpoint are not known; the test subjects may be among them",
+             "partial": "recordings of the cohort are missing; the result is not comparable with one on the full cohort"}
     return [(name.upper(), text) for name, text in texts.items() if of.get(name)]
 
 
@@ -162,23 +162,23 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def chance_words(summary: Mapping[str, Any]) -> str:
-    """What guessing and the training majority reach, the better of the two first."""
-    guess, majority = f"guessing 1/{len(summary['classes'])}", summary["majority_baseline"]
+    """Chance, which is the better of uniform guessing and the majority baseline, then the other one."""
+    guess, majority = f"uniform guessing 1/{len(summary['classes'])}", summary["majority_baseline"]
     if majority is not None and majority > summary["chance_uniform"] + 1e-9:
-        return f"chance {percent(majority)} (training majority), {guess} {percent(summary['chance_uniform'])}"
-    return f"chance {percent(summary['chance'])} ({guess}), majority {percent(majority)}"
+        return f"chance {percent(majority)} (majority baseline), {guess} {percent(summary['chance_uniform'])}"
+    return f"chance {percent(summary['chance'])} ({guess}), majority baseline {percent(majority)}"
 
 
 def draws_words(summary: Mapping[str, Any]) -> str:
-    """Mean and spread over test sets of several people; "" where there is one, or none."""
+    """Mean and spread over test sets of several subjects; "" where there is one, or none."""
     draws = summary.get("draws")
     if not draws or draws["n"] < 2:
         return ""
-    return f"over {draws['n']} test sets {percent(draws['accuracy_mean'])} ± {percent(draws['accuracy_std'])} % (mean ± std)"
+    return f"over {draws['n']} test sets: {percent(draws['accuracy_mean'])} ± {percent(draws['accuracy_std'])} % (mean ± std)"
 
 
-def _lost(summary: Mapping[str, Any]) -> int:
-    """Test clips that were lost, those of one seed: another seed loses the same."""
+def _excluded(summary: Mapping[str, Any]) -> int:
+    """Excluded test clips of one seed: they are the same for every seed."""
     by_fold = {fold["fold"]: fold["n_quarantined"] for fold in summary["folds"]}
     return sum(by_fold.values())
 
@@ -186,11 +186,11 @@ def _lost(summary: Mapping[str, Any]) -> int:
 def headline(summary: Mapping[str, Any]) -> str:
     """One line: mean, spread, interval, chance, the verdict, and on how many folds it stands."""
     n_people = len({subject for fold in summary["folds"] if fold["accuracy"] is not None
-                    for subject in fold_people(fold)})
+                    for subject in tested_subjects(fold)})
     ci95 = summary["accuracy_ci95"]
     between = f", 95 % CI {percent(ci95[0])} to {percent(ci95[1])}" if ci95 else ""
     text = (f"accuracy {percent(summary['accuracy_mean'])} ± {percent(summary['accuracy_std'])} % "
-            f"(mean ± std over {n_people} people{between}; {chance_words(summary)})")
+            f"(mean ± std over {n_people} subjects{between}; {chance_words(summary)})")
     if over := draws_words(summary):
         text += f"; {over}"
     if (summary.get("verdict") or {}).get("metric") == "auroc":
@@ -199,17 +199,17 @@ def headline(summary: Mapping[str, Any]) -> str:
     text += f"; {chance.verdict_words(summary)}"
     if summary["n_folds"] < summary["n_planned"]:
         text += f", on {summary['n_folds']} of {summary['n_planned']} folds"
-    if lost := _lost(summary):
+    if excluded := _excluded(summary):
         repeated = (summary.get("draws") or {}).get("n_more_than_once")
-        text += f"; {lost} test clips were lost{', counted in every test set' if repeated else ''}, see \"lost = wrong\""
+        text += f"; {excluded} test clips were excluded{', counted in every test set' if repeated else ''}"
     return text
 
 
-def person_table(summary: Mapping[str, Any]) -> Table:
-    """Rich table: one row a test person (or group of people tested together), seeds averaged."""
+def subject_table(summary: Mapping[str, Any]) -> Table:
+    """Rich table: one row a test subject (or group of subjects tested together), seeds averaged."""
     table = Table(title=f"{summary['dataset']} · {summary['task']} · {summary['model']} · {summary['protocol']}")
-    for name in ("person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %"):
-        table.add_column(name, justify="left" if name == "person" else "right")
+    for name in ("subject", "clips", "excluded", "accuracy %", "excluded as errors %", "macro F1 %"):
+        table.add_column(name, justify="left" if name == "subject" else "right")
     by_subject: dict[str, list[Mapping[str, Any]]] = {}
     for fold in summary["folds"]:
         by_subject.setdefault(fold["subject"], []).append(fold)
@@ -218,7 +218,7 @@ def person_table(summary: Mapping[str, Any]) -> Table:
         return percent(metrics.mean_std([f[name] for f in folds if f[name] is not None])[0])
 
     for subject, folds in by_subject.items():
-        name = subject if "+" not in subject else f"fold {folds[0]['fold']} ({subject.count('+') + 1} people)"
+        name = subject if "+" not in subject else f"fold {folds[0]['fold']} ({subject.count('+') + 1} subjects)"
         table.add_row(name, str(folds[0]["n_test"]), str(folds[0]["n_quarantined"]), mean(folds, "accuracy"),
                       mean(folds, "accuracy_with_quarantined"), mean(folds, "macro_f1"))
     return table
@@ -232,7 +232,7 @@ def print_table(summary: Mapping[str, Any], report: Path | str | None = None, fa
     """
     console = console or Console()
     say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
-    console.print(person_table(summary))
+    console.print(subject_table(summary))
     for fold in failed:
         say(f"fold {fold['fold']} seed {fold['seed']} failed: {' '.join(fold['reason'].split())}", style="red")
     for word, text in stamps(summary):

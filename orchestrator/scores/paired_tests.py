@@ -1,13 +1,13 @@
-"""Two runs on the same people: paired tests, their correction for many pairs, effect size and power.
+"""Two runs on the same subjects: paired tests, their correction for many pairs, effect size and power.
 
-All take d (P,), the difference of two runs' accuracies for each person, seeds averaged first.
+All take d (P,), the difference of two runs' accuracies for each subject, seeds averaged first.
 """
 
 import numpy as np
 import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
 
-EXACT_UP_TO = 20  # people with a difference: 2^20 sign patterns are counted one by one
+EXACT_UP_TO = 20  # subjects with a difference: 2^20 sign patterns are counted one by one
 
 
 def _differences(d: ArrayLike) -> np.ndarray:
@@ -60,18 +60,18 @@ def cohen_dz(d: ArrayLike) -> float | None:
 
 
 def power(dz: float, n: int, alpha: float = 0.05) -> float:
-    """Power of the two-sided paired t test for a true effect dz with n people (non-central t)."""
+    """Power of the two-sided paired t test for a true effect dz with n subjects (non-central t)."""
     critical, shift = scipy.stats.t.ppf(1 - alpha / 2, n - 1), dz * np.sqrt(n)
     wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
     return float(scipy.stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
 def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -> tuple[float, float] | None:
-    """The lower and the upper one-sided Student bound of the mean, each at `level`; None for fewer than 2 people.
+    """The lower and the upper one-sided Student bound of the mean, each at `level`; None for fewer than 2 subjects.
 
     Two one-sided tests against a margin (Schuirmann 1987) at 1 - level: the mean is above -margin where the lower bound is, and
     below the margin where the upper one is; both together are equivalence. inflated: by how much the variance of the mean is
-    larger than that of independent people (chance.inflation).
+    larger than that of independent subjects (chance.inflation).
     """
     differences = _differences(d)
     if differences.size < 2:
@@ -81,7 +81,7 @@ def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -
 
 
 def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
-    """The effect size dz that n people show with the wanted power; None for fewer than 3 people."""
+    """The effect size dz that n subjects show with the wanted power; None for fewer than 3 subjects."""
     if n < 3:
         return None
     highest = (2 * scipy.stats.t.ppf(1 - alpha / 2, n - 1) + 2) / np.sqrt(n)
@@ -89,7 +89,7 @@ def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | Non
 
 
 def smallest_gap(d: ArrayLike, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
-    """The smallest true mean difference these people would have shown with the wanted power (of a t test), given their
+    """The smallest true mean difference these subjects would have shown with the wanted power (of a t test), given their
     spread; None where they have none, or are so few that no sign flip could reach alpha."""
     differences = _differences(d)
     if 2.0 ** (1 - differences.size) > alpha or np.ptp(differences) == 0:

@@ -1,4 +1,4 @@
-"""The test people of a ledger, and their clips as arrays. n clips, K classes, P people, S seeds.
+"""The test subjects of a ledger, and their clips as arrays. n clips, K classes, P subjects, S seeds.
 
 `Fold` is one ledger entry (a mapping read from JSON): fold, seed, subjects (or subject), n_quarantined,
 quarantined_by_class, epochs, train_subjects, val_subjects, *_sha256, test_openings, wall_s, peak_memory_mb,
@@ -9,15 +9,15 @@ leaky, unproven, partial, n_subjects, n_planned, n_failed, seeds, wall_s, versio
 key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry them. The report also shows, where given:
     failed_folds  [{fold, seed, reason}]
     quarantine    {by_reason, by_class, by_subject}: {name: lost clips}
-    clips         {person: {class: clips there were, lost ones included}}
+    clips         {subject: {class: clips there were, lost ones included}}
     curves        [{encoder, stage, epoch, loss}] of pretraining
     lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
     n_not_asked   test folds of the split that max_folds left out
     notes         [sentence] on the data set; plan (text); config (nested); command (text); refit (bool)
     beside        [summary] of the other protocol
-    optimism      comparison.Pair as a mapping: the leaky run minus the clean one, paired by person
+    optimism      comparison.Pair as a mapping: the leaky run minus the clean one, paired by subject
     audit         [{name, question, verdict, text}] of the leakage canaries
-    synthetic     whether the people are drawn, not filmed
+    synthetic     whether the subjects are drawn, not filmed
 """
 
 from collections import Counter
@@ -35,8 +35,8 @@ Run = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Person:
-    """One test person: scores by seed, over the folds that tested them."""
+class SubjectScores:
+    """One test subject: scores by seed, over the folds that tested them."""
 
     subject: str
     by_seed: dict[int, metrics.Scores]
@@ -50,7 +50,7 @@ class Person:
 class Clips:
     """Predictions as arrays: y_true, y_pred (n,), prob (n, K), subject (n,) and sample (n,) names, fold (n,) numbers.
 
-    A clip has as many predictions as there are seeds, and draws of the test set that hold its person.
+    A clip has as many predictions as there are seeds, and draws of the test set that hold its subject.
     """
 
     y_true: np.ndarray
@@ -84,22 +84,22 @@ def in_order(folds: Sequence[Fold]) -> list[Fold]:
     return sorted(folds, key=lambda f: (f["seed"], f["fold"]))
 
 
-def fold_people(fold: Fold) -> list[str]:
-    """The test people, by a ledger entry's list or, in a summary, by the joined name."""
+def tested_subjects(fold: Fold) -> list[str]:
+    """The test subjects, by a ledger entry's list or, in a summary, by the joined name."""
     return list(fold.get("subjects") or fold["subject"].split("+"))
 
 
-def fitted_people(fold: Fold) -> set[str]:
-    """Whom the scored model was fitted on in the end: after a refit the inner validation people too."""
+def fitted_subjects(fold: Fold) -> set[str]:
+    """Whom the scored model was fitted on in the end: after a refit the inner validation subjects too."""
     return {*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())}
 
 
 def fold_subject(fold: Fold) -> str:
-    """The test person's pseudonym; of several people, all of them joined by "+"."""
-    return "+".join(fold_people(fold))
+    """The test subject's pseudonym; of several subjects, all of them joined by "+"."""
+    return "+".join(tested_subjects(fold))
 
 
-def lost_of(fold: Fold, k: int, name: str) -> int:
+def excluded_of(fold: Fold, k: int, name: str) -> int:
     """Lost clips of class k; quarantined_by_class may be keyed by the class's name or its number."""
     by_class = fold.get("quarantined_by_class") or {}
     return int(by_class.get(name, by_class.get(str(k), by_class.get(k, 0))))
@@ -121,10 +121,10 @@ def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
                  np.array([fold.get("fold", 0) for fold in folds for _ in fold["predictions"]], dtype=int))
 
 
-def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
-    """The test people of these folds, by name. A person with no usable clip at all does not appear.
+def subject_scores(folds: Sequence[Fold], n_classes: int) -> list[SubjectScores]:
+    """The test subjects of these folds, by name. A subject with no usable clip at all does not appear.
 
-    Whom several folds of a seed test (draws of a fixed split) is one person: n counts their clips once, and AUROC, which
+    Whom several folds of a seed test (draws of a fixed split) is one subject: n counts their clips once, and AUROC, which
     compares scores with each other, is taken within a fold and averaged.
     """
     found: dict[str, dict[int, metrics.Scores]] = {}
@@ -132,11 +132,11 @@ def people_of(folds: Sequence[Fold], n_classes: int) -> list[Person]:
         clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
         for subject in sorted(set(clips.subject)):
             found.setdefault(subject, {})[seed] = _score(clips.where(clips.subject == subject))
-    return [Person(subject, found[subject]) for subject in sorted(found)]
+    return [SubjectScores(subject, found[subject]) for subject in sorted(found)]
 
 
 def accuracies_of(folds: Sequence[Fold], n_classes: int) -> dict[str, float]:
-    """Accuracy of each test person by name, seeds averaged: as people_of, for those who ask for nothing else."""
+    """Accuracy of each test subject by name, seeds averaged: as subject_scores, for those who ask for nothing else."""
     found: dict[str, list[float]] = {}
     for seed in sorted({fold["seed"] for fold in folds}):
         clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
@@ -155,7 +155,7 @@ def _score(own: Clips) -> metrics.Scores:
 
 
 def answers_of(folds: Sequence[Fold], n_classes: int) -> list[metrics.Answers | None]:
-    """By person, in the order of people_of: who was right about which clip; None where a seed is missing for a person."""
+    """By subject, in the order of subject_scores: which clips are right; None where a seed is missing for a subject."""
     seeds = sorted({fold["seed"] for fold in folds})
     by_seed: dict[str, dict[int, Clips]] = {}
     for seed in seeds:
@@ -177,11 +177,11 @@ def _answers(by_seed: Sequence[Clips]) -> metrics.Answers | None:
 
 @dataclass(frozen=True)
 class Draws:
-    """Test sets of several people: accuracy of each (its people weigh equally, seeds averaged within a person first)."""
+    """Test sets of several subjects: accuracy of each (its subjects weigh equally, seeds averaged within a subject first)."""
 
     accuracies: tuple[float, ...]
     n_subjects: int
-    n_more_than_once: int  # people whom several of the test sets hold
+    n_more_than_once: int  # subjects whom several of the test sets hold
 
     def as_json(self) -> dict[str, Any]:
         mean, std = metrics.mean_std(self.accuracies)
@@ -190,8 +190,8 @@ class Draws:
 
 
 def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
-    """The test sets of a split that tests several people together; None of leave-one-subject-out."""
-    by_set: dict[frozenset[str], list[float]] = {}  # of few people, the same ones may be drawn twice: one test set
+    """The test sets of a split that tests several subjects together; None of leave-one-subject-out."""
+    by_set: dict[frozenset[str], list[float]] = {}  # of few subjects, the same ones may be drawn twice: one test set
     tested: list[str] = []
     for number in sorted({fold["fold"] for fold in folds}):
         if own := accuracies_of([fold for fold in folds if fold["fold"] == number], n_classes):
@@ -199,22 +199,22 @@ def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
             tested += [] if names in by_set else names
             by_set.setdefault(names, []).append(float(np.mean(list(own.values()))))
     accuracies = [float(np.mean(same)) for same in by_set.values()]
-    if len(set(tested)) == len(tested) and all(len(fold_people(fold)) == 1 for fold in folds):
+    if len(set(tested)) == len(tested) and all(len(tested_subjects(fold)) == 1 for fold in folds):
         return None
     return Draws(tuple(accuracies), len(set(tested)), sum(n > 1 for n in Counter(tested).values()))
 
 
-def seed_table(people: Sequence[Person]) -> np.ndarray:
-    """(P, S) accuracies, NaN where a person was not tested with a seed."""
-    seeds = sorted({seed for person in people for seed in person.by_seed})
-    return np.array([[person.by_seed[s].accuracy if s in person.by_seed else np.nan for s in seeds]
-                     for person in people], dtype=float).reshape(len(people), len(seeds))
+def seed_table(subjects: Sequence[SubjectScores]) -> np.ndarray:
+    """(P, S) accuracies, NaN where a subject was not tested with a seed."""
+    seeds = sorted({seed for subject in subjects for seed in subject.by_seed})
+    return np.array([[subject.by_seed[s].accuracy if s in subject.by_seed else np.nan for s in seeds]
+                     for subject in subjects], dtype=float).reshape(len(subjects), len(seeds))
 
 
 def interval(values: Sequence[float]) -> tuple[tuple[float, float] | None, str]:
-    """The contract's interval, cut to [0, 1], and its name: Student's t below 30 people, else the bootstrap."""
+    """The contract's interval, cut to [0, 1], and its name: Student's t below 30 subjects, else the bootstrap."""
     if len(values) < metrics.T_BELOW:
         found, name = metrics.student_interval(values), "Student t"
     else:
-        found, name = metrics.bootstrap_interval(values), "bootstrap over people"
+        found, name = metrics.bootstrap_interval(values), "bootstrap over subjects"
     return (max(0.0, found[0]), min(1.0, found[1])) if found else None, name

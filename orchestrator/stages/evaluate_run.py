@@ -50,7 +50,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         record = run_record.lineage_record(content, people, served, config.protocol.name, plan.leaky)
         run_record.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
         ledger.sweep()
-        number, by_now = cohort_ledger.meet(config, people, plan, ledger.content_key, clips.hashes)
+        number, by_now = cohort_ledger.register(config, people, plan, ledger.content_key, clips.hashes)
         failed = _run_missing(parts, ledger) if unfinished else {}
         if not unfinished:
             progress.say("loso", f"{len(plan.folds)} folds are in the ledger already")

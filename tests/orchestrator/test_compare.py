@@ -48,7 +48,7 @@ def test_pairs_by_person(tmp_path):
     a, b = write(tmp_path, "a", n_people=10, seeds=(0, 1)), write(tmp_path, "b", n_people=10, seeds=(0, 1), skill=0.4)
     found = compare_runs([a, b])
     pair = found.pairs[0]
-    d = [read_run(a).by_person[p] - read_run(b).by_person[p] for p in read_run(a).by_person]
+    d = [read_run(a).by_subject[p] - read_run(b).by_subject[p] for p in read_run(a).by_subject]
     assert pair.n_people == 10 and pair.n_left_out == 0 and pair.sign_flip == "exact"
     assert pair.gap == pytest.approx(np.mean(d)) == pytest.approx(pair.mean_a - pair.mean_b)
     assert pair.better + pair.equal + pair.worse == 10 and pair.better > pair.worse
@@ -93,7 +93,7 @@ def test_what_differs_is_said(tmp_path):
     text = " ".join(compare_runs([a, b]).warnings)
     assert "differ in protocol: clean and as_paper" in text and "2 are left out" in text and "leaky on purpose" in text
     assert compare_runs([a, b]).pairs[0].n_people == 6 and compare_runs([a, b]).pairs[0].n_left_out == 2
-    assert "different clips of 1 people" in " ".join(compare_runs([a, tmp_path / "c"]).warnings)
+    assert "different clips of 1 subjects" in " ".join(compare_runs([a, tmp_path / "c"]).warnings)
     assert optimism(a, b)["gap"] > 0
     split = write(tmp_path, "d", split="lnso")
     assert "differ in split: unknown and lnso" in " ".join(compare_runs([a, split]).warnings)
@@ -103,15 +103,15 @@ def test_a_run_over_fewer_folds_than_planned_is_said(tmp_path):
     a, b, c = write(tmp_path, "a"), write(tmp_path, "b", drop=3), write(tmp_path, "c", drop=1)
     n = read_run(a).summary["n_planned"]
     text = " ".join(compare_runs([a, b, c]).warnings)
-    assert f"b stands on {n - 3} of {n} planned folds." in text and f"c stands on {n - 1} of {n} planned folds." in text
-    assert "a stands on" not in text
+    assert f"b has {n - 3} of {n} planned folds." in text and f"c has {n - 1} of {n} planned folds." in text
+    assert "a has" not in text
 
 
 def test_other_classes_are_another_question_and_one_run_twice_is_told(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b")
     c = write(tmp_path, "c", record={"content_key": "one"})
     d = write(tmp_path, "d", record={"content_key": "one"})
-    assert "are one run" in " ".join(compare_runs([c, d]).warnings) and compare_runs([a, b]).warnings == []
+    assert "are the same run" in " ".join(compare_runs([c, d]).warnings) and compare_runs([a, b]).warnings == []
     b = write(tmp_path, "other", classes=("BL1", "PA2"))
     with pytest.raises(UserError, match="different list of classes"):
         compare_runs([a, b])
@@ -119,15 +119,15 @@ def test_other_classes_are_another_question_and_one_run_twice_is_told(tmp_path):
 
 def test_optimism_is_not_told_from_a_clean_run_that_gives_one_answer():
     pair = {"gap": 0.2, "gap_ci95": (0.1, 0.3), "same_training": True, "choosing": None, "clean_one_answer": [7, 8]}
-    assert "cannot be told" in optimism_words(pair)[0]
-    assert "That is optimism" in optimism_words(pair | {"clean_one_answer": [3, 8]})[0]
-    assert "no optimism is shown" in optimism_words(pair | {"gap": -0.2, "gap_ci95": (-0.3, -0.1)})[0]
+    assert "is not known" in optimism_words(pair)[0]
+    assert "This is optimism bias" in optimism_words(pair | {"clean_one_answer": [3, 8]})[0]
+    assert "no optimism bias is shown" in optimism_words(pair | {"gap": -0.2, "gap_ci95": (-0.3, -0.1)})[0]
 
 
 def test_a_margin_says_nothing_of_a_leaky_run_and_is_given_once(tmp_path, capsys):
     a, leaky = write(tmp_path, "a"), write(tmp_path, "leaky", leaky=True)
     found = compare_runs([a, leaky], 0.5)
-    assert found.pairs[0].margin is None and "a margin is not applied to it" in " ".join(found.warnings)
+    assert found.pairs[0].margin is None and "The margin is not applied to it" in " ".join(found.warnings)
     assert cli.run(compare.main, [str(a), str(leaky), "compare.margin=5", "compare.margin=1"]) == 2
     assert "given more than once" in capsys.readouterr().err
 
@@ -199,7 +199,7 @@ def test_a_terminal_that_knows_ascii_alone(tmp_path):
 
 
 def marked(change):
-    """The record of a run in which the recordings of some people (by number of their fold) are others."""
+    """The record of a run in which the recordings of some subjects (by number of their fold) are others."""
     return {"recordings": {pseudonym(i): {"signals": [f"{i:012x}" if i not in change else "f" * 12]} for i in range(8)}}
 
 
@@ -212,27 +212,27 @@ def test_two_studies_with_the_same_names_are_refused(tmp_path, capsys):
 
 def test_some_other_recordings_are_told(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b", record=marked({2, 5}))
-    assert "other recordings of 2 of 8 people" in " ".join(compare_runs([a, b]).warnings)
+    assert "different recordings of 2 of 8 subjects" in " ".join(compare_runs([a, b]).warnings)
     both = {"recordings": {pseudonym(i): {"signals": [f"{i:012x}"], "video": ["0" * 12]} for i in range(8)}}
     assert compare_runs([a, write(tmp_path, "c", record=both)]).warnings == []  # a film that only one of them reads
     films = {"recordings": {pseudonym(i): {"video": [f"{i:012x}"]} for i in range(8)}}
-    assert "one reads films alone" in " ".join(compare_runs([a, write(tmp_path, "d", record=films)]).warnings)
+    assert "one reads video only" in " ".join(compare_runs([a, write(tmp_path, "d", record=films)]).warnings)
 
 
 def test_clips_that_were_left_out_are_told_and_compared(tmp_path):
-    """Somebody is the same person without one of the trials: compared, and told, for the gap may be the trials'."""
+    """Somebody is the same subject without one of the trials: compared, and told, for the gap may be the trials'."""
     one, two = ({"recordings": {pseudonym(i): {"signals": [f"{i:012x}", more]} for i in range(8)}}
                 for more in ("a" * 12, "b" * 12))
     a, b = write(tmp_path, "a", record=one), write(tmp_path, "b", record=two)
-    assert "do not read quite the same recordings of 8 of 8 people" in " ".join(compare_runs([a, b]).warnings)
+    assert "do not read exactly the same recordings of 8 of 8 subjects" in " ".join(compare_runs([a, b]).warnings)
     older = {"recordings": {pseudonym(i): {"signals": f"{i:016x}"} for i in range(8)}}
-    assert "is of an older version" in " ".join(compare_runs([a, write(tmp_path, "c", record=older)]).warnings)
+    assert "was made by an older version" in " ".join(compare_runs([a, write(tmp_path, "c", record=older)]).warnings)
 
 
 def test_a_run_that_does_not_say_what_it_read_is_told(tmp_path):
     a, old = write(tmp_path, "a"), write(tmp_path, "old", record=False)
     said = " ".join(compare_runs([a, old]).warnings)
-    assert "old was made before runs recorded it" in said and "paired by name alone" in said
+    assert "old was made by a version that did not record it" in said and "paired by name alone" in said
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"recordings": 3}', '{"recordings": {"x": 1}}', '{"encoders": [{}]}',
@@ -257,12 +257,12 @@ def test_who_was_fitted_on_fewer_people_is_told_and_a_refit_evens_it_out(tmp_pat
     forest = write(tmp_path, "forest", model="random_forest", changes=fitted_on_everybody)
     network = write(tmp_path, "network")
     said = " ".join(compare_runs([forest, network]).warnings)
-    assert "forest on 7, network on 5 and keeps back, for choosing the epoch, 2" in said and "protocol.refit=true" in said
+    assert "forest on 7, network on 5 and keeps for choosing the epoch 2" in said and "protocol.refit=true" in said
     again = write(tmp_path, "again", record={"refit": True})
     assert compare_runs([forest, again]).warnings == []
     other = write(tmp_path, "other", changes=lambda fold: fold | {
         "train_subjects": fold["val_subjects"] + fold["train_subjects"][2:], "val_subjects": fold["train_subjects"][:2]})
-    assert "fitted on other people for 8 of 8 tests" in " ".join(compare_runs([network, other]).warnings)
+    assert "fitted on different subjects for 8 of 8 test results" in " ".join(compare_runs([network, other]).warnings)
 
 
 def test_encoders_that_learnt_from_other_people_are_told(tmp_path):
@@ -272,10 +272,10 @@ def test_encoders_that_learnt_from_other_people_are_told(tmp_path):
                 "folds": [{"fold": i, "seed": 0, "encoder": 0, "test": [f"made/{pseudonym(i)}"]} for i in range(8)]}
 
     a, b = write(tmp_path, "a", record=encoded("xyz")), write(tmp_path, "b", record=encoded("xy"))
-    assert "from other people for 8 of 8 test people (3 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
+    assert "on different subjects for 8 of 8 test subjects (3 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
     assert compare_runs([a, write(tmp_path, "same", record=encoded("zyx"))]).warnings == []
     none = write(tmp_path, "none", record=encoded(""))
-    assert "encoders of a have learnt from 3 people without labels, none has no" in " ".join(compare_runs([a, none]).warnings)
+    assert "encoders of a were pretrained on 3 subjects without labels; none has no" in " ".join(compare_runs([a, none]).warnings)
 
 
 def test_a_public_checkpoint_is_no_run_without_pretraining(tmp_path):
@@ -298,7 +298,7 @@ def test_encoders_of_every_pretraining_are_looked_at(tmp_path):
                           for i in range(8)]}
 
     a, b = write(tmp_path, "a", record=two("made/y")), write(tmp_path, "b", record=two("made/z"))
-    assert "from other people for 8 of 8 test people (2 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
+    assert "on different subjects for 8 of 8 test subjects (2 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
 
 
 def test_what_pretraining_moves_is_not_called_training(tmp_path, capsys):
@@ -314,17 +314,17 @@ def test_tuned_settings_are_told(tmp_path):
     sweep = Lineage("a setting", frozenset({"made/x", "made/y"})).to_json()
     a, b = write(tmp_path, "a", record={"chosen_by": [sweep]}), write(tmp_path, "b")
     said = " ".join(compare_runs([a, b]).warnings)
-    assert "a were chosen by a sweep in which 2 people took part" in said and "b were not chosen by a sweep" in said
-    c = write(tmp_path, "c", record={"settings": "chosen on people who are tested here."})
-    assert "settings of c's training were chosen on people who are tested here." in " ".join(compare_runs([b, c]).warnings)
+    assert "a were chosen by a sweep over 2 subjects" in said and "b were not chosen by a sweep" in said
+    c = write(tmp_path, "c", record={"settings": "chosen on subjects who are tested here."})
+    assert "settings of c's training were chosen on subjects who are tested here." in " ".join(compare_runs([b, c]).warnings)
 
 
 def test_no_worse_is_a_claim_about_a_margin(tmp_path, capsys):
     a, b = write(tmp_path, "a", n_people=10), write(tmp_path, "b", n_people=10, skill=0.4)
     pair = compare_runs([a, b], 0.05).pairs[0]
-    d = np.array([read_run(a).by_person[p] - read_run(b).by_person[p] for p in read_run(a).by_person])
+    d = np.array([read_run(a).by_subject[p] - read_run(b).by_subject[p] for p in read_run(a).by_subject])
     shared = chance.inflation(made_run(n_people=10)[1])
-    assert 1 < shared <= 2, "people who train each other's models are not independent"
+    assert 1 < shared <= 2, "subjects who train each other's models are not independent"
     low, high = stats.t.interval(0.9, 9, loc=d.mean(), scale=stats.sem(d) * np.sqrt(shared))
     assert pair.bounds95 == pytest.approx((low, high)) and pair.a_no_worse and not pair.b_no_worse
     assert pair.a_no_worse == (stats.ttest_1samp(d, -0.05, alternative="greater").pvalue < 0.05)
@@ -375,7 +375,7 @@ def test_choosing_the_epoch_is_measured_within_the_same_fits():
     found = choosing(leaky)  # best together: the first epoch, 1.6 in all; a fit that has ended keeps its last score
     assert found["gap"] == pytest.approx((0.7 - 0.5 + 0.9 - 0.9 + 0.2 - 0.2) / 3) and found["n"] == 3
     again = [fold | {"seed": 1, "history": [{"val_accuracy": 0.5}], "epochs": 1} for fold in leaky]
-    assert choosing([*leaky, *again])["gap"] == pytest.approx(found["gap"] / 2), "seeds are averaged within a person"
+    assert choosing([*leaky, *again])["gap"] == pytest.approx(found["gap"] / 2), "seeds are averaged within a subject"
     assert choosing(leaky[:1]) is None and choosing([fold | {"history": [], "epochs": 0} for fold in leaky]) is None
 
 
@@ -389,17 +389,17 @@ def test_choosing_on_noise_is_no_more_than_what_it_is_worth():
 
 def test_a_gap_is_called_optimism_only_where_it_is_shown():
     shown = {"gap": 0.1, "gap_ci95": (0.05, 0.15), "same_training": True}
-    assert "That is optimism, not skill, and at least so much" in optimism_words(shown)[0]
+    assert "This is optimism bias, not a better model, and a lower bound" in optimism_words(shown)[0]
     for other in ({"gap": -0.009, "gap_ci95": (-0.017, -0.001)}, {"gap_ci95": (-0.05, 0.25)}, {"gap_ci95": None},
                   {"gap": 0.0, "gap_ci95": (0.0, 0.0)}, {"same_training": False}):
-        assert "is optimism, not skill" not in " ".join(optimism_words(shown | other))
-    assert "fits on the validation people as well" in optimism_words(shown | {"same_training": False})[0]
+        assert "is optimism bias, not" not in " ".join(optimism_words(shown | other))
+    assert "also fitted on the validation subjects" in optimism_words(shown | {"same_training": False})[0]
     own = {"choosing": {"gap": 0.056, "gap_ci95": (0.01, 0.1), "n": 8}}
     whole, alone = optimism_words(shown | own)
-    assert "It also trains for longer" in whole and "That is optimism" not in whole
-    assert "worth +5.6 points (95 % interval +1.0 to +10.0)" in alone and "and at least so much" in alone
+    assert "It also trains for longer" in whole and "This is optimism bias" not in whole
+    assert "gives +5.6 points (95 % interval +1.0 to +10.0)" in alone and "and a lower bound" in alone
     unsure = optimism_words(shown | {"choosing": {"gap": 0.02, "gap_ci95": (-0.01, 0.05), "n": 8}})
-    assert "not skill" not in " ".join(unsure)
+    assert "not a better model" not in " ".join(unsure)
 
 
 def test_like_is_compared_with_like(tmp_path):

@@ -59,7 +59,7 @@ def test_a_scaler_that_has_seen_everybody_fails_the_audit(made, inline, monkeypa
         fit_scaler(moments, list(moments)), subjects=tuple(sorted(subjects))))  # and says otherwise
     assert cli.run(loso.main, made.argv("max_folds=3")) == 1
     assert verdicts(made)["noisy_test"] == FAILED and "defect of dualpain" in capsys.readouterr().out
-    assert "Do not use the number" in (made.run / "report.html").read_text()
+    assert "Do not use this result" in (made.run / "report.html").read_text()
 
 
 def test_a_guard_that_looks_away_fails_the_audit(made, inline, monkeypatch):

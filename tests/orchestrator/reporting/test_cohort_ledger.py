@@ -1,4 +1,4 @@
-"""How many configurations have met the test people: each once, in the order of their first time."""
+"""How many configurations have met the test subjects: each once, in the order of their first time."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +9,7 @@ from orchestrator.evaluation import run_record
 from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
 from orchestrator.reporting import cohort_ledger
-from orchestrator.reporting.cohort_ledger import best_of, counted, meet, ordinal, sentence
+from orchestrator.reporting.cohort_ledger import best_of, counted, ordinal, register, sentence
 from tests.helpers.roads import Road, without_times
 
 PEOPLE = dict.fromkeys(["c/a", "c/b", "c/c"], {})
@@ -45,8 +45,8 @@ def test_only_those_count_that_met_one_of_these_people():
 def test_people_of_two_manifests_with_one_name_are_two():
     _, entries = counted([], "one", {"manifest/a": {"signals": ["1", "2"]}}, "")
     assert counted(entries, "two", {"manifest/a": {"signals": ["3"]}}, "")[0] == 1
-    assert counted(entries, "two", {"manifest/a": {"signals": ["1"]}}, "")[0] == 2, "without a clip it is the same person"
-    assert counted(entries, "two", {"manifest/a": {"video": ["4"]}}, "")[0] == 2, "films and signals may be of one person"
+    assert counted(entries, "two", {"manifest/a": {"signals": ["1"]}}, "")[0] == 2, "without a clip it is the same subject"
+    assert counted(entries, "two", {"manifest/a": {"video": ["4"]}}, "")[0] == 2, "films and signals may be of one subject"
     _, entries = counted([], "one", {"manifest/a": {"signals": "1"}}, "")
     assert counted(entries, "two", {"manifest/a": {"signals": ["1"]}}, "")[0] == 2, "an older mark tells nobody apart"
 
@@ -100,17 +100,17 @@ def test_two_commands_at_once_get_two_numbers(made):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
     with ThreadPoolExecutor(8) as pool:
-        numbers = list(pool.map(lambda key: meet(config, people, plan, key, {})[0], [f"key {i}" for i in range(16)]))
+        numbers = list(pool.map(lambda key: register(config, people, plan, key, {})[0], [f"key {i}" for i in range(16)]))
     assert sorted(numbers) == list(range(1, 17))
 
 
 def test_a_damaged_list_is_put_aside_and_told(made, capsys):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
-    assert [meet(config, people, plan, key, {}) for key in ("one", "two", "one")] == [(1, 1), (2, 2), (1, 2)]
+    assert [register(config, people, plan, key, {}) for key in ("one", "two", "one")] == [(1, 1), (2, 2), (1, 2)]
     (path,) = (made.store / "private" / "met").glob("*.json")
     path.write_text(path.read_text().replace('"number": 2', '"number": 1'))
-    assert meet(config, people, plan, "three", {}) == (1, 1)
+    assert register(config, people, plan, "three", {}) == (1, 1)
     assert "counting starts again" in capsys.readouterr().out and path.with_suffix(".damaged").exists()
 
 
@@ -118,7 +118,7 @@ def test_both_protocols_are_two(made):
     both = made.config("protocol=both", "model=ridge")
     assert len(run_record.runs(both)) == 2
     people = made.cohort()
-    numbers = [meet(own, people, folds.make_plan(own, people.people), own.protocol.name, {})[0]
+    numbers = [register(own, people, folds.make_plan(own, people.people), own.protocol.name, {})[0]
                for own in run_record.runs(both)]
     assert numbers == [1, 2]
 

@@ -25,9 +25,9 @@ from orchestrator.reporting.blocks import (
     Sentences,
     Table,
 )
-from orchestrator.reporting.cohort_ledger import ledger_section
+from orchestrator.reporting.cohort_ledger import configurations_section
 from orchestrator.reporting.controls import controls_section
-from orchestrator.reporting.findings import Report, lineage_words, lost_by_class, plain_words, shared_training, warnings
+from orchestrator.reporting.findings import Report, excluded_by_class, lineage_words, plain_words, shared_training, warnings
 from orchestrator.reporting.page import build_page, write_report
 from orchestrator.reporting.sections import gap_words, no_paths, our_row, scores_table
 from orchestrator.reporting.summary import build_summary
@@ -110,7 +110,7 @@ def test_it_says_what_the_summary_says(full):
     assert f"{100 * summary['accuracy_mean']:.1f} %" in text
     lo, hi = summary["accuracy_ci95"]
     assert f"95 % interval {100 * lo:.1f} to {100 * hi:.1f} (Student t)" in text
-    assert f"chance {100 * summary['chance']:.1f}" in text and "On a person it has never seen" in text
+    assert f"chance {100 * summary['chance']:.1f}" in text and "On unseen subjects" in text
     for fold in summary["folds"]:
         assert fold["subject"] in text and fold["weights_sha256"][:8] in text
     for word in ("8 folds <planned>", "name: dual", "no_face", "video MAE, group 1", "One video is missing.", "2.14",
@@ -198,7 +198,7 @@ def test_stamps_stand_before_the_number():
     run, folds = made_run(leaky=True, protocol="as_paper", partial=True, unproven=True)
     text = Tags(build_page(run, folds)).text
     assert text.index("LEAKY") < text.index("79.7") and "PARTIAL" in text and "UNPROVEN" in text
-    assert "never seen?" not in text and "On a person it has never seen" not in text
+    assert "unseen subjects?" not in text and "On unseen subjects" not in text
     assert "LEAKY" not in Tags(build_page(*made_run())).text
 
 
@@ -212,7 +212,7 @@ def test_words_about_chance():
     """They repeat the verdict, not whether an interval happens to include a number."""
     assert "is above chance, 50.0 (one-sided t test" in " ".join(plain_words(report(skill=1.5)))
     at_chance = " ".join(plain_words(report(skill=0.0)))
-    assert "is not shown to be above chance, 50.0" in at_chance and "has learnt anything that carries over" in at_chance
+    assert "is not shown to be above chance, 50.0" in at_chance and "generalises to new subjects" in at_chance
     upside_down = report(skill=1.5)
     for fold in upside_down.folds:
         for row in fold["predictions"]:
@@ -220,26 +220,26 @@ def test_words_about_chance():
     below = Report(upside_down.run, upside_down.folds, build_summary(upside_down.run, upside_down.folds))
     assert "below chance" in " ".join(plain_words(below))
     leaky = " ".join(plain_words(report(skill=1.5, leaky=True)))
-    assert "No verdict: whoever is tested here" in leaky and "is above chance" not in leaky
+    assert "No verdict: the test subjects were used" in leaky and "is above chance" not in leaky
 
 
 def test_the_least_p_that_so_many_people_can_show_is_named_as_such():
     said = " ".join(plain_words(report(skill=20.0)))
-    assert "p = 0.004, the least that 8 people can show" in said and "said below 0.05" in said
-    assert "the least that" not in " ".join(plain_words(report(skill=0.0)))
+    assert "p = 0.004, the smallest p that 8 subjects can give" in said and "level 0.05" in said
+    assert "the smallest p" not in " ".join(plain_words(report(skill=0.0)))
 
 
 def test_people_who_all_have_one_accuracy_are_no_certainty():
-    assert any("no width: that is no certainty" in text for text in warnings(report(skill=20.0)))
+    assert any("no width. This does not mean certainty" in text for text in warnings(report(skill=20.0)))
     assert not any("no width" in text for text in warnings(report()))
 
 
 def test_luck_is_not_told_from_people_who_do_not_differ():
-    assert "luck with these people alone" in words_of(ledger_section(report(configurations_on_cohort=5)))
-    said = words_of(ledger_section(report(skill=20.0, configurations_on_cohort=5)))
-    assert "5th configuration" in said and "luck" not in said
-    first = words_of(ledger_section(report(configurations_on_cohort=1, configurations_by_now=4)))
-    assert "none had met these test people" in first and "3 others came later" in first
+    assert "random variation" in words_of(configurations_section(report(configurations_on_cohort=5)))
+    said = words_of(configurations_section(report(skill=20.0, configurations_on_cohort=5)))
+    assert "5th configuration" in said and "random variation" not in said
+    first = words_of(configurations_section(report(configurations_on_cohort=1, configurations_by_now=4)))
+    assert "no other was evaluated on these test subjects" in first and "3 others came later" in first
     assert "If all 4 were equally good" in first
 
 
@@ -248,8 +248,8 @@ def test_a_leaky_run_that_scores_lower_is_no_optimism_and_an_estimator_chose_no_
     said, = gap_words({"gap": -.009, "gap_ci95": (-.017, -.001), "n_people": 34, "n_left_out": 0})
     row = our_row({"model": "random_forest", "encoder": None, "protocol": "as_paper", "accuracy_mean": .717,
                    "accuracy_std": .075})
-    assert "-0.9 points" in said and "is optimism" not in said and "no optimism is shown" in said
-    assert "the test person itself" not in row[3] and "no epoch to choose" in row[3]
+    assert "-0.9 points" in said and "is optimism" not in said and "no optimism bias is shown" in said
+    assert "chosen on the test subject" not in row[3] and "no epoch to choose" in row[3]
 
 
 def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
@@ -277,7 +277,7 @@ def test_variance_components_are_named_for_what_varied():
     assert "Variance components" in text and "another training seed" in text and "pretraining seed" not in text
     assert "other clips of the same classes" in text and "luck" not in text
     forest = Tags(build_page(*made_run(seeds=(0, 1), model="random_forest"))).text
-    assert "moves initial weights" in text and "initial weights" not in forest and "estimator's own random numbers" in forest
+    assert "changes initial weights" in text and "initial weights" not in forest and "estimator's own random numbers" in forest
     alone = Tags(build_page(*made_run())).text
     assert "Variance components" in alone and "training seed" not in alone
     of = {str(seed): {"protocol": 0, "pretrain": seed} for seed in (0, 1)}
@@ -294,7 +294,7 @@ def test_scores_stand_beside_accuracy_with_intervals():
     text = Tags(build_page(made.run, made.folds)).text
     assert f"AUROC {100 * made.summary['auroc_mean']:.1f} (95 % interval {100 * low:.1f} to {100 * high:.1f})" in text
     assert f"{100 * low:.1f} to {100 * high:.1f}" in words_of(scores_table(made)) and "balanced accuracy" in text
-    assert "chance 50.0 (guessing 1/2), majority 50.0" in text
+    assert "chance 50.0 (uniform guessing 1/2), majority baseline 50.0" in text
 
 
 @pytest.mark.filterwarnings("error")
@@ -306,11 +306,11 @@ def test_a_page_of_one_clip_or_of_one_class_has_no_warning():
 
 def test_warnings_fit_the_run():
     said = " ".join(warnings(report()))
-    assert "Only 8 people" in said and "synthetic" in said and "unevenly" not in said
+    assert "Only 8 subjects" in said and "synthetic" in said and "Classes differ" not in said
     many = " ".join(warnings(report(n_people=30, dataset="biovid_a")))
     assert "Only" not in many and "synthetic" not in many
     failed = " ".join(warnings(report(n_planned=9, n_failed=1, dirty=True)))
-    assert "8 of 9 planned folds; 1 failed" in failed and "not in the named commit" in failed
+    assert "8 of 9 planned folds; 1 failed" in failed and "uncommitted changes" in failed
 
 
 def test_constant_answers_and_missing_classes_are_said():
@@ -321,9 +321,9 @@ def test_constant_answers_and_missing_classes_are_said():
     folds[3]["predictions"] = [row for row in folds[3]["predictions"] if row["y_true"] == 0]
     folds[2]["warnings"] = ["the loss was not finite once"]
     said = warnings(Report(run, folds, build_summary(run, folds)))
-    assert "The model answered BL1 for every clip." in said
-    assert "In 7 folds the model gave one and the same answer to every clip." in said  # the eighth has one class only
-    assert f"No usable clip of class PA4 from 1 person ({pseudonym(3)[:6]})." in said
+    assert "The model predicted BL1 for every clip." in said
+    assert "In 7 folds the model predicted the same class for every clip." in said  # the eighth has one class only
+    assert f"No usable clip of class PA4 from 1 subject ({pseudonym(3)[:6]})." in said
     assert said[-1] == "In 1 fold: the loss was not finite once."
 
 
@@ -332,27 +332,27 @@ def test_uneven_loss_is_said_with_its_rates():
     made = report(quarantine={"by_class": {"PA4": 16, "BL1": 2}}, clips=clips)
     assert any("25.0 % of class PA4, but 3.1 % of BL1" in text for text in warnings(made))
     even = report(quarantine={"by_class": {"PA4": 9, "BL1": 8}}, clips=clips)
-    assert not any("unevenly" in text for text in warnings(even))
+    assert not any("Classes differ" in text for text in warnings(even))
 
 
 def test_losses_come_from_the_folds_where_nothing_else_is_known():
-    assert lost_by_class(report(seeds=(0, 1))) == {"BL1": (0, 64), "PA4": (2, 66)}
+    assert excluded_by_class(report(seeds=(0, 1))) == {"BL1": (0, 64), "PA4": (2, 66)}
 
 
 def test_lineage_tells_who_has_seen_whom():
     made = report()
     said = " ".join(lineage_words(made))
-    assert "trained on 5 people; 2 more decided" in said and "In no fold" in said and "opened once" in said
+    assert "trained on 5 subjects; the epoch was chosen on 2 others" in said and "In no fold" in said and "read once" in said
     share = np.mean([len(set(a["train_subjects"]) & set(b["train_subjects"]))
                      / len(set(a["train_subjects"]) | set(b["train_subjects"]))
                      for i, a in enumerate(made.folds) for b in made.folds[i + 1:]])
-    assert f"{100 * share:.0f} % of theirs in common" in said
+    assert f"{100 * share:.0f} % in common" in said
 
 
 def test_a_model_without_epochs_says_who_trained_it():
     run, folds = made_run()
     said = lineage_words(Report(run, [fold | {"epochs": 0} for fold in folds], build_summary(run, folds)))
-    assert "the 2 inner validation people trained it too" in said[0]
+    assert "also trained on the 2 inner validation subjects" in said[0]
 
 
 def test_a_test_person_who_was_used_is_not_hidden():
@@ -360,17 +360,17 @@ def test_a_test_person_who_was_used_is_not_hidden():
     folds[0]["train_subjects"] = [*folds[0]["train_subjects"], folds[0]["subject"]]
     folds[1]["test_openings"] = 2
     made = Report(run, folds, build_summary(run, folds))
-    assert any("In 1 fold the test person" in text for text in warnings(made))
-    assert any("opened more than once in 1 fold" in text for text in warnings(made))
-    assert "In no fold" not in " ".join(lineage_words(made)) and "opened once" not in " ".join(lineage_words(made))
+    assert any("In 1 fold the test subject" in text for text in warnings(made))
+    assert any("read more than once in 1 fold" in text for text in warnings(made))
+    assert "In no fold" not in " ".join(lineage_words(made)) and "read once" not in " ".join(lineage_words(made))
     folds[2]["val_subjects"] = [folds[2]["subject"]]
-    assert "the test person itself decided when to stop" in lineage_words(made)[0]
+    assert "the epoch was chosen on the test subject" in lineage_words(made)[0]
     leaky = [fold | {"epochs": 0, "val_subjects": [fold["subject"]]} for fold in folds]
     without = " ".join(lineage_words(Report({**run, "refit": True}, leaky, build_summary(run, leaky))))
-    assert "no epochs to choose, so that of the leaks only the scale" in without and "number of epochs found" not in without
+    assert "no epochs to choose, so the scaling over all subjects is the only leak" in without and "chosen number of epochs" not in without
     matrix, rows, people = plots.roles_matrix(folds)
     names = list(plots.ROLES)
-    assert names[matrix[0, people.index(folds[0]["subject"])]] == "test person also used"
+    assert names[matrix[0, people.index(folds[0]["subject"])]] == "test subject, also used in training"
 
 
 def test_an_encoder_that_met_a_test_person_is_named():
@@ -380,10 +380,10 @@ def test_an_encoder_that_met_a_test_person_is_named():
                 {"artefact": "encoder 2", "sha256": f"{1:064d}", "people": [f"made/{pseudonym(0)}"], "proven": True,
                  "parents": [parent]}]
     said = " ".join(lineage_words(report(lineage=encoders)))
-    assert "Encoder 1 was pretrained on 2 people and serves 4 folds; it has seen none" in said
-    assert "Encoder 2 was pretrained on 2 people and serves 4 folds; it HAS SEEN 1 of" in said
+    assert "Encoder 1 was pretrained on 2 subjects and is used in 4 folds; none of their test subjects is" in said
+    assert "Encoder 2 was pretrained on 2 subjects and is used in 4 folds; its pretraining INCLUDES 1 of" in said
     unknown = {"artefact": "public", "sha256": f"{0:064d}", "people": [], "proven": False, "parents": []}
-    assert "whom else it has seen is not known" in " ".join(lineage_words(report(lineage=[unknown])))
+    assert "the other subjects of its pretraining are not known" in " ".join(lineage_words(report(lineage=[unknown])))
 
 
 def test_hashes_of_the_encoders_come_from_the_lineage_beside_the_report(tmp_path):
@@ -391,7 +391,7 @@ def test_hashes_of_the_encoders_come_from_the_lineage_beside_the_report(tmp_path
     lineage = {"artefact": "encoder 1", "people": ["made/x"], "proven": True, "parents": []}
     write_json(tmp_path / "lineage.json", {"encoders": [{"index": 0, "sha256": f"{0:064d}", "lineage": lineage}]})
     text = Tags(write_report(tmp_path, run, folds).read_text()).text
-    assert "Encoder 1 was pretrained on 1 person and serves 4 folds; it has seen none" in text
+    assert "Encoder 1 was pretrained on 1 subject and is used in 4 folds; none of their test subjects is" in text
 
 
 def test_no_path_of_anybodys_machine_travels(full):
@@ -413,38 +413,38 @@ def test_roles_of_every_fold():
 def test_published_numbers_stand_only_beside_their_own_question():
     run, folds = made_run(dataset="biovid_a", split="loso")
     clean = Tags(build_page(run, folds)).text
-    assert "86.73" not in clean and "83.30" in clean and "stands beside protocol=as_paper alone" in clean
-    assert "not the same thing" in clean and "stopping decided on other people" in clean
+    assert "86.73" not in clean and "83.30" in clean and "compare it with protocol=as_paper only" in clean
+    assert "not directly comparable" in clean and "epoch chosen on inner validation subjects" in clean
     paper = Tags(build_page(run | {"protocol": "as_paper", "leaky": True}, folds)).text
-    assert "86.73" in paper and "83.30" not in paper and "on the test person itself" in paper
+    assert "86.73" in paper and "83.30" not in paper and "epoch chosen on the test subject" in paper
     elsewhere = Tags(build_page(run | {"split": "kfold"}, folds)).text
     assert "86.73" not in elsewhere and "83.30" not in elsewhere and "made with another split" in elsewhere
-    assert "Published for this question" not in Tags(build_page(*made_run())).text
+    assert "Published for this task" not in Tags(build_page(*made_run())).text
 
 
 def test_a_model_without_epochs_does_not_say_when_stopping_was_decided():
     run, folds = made_run(dataset="biovid_a", split="loso", model="random_forest")
     said = Tags(build_page(run, folds)).text
-    assert "clean: no epoch to choose; fitted and scaled without the test person" in said and "stopping decided" not in said
+    assert "clean: no epoch to choose; fitted and scaled without the test subject" in said and "epoch chosen" not in said
     paper = Tags(build_page(run | {"protocol": "as_paper", "leaky": True}, folds)).text
-    assert "as_paper: no epoch to choose; scaled with the test person's clips too" in paper
+    assert "as_paper: no epoch to choose; scaled with the test subject's clips too" in paper
     fixed = [fold | {"val_subjects": []} for fold in folds]
-    assert "a number of epochs that was fixed beforehand" in Tags(build_page(run | {"model": "lstm"}, fixed)).text
+    assert "number of epochs fixed in advance" in Tags(build_page(run | {"model": "lstm"}, fixed)).text
 
 
 def test_of_a_leaky_run_nobody_is_said_to_be_unseen():
-    """An estimator keeps nobody back and its scale holds the test person all the same."""
+    """An estimator keeps nobody back and its scale holds the test subject all the same."""
     run, folds = made_run(model="ridge", leaky=True, protocol="as_paper")
     folds = [fold | {"leaky": True, "epochs": 0, "val_subjects": []} for fold in folds]
     said = " ".join(lineage_words(Report(run, folds, build_summary(run, folds))))
-    assert "In no fold" not in said and "opened once" not in said and "only the scale over everybody is left" in said
+    assert "In no fold" not in said and "read once" not in said and "the scaling over all subjects is the only leak" in said
     matrix, _, _ = plots.roles_matrix(folds)
-    assert (np.array(list(plots.ROLES))[matrix].diagonal() == "test person also used").all()
+    assert (np.array(list(plots.ROLES))[matrix].diagonal() == "test subject, also used in training").all()
 
 
 def test_folds_that_somebody_picked_are_told_first_thing():
     run, folds = made_run(n_people=8, seeds=(0, 1))
-    assert "max_folds: only 8 of the 20 test folds were asked for" in Tags(build_page(run | {"n_not_asked": 12}, folds)).text
+    assert "max_folds: only 8 of the 20 test folds were run" in Tags(build_page(run | {"n_not_asked": 12}, folds)).text
     assert "max_folds" not in Tags(build_page(run | {"n_not_asked": 0}, folds)).text
 
 
@@ -458,14 +458,14 @@ def test_both_protocols_side_by_side_give_the_optimism():
     leaky = build_summary(*made_run(skill=2.0, leaky=True, protocol="as_paper"))
     pair = {"gap": 0.123, "gap_ci95": (0.05, 0.2), "n_people": 7, "n_left_out": 1}
     text = Tags(build_page(run | {"beside": [leaky], "optimism": pair}, folds)).text
-    assert "paired over 7 people, 1 tested by one run alone: the leaky protocol reports +12.3 points" in text
+    assert "paired over 7 subjects (1 more were tested in one run only): as_paper minus clean is +12.3 points" in text
     assert "95 % interval +5.0 to +20.0" in text and f"{100 * leaky['accuracy_mean']:.1f}" in text
-    assert "That is optimism, not skill, and at least so much" in text
+    assert "This is optimism bias, not a better model, and a lower bound" in text
     under = pair | {"gap": -0.009, "gap_ci95": (-0.017, -0.001)}
     lower = Tags(build_page(run | {"beside": [leaky], "optimism": under}, folds)).text
-    assert "reports -0.9 points" in lower and "no optimism is shown" in lower and "is optimism" not in lower
+    assert "clean is -0.9 points" in lower and "no optimism bias is shown" in lower and "is optimism" not in lower
     few = Tags(build_page(run | {"optimism": {**pair, "gap_ci95": None, "n_left_out": 0}, "beside": [leaky]}, folds)).text
-    assert "paired over 7 people: the leaky protocol reports +12.3 points." in few
+    assert "paired over 7 subjects: as_paper minus clean is +12.3 points." in few
 
 
 def test_a_person_with_one_clip_has_a_report():

@@ -11,7 +11,7 @@ from orchestrator.config.defaults import filled, shipped
 from orchestrator.config.model_inputs import is_estimator
 from orchestrator.config.unread import without_effect
 from orchestrator.evaluation.run_record import NOT_CONTENT
-from orchestrator.reporting.paper_deviations import choices, rows
+from orchestrator.reporting.paper_deviations import deviations, rows
 from tests.helpers.made_runs import made_run
 
 pytestmark = pytest.mark.medium
@@ -56,7 +56,7 @@ def another(key, value):
 
 def table(dataset, config, model, folds=(), **more):
     run = made_run(dataset=dataset, model=model, config=config, lineage=LINEAGE, **more)[0]
-    return {row.what: row for row in choices(run, folds)}
+    return {row.what: row for row in deviations(run, folds)}
 
 
 def nested(key, value, config):
@@ -128,23 +128,23 @@ def test_what_is_shipped_is_its_own_default(dataset, model):
     """Nothing of the default is typed: a run of the shipped configuration shows it in every row that is not counted."""
     config = composed(dataset, f"model={model}").model_dump(mode="json")
     found = table(dataset, config, model)
-    counted = {"parameters", "who pretrains"}
+    counted = {"parameters", "pretraining subjects"}
     assert all(row.ran == row.default for row in found.values() if row.what not in counted)
     assert all(row.paper for row in found.values())
 
 
 def test_rows_that_the_model_has_not_are_not_there():
     ridge = table("watch", compose("watch", ["model=ridge"]).model_dump(mode="json"), "ridge")
-    assert not {"video encoder", "HPA", "fusion", "signal MAE", "who pretrains", "optimiser"} & set(ridge)
-    assert ridge["choosing the epoch"].ran == "not used: there are none to choose"
+    assert not {"video encoder", "HPA", "fusion", "signal MAE", "pretraining subjects", "optimiser"} & set(ridge)
+    assert ridge["choosing the epoch"].ran == "not used: the model has no epochs"
     video = table("synthetic", compose("synthetic", ["model=video"]).model_dump(mode="json"), "video")
     assert "signal encoder" not in video and "fusion" not in video
     assert video["video encoder"].ran.startswith("ViT-small, 12 layers")
     none = table("synthetic", compose("synthetic", ["pretrain=none"]).model_dump(mode="json"), "dual")
-    assert "mask of the video MAE" not in none and none["who pretrains"].ran == "nobody: random weights, seed 0"
+    assert "mask of the video MAE" not in none and none["pretraining subjects"].ran == "none: random weights, seed 0"
     public = compose("synthetic", ["pretrain.checkpoint=/x/marlin.pt"]).model_dump(mode="json")
     found = table("synthetic", public, "dual")
-    assert "mask of the video MAE" not in found and found["video encoder"].ran == "as its file says, trained elsewhere"
+    assert "mask of the video MAE" not in found and found["video encoder"].ran == "as given in its file, trained elsewhere"
 
 
 def test_the_options_of_the_data_set_are_the_default_there():
@@ -157,24 +157,24 @@ def test_who_trained_is_counted_in_the_folds():
     config = compose("synthetic", ["model=signal"]).model_dump(mode="json")
     _, folds = made_run()
     def fitted(folds):
-        return table("synthetic", config, "signal", folds)["people a fold is fitted on"].ran
+        return table("synthetic", config, "signal", folds)["training subjects"].ran
 
-    assert fitted(folds) == "5 people; 2 more chose the epoch"
-    assert fitted([fold | {"refit": True} for fold in folds]) == "7 people in the end (refit); 5 while 2 chose the epoch"
+    assert fitted(folds) == "5 subjects; epoch chosen on 2 more"
+    assert fitted([fold | {"refit": True} for fold in folds]) == "7 subjects in the end (refit); 5 while the epoch was chosen on 2"
     alone = [fold | {"train_subjects": fold["train_subjects"] + fold["val_subjects"], "val_subjects": []} for fold in folds]
-    assert fitted(alone) == "7 people; nobody was kept back"
+    assert fitted(alone) == "7 subjects; none for validation"
     leaky = [fold | {"val_subjects": [fold["subject"]]} for fold in alone]
-    assert fitted(leaky) == "7 people; the test people chose the epoch"
+    assert fitted(leaky) == "7 subjects; epoch chosen on the test subjects"
 
 
 def test_as_paper_says_the_rule_it_stopped_by():
     words = ["model=signal", "protocol=as_paper", "train.lr_schedule=cosine", "protocol.as_paper_epochs=40"]
     config = compose("synthetic", words)
     found = table("synthetic", config.model_dump(mode="json"), "signal")
-    assert "until the rate is down to 1e-6, at most 40 epochs" in found["choosing the epoch"].ran
+    assert "until the learning rate is down to 1e-6, at most 40 epochs" in found["choosing the epoch"].ran
     assert "cosine" not in found["optimiser"].ran and "halved on plateaus" in found["optimiser"].ran
-    assert found["scaling of signals"].ran == "z-score by everybody, the test person too, to [-1, 1]"
+    assert found["scaling of signals"].ran == "z-score over all subjects, the test subject included, to [-1, 1]"
 
 
 def test_a_run_without_a_configuration_has_no_table():
-    assert choices(made_run()[0]) == []
+    assert deviations(made_run()[0]) == []

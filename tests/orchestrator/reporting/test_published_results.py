@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.reporting.published_results import ANCHORS, anchors, beside_run
+from orchestrator.reporting.published_results import PUBLISHED, beside_run, published
 from tests.helpers.made_runs import made_run
 
 BIOVID = {"dataset": "biovid_a", "task": "bl_pa4", "split": "loso"}
@@ -10,25 +10,25 @@ BIOVID = {"dataset": "biovid_a", "task": "bl_pa4", "split": "loso"}
 
 def beside(**more):
     shown, said = beside_run(made_run(**{**BIOVID, **more})[0])
-    return [anchor.accuracy for anchor in shown], " ".join(said)
+    return [row.accuracy for row in shown], " ".join(said)
 
 
 def test_every_number_says_what_it_is():
-    for known in ANCHORS.values():
-        assert all(0 < anchor.accuracy < 100 and anchor.chosen and anchor.split in ("loso", "fixed", None) for anchor in known)
-    paper = anchors("biovid_a", "bl_pa4")[0]
+    for known in PUBLISHED.values():
+        assert all(0 < row.accuracy < 100 and row.chosen and row.split in ("loso", "fixed", None) for row in known)
+    paper = published("biovid_a", "bl_pa4")[0]
     assert (paper.accuracy, paper.std, paper.protocols) == (86.73, 11.67, ("as_paper",))
-    assert anchors("synthetic", "bl_pa4") == [] and beside(dataset="synthetic") == ([], "")
+    assert published("synthetic", "bl_pa4") == [] and beside(dataset="synthetic") == ([], "")
 
 
 def test_the_papers_number_stands_beside_its_own_protocol_alone():
     shown, said = beside(protocol="as_paper", leaky=True)
-    assert shown == [86.73] and "there was no epoch to choose, so that this stands beside protocol=clean alone" in said
+    assert shown == [86.73] and "there was no epoch to choose, so compare it with protocol=clean only" in said
     shown, said = beside(protocol="clean")
     assert shown == [83.30, 82.73, 77.80]  # models without epochs
-    assert "PeerJ CS e3158" in said and "the tested people chose the epoch" in said and "protocol=as_paper alone" in said
+    assert "PeerJ CS e3158" in said and "the epoch was chosen on the test subjects" in said and "protocol=as_paper only" in said
     assert "PainFormer (several)" in said and "how the epoch was chosen is not known" in said
-    assert "how many people were left out at a time is not known" in said  # the thesis
+    assert "the number of subjects left out at a time is not known" in said  # the thesis
     assert beside(protocol="exclude_pretrain")[0] == []
 
 
@@ -44,7 +44,7 @@ def test_another_split_has_none(split):
     ({"config": {"scale": "subject_z"}}, "transductive")])
 def test_another_question_has_none(more, words):
     shown, said = beside(protocol="as_paper", **more)
-    assert shown == [] and said.startswith("No published number stands beside this run") and words in said
+    assert shown == [] and said.startswith("No published result is comparable with this run") and words in said
 
 
 def test_a_fixed_split_is_drawn_or_the_data_sets_own():

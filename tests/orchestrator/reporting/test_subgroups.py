@@ -1,4 +1,4 @@
-"""Results by sex and age: groups of people, with intervals, and no difference where none is shown."""
+"""Results by sex and age: groups of subjects, with intervals, and no difference where none is shown."""
 
 import numpy as np
 import pytest
@@ -42,10 +42,10 @@ def test_groups_with_intervals_and_differences():
     assert gap["difference"] == pytest.approx(0.375) and 0 < gap["ci95"][0] < gap["ci95"][1]
     assert [(g["name"], g["n_people"]) for g in age["groups"]] == [("up to 35", 4), ("36 to 50", 3)] and age["left_out"] == 1
     page = words_of(subgroups_section(Report({**run, "subgroups": [sex, age]}, folds, build_summary(run, folds))))
-    assert "female minus male: +37.5 points" in page and "one comparison of several" in page
-    assert "Fewer than 10 people, of whom little follows: female, male" in page
-    assert "1 in groups of fewer than 2, which are not shown" in page and "no difference is shown" in page
-    assert "over 65" not in page, "one person is a group"
+    assert "female minus male: +37.5 points" in page and "one of several comparisons" in page
+    assert "Fewer than 10 subjects, too few for a conclusion: female, male" in page
+    assert "Subjects in groups of fewer than 2, which are not shown: 1" in page and "no difference is shown" in page
+    assert "over 65" not in page, "one subject is a group"
 
 
 def test_welch_is_scipys_and_no_spread_is_no_certainty():
@@ -57,13 +57,13 @@ def test_welch_is_scipys_and_no_spread_is_no_certainty():
     run, folds = made_run(n_people=4)
     folds = with_accuracy(folds, [1.0, 1.0, 0.5, 0.5])
     (sex,) = subgroup_rows(people_like(folds, "ffmm", [None] * 4), folds, 2)
-    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two people who are alike are no certainty"
+    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two subjects who are alike are no certainty"
     page = words_of(subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds))))
     assert "+50.0 points, without an interval" in page
 
 
 def test_no_difference_is_claimed_of_equal_people():
-    """95 % intervals of people who do not differ: about one in twenty leaves zero out."""
+    """95 % intervals of subjects who do not differ: about one in twenty leaves zero out."""
     claimed = 0
     for chooser in range(100):
         _, folds = made_run(n_people=12, skill=0.0, chooser=chooser)

@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from orchestrator.errors import UserError
 from orchestrator.reporting.summary import build_summary, headline, print_table, stamps, write_run_files
-from orchestrator.scores.results import clips_of, people_of, seed_table
+from orchestrator.scores.results import clips_of, seed_table, subject_scores
 from tests.helpers.made_runs import made_run
 
 FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
@@ -82,7 +82,7 @@ def test_chance_is_the_better_of_guessing_and_the_training_majority():
 def test_balanced_accuracy_and_auroc_are_of_people_with_several_classes():
     run, folds = made_run(n_people=8)
     folds[2]["predictions"] = [row for row in folds[2]["predictions"] if row["y_true"] == 1]
-    summary, people = build_summary(run, folds), people_of(folds, 2)
+    summary, people = build_summary(run, folds), subject_scores(folds, 2)
     both = [p for p in people if p.subject != folds[2]["subject"]]
     for field, name in (("balanced_accuracy", "balanced_accuracy"), ("auroc", "auroc")):
         values = [p.mean(name) for p in both]
@@ -92,7 +92,7 @@ def test_balanced_accuracy_and_auroc_are_of_people_with_several_classes():
 
 
 def drawn(draws, n_people=6, **more):
-    """(run, folds) of a fixed split: the people of made_run, drawn into test sets; another draw answers otherwise."""
+    """(run, folds) of a fixed split: the subjects of made_run, drawn into test sets; another draw answers otherwise."""
     run, one = made_run(n_people=n_people, **more)
     folds = []
     for number, draw in enumerate(draws):
@@ -108,7 +108,7 @@ def drawn(draws, n_people=6, **more):
 def test_draws_of_a_fixed_split_have_a_mean_of_their_own_and_count_nobody_twice():
     draws = [(0, 1), (0, 2), (0, 3)]
     run, folds = drawn(draws)
-    summary, people = build_summary(run, folds), people_of(folds, 2)
+    summary, people = build_summary(run, folds), subject_scores(folds, 2)
 
     def right(number, person):
         rows = [r for r in folds[number]["predictions"] if r["subject"] == folds[number]["subjects"][person]]
@@ -120,14 +120,14 @@ def test_draws_of_a_fixed_split_have_a_mean_of_their_own_and_count_nobody_twice(
                                 "accuracy_std": pytest.approx(np.std(by_draw, ddof=1)), "n_subjects": 4, "n_more_than_once": 1}
     assert summary["accuracy_mean"] == pytest.approx(np.mean(by_person)) != summary["draws"]["accuracy_mean"]
     assert summary["split"] == "fixed"
-    assert {p.by_seed[0].n for p in people} == {16}, "a person's clips are counted once"
+    assert {p.by_seed[0].n for p in people} == {16}, "a subject's clips are counted once"
     clips = clips_of(folds, 2)
     assert len(clips.y_true) == 6 * 16 and clips.n_clips() == 4 * 16 == pytest.approx(clips.weight().sum())
     weights = [1 / 3 if r["subject"] == folds[0]["subject"] else 1 for f in folds for r in f["predictions"]]
     expected = metrics.f1_score(clips.y_true, clips.y_pred, average="macro", sample_weight=weights)
     assert summary["macro_f1_pooled"] == pytest.approx(expected)
     line = headline(summary)
-    assert f"over 3 test sets {100 * np.mean(by_draw):.1f} ± {100 * np.std(by_draw, ddof=1):.1f} %" in line
+    assert f"over 3 test sets: {100 * np.mean(by_draw):.1f} ± {100 * np.std(by_draw, ddof=1):.1f} %" in line
 
 
 def test_one_test_set_drawn_twice_is_one():
@@ -144,7 +144,7 @@ def test_auroc_of_a_person_in_several_draws_is_taken_within_a_draw():
         row["prob"] = [0.9 + row["prob"][0] / 10, row["prob"][1] / 10]
     own = [[(r["y_true"], r["prob"][1]) for r in f["predictions"] if r["subject"] == f["subjects"][0]] for f in folds]
     areas = [metrics.roc_auc_score(*zip(*rows, strict=True)) for rows in own]
-    person = next(p for p in people_of(folds, 2) if p.subject == folds[0]["subject"])
+    person = next(p for p in subject_scores(folds, 2) if p.subject == folds[0]["subject"])
     assert person.mean("auroc") == pytest.approx(np.mean(areas))
 
 
@@ -164,7 +164,7 @@ def test_leaving_one_out_has_no_draws_and_one_fixed_test_set_no_spread():
 
 def test_lost_clips_are_those_of_one_seed():
     one, three = build_summary(*made_run()), build_summary(*made_run(seeds=(0, 1, 2)))
-    assert "2 test clips were lost" in headline(one) and "2 test clips were lost" in headline(three)
+    assert "2 test clips were excluded" in headline(one) and "2 test clips were excluded" in headline(three)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -222,7 +222,7 @@ def test_folds_of_several_people_still_weigh_people_equally():
             "predictions": folds[0]["predictions"] + folds[1]["predictions"][:4]}
     summary = build_summary(run, [pair, folds[2], folds[3]])
     assert summary["folds"][0]["subject"] == f"{folds[0]['subject']}+{folds[1]['subject']}"
-    people = people_of([pair, folds[2], folds[3]], 2)
+    people = subject_scores([pair, folds[2], folds[3]], 2)
     assert len(people) == 4 and seed_table(people).shape == (4, 1)
     assert summary["accuracy_mean"] == pytest.approx(np.mean([p.mean("accuracy") for p in people]))
 
@@ -286,9 +286,9 @@ def test_the_last_lines_are_table_mean_and_report():
     lines = print_text(summary, report="out/[x]/report.html").rstrip().splitlines()
     assert lines[-1] == "report: out/[x]/report.html"
     mean, std = 100 * summary["accuracy_mean"], 100 * summary["accuracy_std"]
-    assert lines[-2].startswith(f"accuracy {mean:.1f} ± {std:.1f} % (mean ± std over 8 people, 95 % CI")
+    assert lines[-2].startswith(f"accuracy {mean:.1f} ± {std:.1f} % (mean ± std over 8 subjects, 95 % CI")
     assert "└" in lines[-3] and "folds" not in lines[-2]
-    assert "; chance 50.0 (guessing 1/2), majority 50.0); above chance (accuracy, p = 0.0" in lines[-2]
+    assert "; chance 50.0 (uniform guessing 1/2), majority baseline 50.0); above chance (accuracy, p = 0.0" in lines[-2]
 
 
 def test_stamps_and_failures_are_loud():
@@ -312,7 +312,7 @@ def test_pooled_f1_counts_a_clip_once_a_seed():
 
 def test_lost_clips_of_several_people_count_against_their_own_person():
     from orchestrator.reporting.findings import Report
-    from orchestrator.reporting.sections import _with_lost
+    from orchestrator.reporting.sections import accuracies_with_excluded
 
     def rows(name, right):
         return [{"sample": f"{name}{i}", "subject": name, "y_true": 0, "y_pred": 1 - int(i < right), "prob": [0.5, 0.5]}
@@ -321,4 +321,4 @@ def test_lost_clips_of_several_people_count_against_their_own_person():
     run, (fold, *_) = made_run(n_people=4)
     fold = {**fold, "subjects": ["a", "b"], "predictions": rows("a", 4) + rows("b", 2), "n_quarantined": 4,
             "quarantined_by_subject": {"a": 4}}
-    assert _with_lost(Report(run, [fold], {})) == [0.5, 0.5]
+    assert accuracies_with_excluded(Report(run, [fold], {})) == [0.5, 0.5]

@@ -12,7 +12,7 @@ from scipy import stats
 from orchestrator.reporting.findings import Report, plain_words, warnings
 from orchestrator.reporting.summary import build_summary, headline
 from orchestrator.scores import chance
-from orchestrator.scores.results import clips_of, people_of
+from orchestrator.scores.results import clips_of, subject_scores
 from tests.helpers.made_runs import made_fold, made_run, pseudonym
 
 pytestmark = pytest.mark.medium
@@ -23,7 +23,7 @@ def labels_of(design, n_people, n_clips):
     """(P, n): what everybody's clips are labelled."""
     if design == "balanced":
         return np.tile(np.arange(n_clips) % 2, (n_people, 1))
-    if design == "one label a person":
+    if design == "one label a subject":
         return np.repeat(np.arange(n_people)[:, None] % 2, n_clips, axis=1)
     if design == "a third are patients":
         return np.repeat((np.arange(n_people) < n_people // 3)[:, None].astype(int), n_clips, axis=1)
@@ -64,7 +64,7 @@ def folds_of(n_people, blocks=None):
 
 
 def found_above(y, features, blocks=None):
-    """(metric, p) as the verdict has it; blocks: people who are tested together, by default one at a time."""
+    """(metric, p) as the verdict has it; blocks: subjects who are tested together, by default one at a time."""
     n_people, n_classes = len(y), y.max() + 1
     blocks = blocks or [[s] for s in range(n_people)]
     tested = sorted(s for block in blocks for s in block)
@@ -98,7 +98,7 @@ def datasets(design, n_people, n_clips, n_features, identity, effect, n, seed=0)
 @pytest.mark.parametrize("n_features", [3, 60])
 @pytest.mark.parametrize(("design", "n_people", "n_clips", "metric"), [
     ("balanced", 6, 8, "accuracy"), ("balanced", 14, 8, "accuracy"), ("three classes", 8, 9, "accuracy"),
-    ("one label a person", 12, 6, "accuracy"), ("one label a person", 20, 4, "accuracy"),
+    ("one label a subject", 12, 6, "accuracy"), ("one label a subject", 20, 4, "accuracy"),
     ("a third are patients", 12, 6, "accuracy"), ("20 % positives", 5, 10, "auroc"), ("20 % positives", 12, 10, "auroc"),
     ("50 25 25", 8, 8, "auroc")])
 def test_on_noise_at_most_five_per_cent_are_above_chance(design, n_people, n_clips, metric, n_features, identity):
@@ -127,7 +127,7 @@ def test_without_the_correction_for_shared_training_it_would_be_twice_as_many():
 
 
 @pytest.mark.parametrize(("design", "n_people", "n_clips"), [
-    ("balanced", 6, 20), ("three classes", 8, 18), ("one label a person", 12, 6), ("a third are patients", 12, 6),
+    ("balanced", 6, 20), ("three classes", 8, 18), ("one label a subject", 12, 6), ("a third are patients", 12, 6),
     ("20 % positives", 5, 20), ("50 25 25", 8, 16)])
 def test_true_effects_are_found(design, n_people, n_clips):
     found = [found_above(*data)[1] < chance.ALPHA for data in datasets(design, n_people, n_clips, 2, False, 3.0, 40)]
@@ -177,7 +177,7 @@ def test_a_verdict_never_depends_on_results_for_its_metric():
 
 
 def cohort(labels, score, threshold=0.5, **more):
-    """A run of len(labels) people: labels and scores (probability of class 1) by person."""
+    """A run of len(labels) subjects: labels and scores (probability of class 1) by subject."""
     names = [pseudonym(i) for i in range(len(labels))]
     folds = []
     for i, (y, p) in enumerate(zip(labels, score, strict=True)):
@@ -190,7 +190,7 @@ def cohort(labels, score, threshold=0.5, **more):
 
 
 def test_a_rare_class_that_is_ranked_well_is_above_chance():
-    """20 % positives, accuracy equal to the majority's, AUROC of everybody far above 50: AUROC speaks."""
+    """20 % positives, accuracy equal to the majority's, AUROC of everybody far above 50: uses AUROC instead of accuracy."""
     rng = np.random.default_rng(1)
     y = labels_of("20 % positives", 9, 20)
     run, folds = cohort(y, 0.2 + 0.15 * y + 0.05 * rng.normal(size=y.shape).clip(-2, 2))
@@ -200,24 +200,24 @@ def test_a_rare_class_that_is_ranked_well_is_above_chance():
     assert summary["auroc_mean"] > 0.9 and summary["auroc_ci95"][0] > 0.5 and summary["balanced_accuracy_mean"] == 0.5
     assert "AUROC" in headline(summary) and "above chance (AUROC, p" in headline(summary)
     said = " ".join(plain_words(Report(run, folds, summary)))
-    assert "AUROC speaks" in said and "is above chance, 50" in said and "9 of 9 people have an AUROC above 50" in said
+    assert "uses AUROC instead of accuracy" in said and "is above chance, 50" in said and "9 of 9 subjects have an AUROC above 50" in said
 
 
 def test_noise_with_one_label_a_person_is_never_below_guessing():
     """The training majority is always the other class: 0 %. Answering 1 of 5 right is not "above chance"."""
-    y = labels_of("one label a person", 12, 6)
+    y = labels_of("one label a subject", 12, 6)
     run, folds = cohort(y, np.where(np.arange(6) == 0, y, 1 - y))
     summary = build_summary(run, folds)
     assert summary["majority_baseline"] == 0 and summary["chance"] == summary["chance_uniform"] == 0.5
     assert summary["verdict"] == {"metric": "accuracy", "above_chance": False, "p": pytest.approx(1)}
     assert summary["auroc_mean"] is summary["auroc_ci95"] is summary["balanced_accuracy_mean"] is None
     report = Report(run, folds, summary)
-    assert "one label only" in " ".join(plain_words(report)) and "12 people of 12, whose clips" in " ".join(warnings(report))
-    assert "chance 50.0 (guessing 1/2), majority 0.0" in headline(summary)
+    assert "one label only" in " ".join(plain_words(report)) and "12 subjects of 12, whose clips" in " ".join(warnings(report))
+    assert "chance 50.0 (uniform guessing 1/2), majority baseline 0.0" in headline(summary)
 
 
 def test_the_majority_is_scored_as_accuracy_is():
-    """Seeds averaged within a person, people weigh equally, whatever the number of their clips."""
+    """Seeds averaged within a subject, subjects weigh equally, whatever the number of their clips."""
     run, folds = made_run(n_people=2, n_clips=4)
     folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
     del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
@@ -247,7 +247,7 @@ def test_nothing_to_judge_is_null_and_said():
     few = build_summary(*made_run(n_people=4, skill=3.0))
     assert few["verdict"] == {"metric": "accuracy", "above_chance": None, "p": None} and "fewer than 5" in headline(few)
     leaky = build_summary(*made_run(leaky=True, skill=3.0))
-    assert leaky["verdict"]["above_chance"] is None and "has met the test person" in headline(leaky)
+    assert leaky["verdict"]["above_chance"] is None and "uses the test subject" in headline(leaky)
     run, folds = made_run(n_people=3)
     folds = [{**folds[0], "predictions": folds[0]["predictions"][:1]}]
     alone = build_summary(run, folds)
@@ -257,7 +257,7 @@ def test_nothing_to_judge_is_null_and_said():
 
 def test_the_verdict_is_of_the_runs_own_folds():
     run, folds = made_run(n_people=9)
-    summary, people = build_summary(run, folds), people_of(folds, 2)
+    summary, people = build_summary(run, folds), subject_scores(folds, 2)
     values = np.array([p.mean("accuracy") for p in people])
     assert summary["verdict"]["p"] == pytest.approx(chance.p_greater(values - 0.5, chance.inflation(folds)))
     assert chance.verdict(run, folds, people, clips_of(folds, 2), 0.5) == summary["verdict"]

@@ -82,7 +82,7 @@ def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkey
     assert found["accuracy_mean"] == found["folds"][0]["accuracy"] and found["folds"][0]["fold"] == 1
     said = capsys.readouterr().out
     assert "fold 0 seed 0 failed: RuntimeError: three times" in said and "on 1 of 2 folds" in said
-    assert "stands on 1 of 2 planned folds" in (made.run / "report.html").read_text()
+    assert "The mean is over 1 of 2 planned folds" in (made.run / "report.html").read_text()
     inline["loso"].clear()
     assert made.main() == 0 and inline["loso"] == ["fold-000-seed-0"]
     assert made.summary() == whole.summary()
@@ -106,7 +106,7 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
         assert (found["n_planned"], found["n_folds"], found["n_failed"]) == (2, 1, 1)
         assert why in said and "on 1 of 2 folds" in said
         page = (made.run / "report.html").read_text()
-        assert "stands on 1 of 2 planned folds" in page and why.replace("'", "&#x27;") in page
+        assert "The mean is over 1 of 2 planned folds" in page and why.replace("'", "&#39;") in page
         inline["loso"].clear()
         assert made.main() == 0 and inline["loso"] == ["fold-000-seed-0"]
         told, noted = capsys.readouterr().out, (made.run / "report.html").read_text()

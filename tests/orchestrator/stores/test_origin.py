@@ -89,7 +89,7 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
             there = read_sealed(encoders_of_a(b)[side["about"]["group"]] / "quality.json")
             assert quality["kind"] == "video" and quality["measured"] == "where it was trained"
             assert quality["ratio"] == there["ratio"] and quality["signal"]["kind"] == "signal"
-    assert "2 encoders of 2 people; each serves people it has not seen; encoders from biovid_a" in \
+    assert "2 encoders of 2 subjects; each is used for test subjects outside its group; encoders from biovid_a" in \
         (b.run / "report.html").read_text()
     assert inline["pretrain"] == ["encoder 1", "encoder 2"]
     assert {folder.name: hashes(folder) for folder in encoders_of_a(b)} == before
