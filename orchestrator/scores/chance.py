@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 import scipy  # which imports its parts when they are used
+from numpy.typing import ArrayLike
 
 from orchestrator.scores import metrics
 from orchestrator.scores.results import Clips, Fold, Person, Run, fold_people, in_order, people_of

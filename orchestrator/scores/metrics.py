@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 import scipy  # which imports its parts when they are used
+from numpy.typing import ArrayLike
 
 T_BELOW = 30  # people: fewer than this and the interval is Student's t
 

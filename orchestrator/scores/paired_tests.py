@@ -4,8 +4,8 @@ All take d (P,), the difference of two runs' accuracies for each person, seeds a
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
 import scipy  # which imports its parts when they are used
+from numpy.typing import ArrayLike
 
 EXACT_UP_TO = 20  # people with a difference: 2^20 sign patterns are counted one by one
 
