@@ -44,3 +44,30 @@ def test_a_network_that_reads_signals_needs_no_timm():
             "token_grid=(1, 1, 1), n_channels=6, signal_length=200)\nprint('timm' in sys.modules)")
     done = run(code)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+
+
+COMMANDS = sorted(path.stem for path in (ROOT / "orchestrator").glob("*.py") if '__name__ == "__main__"' in path.read_text())
+HEAVY = ("torch", "ray", "pyarrow", "hydra", "omegaconf", "pydantic", "numpy", "scipy", "sklearn", "pandas", "cv2", "rich")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_nothing_heavy(command):
+    done = run(f"import sys\nfrom orchestrator import cli, {command}\ncode = cli.run({command}.main, ['--help'])\n"
+               f"print('loaded', *sorted(set(sys.modules) & set({HEAVY})), code)")
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout and done.stdout.splitlines()[-1] == "loaded 0"
+
+
+def test_a_folds_worker_fits_a_forest_without_torch():
+    code = ("import sys\nimport numpy as np\nfrom models.baselines.estimators import build_estimator\n"
+            "x, y = np.random.default_rng(0).normal(size=(8, 20, 2)), np.arange(8) % 2\n"
+            "build_estimator('random_forest', n_classes=2, trees=2).fit({'signals': x}, y, np.arange(8))\n"
+            "print(*sorted(set(sys.modules) & {'torch', 'timm', 'ray'}))")
+    done = run(code)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_options_are_read_and_shards_planned_without_what_decomposes_and_draws():
+    done = run("import sys, preprocessing.clip, orchestrator.stages.evaluate_run\n"
+               "print(*sorted(set(sys.modules) & {'PyEMD', 'matplotlib', 'scipy.signal', 'scipy.stats', 'torch', 'ray'}))")
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -1,0 +1,210 @@
+"""What a small run pays beside its work: --help, a fold worker's imports, one fold, a finished run again, and all ten folds
+of `--dataset watch model=random_forest` against scikit-learn alone.
+
+    python benchmarks/startup.py [--quick] [--rounds 3] [--parts help imports again fold all ...] [--vs CHECKOUT]
+                                 [--store DIR] [--out benchmarks/startup.md]
+
+help      the slowest --help of all commands. Target: under 1 s.
+imports   what a fold's worker imports before it fits a forest. Target: half of the older checkout's.
+again     a finished run once more. Target: 2 s.
+fold      one fold, everything before it in the store. Target: 6 s.
+all       the ten folds, everything before them in the store, against scikit-learn alone: LeaveOneGroupOut over the same
+          stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
+
+--vs: another checkout, measured in turns with this one. Every measurement is a fresh process, compiled files allowed; medians
+of --rounds. Seconds are of a clock and, in brackets, of the processors, of all processes together: on a machine that does other
+work as well, compare those. --quick: small forests, one round; its numbers say nothing.
+"""
+
+import argparse
+import os
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.machine import cpu_name  # noqa: E402
+
+TARGETS = {"help": "1 s", "imports": "half", "again": "2 s", "fold": "6 s", "all": "1.3 times scikit-learn alone"}
+WHAT = {"help": "--help, the slowest command", "imports": "imports of a fold's worker", "again": "a finished run again",
+        "fold": "one fold", "all": "ten folds"}
+WORKER = {  # by a folder that only the one kind of checkout has
+    "orchestrator/evaluation": "orchestrator.evaluation.fold_data, orchestrator.evaluation.fit_fold, "
+                               "orchestrator.evaluation.scheduler, models.baselines.estimators",
+    "orchestrator": "orchestrator.folddata, orchestrator.foldfit, orchestrator.schedule, models.baselines.estimators"}
+ALONE = """
+import sys
+from pathlib import Path
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import LeaveOneGroupOut
+from models.baselines.window_statistics import window_statistics
+from preprocessing.shard import read_signals
+
+def fold(x, y, train, test, trees):
+    forest = RandomForestClassifier(trees, random_state=0, n_jobs=1).fit(x[train], y[train])
+    return (forest.predict(x[test]) == y[test]).mean()
+
+shards = [read_signals(path) for path in sorted(Path(sys.argv[1]).glob("clips/watch-*/s*.parquet"))]
+x = window_statistics(np.concatenate([shard.signals for shard in shards]))
+y = np.concatenate([shard.label for shard in shards])
+people = np.concatenate([np.full(len(shard.label), i) for i, shard in enumerate(shards)])
+cuts = LeaveOneGroupOut().split(x, y, people)
+jobs = (delayed(fold)(x, y, train, test, int(sys.argv[2])) for train, test in cuts)
+print(np.mean(Parallel(n_jobs=int(sys.argv[3]))(jobs)))
+"""
+
+
+@dataclass(frozen=True)
+class Took:
+    wall: float
+    cpu: float  # of the process and of everything below it, looked at every twentieth of a second
+
+
+def measured(checkout: Path, words: list[str]) -> Took:
+    """One fresh process of this interpreter, with the checkout's modules."""
+    hidden = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment |= {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    seen: dict[tuple[int, str], float] = {}
+    with tempfile.TemporaryFile() as said:
+        began = time.perf_counter()
+        process = subprocess.Popen([sys.executable, *words], cwd=checkout, env=environment, stdout=said, stderr=said)
+        while process.poll() is None:
+            seen |= below(process.pid)
+            time.sleep(0.05)
+        wall = time.perf_counter() - began
+        if process.returncode:
+            said.seek(0)
+            sys.exit(f"{' '.join(words)}\nended with {process.returncode}:\n{said.read().decode()[-2000:]}")
+    return Took(wall, sum(seen.values()))
+
+
+def below(root: int) -> dict[tuple[int, str], float]:
+    """(process, its start) -> processor seconds, of the process and its descendants."""
+    parents: dict[int, int] = {}
+    found: dict[int, tuple[str, float]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+            found[int(entry.name)] = fields[19], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    inside = {root}
+    while more := {pid for pid, parent in parents.items() if parent in inside} - inside:
+        inside |= more
+    return {(pid, found[pid][0]): found[pid][1] for pid in inside if pid in found}
+
+
+class Checkout:
+    """One version of the project, with a store and runs of its own."""
+
+    def __init__(self, root: Path, folder: Path, trees: int):
+        self.root, self.folder, self.trees = root.resolve(), folder, trees
+        folder.mkdir(parents=True, exist_ok=True)
+        key = folder / "key"
+        if not key.exists():
+            key.write_text(secrets.token_hex(32))
+            key.chmod(0o600)
+        self.runs = 0
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    def loso(self, run: str, *more: str) -> Took:
+        return measured(self.root, ["-m", "orchestrator.loso", "--dataset", "watch", "model=random_forest",
+                                    f"model.trees={self.trees}", f"store={self.store}", f"store.key={self.folder / 'key'}",
+                                    f"run.dir={self.folder / run}", *more])
+
+    def fresh(self) -> str:
+        self.runs += 1
+        return f"run-{os.getpid()}-{self.runs}"
+
+    def help(self) -> Took:
+        commands = [path.stem for path in sorted((self.root / "orchestrator").glob("*.py"))
+                    if 'if __name__ == "__main__"' in path.read_text()]
+        return max((measured(self.root, ["-m", f"orchestrator.{command}", "--help"]) for command in commands),
+                   key=lambda took: took.wall)
+
+    def imports(self) -> Took:
+        names = next(names for folder, names in WORKER.items() if (self.root / folder).is_dir())
+        return measured(self.root, ["-c", f"import {names}"])
+
+    def again(self) -> Took:
+        return self.loso("once", "max_folds=1")
+
+    def fold(self) -> Took:
+        return self.loso(self.fresh(), "max_folds=1")
+
+    def all(self) -> Took:
+        return self.loso(self.fresh())
+
+
+def alone(checkout: Checkout) -> Took:
+    return measured(checkout.root, ["-c", ALONE, str(checkout.store), str(checkout.trees), str(os.cpu_count())])
+
+
+def middle(rounds: list[Took]) -> Took:
+    return Took(statistics.median(took.wall for took in rounds), statistics.median(took.cpu for took in rounds))
+
+
+def words(took: Took | None) -> str:
+    return "-" if took is None else f"{took.wall:.2f} s ({took.cpu:.2f})"
+
+
+def row(part: str, ours: Checkout, theirs: Checkout | None, rounds: int) -> str:
+    """One line of the table: this checkout, the other one, scikit-learn alone, in turns."""
+    turns = [(getattr(ours, part)(), getattr(theirs, part)() if theirs else None, alone(ours) if part == "all" else None)
+             for _ in range(rounds)]
+    mine, before, plain = (middle([t for t in column if t]) if column[0] else None for column in zip(*turns, strict=True))
+    assert mine is not None
+    beside = plain or before
+    ratio = "-" if beside is None else f"{mine.wall / beside.wall:.2f} ({mine.cpu / beside.cpu:.2f})"
+    return f"| {WHAT[part]} | {words(mine)} | {words(before)} | {words(plain)} | {ratio} | {TARGETS[part]} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=list(WHAT), default=list(WHAT))
+    parser.add_argument("--vs", type=Path, metavar="CHECKOUT")
+    parser.add_argument("--store", type=Path, help="folder of the stores and runs; default a temporary one")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rounds, trees = (1, 10) if options.quick else (options.rounds, 300)
+    with tempfile.TemporaryDirectory(prefix="dualpain-startup-") as temporary:
+        folder = (options.store or Path(temporary)).resolve()
+        ours = Checkout(ROOT, folder / "ours", trees)
+        theirs = Checkout(options.vs, folder / "theirs", trees) if options.vs else None
+        for checkout in (ours, *([theirs] if theirs else ())):
+            checkout.again()  # fills the store, and leaves a finished run
+        head = ["| what | this checkout | the other | scikit-learn alone | ratio | target |", "|---|---|---|---|---|---|"]
+        rows = []
+        print("\n".join(head), flush=True)
+        for part in options.parts:
+            rows.append(row(part, ours, theirs, rounds))
+            print(rows[-1], flush=True)
+    if options.out:
+        command = " ".join(["python benchmarks/startup.py", *sys.argv[1:]])
+        options.out.write_text("\n".join([
+            "# What a small run pays beside its work", "",
+            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; seconds of the clock, "
+            "in brackets of the processors", "", f"    {command}", "", *head, *rows, "",
+            "ratio: this checkout's time over scikit-learn's where that is measured, else over the other checkout's.", ""]))
+
+
+if __name__ == "__main__":
+    main()
