@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli, doctor
+from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
 from orchestrator.errors import EXIT_DONE, EXIT_USER
-from orchestrator.cohort import cohort
 from orchestrator.stages import fetch
 from preprocessing import carriers
 from preprocessing.datasets import watch
