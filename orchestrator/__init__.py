@@ -16,7 +16,7 @@ if sys.argv[:1] == ["-m"]:  # `python -m orchestrator.STAGE`, whose imports take
             sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
             return
         text = " ".join(str(error).split())
-        print(f"error: a package cannot be used in {sys.prefix} ({text}): install dualpain again (make install, or pip) "
+        print(f"error: a package cannot be used in {sys.prefix} ({text}): install dualpain again (make install, or pip), "
               "or start the command with .venv/bin/python.", file=sys.stderr, flush=True)
         os._exit(2)
 

@@ -142,8 +142,8 @@ def machines_fault(error: BaseException) -> str:
         return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer "
                 "workers with resources.cpus=N, and run the same command again; finished work is kept.")
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
-        return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): install dualpain again (make install, or pip) "
-                "or start the command with .venv/bin/python.")
+        return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): install dualpain "
+                "again (make install, or pip), or start the command with .venv/bin/python.")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return ("This machine gives no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
                 "resources.cpus=N, and run the same command again; finished work is kept.")

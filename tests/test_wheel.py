@@ -17,7 +17,7 @@ PACKAGES = ("orchestrator", "models", "preprocessing", "experiments")
 def test_a_repository_around_an_installation_is_not_ours(tmp_path, monkeypatch):
     """A virtual environment often lies in the folder of somebody's own project."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    subprocess.run(["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x", "commit", "-q", "--allow-empty", "-m", "x"],
+    subprocess.run(["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x", "--allow-empty"],
                    check=True)
     monkeypatch.setattr(run_record, "ROOT", tmp_path)
     assert run_record.git_state()[0]

@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and s
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 POOLINGS = ("mean", "mean_max", "tokens")
-# signal_small's own defaults, chosen on inner validation people of `watch` (docs/explanation/watch.md): no HPA, and, as a window of a
-# wearable starts at any phase, no positions
+# signal_small's own defaults, chosen on inner validation people of `watch` (docs/explanation/watch.md): no HPA, and, as a
+# window of a wearable starts at any phase, no positions
 SMALL_SIGNAL = {"tokenizer": "conv", "max_tokens": 25, "conv_layers": 3, "conv_kernel": 7, "dim": 64, "depth": 1, "heads": 4,
                 "ff": 128, "pos": "none"}
 # a short window's N x N matrices are cheaper than the FFT that avoids them

@@ -51,9 +51,9 @@ def find_file(root: Path | None) -> Path:
             if path.name == FILE and path.is_file():
                 return path
         raise InputError(f"{root} holds no {FILE}; leave data.root out after: {LAYOUT}")
-    path = WATCH.file(FILE)
-    if path is None:
+    carried = WATCH.file(FILE)
+    if carried is None:
         raise InputError(f"The watch data set is missing: {LAYOUT}")
-    return path
+    return carried
 
 
