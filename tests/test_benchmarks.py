@@ -39,7 +39,7 @@ def test_what_is_no_benchmark_is_imported_by_one():
 def test_it_runs_in_miniature(path, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default::FutureWarning"}
     done = subprocess.run([sys.executable, str(path), "--miniature"], cwd=tmp_path, env=environment, capture_output=True,
-                          text=True, timeout=250)
+                          text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert RATIO.search(done.stdout), done.stdout
     assert "nan" not in done.stdout.split(), done.stdout

@@ -14,4 +14,4 @@ KEEP_BUFFERS = {"forward_sync_buffers" if "forward_sync_buffers" in _NAMES else 
 
 def data_parallel(module: nn.Module, **options: Any) -> DistributedDataParallel:
     """options: of DistributedDataParallel. Needs a process group."""
-    return DistributedDataParallel(module, **KEEP_BUFFERS, **options)
+    return DistributedDataParallel(module, **KEEP_BUFFERS, **options)  # type: ignore[arg-type]

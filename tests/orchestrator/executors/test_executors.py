@@ -30,7 +30,7 @@ sys.exit(code)
 
 def command(code: list[str], place: Road, *more: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, *code, *place.argv(*more)], cwd=run_record.ROOT, capture_output=True, text=True,
-                          timeout=250)
+                          timeout=900)
 
 
 def test_all_stages_without_ray_give_what_they_give_on_ray(road, tmp_path):
@@ -143,7 +143,7 @@ def test_one_process_is_one_worker(road):
 
 
 def test_nothing_is_asked_of_the_machine_that_ray_alone_needs():
-    names = [{row.name for row in surroundings.look(compose("watch", words))} for words in ([], [INLINE])]
+    names = [{row.what for row in surroundings.look(compose("watch", words))} for words in ([], [INLINE])]
     assert names[1] < names[0]
 
 
