@@ -199,7 +199,8 @@ def test_a_rare_class_that_is_ranked_well_is_above_chance():
     assert summary["auroc_mean"] > 0.9 and summary["auroc_ci95"][0] > 0.5 and summary["balanced_accuracy_mean"] == 0.5
     assert "AUROC" in headline(summary) and "above chance (AUROC, p" in headline(summary)
     said = " ".join(plain_words(Report(run, folds, summary)))
-    assert "uses AUROC instead of accuracy" in said and "is above chance, 50" in said and "9 of 9 subjects have an AUROC above 50" in said
+    assert "uses AUROC instead of accuracy" in said and "is above chance, 50" in said
+    assert "9 of 9 subjects have an AUROC above 50" in said
 
 
 def test_noise_with_one_label_a_person_is_never_below_guessing():

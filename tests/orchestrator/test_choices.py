@@ -158,7 +158,8 @@ def test_who_trained_is_counted_in_the_folds():
         return table("synthetic", config, "signal", folds)["training subjects"].ran
 
     assert fitted(folds) == "5 subjects; epoch chosen on 2 more"
-    assert fitted([fold | {"refit": True} for fold in folds]) == "7 subjects in the end (refit); 5 while the epoch was chosen on 2"
+    again = [fold | {"refit": True} for fold in folds]
+    assert fitted(again) == "7 subjects in the end (refit); 5 while the epoch was chosen on 2"
     alone = [fold | {"train_subjects": fold["train_subjects"] + fold["val_subjects"], "val_subjects": []} for fold in folds]
     assert fitted(alone) == "7 subjects; none for validation"
     leaky = [fold | {"val_subjects": [fold["subject"]]} for fold in alone]

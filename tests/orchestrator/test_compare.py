@@ -277,7 +277,8 @@ def test_encoders_that_learnt_from_other_people_are_told(tmp_path):
     assert "on different subjects for 8 of 8 test subjects (3 and 2 each)" in " ".join(compare_runs([a, b]).warnings)
     assert compare_runs([a, write(tmp_path, "same", record=encoded("zyx"))]).warnings == []
     none = write(tmp_path, "none", record=encoded(""))
-    assert "encoders of a were pretrained on 3 subjects without labels; none has no" in " ".join(compare_runs([a, none]).warnings)
+    said = " ".join(compare_runs([a, none]).warnings)
+    assert "encoders of a were pretrained on 3 subjects without labels; none has no" in said
 
 
 def test_a_public_checkpoint_is_no_run_without_pretraining(tmp_path):
