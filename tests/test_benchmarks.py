@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.places import ROOT
+
 FILES = sorted((ROOT / "benchmarks").glob("*.py"))
 HELPERS = {"machine.py", "made_clips.py", "video_variants.py"}  # which benchmarks import
 RATIO = re.compile(r"\b\d+\.\d+\b")

@@ -5,7 +5,6 @@ import re
 import shlex
 from collections import Counter
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,9 @@ from orchestrator.config.configuration import compose
 from orchestrator.stages import check_options
 from preprocessing.datasets import registry
 from preprocessing.signals.signals import SignalOptions, process_signal, read_signal
+from tests.helpers.places import ROOT
 
-OWN_DATA = Path(__file__).resolve().parents[1] / "examples" / "own_data"
+OWN_DATA = ROOT / "examples" / "own_data"
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.places import ROOT
+
 LISTED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
 NAMES = [name for name in LISTED.split("\0") if (ROOT / name).is_file()]
 PAGES = [name for name in NAMES if name.endswith(".md")]

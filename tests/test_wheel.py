@@ -4,13 +4,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from orchestrator.evaluation import run_record
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("orchestrator", "models", "preprocessing", "experiments")
 
 

@@ -18,8 +18,8 @@ from preprocessing.datasets import watch
 from preprocessing.errors import InputError
 from preprocessing.face import weights
 from preprocessing.signals import watch_file
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LOST = replace(carriers.FACES, name="a-package-that-is-not-there")
 
 

@@ -11,7 +11,7 @@ from orchestrator.errors import UserError
 from orchestrator.evaluation.run_record import places
 from orchestrator.runtime import progress, run_log
 
-RAW = "071309_w_21"
+RAW = "walker_07"
 NAMES = {RAW: "s0123abcd", f"{RAW}-BL1-081": "c0456", "12": "s0000"}
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.files import code_cache, code_key
 from orchestrator.files.storage import read_sealed, write_sealed
+from tests.helpers.places import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FILTERS = "preprocessing/signals/filters.py"
 ROOTS = ("preprocessing.signals.filters:butterworth",)
 
