@@ -64,6 +64,10 @@ class Model:
         """Where its code begins, as "module:name"."""
         return self.make if isinstance(self.make, str) else f"{self.make.__module__}:{self.make.__qualname__}"
 
+    def facts(self) -> list[Any]:
+        """What a fold makes of the entry, JSON-like: a part of the run's key."""
+        return [sorted(self.needs), self.family, self.signal_encoder, dict(self.given)]
+
     def maker(self) -> Callable[..., Any]:
         """What builds it. Imports its file."""
         if not isinstance(self.make, str):

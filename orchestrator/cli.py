@@ -38,7 +38,7 @@ def parse(stage: str, summary: str, argv: list[str] | None = None,
     argv = sys.argv[1:] if argv is None else argv
     run_log.start()
     parser = argparse.ArgumentParser(
-        prog=f"python -m orchestrator.{stage}", description=summary,
+        prog=f"python -m orchestrator.{stage}", description=summary, allow_abbrev=False,
         epilog="Further words are overrides such as encoder=vit_tiny protocol.seeds=3 run.dir=DIR; every key stands in "
                f"{EXPERIMENTS / 'config.yaml'}. The same command with the same run.dir resumes.")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(choices("dataset")))

@@ -59,9 +59,9 @@ def test_help_imports_nothing_heavy(command):
 
 
 def test_a_folds_worker_fits_a_forest_without_torch():
-    code = ("import sys\nimport numpy as np\nfrom models.baselines.estimators import build_estimator\n"
+    code = ("import sys\nimport numpy as np\nfrom models import build\n"
             "x, y = np.random.default_rng(0).normal(size=(8, 20, 2)), np.arange(8) % 2\n"
-            "build_estimator('random_forest', n_classes=2, trees=2).fit({'signals': x}, y, np.arange(8))\n"
+            "build('random_forest', n_classes=2, trees=2).fit({'signals': x}, y, np.arange(8))\n"
             "print(*sorted(set(sys.modules) & {'torch', 'timm', 'ray'}))")
     done = run(code)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

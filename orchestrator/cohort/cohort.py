@@ -133,6 +133,10 @@ def _check(config: Config, dataset: DataSet) -> bool:
     if config.dataset == "manifest" and registry.is_public(dataset.cohort):
         raise UserError(f"The manifest calls its data set {dataset.cohort}, as the built-in one is called: give it another "
                         "name.")
+    source = registry.find(config.dataset)
+    if not isinstance(source.load, str) and dataset.cohort not in (source.cohorts or (source.name,)):
+        raise UserError(f"The loader of {source.name} gives the cohort {dataset.cohort!a}, which its registration does not "
+                        "name: correct one of them (cohorts=).")
     lacking = _check_complete(dataset, config)
     _check_tasks(dataset, config)
     return lacking

@@ -5,9 +5,9 @@ one. Workers are told the paths by whoever starts them.
 """
 
 import hashlib
-import importlib.util
 import re
 import sys
+import types
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,40 +20,59 @@ from preprocessing.signals.formats import FORMATS
 PACKAGE = "dualpain_plugin"  # their modules are called dualpain_plugin_STEM
 
 _loaded: dict[str, Path] = {}
+_contents: dict[str, bytes] = {}  # what runs is what the keys hold, whatever happens to the file meanwhile
 
 
-def load(paths: Iterable[str | Path]) -> None:
-    """Run each file once in this process. UserError with the line where one fails."""
-    for path in map(Path, paths):
+def load(paths: Iterable[str | Path], hashes: Iterable[str] = ()) -> None:
+    """Run each file once in this process. UserError with the line where one fails.
+
+    hashes: the SHA-256 that each has to have; UserError for a file that was changed since.
+    """
+    wanted = list(hashes)
+    for number, path in enumerate(map(Path, paths)):
         path = path.expanduser().absolute()
         name = f"{PACKAGE}_{path.stem}"
         if not path.is_file() or path.suffix != ".py" or not re.fullmatch(r"\w+", path.stem):
             raise UserError(f"--plugin {path} cannot be used: name a Python file that is there, such as my_model.py.")
         if _loaded.get(name, path) != path:
             raise UserError(f"--plugin {path} and --plugin {_loaded[name]} have one name: rename one of the files.")
-        if name in _loaded:
-            continue
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        _loaded[name] = path
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name], _loaded[name]
-            raise UserError(f"--plugin {path} fails at line {_line(error, path)} ({type(error).__name__}: "
-                            f"{' '.join(str(error).split()).rstrip('.')}): mend the file.") from error
+        if name not in _loaded:
+            _run(name, path)
+        if wanted and _sha256(name) != wanted[number]:
+            raise UserError(f"--plugin {path} was changed while the command ran: run it again.")
+
+
+def _run(name: str, path: Path) -> None:
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    before = {id(made) for _, found in _registers() for _, made in found}
+    sys.modules[name], _loaded[name], _contents[name] = module, path, path.read_bytes()
+    try:
+        exec(compile(_contents[name], str(path), "exec"), module.__dict__)  # noqa: S102  # named on the command line
+        for kind, found in _registers():
+            for own, made in found:
+                ours = str(getattr(made, "__module__", "")).startswith(("orchestrator.", "models.", "preprocessing."))
+                if id(made) not in before and not ours and getattr(module, getattr(made, "__name__", ""), None) is not made:
+                    raise UserError(f"{kind} {own} is no function or class at the top level of the file")
+    except Exception as error:
+        del sys.modules[name], _loaded[name], _contents[name]
+        raise UserError(f"--plugin {path} fails at line {_line(error, path)} ({type(error).__name__}: "
+                        f"{' '.join(str(error).split()).rstrip('.')}): mend the file.") from error
+
+
+def _registers() -> list[tuple[str, list[tuple[str, object]]]]:
+    """What can be added, by kind: names and what stands behind them."""
+    found: list[tuple[str, list[tuple[str, object]]]] = [
+        ("model", [(m.name, m.make) for m in MODELS.values()]), ("data set", [(s.name, s.load) for s in SOURCES.values()]),
+        ("split", [(s.name, s.make) for s in SPLITS.values()]), ("signal format", [(n, f.read) for n, f in FORMATS.items()])]
+    if augment := sys.modules.get("models.classifier.augment"):
+        found.append(("augmentation", list(augment.AUGMENTATIONS.items())))
+    return found
 
 
 def added() -> dict[str, list[str]]:
     """What each file adds, by its name: "model logistic", "data set gait"."""
-    registers: list[tuple[str, list[tuple[str, object]]]] = [
-        ("model", [(m.name, m.make) for m in MODELS.values()]), ("data set", [(s.name, s.load) for s in SOURCES.values()]),
-        ("split", [(s.name, s.make) for s in SPLITS.values()]), ("signal format", [(n, f.read) for n, f in FORMATS.items()])]
-    if augment := sys.modules.get("models.classifier.augment"):
-        registers.append(("augmentation", list(augment.AUGMENTATIONS.items())))
-    return {path.name: [f"{kind} {name}" for kind, found in registers for name, made in found
+    return {path.name: [f"{kind} {name}" for kind, found in _registers() for name, made in found
                         if getattr(made, "__module__", None) == module] for module, path in _loaded.items()}
 
 
@@ -62,14 +81,28 @@ def named() -> tuple[str, ...]:
     return tuple(map(str, _loaded.values()))
 
 
+def hashes() -> tuple[str, ...]:
+    """Their SHA-256, in the same order."""
+    return tuple(map(_sha256, _loaded))
+
+
 def file_of(module: str) -> Path | None:
     """The file of a plugin's module; None for any other."""
     return _loaded.get(module)
 
 
+def content(module: str) -> bytes | None:
+    """The bytes of a plugin's module as they ran; None for any other."""
+    return _contents.get(module)
+
+
 def record() -> list[dict[str, str]]:
     """What a run tells of them: file name and SHA-256."""
-    return [{"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in _loaded.values()]
+    return [{"file": path.name, "sha256": _sha256(name)} for name, path in _loaded.items()]
+
+
+def _sha256(module: str) -> str:
+    return hashlib.sha256(_contents[module]).hexdigest()
 
 
 def _line(error: BaseException, path: Path) -> int | str:

@@ -27,7 +27,10 @@ def parameters(make: Callable[..., Any]) -> set[str]:
 
 def rows(make: Callable[..., Any], node: str) -> list[Option]:
     """The options that `make` takes, as node.NAME; one whose annotation says no kind takes anything."""
-    hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+    try:
+        hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
+    except NameError:  # a name that is imported for type checkers alone
+        return []
     return [row for name in inspect.signature(make).parameters if name in parameters(make) and name in hints
             and (row := _row(f"{node}.{name}", hints[name])) is not None]
 
@@ -45,7 +48,8 @@ def _row(key: str, hint: Any) -> Option | None:
             return None
         hint = parts[0]
     if typing.get_origin(hint) is typing.Literal:
-        return Option(key, "word", words=tuple(map(str, typing.get_args(hint))), null=null)
+        words = typing.get_args(hint)
+        return Option(key, "word", words=words, null=null) if all(isinstance(word, str) for word in words) else None
     if hint not in KINDS:
         return None
     return Option(key, KINDS[hint], bounds.least, bounds.most, bounds.above, bounds.below, null)

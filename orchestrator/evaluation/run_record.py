@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from models import source
+from models.registry import find
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config import plugins
@@ -100,7 +101,8 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
     # what is fitted, not how that was asked for: networks alone are refitted, by default where people are few
     settings["protocol"]["refit"] = fit["refit"] = recipe.refit and not is_estimator(config.model.name)
     made_of = {
-        "configuration": [settings, fit], "code": code_sha256(*FOLDS, *source(config.model.name), *_registered(config)),
+        "configuration": [settings, fit],
+        "code": [code_sha256(*FOLDS, *source(config.model.name), *_registered(config)), find(config.model.name).facts()],
         "people": [people.key_fingerprint, [[p.pseudonym, p.cohort, sorted(p.held_out)] for p in people.people]],
         # sex and age only beside what nobody can guess: the hash is published
         "clips": [[clips.sha256(p.index), p.sex, p.age] for p in people.people],
@@ -112,7 +114,7 @@ def content(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence
 def _registered(config: Config) -> list[str]:
     """Where the code begins of what this run takes from a register beside its model, as "module:name"."""
     found = [SPLITS[config.split.name].make]
-    if config.train.get("augment"):
+    if isinstance(config.train.get("augment"), Mapping):
         from models.classifier.augment import find
 
         found += [find(name) for name in config.train["augment"]]

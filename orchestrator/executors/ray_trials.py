@@ -20,8 +20,9 @@ from preprocessing.errors import InputError
 Done = Callable[[str, float | None], None]
 
 
-def trial(settings: dict, work: Work, limit_s: float, files: tuple[str, ...] = ()) -> None:
-    """The trainable; files: plugins. A user's mistake is reported, not raised: trying it again would not help."""
+def trial(settings: dict, work: Work, limit_s: float, files: tuple[str, ...] = (),
+          hashes: tuple[str, ...] = ()) -> None:
+    """The trainable; files, hashes: plugins. A user's mistake is reported, not raised: trying it again would not help."""
     from ray import tune
 
     # A fold that hangs takes its worker with it, and is tried again in another. This clock needs no turn of the
@@ -29,7 +30,7 @@ def trial(settings: dict, work: Work, limit_s: float, files: tuple[str, ...] = (
     faulthandler.dump_traceback_later(limit_s, exit=True, file=2)
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
-        plugins.load(files)
+        plugins.load(files, hashes)
         done = work.run(settings["name"])
         tune.report({"user_error": "", **done, **memory()})
     except FoldError as error:
@@ -53,7 +54,8 @@ def run_trials(config: Config, names: Sequence[str], work: Work, scratch: Path, 
     limit_s, kills = config.resources.fold_timeout_s, kernel_kills()
     with own_folder(scratch, "tune") as storage:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(trial, work=work, limit_s=limit_s, files=plugins.named()),
+            tune.with_resources(tune.with_parameters(trial, work=work, limit_s=limit_s, files=plugins.named(),
+                                                     hashes=plugins.hashes()),
                                 {"cpu": 1, "gpu": share.fraction}),
             param_space={"name": tune.grid_search(list(names))},
             tune_config=tune.TuneConfig(reuse_actors=True, trial_name_creator=_trial_name,

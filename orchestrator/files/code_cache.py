@@ -20,7 +20,8 @@ READ = ("*.py", "*.jinja", "*.css")
 def sources_sha256(root: Path, rooms: tuple[str, ...]) -> str:
     """Hash of every file of code and of the report's form in these rooms: its place and its bytes."""
     digest = hashlib.sha256(f"{sys.version_info[:2]}".encode())  # whose parser reads them
-    for path in sorted(path for room in rooms for ending in READ for path in (root / room).rglob(ending)):
+    for path in sorted(path for room in rooms for ending in READ for path in (root / room).rglob(ending)
+                       if path.is_file()):  # an editor's lock is a link to nowhere
         content = path.read_bytes()
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()

@@ -40,7 +40,8 @@ def code_sha256(*roots: str) -> str:
     known = code_cache.known(ROOT, sources)
     if name not in known:
         known[name] = _worked_out(roots)
-        code_cache.remember(ROOT, sources, known)
+        if code_cache.sources_sha256(ROOT, ROOMS) == sources:  # nobody has edited a file since it was hashed
+            code_cache.remember(ROOT, sources, known)
     return known[name]
 
 
@@ -132,7 +133,7 @@ def parsed(name: str) -> _Module:
     if path is None:
         raise LookupError(f"there is no module {name}")
     module = _Module(name)
-    for node in _statements(ast.parse(path.read_bytes()).body):
+    for node in _statements(ast.parse(plugins.content(name) or path.read_bytes()).body):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module.imports.update(_imported(node))
             continue

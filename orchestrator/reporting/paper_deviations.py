@@ -259,10 +259,21 @@ OPTIMISER = _listed(
     train__lr="rate {}", train__lr_signal="of E_ts {}", train__batch_size="batch {}", train__lr_schedule="{}",
     train__lr_decay="times {} an epoch", train__plateau="halved on plateaus: {}", train__weight_decay="weight decay {}",
     train__label_smoothing="label smoothing {}", train__grad_clip="gradient clip {}")
-AUGMENTED = _listed(
+_BUILT_IN_AUGMENTATIONS = _listed(
     "augmentation of training signals", "none", zero=True, train__signal_stretch="stretch {}", train__signal_shift="shift {}",
     train__signal_mirror="mirror {}", train__signal_rotate="rotation {}", train__signal_vectors="of {}",
     train__signal_scale="gain {}", train__signal_mix="mix {}", train__signal_noise="noise {}")
+
+
+def _augmented(values: Values, run: Mapping[str, Any] | None) -> str:
+    """Those that are built in, and what a plugin adds: train.augment.NAME.OPTION."""
+    told = [_BUILT_IN_AUGMENTATIONS.cell(values, run)]
+    told += [f"{key.removeprefix('train.augment.')} {show(value)}" for key, value in sorted(values.items())
+             if key.startswith("train.augment.")]
+    return ", ".join(told if told[0] != "none" else told[1:]) or "none"
+
+
+AUGMENTED = _BUILT_IN_AUGMENTATIONS._replace(cell=_augmented)
 VIDEO_CLIPS = [
     _listed("face crop", "text: FaceXZoo; code: RetinaFace, 224 pixels", face__provider="{}", face__size="{} pixels",
             face__image="kept as {}", face__score="probability {}", face__margin="margin {}",

@@ -50,11 +50,11 @@ class Line(logging.Formatter):
         return self.public(super().format(record).replace("\n", "; "))
 
     def public(self, text: str) -> str:
+        for raw in sorted((raw for raw in self.names if raw in text), key=len, reverse=True):
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(raw)}(?![A-Za-z0-9])", self.names[raw], text)
         for place in self.places:
             text = text.replace(place, "(path)")
         text = PATHS.sub("(path)", text)
-        for raw in sorted((raw for raw in self.names if raw in text), key=len, reverse=True):
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(raw)}(?![A-Za-z0-9])", self.names[raw], text)
         return text
 
 

@@ -113,6 +113,8 @@ def _check_augmentations(config: Config) -> None:
     wanted = config.train.get("augment") or {}
     if not wanted:
         return
+    if not isinstance(wanted, Mapping):
+        raise UserError(f"train.augment={wanted!r} does not fit: write train.augment.NAME.OPTION=VALUE.")
     from models.classifier.augment import find
 
     for name, given in wanted.items():

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 from orchestrator.cohort import study
@@ -23,6 +24,8 @@ from orchestrator.stages import make_clips, write_report
 from orchestrator.stages.prepare import Prepared, prepare
 from orchestrator.stores import origin
 from orchestrator.stores.clip_store import ClipStore
+
+DRAWS = ("matplotlib", "Jinja2")  # beside run_record.versions()
 
 
 def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[str]) -> dict:
@@ -64,7 +67,8 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         more = [*origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
         made_of = [content, number, by_now, [entry["checksum"] for entry in entries], more, run_record.portable(config),
                    run_record.without_paths(command), run_record.versions(), run_record.git_state(), sources_sha256(),
-                   [people.notes, people.partial, people.synthetic], [side["checksum"] for side in clips.sides.values()],
+                   [people.notes, people.partial, people.synthetic, people.class_names],
+                   [version(name) for name in DRAWS], [side["checksum"] for side in clips.sides.values()],
                    quality.of(encoders), plan.text()]
         if not rows and not failed and (result := written.standing(folder, made_of)):
             write_report.show(folder, result)

@@ -127,10 +127,10 @@ def _with_video(config: Config, jobs: list[ShardJob]) -> int:
 class ShardWorker:
     """Face models are loaded once, then one person after the other."""
 
-    def __init__(self, config: Config, video: bool, files: tuple[str, ...] = ()):
+    def __init__(self, config: Config, video: bool, files: tuple[str, ...] = (), hashes: tuple[str, ...] = ()):
         import cv2
 
-        plugins.load(files)
+        plugins.load(files, hashes)
 
         cv2.setNumThreads(1)
         self.config = config
@@ -164,7 +164,8 @@ def _run(config: Config, jobs: list[ShardJob]) -> None:
 def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = ShardWorker) -> Iterator[dict]:
     """The jobs' results, as they are done."""
     # A job is a person and takes a minute: none waits behind another while a worker is idle.
-    given = {"config": config, "video": _with_video(config, jobs) > 0, "files": plugins.named()}
+    given = {"config": config, "video": _with_video(config, jobs) > 0, "files": plugins.named(),
+             "hashes": plugins.hashes()}
     return choice.of(config).each(config, worker, given, jobs, one_by_one=True)
 
 

@@ -88,7 +88,7 @@ def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Pl
         folder.mkdir(parents=True, exist_ok=True)
         failed = run_grid(config, "sweep", folder.name, names=list(missing), planned=planned, work=work, scratch=folder)
         for name, reason in sorted(failed.items()):
-            progress.say("sweep", f"{name} failed: {reason}")
+            progress.say("sweep", f"{name} failed: {reason}", private=True)
     else:
         progress.say("sweep", f"{planned} folds are in the ledgers already")
     return ranked(points, plan, people)

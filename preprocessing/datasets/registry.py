@@ -80,6 +80,9 @@ def add(source: Source) -> None:
     """Put a data set into the register. InputError for a name that is taken."""
     if source.name in SOURCES:
         raise InputError(f"There is a data set called {source.name!r} already: give the new one another name.")
+    if source.public and (taken := set(source.cohorts) & set(cohorts())):
+        raise InputError(f"The data set {source.name!r} is public and names the cohort {sorted(taken)[0]!r}, which is another "
+                         "data set's: leave one out.")
     SOURCES[source.name] = source
 
 

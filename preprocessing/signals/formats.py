@@ -24,10 +24,11 @@ TABLES = ("csv", "tsv", "npy", "npz", "parquet", "ai4pain", "biovid", "biovid_fi
 class Format:
     """Itself or as "module:name". read: the whole columns of a reference's file, one (rows,) float64 a channel;
     ClipError("signal", ...) where it cannot. files: what it reads, in the order of the channels, whose hashes are in the clips'
-    key; None: the reference's one file."""
+    key; None: the reference's one file. text: these are text tables, whose size is told before they are opened."""
 
     read: "str | Callable[[SignalRef], list[np.ndarray]]"
     files: str | Callable[[SignalRef], tuple[Path, ...]] | None = None
+    text: bool = False
 
     def columns(self, ref: SignalRef) -> "list[np.ndarray]":
         return _itself(self.read)(ref)
@@ -44,7 +45,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "watch": Format("preprocessing.signals.watch_file:read_channels"),
-    "ai4pain_2025": Format("preprocessing.signals.trial_file:read_trial", "preprocessing.signals.trial_file:files"),
+    "ai4pain_2025": Format("preprocessing.signals.trial_file:read_trial", "preprocessing.signals.trial_file:files", text=True),
 }
 
 

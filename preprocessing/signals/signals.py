@@ -159,14 +159,16 @@ def holds_rows(ref: SignalRef) -> bool:
 
 def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 a channel."""
-    if ref.format in FORMATS:
-        columns = FORMATS[ref.format].columns(ref)
-        if (rows := max(map(len, columns), default=0)) > limits.max_rows:
+    form = FORMATS.get(ref.format)
+    if form is None or form.text:
+        for path in source_files(ref):
+            tables.check_size(path, ref.format, limits)
+    if form is not None:
+        columns = form.columns(ref)
+        if not isinstance(form.read, str) and (rows := max(map(len, columns), default=0)) > limits.max_rows:
             raise ClipError("signal", "too_large", f"The signal file has {rows} rows and data.max_rows is {limits.max_rows}: "
                                                    "cut it, or raise data.max_rows.")
         return columns
-    for path in source_files(ref):
-        tables.check_size(path, ref.format, limits)
     if ref.format in ("biovid", "biovid_filtered"):  # one small file a clip: nothing to keep
         table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal, ref.encoding)
         return [table[str(c.column)] for c in ref.channels]

@@ -72,27 +72,15 @@ def encoder(index=0, people=(), proven=True) -> UsedEncoder:
     return UsedEncoder(index, f"{index:064d}", None, Lineage(f"encoder {index + 1} (abcd)", seen, proven=proven))
 
 
-class Watched:
-    """An estimator; what it is fitted on and asked about is added to `seen`, in order."""
-
-    def __init__(self, inner, seen: list):
-        self.inner, self.seen = inner, seen
-
-    def __getattr__(self, name):
-        return getattr(self.inner, name)
-
-    def fit(self, arrays, *rest):
-        self.seen.append(arrays)
-        return self.inner.fit(arrays, *rest)
-
-    def predict_proba(self, arrays, *rest):
-        self.seen.append(arrays)
-        return self.inner.predict_proba(arrays, *rest)
-
-
 def watched(monkeypatch) -> list[dict]:
     """The arrays that estimators are fitted on and asked about from now on."""
     seen: list[dict] = []
-    real = estimators.build_estimator
-    monkeypatch.setattr(estimators, "build_estimator", lambda *words, **options: Watched(real(*words, **options), seen))
+    for name in ("fit", "predict_proba"):
+        real = getattr(estimators.Estimator, name)
+
+        def kept(self, arrays, *rest, real=real):
+            seen.append(arrays)
+            return real(self, arrays, *rest)
+
+        monkeypatch.setattr(estimators.Estimator, name, kept)
     return seen

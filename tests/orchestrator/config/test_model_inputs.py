@@ -10,6 +10,7 @@ from orchestrator.config.configuration import compose
 from orchestrator.config.model_inputs import TOKENS, VIDEO, reads_video
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store
+from preprocessing.face.engine import FaceEngine
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE
 
 SIGNAL_MODELS = sorted(name for name in MODELS if not MODELS[name].needs & (TOKENS | VIDEO))
@@ -35,7 +36,7 @@ def test_no_film_is_decoded_for_signals(tree, signal_tree, tmp_path, model, inli
     def opened(*arguments, **options):
         raise AssertionError("a film was opened")
 
-    monkeypatch.setattr("preprocessing.face.engine.FaceEngine.process", opened)
+    monkeypatch.setattr(FaceEngine, "process", opened)
     own = config(tree, tmp_path / "store", f"model={model}")
     store = make_clips.ensure(own, cohort.load(own))
     assert sum(side["quality"]["clips"] for side in store.sides.values()) == 2 * PEOPLE * CLIPS_PER_LEVEL

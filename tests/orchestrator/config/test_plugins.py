@@ -92,6 +92,7 @@ def test_the_documents_network_split_and_augmentation_run(place):
     (("split=pairs",), ("gait",), "split=pairs does not exist"),
     (("model=convnet", "train.augment.dropped.shares=1"), ("gait", "convnet", "dropped"), "did you mean share"),
     (("model=convnet", "train.augment.mixed.share=1"), ("gait", "convnet", "dropped"), "no augmentation called 'mixed'"),
+    (("model=convnet", "train.augment=dropped"), ("gait", "convnet", "dropped"), "write train.augment.NAME.OPTION=VALUE"),
     ((), (), "There is no data set 'gait'")])
 def test_what_does_not_fit_is_one_sentence(place, words, plugins, said):
     done = command(place, "--dry-run", *words, plugins=plugins)
@@ -103,13 +104,54 @@ def test_what_does_not_fit_is_one_sentence(place, words, plugins, said):
     ("\n\nx = 1 / 0\n", "fails at line 3 (ZeroDivisionError"),
     ("def f(:\n", "fails at line 1 (SyntaxError"),
     ("from models.registry import register\n@register(name='ridge', needs={'signals'}, about='')\ndef f(): ...\n",
-     "There is a model called 'ridge' already")])
+     "There is a model called 'ridge' already"),
+    ("from models.registry import register\ndef outer():\n    @register(name='inner', needs={'signals'}, about='')\n"
+     "    def make(n_classes): ...\nouter()\n", "model inner is no function or class at the top level of the file"),
+    ("from preprocessing.datasets.registry import register\n@register(name='ward', layout='', about='', public=True, "
+     "cohorts=('biovid',))\ndef load(root): ...\n", "is public and names the cohort 'biovid'")])
 def test_a_file_that_fails_says_where(tmp_path, text, said):
     (tmp_path / "broken.py").write_text(text)
     done = command(tmp_path, "--dry-run", plugins=("broken",))
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
+def test_a_loader_cannot_give_the_people_of_another_cohort(place, tmp_path):
+    """Pseudonyms of a public cohort are made with a published key."""
+    (tmp_path / "gait.py").write_text((place / "gait.py").read_text().replace('cohort="gait"', 'cohort="watch"'))
+    named = ["--plugin", str(tmp_path / "gait.py"), "--dataset", "gait", f"data.root={place / 'data'}"]
+    done = subprocess.run([sys.executable, "-m", "orchestrator.doctor", *named, "model=ridge"], cwd=tmp_path, timeout=100,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    said = " ".join([*done.stdout.split(), *done.stderr.split()])
+    assert done.returncode == 2 and "which its registration does not name" in said
+
+
+def test_what_runs_is_what_the_keys_and_the_record_hold(tmp_path):
+    """A file of the same size and time may be another; one that is changed meanwhile stops its workers."""
+    code = ("import os, sys\nfrom pathlib import Path\nfrom orchestrator.config import plugins\n"
+            "from orchestrator.files.code_key import code_sha256\npath = Path(sys.argv[1])\n"
+            "path.write_text('def f(): return 1\\n')\nplugins.load([path])\nhashes = plugins.hashes()\n"
+            "first = code_sha256('dualpain_plugin_own:f')\nstat = path.stat()\n"
+            "path.write_text('def f(): return 2\\n')\nos.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))\n"
+            "assert plugins.hashes() == hashes and plugins.record()[0]['sha256'] == hashes[0]\n"
+            "print(first, hashes[0], sys.modules['dualpain_plugin_own'].f())\n")
+    def run(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, *words], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                              capture_output=True, text=True, timeout=60)
+
+    done = run("-c", code, str(tmp_path / "own.py"))
+    assert done.returncode == 0, done.stderr
+    first, sha256, value = done.stdout.split()
+    assert value == "1"
+    later = run("-c", "import sys\nfrom orchestrator.config import plugins\n"
+                "from orchestrator.files.code_key import code_sha256\n"
+                "plugins.load([sys.argv[1]])\nprint(code_sha256('dualpain_plugin_own:f'), "
+                "sys.modules['dualpain_plugin_own'].f())\nplugins.load([sys.argv[1]], [sys.argv[2]])",
+                str(tmp_path / "own.py"), sha256)
+    assert later.returncode == 1 and "was changed while the command ran" in later.stderr
+    assert later.stdout.split()[1] == "2" and later.stdout.split()[0] != first
+
+
 def test_a_file_that_is_not_there(tmp_path):
     done = command(tmp_path, plugins=("nothing",))
     assert done.returncode == 2 and "name a Python file that is there" in done.stderr
+

@@ -57,6 +57,22 @@ def test_an_edit_of_the_same_size_and_time_is_another_key(copy):
     assert asked() == before
 
 
+def test_an_edit_while_a_key_is_worked_out_is_not_kept_for_others(copy, monkeypatch):
+    first = code_key.sources_sha256()  # hashed before the edit, followed after it
+    path = copy / FILTERS
+    text = path.read_text()
+    path.write_text(text.replace("NYQUIST_SHARE = 0.98", "NYQUIST_SHARE = 0.97"))
+    late = code_key.code_sha256(*ROOTS)
+    path.write_text(text)
+    assert asked() != late and code_key.sources_sha256() == first
+
+
+def test_an_editors_lock_is_no_source(copy):
+    before = asked()
+    (copy / "orchestrator" / ".#metrics.py").symlink_to("somebody@somewhere.1234")
+    assert asked() == before
+
+
 def test_another_file_changes_the_sources(copy):
     before = code_cache.sources_sha256(copy, code_key.ROOMS)
     (copy / "models" / "another.py").write_text("")

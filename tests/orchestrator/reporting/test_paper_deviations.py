@@ -100,7 +100,8 @@ ELSEWHERE = {  # options that have an effect and no row: where they are told
     "data.root": "where the same recordings lie", "split.root": "the same", "data.allow_partial": "stamp: partial",
     "data.max_": "bounds beyond which a recording is left out, which is counted", "face.hold_mb": "memory; the same crops",
     "face.weights_dir": "the same weights, by their hash", "pretrain.cache_mb": "memory", "pretrain.save_": "checkpoints",
-    "pretrain.workers": "the same steps", "embed.batch": "the same tokens but for a last bit",
+    "pretrain.workers": "the same steps",
+    "train.augment": "row of the augmentations, by what is named there", "embed.batch": "the same tokens but for a last bit",
     "pretrain.checkpoint": "'as its file says', see below", "pretrain.video.warmup_epochs": "name of warmup in the code",
     "encoder.decoder": "a flag of the code, whether there is one", "model.signal.": "smae.*, which it wins over"}
 
@@ -179,3 +180,10 @@ def test_as_paper_says_the_rule_it_stopped_by():
 
 def test_a_run_without_a_configuration_has_no_table():
     assert deviations(made_run()[0]) == []
+
+
+def test_an_augmentation_of_a_plugin_is_told():
+    config = composed("watch").model_dump(mode="json")
+    config["train"] = {**config["train"], "augment": {"dropped": {"share": 0.2}}}
+    row = table("watch", config, "signal_small")["augmentation of training signals"]
+    assert "dropped.share 0.2" in row.ran and "dropped" not in row.default and row.ran.startswith(row.default)

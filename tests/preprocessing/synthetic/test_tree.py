@@ -202,14 +202,16 @@ def test_impossible_arguments(wrong, tmp_path):
 
 
 def test_command_line(tmp_path, capsys, monkeypatch):
-    def fake(*arguments):
-        calls.append(arguments)
+    def fake(out, **words):
+        words.pop("on_progress", None)
+        calls.append((out, words))
 
     calls: list[tuple] = []
     monkeypatch.setattr("preprocessing.synthetic.__main__.generate", fake)
     words = "--part B --subjects 3 --clips-per-level 2 --effect 0 --seed 5 --levels BL1,PA4 --size 320x240 --jobs 2"
     assert main(["--out", str(tmp_path / "x"), *words.split()]) == 0
-    assert calls[0][:9] == (tmp_path / "x", "B", 3, 2, 0.0, 5, ["BL1", "PA4"], (320, 240), 2)
+    assert calls == [(tmp_path / "x", {"part": "B", "subjects": 3, "clips_per_level": 2, "effect": 0.0, "seed": 5,
+                                       "levels": ["BL1", "PA4"], "size": (320, 240), "jobs": 2})]
     monkeypatch.undo()
     assert main(["--out", str(tmp_path / "x"), "--subjects", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
