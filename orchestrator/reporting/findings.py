@@ -22,8 +22,6 @@ from orchestrator.scores.results import (
     Run,
     answers_of,
     clips_of,
-    fitted_people,
-    fold_people,
     in_order,
     lost_of,
     people_of,
@@ -52,7 +50,7 @@ class Report:
 
     @cached_property
     def variance(self) -> metrics.Variance:
-        seeds, of = sorted({fold["seed"] for fold in self.folds}), self.run.get("seed_of") or {}
+        seeds, of = sorted({fold.seed for fold in self.folds}), self.run.get("seed_of") or {}
         pretraining = [of[str(seed)]["pretrain"] for seed in seeds] if all(str(seed) in of for seed in seeds) else None
         return metrics.variance_parts(seed_table(self.people), answers_of(self.folds, len(self.names)), pretraining)
 
@@ -73,7 +71,7 @@ def lost_by_class(report: Report) -> dict[str, tuple[int, int]]:
         return {name: (lost.get(name, 0), of[name]) for name in report.names if of[name]}
     if not report.folds:
         return {}
-    first = [fold for fold in report.folds if fold["seed"] == report.folds[0]["seed"]]
+    first = [fold for fold in report.folds if fold.seed == report.folds[0].seed]
     used = np.bincount(clips_of(first, len(report.names)).y_true, minlength=len(report.names))
     gone = {name: sum(lost_of(fold, k, name) for fold in first) for k, name in enumerate(report.names)}
     return {name: (gone[name], int(used[k]) + gone[name]) for k, name in enumerate(report.names)}
@@ -163,12 +161,12 @@ def warnings(report: Report) -> list[str]:
         asked = run["n_planned"] // len(run["seeds"])
         said.append(f"max_folds: only {asked} of the {asked + not_asked} test folds were asked for; the others' people are in "
                     "no mean.")
-    if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
+    if overlapping := [fold.fold for fold in report.folds if used_in_training(fold)]:
         said.append(f"In {count(len(overlapping), 'fold')} the test person is also a training or validation person, or "
                     "in the scale.")
     if failed := [row["name"] for row in run.get("audit") or [] if row["verdict"] == "FAILED"]:
         said.append(f"Leakage canaries failed: {', '.join(failed)}. Do not use the number.")
-    if opened := [fold["fold"] for fold in report.folds if fold.get("test_openings", 1) != 1]:
+    if opened := [fold.fold for fold in report.folds if fold.test_openings not in (None, 1)]:
         said.append(f"Test data was opened more than once in {count(len(opened), 'fold')}.")
     if run.get("synthetic", run["dataset"] == "synthetic"):
         said.append("The people are synthetic. The run shows that the program works, and nothing about pain.")
@@ -182,8 +180,8 @@ def warnings(report: Report) -> list[str]:
         said.append("Everybody's accuracy is the same, so that the interval has no width: that is no certainty.")
     if len(report.clips.y_pred) and len(np.unique(report.clips.y_pred)) == 1:
         said.append(f"The model answered {report.names[report.clips.y_pred[0]]} for every clip.")
-    one_sided = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 < len({row["y_true"] for row in
-                                                                                    fold["predictions"]})
+    one_sided = sum(len({row.y_pred for row in fold.predictions}) == 1 < len({row.y_true for row in
+                                                                                    fold.predictions})
                     for fold in report.folds)
     if one_sided:
         said.append(f"In {count(one_sided, 'fold')} the model gave one and the same answer to every clip.")
@@ -197,7 +195,7 @@ def warnings(report: Report) -> list[str]:
     said += quality.warnings(run.get("quality") or [])
     if run.get("dirty"):
         said.append("The code had changes that are not in the named commit.")
-    own = Counter(text for fold in report.folds for text in fold.get("warnings") or [])
+    own = Counter(text for fold in report.folds for text in fold.warnings)
     return said + [f"In {count(n, 'fold')}: {text}." for text, n in sorted(own.items())]
 
 
@@ -229,14 +227,14 @@ def _lost_unevenly(report: Report) -> list[str]:
 
 def used_in_training(fold: Fold) -> set[str]:
     """Test people who trained, chose the epoch or, under the leaky protocol, are in the scale."""
-    own = set(fold_people(fold))
-    return own if fold.get("leaky") else own & {*fold["train_subjects"], *fold["val_subjects"]}
+    own = set(fold.subjects)
+    return own if fold.leaky else own & {*fold.train_subjects, *fold.val_subjects}
 
 
 def shared_training(folds: Sequence[Fold]) -> float | None:
     """Mean over pairs of folds (first seed) of the share they have in common (Jaccard) of the people their models were fitted
     on in the end, after a refit the inner validation people too."""
-    first = [fitted_people(fold) for fold in folds if fold["seed"] == folds[0]["seed"]]
+    first = [fold.fitted_people() for fold in folds if fold.seed == folds[0].seed]
     shares = [len(a & b) / len(a | b) for a, b in combinations(first, 2) if a | b]
     return metrics.mean_std(shares)[0]
 
@@ -248,19 +246,19 @@ def lineage_words(report: Report) -> list[str]:
         return ["No fold finished."]
 
     def sizes(name: str) -> str:
-        counts = sorted({len(fold[name]) for fold in folds})
+        counts = sorted({len(getattr(fold, name)) for fold in folds})
         return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
-    tested = sorted({len(fold_people(fold)) for fold in folds})
+    tested = sorted({len(fold.subjects) for fold in folds})
     many = "one person" if tested == [1] else people(tested[0]) if len(tested) == 1 else \
         f"{tested[0]} to {tested[-1]} people"
     clean = not any(used_in_training(fold) for fold in folds)
-    stop, epochs = "nobody had to decide when to stop", any(fold["epochs"] for fold in folds)
+    stop, epochs = "nobody had to decide when to stop", any(fold.epochs for fold in folds)
     if not epochs and not clean:
         stop = "it has no epochs to choose, so that of the leaks only the scale over everybody is left"
-    elif any(used_in_training(fold) & set(fold["val_subjects"]) for fold in folds):
+    elif any(used_in_training(fold) & set(fold.val_subjects) for fold in folds):
         stop = "the test person itself decided when to stop"
-    elif any(fold["val_subjects"] for fold in folds):
+    elif any(fold.val_subjects for fold in folds):
         stop = f"{sizes('val_subjects')} more decided when to stop" if epochs else \
             f"it has no epochs to choose, so the {sizes('val_subjects')} inner validation people trained it too"
     said = [f"Each fold tests {many}. Its classifier was trained on {sizes('train_subjects')} people; {stop}.",
@@ -268,7 +266,7 @@ def lineage_words(report: Report) -> list[str]:
             "The test person IS among the people who trained, or chose the epoch or the scale, in some or all folds."]
     if report.run.get("refit") and not report.run["leaky"] and epochs:
         said.insert(1, "Then it was trained again on all of these together, for the number of epochs found.")
-    if clean and all(fold.get("test_openings") == 1 for fold in folds):
+    if clean and all(fold.test_openings == 1 for fold in folds):
         said.append("The test clips of every fold were opened once, after everything had been decided.")
     said += _encoder_words(report)
     share = shared_training(folds)
@@ -282,12 +280,12 @@ def lineage_words(report: Report) -> list[str]:
 def _encoder_words(report: Report) -> list[str]:
     serves: dict[str, list[Fold]] = {}
     for fold in report.folds:
-        if fold.get("encoder_sha256"):
-            serves.setdefault(fold["encoder_sha256"], []).append(fold)
+        if fold.encoder_sha256:
+            serves.setdefault(fold.encoder_sha256, []).append(fold)
     said = []
     for encoder in encoders_of(report.run):
         folds = serves.get(encoder["sha256"] or "", [])
-        met = {person for fold in folds for person in fold_people(fold)} & encoder["subjects"]
+        met = {person for fold in folds for person in fold.subjects} & encoder["subjects"]
         text = f"{encoder['name']} was pretrained on {people(len(encoder['subjects']))}"
         if folds:
             text += f" and serves {len(folds)} folds; " + (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.defaults import Values, filled, shipped
 from orchestrator.config.model_inputs import ESTIMATORS, NEEDS, SIGNAL_ENCODERS, SIGNALS, TOKENS, VIDEO
-from orchestrator.scores.results import fitted_people, fold_people
+from orchestrator.scores.fold_result import FoldResult
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 
@@ -32,7 +32,7 @@ class Row(NamedTuple):
     cell: Callable[[Values, Mapping[str, Any] | None], str]
 
 
-def choices(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> list[Choice]:
+def choices(run: Mapping[str, Any], folds: Sequence[FoldResult] = ()) -> list[Choice]:
     """Rows for the report; empty for a run without a configuration. folds: its ledger entries."""
     config = run.get("config")
     if not isinstance(config, Mapping):
@@ -146,13 +146,13 @@ def _split(values: Values, run: Mapping[str, Any] | None) -> str:
 def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     folds = run["folds"] if run else ()
     if folds:  # counted, not planned
-        fitted = [fitted_people(fold) for fold in folds]
-        first = _sizes(len(fold["train_subjects"]) for fold in folds)
-        kept = _sizes(len(set(fold["val_subjects"]) - set(fold_people(fold))) for fold in folds)
+        fitted = [fold.fitted_people() for fold in folds]
+        first = _sizes(len(fold.train_subjects) for fold in folds)
+        kept = _sizes(len(set(fold.val_subjects) - set(fold.subjects)) for fold in folds)
         said = f"{_sizes(map(len, fitted))} people"
-        if any(fold.get("refit") for fold in folds):
+        if any(fold.refit for fold in folds):
             return said + f" in the end (refit); {first} while {kept} chose the epoch"
-        leaky = any(set(fold["val_subjects"]) & set(fold_people(fold)) for fold in folds)
+        leaky = any(set(fold.val_subjects) & set(fold.subjects) for fold in folds)
         chosen = "the test people chose the epoch" if leaky else \
             f"{kept} more chose the epoch" if kept != "0" else "nobody was kept back"
         return f"{said}; {chosen}"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from orchestrator.scores.metrics import Reliability
-from orchestrator.scores.results import Fold, Person, fold_people, in_order, seed_table
+from orchestrator.scores.results import Fold, Person, in_order, seed_table
 
 INK, FAINT, GRID = "#22303c", "#6b7a86", "#e3e8ec"
 TEAL, PALE, ROSE, AMBER, SKY = "#0f766e", "#cfe8e4", "#be4b5c", "#d99a2b", "#9db8d2"
@@ -191,14 +191,14 @@ ROLES = {"not used": "#f4f6f8", "training": "#b7cde2", "inner validation": AMBER
 
 def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[str]]:
     """(folds, people) index into ROLES, with the folds of the first seed and the people in order of their fold."""
-    first = in_order(folds)[0]["seed"]
-    rows = [fold for fold in in_order(folds) if fold["seed"] == first]
-    people = list(dict.fromkeys(p for fold in rows for p in fold_people(fold)))
-    people += sorted({p for fold in rows for p in (*fold["train_subjects"], *fold["val_subjects"])} - set(people))
+    first = in_order(folds)[0].seed
+    rows = [fold for fold in in_order(folds) if fold.seed == first]
+    people = list(dict.fromkeys(p for fold in rows for p in fold.subjects))
+    people += sorted({p for fold in rows for p in (*fold.train_subjects, *fold.val_subjects)} - set(people))
     matrix = np.zeros((len(rows), len(people)), dtype=int)
     for i, fold in enumerate(rows):
-        train, val, test = set(fold["train_subjects"]), set(fold["val_subjects"]), set(fold_people(fold))
-        used = test if fold.get("leaky") else test & (train | val)  # the leaky scale is over everybody
+        train, val, test = set(fold.train_subjects), set(fold.val_subjects), set(fold.subjects)
+        used = test if fold.leaky else test & (train | val)  # the leaky scale is over everybody
         matrix[i] = [4 if p in used else 3 if p in test else 2 if p in val else int(p in train)
                      for p in people]
     return matrix, rows, people
@@ -222,7 +222,7 @@ def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()
                 start = column
     saw = {encoder["sha256"]: set(encoder["subjects"]) for encoder in encoders}
     dots = [(j + inner / 2, i + inner / 2) for i, fold in enumerate(rows) for j, person in enumerate(people)
-            if person in saw.get(fold.get("encoder_sha256") or "", ())]
+            if person in saw.get(fold.encoder_sha256 or "", ())]
     for index, (name, colour) in enumerate(ROLES.items()):
         if (matrix == index).any():
             ax.plot([], [], "s", color=colour, ms=6, label=name)
@@ -230,7 +230,7 @@ def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()
         ax.plot(*zip(*dots, strict=True), "o", color="white", mec=INK, mew=0.6 if n_people <= 40 else 0,
                 ms=4 if n_people <= 40 else 1.6)
         ax.plot([], [], "o", color="white", mec=INK, mew=0.6, ms=4, label="in the encoder's pretraining")
-    ax.set(xlim=(0, n_people), ylim=(n_folds, 0), xlabel=f"people (seed {rows[0]['seed']})", ylabel="folds",
+    ax.set(xlim=(0, n_people), ylim=(n_folds, 0), xlabel=f"people (seed {rows[0].seed})", ylabel="folds",
            xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)

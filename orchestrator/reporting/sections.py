@@ -16,7 +16,7 @@ from orchestrator.reporting.paper_deviations import choices
 from orchestrator.reporting.published_results import NOTES, beside_run
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import chance, metrics
-from orchestrator.scores.results import fold_people, interval
+from orchestrator.scores.results import interval
 
 PM = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
 
@@ -86,12 +86,12 @@ def _with_lost(report: Report) -> list[float]:
     """Accuracy with lost clips counted as wrong, by test person, seeds averaged; 0 for a person who lost every clip."""
     right: dict[str, dict[int, list[int]]] = {}
     for fold in report.folds:
-        people = fold_people(fold)
-        lost = fold.get("quarantined_by_subject") or ({people[0]: fold["n_quarantined"]} if len(people) == 1 else {})
-        for row in fold["predictions"]:
-            right.setdefault(row["subject"], {}).setdefault(fold["seed"], []).append(row["y_true"] == row["y_pred"])
+        people = fold.subjects
+        lost = fold.quarantined_by_subject or ({people[0]: fold.n_quarantined} if len(people) == 1 else {})
+        for row in fold.predictions:
+            right.setdefault(row.subject, {}).setdefault(fold.seed, []).append(row.y_true == row.y_pred)
         for person, n in lost.items():
-            right.setdefault(person, {}).setdefault(fold["seed"], []).extend([0] * n)
+            right.setdefault(person, {}).setdefault(fold.seed, []).extend([0] * n)
     return [float(np.mean([np.mean(own) for own in seeds.values() if own])) for seeds in right.values() if any(seeds.values())]
 
 
@@ -251,7 +251,7 @@ def folds_section(report: Report) -> str:
             for f in report.summary["folds"]]
     body = table(("fold", "seed", "test person", "clips", "lost", "accuracy %", "lost = wrong %", "macro F1 %",
                   "epochs", "train", "val", "weights"), rows, left=3)
-    if any(fold.get("refit") for fold in report.folds):
+    if any(fold.refit for fold in report.folds):
         body += note("Train: people of the fit that chose the epoch; the model that is scored was then fitted on these and on "
                      "the validation people.")
     if failed := report.run.get("failed_folds"):

@@ -39,7 +39,7 @@ logger.addHandler(_Held())
 class Line(logging.Formatter):
     """`2026-01-31T12:00:00Z INFO    pretrain    2 encoders to train`. names: raw name -> pseudonym; places: paths."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]  # as logging's own documentation does
 
     def __init__(self, names: Mapping[str, str], places: Iterable[str]):
         super().__init__("%(asctime)s %(levelname)-7s %(stage)-11s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
@@ -54,7 +54,7 @@ class Line(logging.Formatter):
             text = text.replace(place, "(path)")
         text = PATHS.sub("(path)", text)
         for raw in sorted((raw for raw in self.names if raw in text), key=len, reverse=True):
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(raw)}(?![A-Za-z0-9])", lambda found, to=self.names[raw]: to, text)
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(raw)}(?![A-Za-z0-9])", self.names[raw], text)
         return text
 
 

@@ -17,6 +17,7 @@ call up to 12 % of runs on noise "above chance" instead of 5 %.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from orchestrator.scores import metrics
-from orchestrator.scores.results import Clips, Fold, Person, Run, accuracies_of, fold_people, in_order
+from orchestrator.scores.results import Clips, Fold, Person, Run, accuracies_of, in_order
 
 ALPHA = 0.05
 FEWEST = 5  # people: of fewer, not even all on one side reach ALPHA (2^-4 = 0.0625)
@@ -38,8 +39,9 @@ def majority_baseline(run: Run, folds: Sequence[Fold]) -> float | None:
     """
     answered = []
     for fold in folds:
-        counts = fold.get("train_label_counts") or run["train_label_counts"][fold["fold"]]
-        answered.append({**fold, "predictions": [{**row, "y_pred": int(np.argmax(counts))} for row in fold["predictions"]]})
+        counts = fold.train_label_counts or run["train_label_counts"][fold.fold]
+        answer = int(np.argmax(counts))
+        answered.append(replace(fold, predictions=tuple(replace(row, y_pred=answer) for row in fold.predictions)))
     return metrics.mean_std(list(accuracies_of(in_order(answered), len(run["class_names"])).values()))[0]
 
 
@@ -70,13 +72,13 @@ def inflation(folds: Sequence[Fold]) -> float:
     a U-statistic of pairs), so that leaving each person out once gives 1 + 1: the correction n_test / n_train of Nadeau and
     Bengio (2003), here over the pairs that are so tied. A fixed split has none and gives 1.
     """
-    names = sorted({name for fold in folds for name in fold_people(fold)})
+    names = sorted({name for fold in folds for name in fold.subjects})
     at = {name: i for i, name in enumerate(names)}
     taught, times = np.zeros((len(names), len(names))), np.zeros(len(names))  # tested, teacher
     for fold in folds:
-        known = {*fold["train_subjects"], *fold["val_subjects"]}
+        known = {*fold.train_subjects, *fold.val_subjects}
         teachers = [at[name] for name in known if name in at]
-        for name in fold_people(fold):
+        for name in fold.subjects:
             taught[at[name], teachers] += len(known) ** -0.5
             times[at[name]] += 1
     taught /= times[:, None]

@@ -58,7 +58,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
                         clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
-        for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
+        for text, n in sorted(Counter(text for entry in entries for text in entry.warnings).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}", logging.WARNING)
         encoders = [encoder for p in parts for encoder in p.encoders]
         run = run_record.facts(config, plan=plan, people=people, clips=clips, encoders=encoders, entries=entries,

@@ -7,13 +7,16 @@ import copy
 
 import numpy as np
 import pytest
-from made_runs import made_fold, made_run, pseudonym
+from made_runs import made_fold, made_run, pseudonym, results, takes_entries
 from scipy import stats
 
 from orchestrator.reporting.findings import Report, plain_words, warnings
 from orchestrator.reporting.summary import build_summary, headline
 from orchestrator.scores import chance
 from orchestrator.scores.results import clips_of, people_of
+
+Report, build_summary, clips_of, people_of = map(takes_entries, (
+    Report, build_summary, clips_of, people_of))
 
 N_DATASETS = 300
 
@@ -79,7 +82,7 @@ def found_above(y, features, blocks=None):
     else:
         values = np.array([np.mean([area(y[s] == k, scores[s, :, k]) for k in ([1] if n_classes == 2 else range(n_classes))])
                            for s in range(len(y))]) - 0.5
-    return metric, chance.p_greater(values, chance.inflation(folds))
+    return metric, chance.p_greater(values, chance.inflation(results(folds)))
 
 
 def datasets(design, n_people, n_clips, n_features, identity, effect, n, seed=0):
@@ -134,7 +137,7 @@ def test_true_effects_are_found(design, n_people, n_clips):
 
 
 def test_what_leaving_one_out_ties():
-    assert chance.inflation(folds_of(9)) == pytest.approx(2)
+    assert chance.inflation(results(folds_of(9))) == pytest.approx(2)
     fixed = [{"subjects": ["a", "b"], "train_subjects": ["c", "d"], "val_subjects": ["e"]}]
     assert chance.inflation(fixed) == 1
     half = [{"subjects": ["a", "b"], "train_subjects": ["c", "d"], "val_subjects": []},
@@ -220,11 +223,11 @@ def test_the_majority_is_scored_as_accuracy_is():
     run, folds = made_run(n_people=2, n_clips=4)
     folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
     del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
-    assert chance.majority_baseline(run, folds) == pytest.approx((2 / 4 + 2 / 3) / 2)
+    assert chance.majority_baseline(run, results(folds) == pytest.approx((2 / 4 + 2 / 3) / 2))
     more = [*folds, {**folds[0], "seed": 1}, {**folds[0], "seed": 2}]
-    assert chance.majority_baseline(run, more) == pytest.approx((2 / 4 + 2 / 3) / 2)
+    assert chance.majority_baseline(run, results(more) == pytest.approx((2 / 4 + 2 / 3) / 2))
     with pytest.raises(KeyError):
-        chance.majority_baseline(run, [{k: v for k, v in folds[0].items() if k != "train_label_counts"}])
+        chance.majority_baseline(run, results([{k: v for k, v in folds[0].items() if k != "train_label_counts"}]))
 
 
 @pytest.mark.parametrize(("rate", "n"), [(0.5, 40), (1 / 3, 9), (0.8, 15), (0.55, 7)])
@@ -258,5 +261,5 @@ def test_the_verdict_is_of_the_runs_own_folds():
     run, folds = made_run(n_people=9)
     summary, people = build_summary(run, folds), people_of(folds, 2)
     values = np.array([p.mean("accuracy") for p in people])
-    assert summary["verdict"]["p"] == pytest.approx(chance.p_greater(values - 0.5, chance.inflation(folds)))
+    assert summary["verdict"]["p"] == pytest.approx(chance.p_greater(values - 0.5, chance.inflation(results(folds))))
     assert chance.verdict(run, folds, people, clips_of(folds, 2), 0.5) == summary["verdict"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import made_run, pseudonym
+from made_runs import made_run, pseudonym, takes_entries
 from rich.console import Console
 from scipy import stats
 
@@ -22,6 +22,9 @@ from orchestrator.reporting.comparison import choosing, margin_words, optimism, 
 from orchestrator.reporting.comparison import compare as compare_runs
 from orchestrator.reporting.summary import write_run_files
 from orchestrator.scores import chance
+
+choosing, optimism, write_run_files = map(takes_entries, (
+    choosing, optimism, write_run_files))
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_runs import made_run, pseudonym
+from made_runs import made_run, pseudonym, results, takes_entries
 from scipy import stats
 
 from orchestrator.files.storage import write_json
@@ -16,6 +16,9 @@ from orchestrator.reporting.findings import Report, lineage_words, lost_by_class
 from orchestrator.reporting.page import build_page, write_report
 from orchestrator.reporting.sections import gap_words, no_paths, our_row, scores_table
 from orchestrator.reporting.summary import build_summary
+
+Report, build_page, write_report, build_summary, shared_training = map(takes_entries, (
+    Report, build_page, write_report, build_summary, shared_training))
 
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
 
@@ -287,7 +290,7 @@ def test_a_test_person_who_was_used_is_not_hidden():
     leaky = [fold | {"epochs": 0, "val_subjects": [fold["subject"]]} for fold in folds]
     without = " ".join(lineage_words(Report({**run, "refit": True}, leaky, build_summary(run, leaky))))
     assert "no epochs to choose, so that of the leaks only the scale" in without and "number of epochs found" not in without
-    matrix, rows, people = plots.roles_matrix(folds)
+    matrix, rows, people = plots.roles_matrix(results(folds))
     names = list(plots.ROLES)
     assert names[matrix[0, people.index(folds[0]["subject"])]] == "test person also used"
 
@@ -323,7 +326,7 @@ def test_no_path_of_anybodys_machine_travels(full):
 
 def test_roles_of_every_fold():
     _, folds = made_run(n_people=6)
-    matrix, rows, people = plots.roles_matrix(folds)
+    matrix, rows, people = plots.roles_matrix(results(folds))
     names = np.array(list(plots.ROLES))[matrix]
     assert (np.diag(names) == "test").all() and people == [fold["subject"] for fold in folds]
     assert ((names == "inner validation").sum(axis=1) == 2).all() and ((names == "training").sum(axis=1) == 3).all()
@@ -357,7 +360,7 @@ def test_of_a_leaky_run_nobody_is_said_to_be_unseen():
     folds = [fold | {"leaky": True, "epochs": 0, "val_subjects": []} for fold in folds]
     said = " ".join(lineage_words(Report(run, folds, build_summary(run, folds))))
     assert "In no fold" not in said and "opened once" not in said and "only the scale over everybody is left" in said
-    matrix, _, _ = plots.roles_matrix(folds)
+    matrix, _, _ = plots.roles_matrix(results(folds))
     assert (np.array(list(plots.ROLES))[matrix].diagonal() == "test person also used").all()
 
 

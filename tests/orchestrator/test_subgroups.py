@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
-from made_runs import made_run
+from made_runs import made_run, takes_entries
 from scipy import stats
 
 from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.reporting.findings import Report
 from orchestrator.reporting.subgroups import age_band, subgroup_rows, subgroups_section, welch
 from orchestrator.reporting.summary import build_summary
+
+Report, build_summary, subgroup_rows = map(takes_entries, (
+    Report, build_summary, subgroup_rows))
 
 
 def people_like(folds, sexes, ages) -> Cohort:

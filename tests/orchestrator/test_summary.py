@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made_runs import made_run
+from made_runs import made_run, results, takes_entries
 from rich.console import Console
 from scipy import stats
 from sklearn import metrics
@@ -15,6 +15,9 @@ from sklearn import metrics
 from orchestrator.errors import UserError
 from orchestrator.reporting.summary import build_summary, headline, print_table, stamps, write_run_files
 from orchestrator.scores.results import clips_of, people_of, seed_table
+
+build_summary, write_run_files, clips_of, people_of = map(takes_entries, (
+    build_summary, write_run_files, clips_of, people_of))
 
 FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
 n_failed accuracy_mean accuracy_std accuracy_ci95 accuracy_ci95_bootstrap macro_f1_mean macro_f1_pooled chance
@@ -321,4 +324,4 @@ def test_lost_clips_of_several_people_count_against_their_own_person():
     run, (fold, *_) = made_run(n_people=4)
     fold = {**fold, "subjects": ["a", "b"], "predictions": rows("a", 4) + rows("b", 2), "n_quarantined": 4,
             "quarantined_by_subject": {"a": 4}}
-    assert _with_lost(Report(run, [fold], {})) == [0.5, 0.5]
+    assert _with_lost(Report(run, results([fold]), {})) == [0.5, 0.5]
