@@ -216,11 +216,11 @@ def test_words_about_chance():
     assert "is above chance, 50.0 (one-sided t test" in " ".join(plain_words(report(skill=1.5)))
     at_chance = " ".join(plain_words(report(skill=0.0)))
     assert "is not shown to be above chance, 50.0" in at_chance and "generalises to new subjects" in at_chance
-    upside_down = report(skill=1.5)
-    for fold in upside_down.folds:
+    run, folds = made_run(skill=1.5)
+    for fold in folds:
         for row in fold["predictions"]:
             row["y_pred"] = 1 - row["y_pred"]
-    below = Report(upside_down.run, upside_down.folds, build_summary(upside_down.run, upside_down.folds))
+    below = Report(run, folds, build_summary(run, folds))
     assert "below chance" in " ".join(plain_words(below))
     leaky = " ".join(plain_words(report(skill=1.5, leaky=True)))
     assert "No verdict: the test subjects were used" in leaky and "is above chance" not in leaky
@@ -346,8 +346,8 @@ def test_lineage_tells_who_has_seen_whom():
     made = report()
     said = " ".join(lineage_words(made))
     assert "trained on 5 subjects; the epoch was chosen on 2 others" in said and "In no fold" in said and "read once" in said
-    share = np.mean([len(set(a["train_subjects"]) & set(b["train_subjects"]))
-                     / len(set(a["train_subjects"]) | set(b["train_subjects"]))
+    share = np.mean([len(set(a.train_subjects) & set(b.train_subjects))
+                     / len(set(a.train_subjects) | set(b.train_subjects))
                      for i, a in enumerate(made.folds) for b in made.folds[i + 1:]])
     assert f"{100 * share:.0f} % in common" in said
 
