@@ -121,7 +121,7 @@ def small_work(sizes: Sizes, folder: Path, epochs: int) -> FoldWork:
 
 
 def fit_seconds(work: FoldWork) -> float:
-    return sum(entry["wall_s"] for fold in work.folds.values() if (entry := work.ledger.read(fold)))
+    return sum(entry.wall_s for fold in work.folds.values() if (entry := work.ledger.read(fold)))
 
 
 def measure_ridge(sizes: Sizes, folder: Path) -> dict:

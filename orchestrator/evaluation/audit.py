@@ -35,6 +35,7 @@ from orchestrator.files.code_key import code_sha256
 from orchestrator.files.storage import key_of, read_json, write_json
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.runtime import progress
+from orchestrator.scores.fold_result import FoldResult
 from orchestrator.stores.encoder_store import Encoder
 
 # What spoils a run's data
@@ -136,7 +137,7 @@ def run(config: Config, plan: Plan, data: FoldData, recipe: FoldRecipe, encoders
     judged = _fitted(fits, ledger=ledger, ledgers=ledgers, failed=failed, points=points, n_classes=n_classes, facts=facts)
     everything = served or [(plan.folds, encoders)]
     judged |= {"guard": _guard_refuses(first[0], data, recipe, used[first[0].group]), "roles": _roles(everything, data)}
-    openings = [entry["test_openings"] for own, _ in everything for fold in own
+    openings = [entry.test_openings for own, _ in everything for fold in own
                 if (entry := ledger.read(fold))]
     judged["opened"] = _verdict(all(n == 1 for n in openings), f"{len(openings)} folds.")
     rows = [{"name": name, "question": question, **judged[name]} for name, question in QUESTIONS.items()]
@@ -192,11 +193,12 @@ def _fitted(fits: Sequence[Canary], ledger: Ledger, ledgers: Mapping[str, Ledger
             pairs = [(entries[fit], entries[replace(fit, turn=1)]) for fit in own if fit.turn == 0]
             found[kind] = judge_crossed(pairs, n_classes, points, exact, kind == "coded")
         else:
-            found[kind] = _on_noise(kind, plain or {}, single[kind] or {}, facts.get(kind, {}))
+            assert plain is not None
+            found[kind] = _on_noise(kind, plain, entries[own[0]], facts.get(kind, {}))
     return found
 
 
-def _on_noise(kind: str, plain: Mapping, entry: Mapping, facts: Mapping) -> dict:
+def _on_noise(kind: str, plain: FoldResult, entry: FoldResult, facts: Mapping) -> dict:
     found = judge_test(plain, entry) if kind == "noisy_test" else judge_other(plain, entry)
     if kind == "noisy_test" and facts.get("other_encoder"):
         found = {"verdict": FAILED, "text": "With their recordings replaced the encoder of the fold would be another: it has "

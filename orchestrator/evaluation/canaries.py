@@ -9,7 +9,7 @@ turns; an answer that follows its label is a leak of its own, however small. See
 have to be, it would take 4.7 standard errors of a mean over people: 15 points and more on eight.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import ceil, log
@@ -23,6 +23,7 @@ from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe
 from orchestrator.evaluation.guarded_rows import Rows
 from orchestrator.plan.folds import Fold
 from orchestrator.scores import chance
+from orchestrator.scores.fold_result import FoldResult
 from orchestrator.scores.results import clips_of, interval
 from preprocessing.moments import Moments
 
@@ -161,23 +162,23 @@ class Crossed:
     refitted: int  # folds whose scaler, weights or epochs differ
 
 
-def crossed(pairs: Sequence[tuple[Mapping, Mapping]]) -> Crossed:
+def crossed(pairs: Sequence[tuple[FoldResult, FoldResult]]) -> Crossed:
     """pairs: the ledger entries of turn 0 and turn 1, a pair a fold and repeat."""
     own: dict[str, list[float]] = {}
     moved = 0
     for first, second in pairs:
-        there = {row["sample"]: row for row in second["predictions"]}
-        for a in first["predictions"]:
-            b = there[a["sample"]]
-            gain = ((a["y_pred"] == a["y_true"]) - (b["y_pred"] == a["y_true"])
-                    + (b["y_pred"] == b["y_true"]) - (a["y_pred"] == b["y_true"]))
-            own.setdefault(a["subject"], []).append(gain / 2)
-            moved += a["prob"] != b["prob"]
-    refitted = sum(any(a[name] != b[name] for name in FITTED) for a, b in pairs)
+        there = {row.sample: row for row in second.predictions}
+        for a in first.predictions:
+            b = there[a.sample]
+            gain = ((a.y_pred == a.y_true) - (b.y_pred == a.y_true)
+                    + (b.y_pred == b.y_true) - (a.y_pred == b.y_true))
+            own.setdefault(a.subject, []).append(gain / 2)
+            moved += a.prob != b.prob
+    refitted = sum(any(getattr(a, name) != getattr(b, name) for name in FITTED) for a, b in pairs)
     return Crossed(np.array([np.mean(own[name]) for name in sorted(own)]), sum(map(len, own.values())), moved, refitted)
 
 
-def judge_crossed(pairs: Sequence[tuple[Mapping, Mapping]], n_classes: int, points: float, exact: bool,
+def judge_crossed(pairs: Sequence[tuple[FoldResult, FoldResult]], n_classes: int, points: float, exact: bool,
                   learnt: bool = False) -> dict:
     """A canary that was fitted in two turns: held-out people must be at chance, and no answer may go with its label.
 
@@ -212,17 +213,17 @@ def judge_crossed(pairs: Sequence[tuple[Mapping, Mapping]], n_classes: int, poin
     result: dict[str, Any] = {"smallest_leak_points": smallest, "leak_points": leak, "n_clips": found.n_clips,
                               "accuracy": beside["accuracy"], "p": beside["p"]}
     if learnt:
-        result["train_accuracy"] = float(np.mean([entry["train_accuracy"] for pair in pairs for entry in pair]))
+        result["train_accuracy"] = float(np.mean([entry.train_accuracy for pair in pairs for entry in pair]))
         text = f"On the people it was trained on {100 * result['train_accuracy']:.1f} %. Held out: {text}"
         if verdict == PASSED and result["train_accuracy"] < LEARNT:
             verdict, text = UNCLEAR, text + " The code was not learnt by heart, so that little follows."
-    elif verdict == PASSED and not any(len({row["y_pred"] for row in entry["predictions"]}) > 1 for entry in chain(*pairs)):
+    elif verdict == PASSED and not any(len({row.y_pred for row in entry.predictions}) > 1 for entry in chain(*pairs)):
         verdict, text = UNCLEAR, text + " Every fold gave one and the same answer to all clips: a model that learns nothing " \
                                         "cannot show what it was shown."
     return {"verdict": verdict, "text": text, **result}
 
 
-def _against_chance(entries: Sequence[Mapping], n_classes: int) -> dict:
+def _against_chance(entries: Sequence[FoldResult], n_classes: int) -> dict:
     """Accuracy over people minus what the same answers in any other order would reach: p_o - p_e of Cohen (1960), 0 on average
     whatever the class counts and however one-sided the answers. One-sided t over people."""
     clips = clips_of(entries, n_classes)
@@ -247,29 +248,29 @@ def _against_chance(entries: Sequence[Mapping], n_classes: int) -> dict:
                     f"{100 * (np.mean(accuracy) - values.mean()):.1f} %; one-sided p {p:.3g}."}
 
 
-def judge_again(plain: Mapping, again: Mapping) -> dict:
+def judge_again(plain: FoldResult, again: FoldResult) -> dict:
     """The same fit once more: whether the canaries may compare to the last bit."""
-    names = [name for name in FITTED if plain[name] != again[name]]
-    if names or [row["prob"] for row in plain["predictions"]] != [row["prob"] for row in again["predictions"]]:
+    names = [name for name in FITTED if getattr(plain, name) != getattr(again, name)]
+    if names or [row.prob for row in plain.predictions] != [row.prob for row in again.predictions]:
         return {"verdict": UNCLEAR, "text": f"No: {', '.join(names) or 'predictions'} differ. Comparisons to the last bit say "
                                             "little on this machine, and leaks are judged over people."}
     return {"verdict": PASSED, "text": "Scaler, weights, epoch and predictions are the same."}
 
 
-def judge_test(plain: Mapping, noise: Mapping) -> dict:
+def judge_test(plain: FoldResult, noise: FoldResult) -> dict:
     """The held-out people's recordings may change predictions and nothing else."""
-    changed = [name for name in FITTED if plain[name] != noise[name]]
+    changed = [name for name in FITTED if getattr(plain, name) != getattr(noise, name)]
     if changed:
         return {"verdict": FAILED, "text": f"Their recordings changed {', '.join(changed)} of the fold that tests them."}
-    if not plain["predictions"] or not noise["predictions"]:
+    if not plain.predictions or not noise.predictions:
         return {"verdict": UNCLEAR, "text": "They have no usable clip."}
-    if [row["prob"] for row in plain["predictions"]] == [row["prob"] for row in noise["predictions"]]:
+    if [row.prob for row in plain.predictions] == [row.prob for row in noise.predictions]:
         return {"verdict": UNCLEAR, "text": "Not even the predictions changed: the model does not look at the clips."}
     return {"verdict": PASSED, "text": "Scaler, weights and epoch stay the same to the last bit; predictions change."}
 
 
-def judge_other(plain: Mapping, noise: Mapping) -> dict:
+def judge_other(plain: FoldResult, noise: FoldResult) -> dict:
     """The counterpart: a training person's recordings must change the weights, else nothing above means anything."""
-    if plain["weights_sha256"] == noise["weights_sha256"]:
+    if plain.weights_sha256 == noise.weights_sha256:
         return {"verdict": UNCLEAR, "text": "The weights stayed the same: the model did not learn from that person."}
     return {"verdict": PASSED, "text": "The weights change."}

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from orchestrator.evaluation.ledger import Ledger
+from orchestrator.evaluation.ledger import ResultFiles
 from orchestrator.files.storage import read_json, read_sealed
 from orchestrator.plan.folds import Fold
 from orchestrator.runtime import progress
@@ -26,7 +26,7 @@ def tell(stage: str, what: str, damaged: Iterable[bool]) -> None:
         progress.say(stage, f"damaged in the store (cut, lost or changed by hand) and made again: {n} {what}", logging.WARNING)
 
 
-def entries(stage: str, ledger: Ledger, folds: Sequence[Fold], where: str = "") -> list[str]:
+def entries(stage: str, ledger: ResultFiles, folds: Sequence[Fold], where: str = "") -> list[str]:
     """Sentences for the report, said on the terminal too: entries of these folds that are there and not valid."""
     said = [f"The ledger entry of fold {fold.index} seed {fold.seed}{where} was there and is not valid ({why}): the fold ran "
             "again." for fold, why in ledger.invalid(folds)]

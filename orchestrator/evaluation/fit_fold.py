@@ -22,6 +22,7 @@ from orchestrator.evaluation.guarded_rows import RowsOnly
 from orchestrator.files.storage import hash_all
 from orchestrator.plan.folds import Fold
 from orchestrator.runtime.worker_warnings import every_time
+from orchestrator.scores.fold_result import FoldResult, Prediction
 from preprocessing.moments import Moments, Scaler, fit_scaler
 from preprocessing.notes import gathered
 
@@ -114,19 +115,18 @@ class TestClips:
 
 
 def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
-             extra_lineage: Sequence[Lineage] = (), score_training: bool = False) -> dict:
-    """The fold's ledger entry. Raises LineageError before anything is fitted if something has seen a test person.
+             extra_lineage: Sequence[Lineage] = (), score_training: bool = False) -> FoldResult:
+    """The fold's result. Raises LineageError before anything is fitted if something has seen a test subject.
 
-    score_training: with "train_accuracy", on the rows it was fitted on, which the audit asks for.
+    score_training: with train_accuracy, on the rows it was fitted on, which the audit asks for.
     """
     with every_time(), gathered() as said:
-        entry = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
-    entry["warnings"] += [text.rstrip(". ") for text in said]
-    return entry
+        result = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
+    return replace(result, warnings=(*result.warnings, *(text.rstrip(". ") for text in said)))
 
 
 def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
-              extra_lineage: Sequence[Lineage], score_training: bool) -> dict:
+              extra_lineage: Sequence[Lineage], score_training: bool) -> FoldResult:
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, recipe.leaky)
     if not recipe.leaky:
@@ -146,13 +146,26 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
                         "infinite): its training diverged or its input is broken; use a lower train.lr, or look at the clips.")
     # the published way looks at the held-out clips after every epoch, and says so
     openings = test.openings + (len(history) if set(fold.test) & set(fold.val) else 0)
-    entry = _entry(fold, data, recipe, encoder, fitted, epochs, scaler, history, rows, probabilities, openings,
-                   time.monotonic() - began)
-    if score_training:
-        known = data.rows([*fold.train, *fold.val] if is_estimator(recipe.model) or recipe.refit else fold.train)
-        right = predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]
-        entry["train_accuracy"] = float(right.mean())
-    return entry
+    known = data.rows([*fold.train, *fold.val] if is_estimator(recipe.model) or recipe.refit else fold.train)
+    weights_sha256, n_parameters = _weights(fitted)
+    fitted_on, chose = roles(fold, recipe)
+    quarantined = {c: sum(data.quarantined.get(s, {}).get(c, 0) for s in fold.test) for c in range(data.n_classes)}
+    others = data.rows(sorted({*fold.train, *fold.val} - set(fold.test)))
+    return FoldResult(
+        fold=fold.index, seed=fold.seed, leaky=recipe.leaky, subjects=tuple(data.pseudonyms[s] for s in fold.test),
+        n_quarantined=sum(quarantined.values()), quarantined_by_class={str(c): n for c, n in quarantined.items() if n},
+        quarantined_by_subject={data.pseudonyms[s]: sum(data.quarantined[s].values()) for s in fold.test
+                                if data.quarantined.get(s)},
+        epochs=epochs, train_subjects=tuple(data.pseudonyms[s] for s in fitted_on),
+        val_subjects=tuple(data.pseudonyms[s] for s in chose), refit=recipe.refit and bool(chose) and not recipe.leaky,
+        train_label_counts=tuple(np.bincount(data.labels[others], minlength=data.n_classes).tolist()),
+        scaler_sha256=scaler.sha256() if scaler else hash_all([]),
+        encoder_sha256=encoder.sha256 if encoder else hash_all([]), weights_sha256=weights_sha256, n_parameters=n_parameters,
+        test_openings=openings, history=tuple(history), wall_s=time.monotonic() - began,
+        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        predictions=_predictions(data, rows, probabilities), warnings=_warnings(fold, data),
+        train_accuracy=float((predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]).mean())
+        if score_training else None)
 
 
 def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
@@ -308,40 +321,20 @@ def predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None
     return predict_proba(fitted, arrays, rows)
 
 
-def _entry(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, fitted: Any, epochs: int,
-           scaler: Scaler | None, history: list, rows: np.ndarray, probabilities: np.ndarray, openings: int,
-           wall_s: float) -> dict:
+def _weights(fitted: Any) -> tuple[str, int]:
+    """(weights_sha256, parameters); the arrays of an estimator are not counted as parameters."""
     if hasattr(fitted, "weights_sha256"):
-        weights, n_parameters = fitted.weights_sha256(), 0
-    else:
-        from models.checkpoint import weights_sha256
+        return fitted.weights_sha256(), 0
+    from models.checkpoint import weights_sha256
 
-        weights = weights_sha256(fitted)
-        n_parameters = sum(p.numel() for p in fitted.parameters())
-    lost = {data.pseudonyms[s]: sum(data.quarantined[s].values()) for s in fold.test if data.quarantined.get(s)}
-    quarantined = {str(c): n for c in range(data.n_classes) if (n := sum(data.quarantined.get(s, {}).get(c, 0)
-                                                                         for s in fold.test))}
-    known = sorted({*fold.train, *fold.val} - set(fold.test))
-    train_counts = np.bincount(data.labels[data.rows(known)], minlength=data.n_classes)
-    predictions = [{"sample": data.samples[row], "subject": data.pseudonyms[data.subject[row]],
-                    "y_true": int(data.labels[row]), "y_pred": int(probability.argmax()),
-                    "prob": [float(p) for p in probability]}
-                   for row, probability in zip(rows, probabilities, strict=True)]
-    names = [data.pseudonyms[s] for s in fold.test]
-    trained, chose = roles(fold, recipe)
-    return {
-        "fold": fold.index, "seed": fold.seed, "leaky": recipe.leaky, "subject": names[0], "subjects": names,
-        "n_test": len(predictions),
-        "n_quarantined": sum(quarantined.values()), "quarantined_by_class": quarantined,
-        "quarantined_by_subject": lost, "epochs": epochs,
-        "train_subjects": [data.pseudonyms[s] for s in trained], "val_subjects": [data.pseudonyms[s] for s in chose],
-        "refit": recipe.refit and bool(chose) and not recipe.leaky,
-        "train_label_counts": train_counts.tolist(),
-        "scaler_sha256": scaler.sha256() if scaler else hash_all([]),
-        "encoder_sha256": encoder.sha256 if encoder else hash_all([]), "weights_sha256": weights,
-        "n_parameters": n_parameters, "test_openings": openings, "history": history, "wall_s": wall_s,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        "predictions": predictions, "warnings": _warnings(fold, data)}
+    return weights_sha256(fitted), sum(p.numel() for p in fitted.parameters())
+
+
+def _predictions(data: FoldData, rows: np.ndarray, probabilities: np.ndarray) -> tuple[Prediction, ...]:
+    return tuple(Prediction(sample=data.samples[row], subject=data.pseudonyms[data.subject[row]],
+                            y_true=int(data.labels[row]), y_pred=int(probability.argmax()),
+                            prob=tuple(float(p) for p in probability))
+                 for row, probability in zip(rows, probabilities, strict=True))
 
 
 def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -355,7 +348,7 @@ def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, .
     return fold.train, () if recipe.fixed_epochs else fold.val
 
 
-def _warnings(fold: Fold, data: FoldData) -> list[str]:
+def _warnings(fold: Fold, data: FoldData) -> tuple[str, ...]:
     present = set(data.labels[data.rows(fold.test)].tolist())
     names = data.class_names or tuple(map(str, range(data.n_classes)))
-    return [f"no usable clip of class {name} among the test clips" for c, name in enumerate(names) if c not in present]
+    return tuple(f"no usable clip of class {name} among the test clips" for c, name in enumerate(names) if c not in present)

@@ -4,7 +4,9 @@ Ray-free, as fit_fold.py, whose parts it shares. The test person is named in the
 """
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +17,35 @@ from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, 
 from orchestrator.plan.folds import Fold
 
 
-def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None) -> dict:
-    """The sweep's ledger entry of one fold. accuracy: mean over the inner validation people, who weigh equally.
+@dataclass(frozen=True, kw_only=True)
+class ValidationResult:
+    """people: accuracy by inner validation subject. No field holds anything of a test subject."""
+
+    fold: int
+    seed: int
+    accuracy: float
+    people: dict[str, float]
+    val_loss: float
+    epochs: int
+    n_val: int
+    train_subjects: list[str]
+    val_subjects: list[str]
+    test_openings: int
+    scaler_sha256: str | None
+    encoder_sha256: str | None
+    weights_sha256: str
+    wall_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ValidationResult":
+        return cls(**{f.name: value[f.name] for f in fields(cls)})
+
+
+def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None) -> ValidationResult:
+    """The sweep's result of one fold. accuracy: mean over the inner validation subjects, who weigh equally.
 
     They also choose the epoch, so the number is good for choosing between settings and for nothing else. Raises
     LineageError where the encoder has seen a validation or test person, ValueError for a recipe without inner validation.
@@ -36,10 +65,9 @@ def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
         raise FoldError(f"{fold.name}: the inner validation people have no usable clip: see the quarantine table.")
     from models.checkpoint import weights_sha256
 
-    return {
-        "fold": fold.index, "seed": fold.seed, "accuracy": float(np.mean(list(people.values()))), "people": people,
-        "val_loss": history[epochs - 1]["val_loss"], "epochs": epochs, "n_val": int(len(rows)),
-        "train_subjects": [data.pseudonyms[s] for s in fold.train],
-        "val_subjects": [data.pseudonyms[s] for s in fold.val], "test_openings": 0,
-        "scaler_sha256": scaler.sha256() if scaler else None, "encoder_sha256": encoder.sha256 if encoder else None,
-        "weights_sha256": weights_sha256(fitted), "wall_s": time.monotonic() - began}
+    return ValidationResult(
+        fold=fold.index, seed=fold.seed, accuracy=float(np.mean(list(people.values()))), people=people,
+        val_loss=history[epochs - 1]["val_loss"], epochs=epochs, n_val=int(len(rows)),
+        train_subjects=[data.pseudonyms[s] for s in fold.train], val_subjects=[data.pseudonyms[s] for s in fold.val],
+        test_openings=0, scaler_sha256=scaler.sha256() if scaler else None, encoder_sha256=encoder.sha256 if encoder else None,
+        weights_sha256=weights_sha256(fitted), wall_s=time.monotonic() - began)

@@ -3,16 +3,32 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, Protocol, Self, TypeVar
 
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
 from orchestrator.evaluation.ledger_files import LedgerFiles, LocalFiles, files_at
 from orchestrator.files.storage import exclusive, read_json, seal, sweep_temporaries
 from orchestrator.plan.folds import Fold
+from orchestrator.scores.fold_result import FoldResult
 
 
-class Ledger:
+class Result(Protocol):
+    """What a fold gives, of a run or of a sweep."""
+
+    def to_json(self) -> dict: ...
+
+    @classmethod
+    def from_json(cls, value: Mapping) -> Self: ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+class ResultFiles(Generic[R]):
     """The files run.dir/ledger (or run.ledger). A file counts only with a matching checksum and content key."""
+
+    kind: type[R]
 
     def __init__(self, run_dir: Path, content_key: str, files: LedgerFiles | None = None):
         self.run_dir = Path(run_dir)
@@ -23,19 +39,17 @@ class Ledger:
     def name(fold: Fold) -> str:
         return f"{fold.name}.json"
 
-    def write(self, fold: Fold, entry: dict) -> None:
+    def write(self, fold: Fold, result: R) -> None:
         """Write a finished fold. A fold that is already there stays as it is: late and double completions are harmless."""
         if self.read(fold) is None:
-            self.files.write(self.name(fold), seal({**entry, "content_key": self.content_key}))
+            self.files.write(self.name(fold), seal({**result.to_json(), "content_key": self.content_key}))
 
-    def read(self, fold: Fold) -> dict | None:
+    def read(self, fold: Fold) -> R | None:
         """The finished fold, or None where it is absent, damaged, another fold's or another run's."""
-        entry = self.read_named(self.name(fold))
-        return None if entry and _of_another(entry, fold) else entry
-
-    def read_named(self, name: str) -> dict | None:
-        entry = self.files.read(name)
-        return entry if entry and entry.get("content_key") == self.content_key else None
+        entry = self.files.read(self.name(fold))
+        if not entry or entry.get("content_key") != self.content_key or _of_another(entry, fold):
+            return None
+        return self.kind.from_json(entry)
 
     def invalid(self, folds: Iterable[Fold]) -> list[tuple[Fold, str]]:
         """Folds whose file is there and does not count, with the reason."""
@@ -58,6 +72,12 @@ class Ledger:
     def sweep(self) -> None:
         self.files.sweep()
         sweep_temporaries(self.run_dir)
+
+
+class Ledger(ResultFiles[FoldResult]):
+    """Of a run."""
+
+    kind = FoldResult
 
 
 def _of_another(entry: Mapping, fold: Fold) -> bool:

@@ -22,6 +22,7 @@ from orchestrator.files.code_key import code_sha256
 from orchestrator.files.storage import file_sha256, key_of, write_json, write_sealed, write_text
 from orchestrator.plan.folds import Fold, Plan, seed_of
 from orchestrator.pretraining import quality
+from orchestrator.scores.fold_result import FoldResult
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import NOT_RECIPE, Encoder
 from orchestrator.stores.token_store import TokenJob
@@ -218,8 +219,9 @@ def git_state() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder], entries: list[dict],
-          failed: dict[str, str], wall_s: float, command: str, used: Collection[str], chosen: Sequence[Lineage] = ()) -> dict:
+def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
+          entries: Sequence[FoldResult], failed: dict[str, str], wall_s: float, command: str, used: Collection[str],
+          chosen: Sequence[Lineage] = ()) -> dict:
     """The `run` that summary and report are written from, beside the ledger entries.
 
     used: samples that the model can read: not lost to it, whatever else of them is. chosen: of settings a sweep chose.
@@ -232,7 +234,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
     return {
         "dataset": config.dataset, "task": config.task.name, "class_names": names, "model": config.model.name,
         "encoder": "+".join(sorted({e.plan.name for e in encoders if e.plan.video})) or None,
-        "n_parameters": encoder_parameters + max([e["n_parameters"] for e in entries], default=0),
+        "n_parameters": encoder_parameters + max([e.n_parameters for e in entries], default=0),
         "split": config.split.name, "protocol": config.protocol.name, "leaky": plan.leaky,
         "unproven": bool(config.model.options().get("weights")) or not all(
             lineage.is_proven() for lineage in (*(e.lineage for e in encoders), *chosen)),
@@ -257,7 +259,7 @@ def facts(config: Config, plan: Plan, people: Cohort, clips: ClipStore, encoders
         "synthetic": people.synthetic,
         "config": portable(config),
         "lineage": [e.lineage.to_json() for e in encoders],
-        "warnings": [{"subject": e["subject"], "text": text} for e in entries for text in e.get("warnings", [])]}
+        "warnings": [{"subject": e.subject, "text": text} for e in entries for text in e.warnings]}
 
 
 def _curve(encoder: Encoder) -> list[dict]:

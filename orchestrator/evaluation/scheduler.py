@@ -38,7 +38,7 @@ class FoldWork:
         fold = self.folds[name]
         entry = fit_fold(fold, self.data, self.recipe, self.encoders[fold.group], self.lineages)
         self.ledger.write(fold, entry)
-        right = [p["y_true"] == p["y_pred"] for p in entry["predictions"]]
+        right = [p.y_true == p.y_pred for p in entry.predictions]
         return {"accuracy": sum(right) / len(right) if right else -1.0}
 
 

@@ -15,9 +15,9 @@ from orchestrator.cohort.cohort import Cohort
 from orchestrator.cohort.lineage import Lineage, person_key
 from orchestrator.config.configuration import Config
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
-from orchestrator.evaluation.fit_validation import fit_validation
+from orchestrator.evaluation.fit_validation import ValidationResult, fit_validation
 from orchestrator.evaluation.fold_data import used_encoder
-from orchestrator.evaluation.ledger import Ledger
+from orchestrator.evaluation.ledger import ResultFiles
 from orchestrator.files.code_key import code_sha256
 from orchestrator.files.storage import key_of
 from orchestrator.plan.folds import Fold, Plan
@@ -25,6 +25,12 @@ from orchestrator.stores.encoder_store import Encoder
 
 NOTE = ("This is the best of several settings on people who also chose the epoch: not a test result. Everybody in its "
         "lineage has been used for the choice; an honest number needs other people, or a sweep inside every fold.")
+
+
+class PointLedger(ResultFiles[ValidationResult]):
+    """Of one point of a sweep."""
+
+    kind = ValidationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class Point:
     data: FoldData
     recipe: FoldRecipe
     encoders: dict[int | None, UsedEncoder | None]
-    ledger: Ledger
+    ledger: PointLedger
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,9 @@ class SweepWork:
     def run(self, name: str) -> dict:
         point_name, fold = self.pairs[name]
         point = self.points[point_name]
-        entry = fit_validation(fold, point.data, point.recipe, point.encoders[fold.group])
-        point.ledger.write(fold, entry)
-        return {"accuracy": entry["accuracy"]}
+        result = fit_validation(fold, point.data, point.recipe, point.encoders[fold.group])
+        point.ledger.write(fold, result)
+        return {"accuracy": result.accuracy}
 
 
 def open_point(name: str, config: Config, folder: Path, key: str, data: FoldData, shared: FoldData, recipe: FoldRecipe,
@@ -64,7 +70,7 @@ def open_point(name: str, config: Config, folder: Path, key: str, data: FoldData
         if data.samples != shared.samples or not np.array_equal(data.signals, shared.signals):
             raise RuntimeError("the points of a sweep see different clips")
         data = replace(shared, tokens=data.tokens, token_grid=data.token_grid)
-    ledger = Ledger(folder / "points" / key, key)
+    ledger = PointLedger(folder / "points" / key, key)
     ledger.sweep()
     groups = [e.plan.group.index if e.plan.group else None for e in encoders]
     return Point(name=name, encoder=config.encoder.name, mask_ratio=float(config.pretrain.video["mask_ratio"]), key=key,
@@ -81,7 +87,7 @@ def ranked(points: Mapping[str, Point], plan: Plan, people: Cohort) -> dict:
         entries[point.name] = found
         per_fold = defaultdict(list)
         for entry in found:
-            per_fold[entry["fold"]].append(entry["accuracy"])
+            per_fold[entry.fold].append(entry.accuracy)
         means = [statistics.fmean(values) for _, values in sorted(per_fold.items())]
         whole = len(found) == len(plan.folds)
         rows.append({
@@ -90,15 +96,15 @@ def ranked(points: Mapping[str, Point], plan: Plan, people: Cohort) -> dict:
             "accuracy_mean": statistics.fmean(means) if whole else None,
             "accuracy_std": statistics.stdev(means) if whole and len(means) > 1 else None,
             "n_folds": len(found), "n_failed": len(plan.folds) - len(found),
-            "folds": [{n: e[n] for n in ("fold", "seed", "accuracy", "val_loss", "epochs", "n_val")} for e in found]})
+            "folds": [{n: getattr(e, n) for n in ("fold", "seed", "accuracy", "val_loss", "epochs", "n_val")} for e in found]})
     best = max(rows, key=lambda row: row["accuracy_mean"]) if all(r["n_failed"] == 0 for r in rows) else None
     return {"points": rows, "chosen": best["name"] if best else None, "note": NOTE,
             "lineage": seen_by(points, entries, people.name).to_json()}
 
 
-def seen_by(points: Mapping[str, Point], entries: Mapping[str, list[dict]], cohort: str) -> Lineage:
+def seen_by(points: Mapping[str, Point], entries: Mapping[str, list[ValidationResult]], cohort: str) -> Lineage:
     """Everybody the choice depends on: who trained or validated in any fold of any point, through any encoder."""
-    people = {name for found in entries.values() for e in found for name in (*e["train_subjects"], *e["val_subjects"])}
+    people = {name for found in entries.values() for e in found for name in (*e.train_subjects, *e.val_subjects)}
     parents = {used.lineage.artefact: used.lineage for point in points.values() for used in point.encoders.values() if used}
     return Lineage("the setting chosen by a sweep", frozenset(person_key(cohort, name) for name in people),
                    tuple(parents[name] for name in sorted(parents)))

@@ -24,7 +24,7 @@ from orchestrator.files.storage import file_sha256, read_json
 from orchestrator.reporting import comparable
 from orchestrator.reporting.summary import percent, stamps
 from orchestrator.scores import chance, metrics, paired_tests
-from orchestrator.scores.results import fitted_subjects, tested_subjects
+from orchestrator.scores.fold_result import FoldResult
 
 MUST_AGREE = {"dataset": "data set", "task": "task", "classes": "list of classes", "key_fingerprint": "pseudonym key"}
 WORTH_SAYING = {"split": "split", "protocol": "protocol", "seeds": "seeds", "n_planned": "number of planned folds"}
@@ -164,7 +164,7 @@ def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
     ours, theirs = a.by_subject, b.by_subject
     both = sorted(set(ours) & set(theirs))
     d = np.round([ours[subject] - theirs[subject] for subject in both], 12)
-    inflated = max(chance.inflation(run.summary.get("folds") or ()) for run in (a, b))
+    inflated = max(chance.inflation([FoldResult.from_json(fold) for fold in run.summary.get("folds") or ()]) for run in (a, b))
     p, how = paired_tests.sign_flip(d)
     return Pair(a=a.name, b=b.name, n_people=len(both), n_left_out=len(set(ours) ^ set(theirs)),
                 mean_a=float(np.mean([ours[subject] for subject in both])),
@@ -217,26 +217,26 @@ def compare(paths: Sequence[Path | str], margin: float | None = None) -> Compari
     return Comparison(runs, pairs, warnings)
 
 
-def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[Mapping[str, Any]] = (),
-             leaky_folds: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[FoldResult] = (),
+             leaky_folds: Sequence[FoldResult] = ()) -> dict[str, Any]:
     """What the leaky protocol adds on the same subjects (gap = leaky minus clean): the answer of protocol=both.
 
     The pair, as a mapping, with what the folds (ledger entries) say beside it: same_training, whether both fitted the scored
     models on the same subjects, and choosing, what the choice of the epoch alone adds.
     """
-    theirs = {(fold["seed"], *tested_subjects(fold)): fold for fold in clean_folds}
-    pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold["seed"], *tested_subjects(fold))) in theirs]
+    theirs = {(fold.seed, *fold.subjects): fold for fold in clean_folds}
+    pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold.seed, *fold.subjects)) in theirs]
     same = all(_fitted(one) == _fitted(other) for one, other in pairs) if pairs else None
-    one_answer = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 for fold, _ in pairs)
+    one_answer = sum(len({row.y_pred for row in fold.predictions}) == 1 for fold, _ in pairs)
     return {**asdict(compare([leaky, clean]).pairs[0]), "same_training": same, "clean_one_answer": [one_answer, len(pairs)],
             "choosing": choosing([fold for _, fold in pairs])}
 
 
-def _fitted(fold: Mapping[str, Any]) -> set[str]:
-    return fitted_subjects(fold) - set(tested_subjects(fold))
+def _fitted(fold: FoldResult) -> set[str]:
+    return fold.fitted_subjects() - set(fold.subjects)
 
 
-def choosing(leaky: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def choosing(leaky: Sequence[FoldResult]) -> dict[str, Any] | None:
     """What choosing an epoch for every test subject on that subject adds within the very same fits: the score at that epoch
     minus the score at the one epoch that is best for all test subjects together. None without epochs, or with one test set.
 
@@ -245,8 +245,8 @@ def choosing(leaky: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     bound. (The epoch of the *other* subjects is no reference: it leans against the subject left out.) A fit that ended earlier
     counts with its last epoch. Never negative.
     """
-    fits = [(tuple(tested_subjects(fold)), fold["seed"],
-             [row["val_accuracy"] for row in fold["history"] if "val_accuracy" in row], fold["epochs"]) for fold in leaky]
+    fits = [(fold.subjects, fold.seed, [row["val_accuracy"] for row in fold.history if "val_accuracy" in row],
+             fold.epochs or 0) for fold in leaky]
     fits = [fit for fit in fits if fit[2] and fit[3]]
     found: dict[tuple[str, ...], list[float]] = {}
     for seed in sorted({fit[1] for fit in fits}):

@@ -16,6 +16,7 @@ from orchestrator.plan.folds import Fold
 from orchestrator.reporting.blocks import Note, Section, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
+from orchestrator.scores.fold_result import FoldResult
 from orchestrator.scores.results import accuracies_of, interval
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ UNKNOWN = {"sex and age": "not recorded for the subjects of this data set",
            "duration": "not recorded for the clips of this data set"}
 
 
-def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[Mapping]) -> list[dict]:
+def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[FoldResult]) -> list[dict]:
     """One row a control: name, known, and where known n_people, accuracy, ci95, and the model's accuracy minus it, paired by
     subject, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
-    done = {(entry["fold"], entry["seed"]): entry for entry in entries}
+    done = {(entry.fold, entry.seed): entry for entry in entries}
     first = [fold for fold in folds if fold.seed == folds[0].seed and (fold.index, fold.seed) in done]
     model = accuracies_of([done[fold.index, fold.seed] for fold in first], data.n_classes)
     return [_row(name, feature, first, data, model) for name, feature in FEATURES.items()]

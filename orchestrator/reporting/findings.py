@@ -23,11 +23,9 @@ from orchestrator.scores.results import (
     answers_of,
     clips_of,
     excluded_of,
-    fitted_subjects,
     in_order,
     seed_table,
     subject_scores,
-    tested_subjects,
 )
 
 
@@ -52,7 +50,7 @@ class Report:
 
     @cached_property
     def variance(self) -> metrics.Variance:
-        seeds, of = sorted({fold["seed"] for fold in self.folds}), self.run.get("seed_of") or {}
+        seeds, of = sorted({fold.seed for fold in self.folds}), self.run.get("seed_of") or {}
         pretraining = [of[str(seed)]["pretrain"] for seed in seeds] if all(str(seed) in of for seed in seeds) else None
         return metrics.variance_parts(seed_table(self.subjects), answers_of(self.folds, len(self.names)), pretraining)
 
@@ -73,7 +71,7 @@ def excluded_by_class(report: Report) -> dict[str, tuple[int, int]]:
         return {name: (excluded.get(name, 0), of[name]) for name in report.names if of[name]}
     if not report.folds:
         return {}
-    first = [fold for fold in report.folds if fold["seed"] == report.folds[0]["seed"]]
+    first = [fold for fold in report.folds if fold.seed == report.folds[0].seed]
     used = np.bincount(clips_of(first, len(report.names)).y_true, minlength=len(report.names))
     excluded = {name: sum(excluded_of(fold, k, name) for fold in first) for k, name in enumerate(report.names)}
     return {name: (excluded[name], int(used[k]) + excluded[name]) for k, name in enumerate(report.names)}
@@ -168,12 +166,12 @@ def warnings(report: Report) -> list[str]:
         said.append(f"max_folds: only {asked} of the {asked + not_asked} test folds were run; the subjects of the others are "
                     f"in "
                     "no mean.")
-    if overlapping := [fold["fold"] for fold in report.folds if used_in_training(fold)]:
+    if overlapping := [fold.fold for fold in report.folds if used_in_training(fold)]:
         said.append(f"In {count(len(overlapping), 'fold')} the test subject was also used for training, validation or "
                     "scaling.")
     if failed := [row["name"] for row in run.get("audit") or [] if row["verdict"] == "FAILED"]:
         said.append(f"Leakage canaries failed: {', '.join(failed)}. Do not use this result.")
-    if opened := [fold["fold"] for fold in report.folds if fold.get("test_openings", 1) != 1]:
+    if opened := [fold.fold for fold in report.folds if fold.test_openings not in (None, 1)]:
         said.append(f"The test clips were read more than once in {count(len(opened), 'fold')}.")
     if run.get("synthetic", run["dataset"] == "synthetic"):
         said.append("The subjects are synthetic. This run shows that the program works, and nothing about pain.")
@@ -187,8 +185,7 @@ def warnings(report: Report) -> list[str]:
         said.append("All subjects have the same accuracy, so the interval has no width. This does not mean certainty.")
     if len(report.clips.y_pred) and len(np.unique(report.clips.y_pred)) == 1:
         said.append(f"The model predicted {report.names[report.clips.y_pred[0]]} for every clip.")
-    one_sided = sum(len({row["y_pred"] for row in fold["predictions"]}) == 1 < len({row["y_true"] for row in
-                                                                                    fold["predictions"]})
+    one_sided = sum(len({row.y_pred for row in fold.predictions}) == 1 < len({row.y_true for row in fold.predictions})
                     for fold in report.folds)
     if one_sided:
         said.append(f"In {count(one_sided, 'fold')} the model predicted the same class for every clip.")
@@ -203,7 +200,7 @@ def warnings(report: Report) -> list[str]:
     said += quality.warnings(run.get("quality") or [])
     if run.get("dirty"):
         said.append("The code had uncommitted changes, so the commit below does not describe it fully.")
-    own = Counter(text for fold in report.folds for text in fold.get("warnings") or [])
+    own = Counter(text for fold in report.folds for text in fold.warnings)
     return said + [f"In {count(n, 'fold')}: {text}." for text, n in sorted(own.items())]
 
 
@@ -235,14 +232,14 @@ def _excluded_unevenly(report: Report) -> list[str]:
 
 def used_in_training(fold: Fold) -> set[str]:
     """Test subjects who trained, chose the epoch or, under the leaky protocol, are in the scale."""
-    own = set(tested_subjects(fold))
-    return own if fold.get("leaky") else own & {*fold["train_subjects"], *fold["val_subjects"]}
+    own = set(fold.subjects)
+    return own if fold.leaky else own & {*fold.train_subjects, *fold.val_subjects}
 
 
 def shared_training(folds: Sequence[Fold]) -> float | None:
     """Mean over pairs of folds (first seed) of the share they have in common (Jaccard) of the subjects their models were fitted
     on in the end, after a refit the inner validation subjects too."""
-    first = [fitted_subjects(fold) for fold in folds if fold["seed"] == folds[0]["seed"]]
+    first = [fold.fitted_subjects() for fold in folds if fold.seed == folds[0].seed]
     shares = [len(a & b) / len(a | b) for a, b in combinations(first, 2) if a | b]
     return metrics.mean_std(shares)[0]
 
@@ -254,19 +251,19 @@ def lineage_words(report: Report) -> list[str]:
         return ["No fold finished."]
 
     def sizes(name: str) -> str:
-        counts = sorted({len(fold[name]) for fold in folds})
+        counts = sorted({len(getattr(fold, name)) for fold in folds})
         return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
-    tested = sorted({len(tested_subjects(fold)) for fold in folds})
+    tested = sorted({len(fold.subjects) for fold in folds})
     many = "one subject" if tested == [1] else subjects(tested[0]) if len(tested) == 1 else \
         f"{tested[0]} to {tested[-1]} subjects"
     clean = not any(used_in_training(fold) for fold in folds)
-    stop, epochs = "there was no epoch to choose", any(fold["epochs"] for fold in folds)
+    stop, epochs = "there was no epoch to choose", any(fold.epochs for fold in folds)
     if not epochs and not clean:
         stop = "it has no epochs to choose, so the scaling over all subjects is the only leak"
-    elif any(used_in_training(fold) & set(fold["val_subjects"]) for fold in folds):
+    elif any(used_in_training(fold) & set(fold.val_subjects) for fold in folds):
         stop = "the epoch was chosen on the test subject"
-    elif any(fold["val_subjects"] for fold in folds):
+    elif any(fold.val_subjects for fold in folds):
         stop = f"the epoch was chosen on {sizes('val_subjects')} others" if epochs else \
             f"it has no epochs to choose, so it was also trained on the {sizes('val_subjects')} inner validation subjects"
     said = [f"Each fold tests {many}. Its classifier was trained on {sizes('train_subjects')} subjects; {stop}.",
@@ -274,7 +271,7 @@ def lineage_words(report: Report) -> list[str]:
             "In some or all folds the test subject WAS USED for training, for scaling or to choose the epoch."]
     if report.run.get("refit") and not report.run["leaky"] and epochs:
         said.insert(1, "Then it was trained again on all of these subjects, for the chosen number of epochs.")
-    if clean and all(fold.get("test_openings") == 1 for fold in folds):
+    if clean and all(fold.test_openings == 1 for fold in folds):
         said.append("The test clips of every fold were read once, after all choices had been made.")
     said += _encoder_words(report)
     share = shared_training(folds)
@@ -287,12 +284,12 @@ def lineage_words(report: Report) -> list[str]:
 def _encoder_words(report: Report) -> list[str]:
     serves: dict[str, list[Fold]] = {}
     for fold in report.folds:
-        if fold.get("encoder_sha256"):
-            serves.setdefault(fold["encoder_sha256"], []).append(fold)
+        if fold.encoder_sha256:
+            serves.setdefault(fold.encoder_sha256, []).append(fold)
     said = []
     for encoder in encoders_of(report.run):
         folds = serves.get(encoder["sha256"] or "", [])
-        included = {subject for fold in folds for subject in tested_subjects(fold)} & encoder["subjects"]
+        included = {subject for fold in folds for subject in fold.subjects} & encoder["subjects"]
         text = f"{encoder['name']} was pretrained on {subjects(len(encoder['subjects']))}"
         if folds:
             text += f" and is used in {len(folds)} folds; " + (

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.defaults import Values, filled, shipped
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_classifier, is_estimator, needs_of
-from orchestrator.scores.results import fitted_subjects, tested_subjects
+from orchestrator.scores.fold_result import FoldResult
 
 
 class Deviation(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     cell: Callable[[Values, Mapping[str, Any] | None], str]
 
 
-def deviations(run: Mapping[str, Any], folds: Sequence[Mapping[str, Any]] = ()) -> list[Deviation]:
+def deviations(run: Mapping[str, Any], folds: Sequence[FoldResult] = ()) -> list[Deviation]:
     """Rows for the report; empty for a run without a configuration. folds: its ledger entries."""
     config = run.get("config")
     if not isinstance(config, Mapping):
@@ -145,13 +145,13 @@ def _split(values: Values, run: Mapping[str, Any] | None) -> str:
 def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     folds = run["folds"] if run else ()
     if folds:  # counted, not planned
-        fitted = [fitted_subjects(fold) for fold in folds]
-        first = _sizes(len(fold["train_subjects"]) for fold in folds)
-        kept = _sizes(len(set(fold["val_subjects"]) - set(tested_subjects(fold))) for fold in folds)
+        fitted = [fold.fitted_subjects() for fold in folds]
+        first = _sizes(len(fold.train_subjects) for fold in folds)
+        kept = _sizes(len(set(fold.val_subjects) - set(fold.subjects)) for fold in folds)
         said = f"{_sizes(map(len, fitted))} subjects"
-        if any(fold.get("refit") for fold in folds):
+        if any(fold.refit for fold in folds):
             return said + f" in the end (refit); {first} while the epoch was chosen on {kept}"
-        leaky = any(set(fold["val_subjects"]) & set(tested_subjects(fold)) for fold in folds)
+        leaky = any(set(fold.val_subjects) & set(fold.subjects) for fold in folds)
         chosen = "epoch chosen on the test subjects" if leaky else \
             f"epoch chosen on {kept} more" if kept != "0" else "none for validation"
         return f"{said}; {chosen}"

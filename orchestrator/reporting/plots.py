@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 
 from orchestrator.reporting import blocks
 from orchestrator.scores.metrics import Reliability
-from orchestrator.scores.results import Fold, SubjectScores, in_order, seed_table, tested_subjects
+from orchestrator.scores.results import Fold, SubjectScores, in_order, seed_table
 
 INK, FAINT, GRID = "#22303c", "#6b7a86", "#e3e8ec"
 TEAL, PALE, ROSE, AMBER, SKY = "#0f766e", "#cfe8e4", "#be4b5c", "#d99a2b", "#9db8d2"
@@ -211,14 +211,14 @@ ROLES = {"not used": "#f4f6f8", "training": "#c3d5e6", "inner validation": AMBER
 
 def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[str]]:
     """(folds, subjects) index into ROLES, with the folds of the first seed and the subjects in order of their fold."""
-    first = in_order(folds)[0]["seed"]
-    rows = [fold for fold in in_order(folds) if fold["seed"] == first]
-    subjects = list(dict.fromkeys(p for fold in rows for p in tested_subjects(fold)))
-    subjects += sorted({p for fold in rows for p in (*fold["train_subjects"], *fold["val_subjects"])} - set(subjects))
+    first = in_order(folds)[0].seed
+    rows = [fold for fold in in_order(folds) if fold.seed == first]
+    subjects = list(dict.fromkeys(p for fold in rows for p in fold.subjects))
+    subjects += sorted({p for fold in rows for p in (*fold.train_subjects, *fold.val_subjects)} - set(subjects))
     matrix = np.zeros((len(rows), len(subjects)), dtype=int)
     for i, fold in enumerate(rows):
-        train, val, test = set(fold["train_subjects"]), set(fold["val_subjects"]), set(tested_subjects(fold))
-        used = test if fold.get("leaky") else test & (train | val)  # the leaky scale is over all subjects
+        train, val, test = set(fold.train_subjects), set(fold.val_subjects), set(fold.subjects)
+        used = test if fold.leaky else test & (train | val)  # the leaky scale is over all subjects
         matrix[i] = [4 if p in used else 3 if p in test else 2 if p in val else int(p in train)
                      for p in subjects]
     return matrix, rows, subjects
@@ -242,7 +242,7 @@ def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()
                 start = column
     pretrained_on = {encoder["sha256"]: set(encoder["subjects"]) for encoder in encoders}
     dots = [(j + inner / 2, i + inner / 2) for i, fold in enumerate(rows) for j, subject in enumerate(subjects)
-            if subject in pretrained_on.get(fold.get("encoder_sha256") or "", ())]
+            if subject in pretrained_on.get(fold.encoder_sha256 or "", ())]
     for index, (name, colour) in enumerate(ROLES.items()):
         if (matrix == index).any():
             ax.plot([], [], "s", color=colour, ms=6, label=name)
@@ -250,7 +250,7 @@ def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()
         ax.plot(*zip(*dots, strict=True), "o", color="white", mec=INK, mew=0.6 if n_subjects <= 40 else 0,
                 ms=4 if n_subjects <= 40 else 1.6)
         ax.plot([], [], "o", color="white", mec=INK, mew=0.6, ms=4, label="in the encoder's pretraining")
-    ax.set(xlim=(0, n_subjects), ylim=(n_folds, 0), xlabel=f"subjects (seed {rows[0]['seed']})", ylabel="folds",
+    ax.set(xlim=(0, n_subjects), ylim=(n_folds, 0), xlabel=f"subjects (seed {rows[0].seed})", ylabel="folds",
            xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)

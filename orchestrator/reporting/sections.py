@@ -17,7 +17,7 @@ from orchestrator.reporting.paper_deviations import deviations
 from orchestrator.reporting.published_results import NOTES, beside_run
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import chance, metrics
-from orchestrator.scores.results import interval, tested_subjects
+from orchestrator.scores.results import interval
 
 EXECUTORS = {"ray": "Ray", "inline": "inline: one process, without Ray"}
 PM = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"
@@ -90,12 +90,12 @@ def accuracies_with_excluded(report: Report) -> list[float]:
     """Accuracy with excluded clips as errors, by test subject, seeds averaged; 0 where every clip is excluded."""
     right: dict[str, dict[int, list[int]]] = {}
     for fold in report.folds:
-        subjects = tested_subjects(fold)
-        excluded = fold.get("quarantined_by_subject") or ({subjects[0]: fold["n_quarantined"]} if len(subjects) == 1 else {})
-        for row in fold["predictions"]:
-            right.setdefault(row["subject"], {}).setdefault(fold["seed"], []).append(row["y_true"] == row["y_pred"])
+        subjects = fold.subjects
+        excluded = fold.quarantined_by_subject or ({subjects[0]: fold.n_quarantined} if len(subjects) == 1 else {})
+        for row in fold.predictions:
+            right.setdefault(row.subject, {}).setdefault(fold.seed, []).append(row.y_true == row.y_pred)
         for subject, n in excluded.items():
-            right.setdefault(subject, {}).setdefault(fold["seed"], []).extend([0] * n)
+            right.setdefault(subject, {}).setdefault(fold.seed, []).extend([0] * n)
     return [float(np.mean([np.mean(own) for own in seeds.values() if own])) for seeds in right.values() if any(seeds.values())]
 
 
@@ -268,7 +268,7 @@ def folds_section(report: Report) -> Section | None:
     blocks: list[Block] = [Table("Finished folds", (
         "fold", "seed", "test subject", "clips", "excluded", "accuracy %", "excluded as errors %", "macro F1 %", "epochs",
         "train", "val", "weights"), rows, 3)]
-    if any(fold.get("refit") for fold in report.folds):
+    if any(fold.refit for fold in report.folds):
         blocks.append(Note("train: subjects of the fit that chose the epoch. The scored model was then fitted on these and on "
                            "the "
                            "validation subjects."))

@@ -15,6 +15,7 @@ from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.reporting.blocks import Block, Columns, Note, Section, Sentences, Table
 from orchestrator.reporting.summary import percent
 from orchestrator.scores import metrics
+from orchestrator.scores.fold_result import FoldResult
 from orchestrator.scores.results import accuracies_of, interval
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ KINDS: dict[str, tuple[Callable[[Person], str | None], tuple[str, ...]]] = {
     "sex": (_sex, tuple(SEXES.values())), "age": (_band, tuple(name for _, name in BANDS))}
 
 
-def subgroup_rows(cohort: Cohort, entries: Sequence[Mapping], n_classes: int) -> list[dict]:
+def subgroup_rows(cohort: Cohort, entries: Sequence[FoldResult], n_classes: int) -> list[dict]:
     """One row a kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (subjects in groups too small),
     unknown (subjects), differences [{of, minus, difference, ci95}] in accuracy (Welch's interval), largest group first."""
     accuracy = accuracies_of(entries, n_classes)

@@ -24,7 +24,6 @@ from orchestrator.scores.results import (
     clips_of,
     draws_of,
     excluded_of,
-    fold_subject,
     in_order,
     interval,
     subject_scores,
@@ -41,8 +40,8 @@ FOLD_COPIED = ("fold", "seed", "n_quarantined", "epochs", "train_subjects", "val
 def _pooled_f1(folds: Sequence[Fold], n_classes: int) -> float | None:
     """Macro F1 over all clips of a seed together, each once, then the mean over seeds: a seed is no second subject."""
     by_seed = []
-    for seed in sorted({fold["seed"] for fold in folds}):
-        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+    for seed in sorted({fold.seed for fold in folds}):
+        clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
         by_seed.append(metrics.macro_scores(clips.y_true, clips.y_pred, clips.weight())[2])
     return metrics.mean_std([f for f in by_seed if f is not None])[0]
 
@@ -53,10 +52,11 @@ def _interval(values: Sequence[float]) -> list[float] | None:
 
 
 def _fold_row(fold: Fold, scores: metrics.Scores) -> dict[str, Any]:
-    planned = scores.n + fold["n_quarantined"]
+    planned = scores.n + fold.n_quarantined
     right = round((scores.accuracy or 0.0) * scores.n)
-    return {name: fold.get(name) for name in FOLD_COPIED} | {
-        "subject": fold_subject(fold), "n_test": scores.n, "accuracy": scores.accuracy,
+    copied = {name: getattr(fold, name) for name in FOLD_COPIED}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in copied.items()} | {
+        "subject": fold.joined_subjects(), "n_test": scores.n, "accuracy": scores.accuracy,
         "accuracy_with_quarantined": right / planned if planned else None, "macro_f1": scores.f1}
 
 
@@ -89,15 +89,15 @@ def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
 
 def predictions_table(folds: Sequence[Fold], n_classes: int) -> pa.Table:
     """fold, seed, sample, subject, y_true, y_pred, prob_0..: rows sorted by seed, fold, sample."""
-    rows = [(fold, row) for fold in in_order(folds) for row in sorted(fold["predictions"], key=lambda r: r["sample"])]
-    columns = {"fold": pa.array([fold["fold"] for fold, _ in rows], pa.int64()),
-               "seed": pa.array([fold["seed"] for fold, _ in rows], pa.int64()),
-               "sample": pa.array([row["sample"] for _, row in rows], pa.string()),
-               "subject": pa.array([row["subject"] for _, row in rows], pa.string()),
-               "y_true": pa.array([row["y_true"] for _, row in rows], pa.int64()),
-               "y_pred": pa.array([row["y_pred"] for _, row in rows], pa.int64())}
+    rows = [(fold, row) for fold in in_order(folds) for row in sorted(fold.predictions, key=lambda r: r.sample)]
+    columns = {"fold": pa.array([fold.fold for fold, _ in rows], pa.int64()),
+               "seed": pa.array([fold.seed for fold, _ in rows], pa.int64()),
+               "sample": pa.array([row.sample for _, row in rows], pa.string()),
+               "subject": pa.array([row.subject for _, row in rows], pa.string()),
+               "y_true": pa.array([row.y_true for _, row in rows], pa.int64()),
+               "y_pred": pa.array([row.y_pred for _, row in rows], pa.int64())}
     for k in range(n_classes):
-        columns[f"prob_{k}"] = pa.array([float(row["prob"][k]) for _, row in rows], pa.float64())
+        columns[f"prob_{k}"] = pa.array([float(row.prob[k]) for _, row in rows], pa.float64())
     return pa.table(columns)
 
 
@@ -111,8 +111,8 @@ def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
         row = _fold_row(fold, scores)
         row |= {"balanced_accuracy": scores.balanced_accuracy, "macro_precision": scores.precision,
                 "macro_recall": scores.recall, "brier": scores.brier, "auroc": scores.auroc,
-                "test_openings": fold.get("test_openings"), "wall_s": fold.get("wall_s"),
-                "peak_memory_mb": fold.get("peak_memory_mb"), "warnings": list(fold.get("warnings") or []),
+                "test_openings": fold.test_openings, "wall_s": fold.wall_s,
+                "peak_memory_mb": fold.peak_memory_mb, "warnings": list(fold.warnings),
                 "quarantined_by_class": [excluded_of(fold, k, name) for k, name in enumerate(run["class_names"])],
                 "confusion": clips.confusion().ravel().tolist()}
         rows.append(row)
@@ -224,7 +224,7 @@ def subject_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def print_table(summary: Mapping[str, Any], report: Path | str | None = None, failed: Sequence[Fold] = (),
+def print_table(summary: Mapping[str, Any], report: Path | str | None = None, failed: Sequence[Mapping[str, Any]] = (),
                 console: Console | None = None) -> None:
     """The last lines on the terminal: the table, failures, stamps, mean ± std, the report's path.
 

@@ -18,6 +18,7 @@ call up to 12 % of runs on noise "above chance" instead of 5 %.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
 
 from orchestrator.scores import metrics
-from orchestrator.scores.results import Clips, Fold, Run, SubjectScores, accuracies_of, in_order, tested_subjects
+from orchestrator.scores.results import Clips, Fold, Run, SubjectScores, accuracies_of, in_order
 
 ALPHA = 0.05
 FEWEST = 5  # subjects: of fewer, not even all on one side reach ALPHA (2^-4 = 0.0625)
@@ -39,8 +40,9 @@ def majority_baseline(run: Run, folds: Sequence[Fold]) -> float | None:
     """
     answered = []
     for fold in folds:
-        counts = fold.get("train_label_counts") or run["train_label_counts"][fold["fold"]]
-        answered.append({**fold, "predictions": [{**row, "y_pred": int(np.argmax(counts))} for row in fold["predictions"]]})
+        counts = fold.train_label_counts or run["train_label_counts"][fold.fold]
+        answer = int(np.argmax(counts))
+        answered.append(replace(fold, predictions=tuple(replace(row, y_pred=answer) for row in fold.predictions)))
     return metrics.mean_std(list(accuracies_of(in_order(answered), len(run["class_names"])).values()))[0]
 
 
@@ -71,13 +73,13 @@ def inflation(folds: Sequence[Fold]) -> float:
     a U-statistic of pairs), so that leaving each subject out once gives 1 + 1: the correction n_test / n_train of Nadeau and
     Bengio (2003), here over the pairs that are so tied. A fixed split has none and gives 1.
     """
-    names = sorted({name for fold in folds for name in tested_subjects(fold)})
+    names = sorted({name for fold in folds for name in fold.subjects})
     at = {name: i for i, name in enumerate(names)}
     taught, times = np.zeros((len(names), len(names))), np.zeros(len(names))  # tested, teacher
     for fold in folds:
-        known = {*fold["train_subjects"], *fold["val_subjects"]}
+        known = {*fold.train_subjects, *fold.val_subjects}
         teachers = [at[name] for name in known if name in at]
-        for name in tested_subjects(fold):
+        for name in fold.subjects:
             taught[at[name], teachers] += len(known) ** -0.5
             times[at[name]] += 1
     taught /= times[:, None]

@@ -1,9 +1,5 @@
 """The test subjects of a ledger, and their clips as arrays. n clips, K classes, P subjects, S seeds.
 
-`Fold` is one ledger entry (a mapping read from JSON): fold, seed, subjects (or subject), n_quarantined,
-quarantined_by_class, epochs, train_subjects, val_subjects, *_sha256, test_openings, wall_s, peak_memory_mb,
-warnings, train_label_counts [K], predictions [{sample, subject, y_true, y_pred, prob [K]}].
-
 `Run` is what the caller knows beside them. Needed: dataset, task, class_names, model, encoder, n_parameters, protocol,
 leaky, unproven, partial, n_subjects, n_planned, n_failed, seeds, wall_s, versions {name: version}, git_commit, dirty,
 key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry them. The report also shows, where given:
@@ -29,8 +25,9 @@ import numpy as np
 
 from orchestrator.errors import UserError
 from orchestrator.scores import metrics
+from orchestrator.scores.fold_result import FoldResult
 
-Fold = Mapping[str, Any]
+Fold = FoldResult
 Run = Mapping[str, Any]
 
 
@@ -81,44 +78,33 @@ class Clips:
 
 
 def in_order(folds: Sequence[Fold]) -> list[Fold]:
-    return sorted(folds, key=lambda f: (f["seed"], f["fold"]))
+    return sorted(folds, key=lambda f: (f.seed, f.fold))
 
 
-def tested_subjects(fold: Fold) -> list[str]:
-    """The test subjects, by a ledger entry's list or, in a summary, by the joined name."""
-    return list(fold.get("subjects") or fold["subject"].split("+"))
-
-
-def fitted_subjects(fold: Fold) -> set[str]:
-    """Whom the scored model was fitted on in the end: after a refit the inner validation subjects too."""
-    return {*fold["train_subjects"], *(fold["val_subjects"] if fold.get("refit") else ())}
-
-
-def fold_subject(fold: Fold) -> str:
-    """The test subject's pseudonym; of several subjects, all of them joined by "+"."""
-    return "+".join(tested_subjects(fold))
+def tested_subjects(row: Mapping[str, Any]) -> list[str]:
+    """The test subjects of a fold in a summary, which names them joined by "+"."""
+    return list(row["subject"].split("+"))
 
 
 def excluded_of(fold: Fold, k: int, name: str) -> int:
     """Lost clips of class k; quarantined_by_class may be keyed by the class's name or its number."""
-    by_class = fold.get("quarantined_by_class") or {}
-    return int(by_class.get(name, by_class.get(str(k), by_class.get(k, 0))))
+    return int(fold.quarantined_by_class.get(name, fold.quarantined_by_class.get(str(k), 0)))
 
 
 def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
-    rows = [row for fold in folds for row in fold["predictions"]]
-    if wrong := {len(row["prob"]) for row in rows} - {n_classes}:
+    rows = [row for fold in folds for row in fold.predictions]
+    if wrong := {len(row.prob) for row in rows} - {n_classes}:
         raise ValueError(f"the ledger holds {sorted(wrong)} probabilities a clip, the task has {n_classes} classes")
-    prob = np.array([row["prob"] for row in rows], dtype=float).reshape(len(rows), n_classes)
+    prob = np.array([row.prob for row in rows], dtype=float).reshape(len(rows), n_classes)
     if not np.isfinite(prob).all():
         raise UserError(f"{(~np.isfinite(prob)).any(axis=1).sum()} of {len(rows)} predictions hold probabilities that are not "
                         "numbers (NaN or infinite), so nothing can be scored: look at the input and at how the model was "
                         "trained, for example with a lower train.lr, and run the folds again.")
-    return Clips(np.array([row["y_true"] for row in rows], dtype=int),
-                 np.array([row["y_pred"] for row in rows], dtype=int),
-                 prob, np.array([row["subject"] for row in rows], dtype=object),
-                 np.array([row["sample"] for row in rows], dtype=object),
-                 np.array([fold.get("fold", 0) for fold in folds for _ in fold["predictions"]], dtype=int))
+    return Clips(np.array([row.y_true for row in rows], dtype=int),
+                 np.array([row.y_pred for row in rows], dtype=int),
+                 prob, np.array([row.subject for row in rows], dtype=object),
+                 np.array([row.sample for row in rows], dtype=object),
+                 np.array([fold.fold for fold in folds for _ in fold.predictions], dtype=int))
 
 
 def subject_scores(folds: Sequence[Fold], n_classes: int) -> list[SubjectScores]:
@@ -128,8 +114,8 @@ def subject_scores(folds: Sequence[Fold], n_classes: int) -> list[SubjectScores]
     compares scores with each other, is taken within a fold and averaged.
     """
     found: dict[str, dict[int, metrics.Scores]] = {}
-    for seed in sorted({fold["seed"] for fold in folds}):
-        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+    for seed in sorted({fold.seed for fold in folds}):
+        clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
         for subject in sorted(set(clips.subject)):
             found.setdefault(subject, {})[seed] = _score(clips.where(clips.subject == subject))
     return [SubjectScores(subject, found[subject]) for subject in sorted(found)]
@@ -138,8 +124,8 @@ def subject_scores(folds: Sequence[Fold], n_classes: int) -> list[SubjectScores]
 def accuracies_of(folds: Sequence[Fold], n_classes: int) -> dict[str, float]:
     """Accuracy of each test subject by name, seeds averaged: as subject_scores, for those who ask for nothing else."""
     found: dict[str, list[float]] = {}
-    for seed in sorted({fold["seed"] for fold in folds}):
-        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+    for seed in sorted({fold.seed for fold in folds}):
+        clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
         right = clips.y_true == clips.y_pred
         for subject in sorted(set(clips.subject)):
             found.setdefault(subject, []).append(float(right[clips.subject == subject].mean()))
@@ -156,10 +142,10 @@ def _score(own: Clips) -> metrics.Scores:
 
 def answers_of(folds: Sequence[Fold], n_classes: int) -> list[metrics.Answers | None]:
     """By subject, in the order of subject_scores: which clips are right; None where a seed is missing for a subject."""
-    seeds = sorted({fold["seed"] for fold in folds})
+    seeds = sorted({fold.seed for fold in folds})
     by_seed: dict[str, dict[int, Clips]] = {}
     for seed in seeds:
-        clips = clips_of([fold for fold in folds if fold["seed"] == seed], n_classes)
+        clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
         for subject in set(clips.subject):
             by_seed.setdefault(subject, {})[seed] = clips.where(clips.subject == subject)
     return [_answers([by_seed[subject][seed] for seed in seeds]) if len(by_seed[subject]) == len(seeds) else None
@@ -193,13 +179,13 @@ def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
     """The test sets of a split that tests several subjects together; None of leave-one-subject-out."""
     by_set: dict[frozenset[str], list[float]] = {}  # of few subjects, the same ones may be drawn twice: one test set
     tested: list[str] = []
-    for number in sorted({fold["fold"] for fold in folds}):
-        if own := accuracies_of([fold for fold in folds if fold["fold"] == number], n_classes):
+    for number in sorted({fold.fold for fold in folds}):
+        if own := accuracies_of([fold for fold in folds if fold.fold == number], n_classes):
             names = frozenset(own)
             tested += [] if names in by_set else names
             by_set.setdefault(names, []).append(float(np.mean(list(own.values()))))
     accuracies = [float(np.mean(same)) for same in by_set.values()]
-    if len(set(tested)) == len(tested) and all(len(tested_subjects(fold)) == 1 for fold in folds):
+    if len(set(tested)) == len(tested) and all(len(fold.subjects) == 1 for fold in folds):
         return None
     return Draws(tuple(accuracies), len(set(tested)), sum(n > 1 for n in Counter(tested).values()))
 

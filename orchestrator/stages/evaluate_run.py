@@ -60,12 +60,12 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
                         clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
-        for text, n in sorted(Counter(text for entry in entries for text in entry.get("warnings", [])).items()):
+        for text, n in sorted(Counter(text for entry in entries for text in entry.warnings).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}", logging.WARNING)
         encoders = [encoder for p in parts for encoder in p.encoders]
         heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
         more = [*origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
-        made_of = [content, number, by_now, [entry["checksum"] for entry in entries], more, run_record.portable(config),
+        made_of = [content, number, by_now, [entry.to_json() for entry in entries], more, run_record.portable(config),
                    run_record.without_paths(command), run_record.versions(), run_record.git_state(), sources_sha256(),
                    [people.notes, people.partial, people.synthetic, people.class_names],
                    [version(name) for name in DRAWS], [side["checksum"] for side in clips.sides.values()],

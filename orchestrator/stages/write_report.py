@@ -11,9 +11,10 @@ from orchestrator.files.storage import intact, read_json, write_sealed
 from orchestrator.plan.folds import Fold
 from orchestrator.reporting import summary
 from orchestrator.runtime import progress
+from orchestrator.scores.fold_result import FoldResult
 
 
-def write(folder: Path, run: dict, entries: list[dict]) -> dict:
+def write(folder: Path, run: dict, entries: Sequence[FoldResult]) -> dict:
     """All files that are computed from the ledger, and the last lines on the terminal. Returns the summary."""
     from orchestrator.reporting.page import write_report
 
@@ -50,7 +51,7 @@ def write_optimism(clean: Config, leaky: Config) -> None:
         write_report(folders[config.protocol.name], {**run, "beside": beside, "optimism": pair}, entries)
 
 
-def stored_run(config: Config) -> tuple[dict, list[dict]]:
+def stored_run(config: Config) -> tuple[dict, list[FoldResult]]:
     """The facts and the valid ledger entries of a run; the facts name what is missing. UserError where there is no run."""
     folder = run_record.run_dir(config)
     run, lineage = read_json(folder / "facts.json"), read_json(folder / "lineage.json")

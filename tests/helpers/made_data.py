@@ -6,7 +6,7 @@ import numpy as np
 
 from models.baselines import estimators
 from orchestrator.cohort.lineage import Lineage
-from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
+from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder, fit_fold
 from orchestrator.plan.folds import Fold
 from preprocessing.moments import Moments
 
@@ -59,6 +59,11 @@ def recipe(model="ridge", leaky=False, refit=True, fixed_epochs=False, **train) 
     network = model in ("dual", "video", "signal", "signal_small")
     return FoldRecipe(model=model, options=dict(SMALL) if network else {}, train={**TRAIN, **train}, refit=refit, leaky=leaky,
                       fixed_epochs=fixed_epochs, signal=dict(SIGNAL) if network and model != "video" else {})
+
+
+def fit_entry(*given, **more) -> dict:
+    """fit_fold's result as it stands in the ledger."""
+    return fit_fold(*given, **more).to_json()
 
 
 def fold(test=0, n_people=7, val=(5, 6), seed=0, leaky=False, index=None) -> Fold:

@@ -1,10 +1,14 @@
 """Ledgers made up for tests: people of different skill, calibrated-looking probabilities, a few lost clips."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from functools import wraps
+from typing import Any
 
 import numpy as np
+
+from orchestrator.scores.fold_result import FoldResult
 
 
 def words_of(block) -> str:
@@ -20,6 +24,21 @@ def words_of(block) -> str:
 
 def pseudonym(index: int) -> str:
     return hashlib.sha256(f"person {index}".encode()).hexdigest()[:12]
+
+
+def results(value: Any) -> Any:
+    """Entries of a ledger in it, as a list, a tuple or alone, read as the code reads them."""
+    if isinstance(value, dict):
+        return FoldResult.from_json(value) if {"fold", "train_subjects"} <= set(value) else value
+    return type(value)(map(results, value)) if isinstance(value, list | tuple) else value
+
+
+def takes_entries(function: Callable) -> Callable:
+    """The function, called with entries of a ledger where it takes results of folds."""
+    @wraps(function)
+    def call(*given: Any, **more: Any) -> Any:
+        return function(*map(results, given), **{name: results(value) for name, value in more.items()})
+    return call
 
 
 def made_fold(fold, seed, subject, y_true, y_pred, prob, train, val, lost=None, **more):

@@ -12,8 +12,7 @@ from scipy import stats
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.errors import LineageError
 from orchestrator.evaluation import fit_fold as foldfit
-from orchestrator.evaluation.fit_fold import fit_fold
-from tests.helpers.made_data import changed, encoder, fold, made_data, recipe
+from tests.helpers.made_data import changed, encoder, fit_entry, fold, made_data, recipe
 from tests.helpers.places import ROOT
 
 pytestmark = pytest.mark.medium
@@ -28,14 +27,14 @@ def data():
 
 
 def held_out_accuracy(data, how, n_people, leaky=False) -> list[float]:
-    entries = [fit_fold(fold(s, n_people, leaky=leaky), data, how, encoder()) for s in range(n_people)]
+    entries = [fit_entry(fold(s, n_people, leaky=leaky), data, how, encoder()) for s in range(n_people)]
     return [float(np.mean([row["y_pred"] == row["y_true"] for row in entry["predictions"]])) for entry in entries]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_held_out_person_changes_predictions_alone(data, model):
     noise = changed(data, [2])
-    plain, other = (fit_fold(fold(2), d, recipe(model), encoder()) for d in (data, noise))
+    plain, other = (fit_entry(fold(2), d, recipe(model), encoder()) for d in (data, noise))
     assert {name: plain[name] for name in FITTED} == {name: other[name] for name in FITTED}
     assert plain["history"] == other["history"] and plain["train_label_counts"] == other["train_label_counts"]
     assert [r["prob"] for r in plain["predictions"]] != [r["prob"] for r in other["predictions"]]
@@ -45,13 +44,13 @@ def test_the_held_out_person_changes_predictions_alone(data, model):
 @pytest.mark.parametrize("person", [1, 5], ids=["training", "validation"])
 def test_everybody_else_changes_the_weights(data, model, person):
     """The counterpart: the canary above would not sing if nothing were read at all."""
-    plain, other = (fit_fold(fold(2), d, recipe(model), encoder()) for d in (data, changed(data, [person])))
+    plain, other = (fit_entry(fold(2), d, recipe(model), encoder()) for d in (data, changed(data, [person])))
     assert plain["weights_sha256"] != other["weights_sha256"]
 
 
 def test_without_refit_a_validation_person_moves_no_scaler(data):
     how = recipe("signal", refit=False)
-    plain, other = (fit_fold(fold(2), d, how, encoder()) for d in (data, changed(data, [5])))
+    plain, other = (fit_entry(fold(2), d, how, encoder()) for d in (data, changed(data, [5])))
     assert plain["scaler_sha256"] == other["scaler_sha256"]
 
 
@@ -61,7 +60,7 @@ def test_how_many_clips_the_held_out_person_has_changes_nothing(data, gone):
     few = replace(data, samples=tuple(np.array(data.samples)[rows]), subject=data.subject[rows], labels=data.labels[rows],
                   signals=data.signals[rows], numbers=data.numbers[rows],
                   tokens={index: tokens[rows] for index, tokens in data.tokens.items()})
-    plain, other = (fit_fold(fold(2), d, recipe("dual"), encoder()) for d in (data, few))
+    plain, other = (fit_entry(fold(2), d, recipe("dual"), encoder()) for d in (data, few))
     assert {name: plain[name] for name in FITTED} == {name: other[name] for name in FITTED}
 
 
@@ -72,9 +71,9 @@ def test_how_many_clips_the_held_out_person_has_changes_nothing(data, gone):
 def test_a_fold_refuses_what_has_seen_its_test_person(data, used, monkeypatch):
     monkeypatch.setattr(foldfit, "fit_network", lambda *a: pytest.fail("something was fitted"))
     with pytest.raises(LineageError, match=r"made/p2 has been seen by .*(encoder 1 \(abcd\)|a sweep)"):
-        fit_fold(fold(2), data, recipe("dual"), **used)
+        fit_entry(fold(2), data, recipe("dual"), **used)
     monkeypatch.undo()
-    assert fit_fold(fold(3), data, recipe("dual"), **used)["n_test"] == 6
+    assert fit_entry(fold(3), data, recipe("dual"), **used)["n_test"] == 6
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -86,7 +85,7 @@ def test_a_clip_is_judged_by_itself(data, model):
     mixed = replace(noise, signals=np.where(keep[:, None, None], data.signals, noise.signals),
                     numbers=np.where(keep[:, None], data.numbers, noise.numbers),
                     tokens={index: np.where(keep[:, None, None], data.tokens[index], t) for index, t in noise.tokens.items()})
-    plain, other = (fit_fold(fold(2), d, recipe(model), encoder())["predictions"] for d in (data, mixed))
+    plain, other = (fit_entry(fold(2), d, recipe(model), encoder())["predictions"] for d in (data, mixed))
     assert plain[0]["prob"] == other[0]["prob"]
     assert [r["prob"] for r in plain[1:]] != [r["prob"] for r in other[1:]]
 
@@ -97,20 +96,20 @@ def test_a_scaler_that_met_the_test_person_stops_the_fold(data, monkeypatch):
     monkeypatch.setattr(foldfit, "fit_scaler", lambda moments, subjects, kind: real(moments, [*subjects, 2], kind=kind))
     for model in ("ridge", "signal"):
         with pytest.raises(LineageError, match="made/p2 has been seen by the scaler"):
-            fit_fold(fold(2), data, recipe(model), encoder())
+            fit_entry(fold(2), data, recipe(model), encoder())
 
 
 @pytest.mark.parametrize("model", ["ridge", "video"])
 def test_as_paper_scales_over_everybody_and_counts_its_looks(data, model):
-    entries = [fit_fold(fold(s, leaky=True), data, recipe(model, leaky=True, refit=False), encoder()) for s in (2, 3)]
-    clean = fit_fold(fold(2), data, recipe(model), encoder())
+    entries = [fit_entry(fold(s, leaky=True), data, recipe(model, leaky=True, refit=False), encoder()) for s in (2, 3)]
+    clean = fit_entry(fold(2), data, recipe(model), encoder())
     assert entries[0]["scaler_sha256"] == entries[1]["scaler_sha256"] != clean["scaler_sha256"]
     looks = 1 + len(entries[0]["history"])
     assert (entries[0]["test_openings"], clean["test_openings"]) == (looks, 1) and (looks > 1) == (model == "video")
 
 
 def test_as_paper_goes_on_where_clean_refuses(data):
-    entry = fit_fold(fold(2, leaky=True), data, recipe("video", leaky=True, refit=False), encoder(0, people=[2]))
+    entry = fit_entry(fold(2, leaky=True), data, recipe("video", leaky=True, refit=False), encoder(0, people=[2]))
     assert entry["subject"] == "p2" and entry["val_subjects"] == ["p2"]
 
 
@@ -134,10 +133,10 @@ def test_no_label_of_the_held_out_person_is_read_before_the_end(data, monkeypatc
     door = foldfit.TestClips.open
     monkeypatch.setattr(foldfit, "fit_network", spoilt)
     monkeypatch.setattr(foldfit.TestClips, "open", lambda self: order.append("open") or door(self))
-    entry = fit_fold(fold(2), data, recipe("signal"), encoder())
+    entry = fit_entry(fold(2), data, recipe("signal"), encoder())
     monkeypatch.undo()
     assert order == ["fit", "open"]
-    assert entry["weights_sha256"] == fit_fold(fold(2), data, recipe("signal"), encoder())["weights_sha256"]
+    assert entry["weights_sha256"] == fit_entry(fold(2), data, recipe("signal"), encoder())["weights_sha256"]
 
 
 @pytest.mark.parametrize("model", ["ridge", "random_forest"])

@@ -20,8 +20,11 @@ from orchestrator.reporting.comparison import choosing, margin_words, optimism, 
 from orchestrator.reporting.comparison import compare as compare_runs
 from orchestrator.reporting.summary import write_run_files
 from orchestrator.scores import chance
-from tests.helpers.made_runs import made_run, pseudonym
+from tests.helpers.made_runs import made_run, pseudonym, results, takes_entries
 from tests.helpers.places import ROOT
+
+choosing, optimism, write_run_files = map(takes_entries, (
+    choosing, optimism, write_run_files))
 
 
 def write(tmp_path, name, drop=0, record=None, changes=lambda fold: fold, **more):
@@ -324,7 +327,7 @@ def test_no_worse_is_a_claim_about_a_margin(tmp_path, capsys):
     a, b = write(tmp_path, "a", n_people=10), write(tmp_path, "b", n_people=10, skill=0.4)
     pair = compare_runs([a, b], 0.05).pairs[0]
     d = np.array([read_run(a).by_subject[p] - read_run(b).by_subject[p] for p in read_run(a).by_subject])
-    shared = chance.inflation(made_run(n_people=10)[1])
+    shared = chance.inflation(results(made_run(n_people=10)[1]))
     assert 1 < shared <= 2, "subjects who train each other's models are not independent"
     low, high = stats.t.interval(0.9, 9, loc=d.mean(), scale=stats.sem(d) * np.sqrt(shared))
     assert pair.bounds95 == pytest.approx((low, high)) and pair.a_no_worse and not pair.b_no_worse

@@ -10,9 +10,8 @@ from orchestrator import cli, sweep
 from orchestrator.cohort.lineage import Lineage, person_key
 from orchestrator.errors import LineageError
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
-from orchestrator.evaluation.fit_validation import fit_validation
-from orchestrator.evaluation.ledger import Ledger
-from orchestrator.evaluation.sweep_points import Point, ranked, seen_by
+from orchestrator.evaluation.fit_validation import ValidationResult, fit_validation
+from orchestrator.evaluation.sweep_points import Point, PointLedger, ranked, seen_by
 from orchestrator.executors import choice
 from orchestrator.executors.on_ray import RayExecutor
 from orchestrator.files.storage import read_json
@@ -138,16 +137,17 @@ FOLD = Fold(0, 0, (0,), (2, 3, 4, 5), (1,), 0)
 
 
 def test_the_test_persons_clips_change_nothing():
-    clean, spoilt = (fit_validation(FOLD, made_data(spoil), RECIPE, None) for spoil in (None, 0))
+    clean, spoilt = (fit_validation(FOLD, made_data(spoil), RECIPE, None).to_json() for spoil in (None, 0))
     assert without_times(clean) == without_times(spoilt)
     assert clean["n_val"] == 8 and set(clean["people"]) == {"s1"}
     # while a training person's clips do change the weights: the comparison can fail
-    other = fit_validation(replace(FOLD, train=(2, 3, 4)), made_data(), RECIPE, None)
+    other = fit_validation(replace(FOLD, train=(2, 3, 4)), made_data(), RECIPE, None).to_json()
     assert other["weights_sha256"] != clean["weights_sha256"]
 
 
 def test_the_score_is_that_of_the_epoch_with_the_least_validation_loss():
-    entry = fit_validation(FOLD, made_data(), replace(RECIPE, train={"max_epochs": 6, "batch_size": 8, "lr": 0.02}), None)
+    recipe = replace(RECIPE, train={"max_epochs": 6, "batch_size": 8, "lr": 0.02})
+    entry = fit_validation(FOLD, made_data(), recipe, None).to_json()
     assert 1 <= entry["epochs"] <= 6 and 0 <= entry["accuracy"] <= 1
     assert entry["accuracy"] * 8 == pytest.approx(round(entry["accuracy"] * 8))  # eight clips of one person
 
@@ -167,12 +167,18 @@ def test_a_recipe_without_inner_validation_is_a_programmers_error(change):
 
 # ---------------------------------------------------------------- the choice
 
+def made_result(**given) -> ValidationResult:
+    plain = {"fold": 0, "seed": 0, "accuracy": 0.5, "people": {}, "val_loss": 1.0, "epochs": 1, "n_val": 4, "test_openings": 0,
+             "scaler_sha256": None, "encoder_sha256": None, "weights_sha256": "", "wall_s": 0.0}
+    return ValidationResult(**{**plain, **given})
+
+
 def made_point(folder, name: str, scores: dict[tuple[int, int], float]) -> Point:
-    ledger = Ledger(folder / name, name)
+    ledger = PointLedger(folder / name, name)
     for (number, seed), accuracy in scores.items():
         ledger.write(Fold(number, seed, (number,), (), (), 0),
-                     {"fold": number, "seed": seed, "accuracy": accuracy, "val_loss": 1.0, "epochs": 1, "n_val": 4,
-                      "train_subjects": [f"s{number + 1}"], "val_subjects": [f"s{number + 2}"]})
+                     made_result(fold=number, seed=seed, accuracy=accuracy, train_subjects=[f"s{number + 1}"],
+                                 val_subjects=[f"s{number + 2}"]))
     used = UsedEncoder(0, name, None, Lineage(f"encoder of {name}", frozenset({"made/s9"})))
     return Point(name=name, encoder="vit_micro", mask_ratio=0.9, key=name, data=made_data(), recipe=RECIPE, encoders={0: used},
                  ledger=ledger)
@@ -210,6 +216,7 @@ def test_nothing_is_chosen_while_a_fold_is_missing(tmp_path):
 
 def test_the_lineage_counts_losing_points_too(tmp_path):
     a, b = made_point(tmp_path, "a", {}), made_point(tmp_path, "b", {})
-    entries = {"a": [{"train_subjects": ["s1"], "val_subjects": []}], "b": [{"train_subjects": [], "val_subjects": ["s2"]}]}
+    entries = {"a": [made_result(train_subjects=["s1"], val_subjects=[])],
+               "b": [made_result(train_subjects=[], val_subjects=["s2"])]}
     lineage = seen_by({"a": a, "b": b}, entries, "made")
     assert lineage.everyone() == {"made/s1", "made/s2", "made/s9"} and len(lineage.parents) == 2

@@ -9,14 +9,16 @@ from orchestrator import cli, loso
 from orchestrator.evaluation import audit, canaries, fold_data, raw_noise
 from orchestrator.evaluation import fit_fold as foldfit
 from orchestrator.evaluation.canaries import FAILED, KINDS, PASSED, UNCLEAR, _against_chance, judge_crossed, spoilt
-from orchestrator.evaluation.fit_fold import FoldData, fit_fold
+from orchestrator.evaluation.fit_fold import FoldData
 from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
 from orchestrator.stages import make_clips
 from preprocessing.moments import fit_scaler
-from tests.helpers.made_data import encoder, fold, made_data, recipe
-from tests.helpers.made_runs import made_run
+from tests.helpers.made_data import encoder, fit_entry, fold, made_data, recipe
+from tests.helpers.made_runs import made_run, takes_entries
 from tests.helpers.roads import PEOPLE, TINY, Road, snapshot
+
+judge_crossed, _against_chance = map(takes_entries, (judge_crossed, _against_chance))
 
 pytestmark = pytest.mark.ci
 FOREST = [*TINY, "model=random_forest", "model.trees=30", "audit=true"]
@@ -91,7 +93,7 @@ def test_what_the_canaries_do_to_the_data(kind, model):
         assert (first.labels != data.labels).any() and (first.signals == data.signals).all()
         assert all(sorted(first.labels[data.subject == s]) == sorted(data.labels[data.subject == s]) for s in range(7))
         assert (spoilt(kind, data, place, 1, 0).labels != first.labels).any(), "a repeat has the same order"
-    entry = fit_fold(place, first, canaries.recipe_of(kind, recipe(model)), encoder(), score_training=True)
+    entry = fit_entry(place, first, canaries.recipe_of(kind, recipe(model)), encoder(), score_training=True)
     assert 0 <= entry["train_accuracy"] <= 1 and entry["test_openings"] == 1
 
 

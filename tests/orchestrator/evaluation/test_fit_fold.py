@@ -10,11 +10,10 @@ from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.model_inputs import is_estimator
 from orchestrator.errors import FoldError, LineageError, UserError
 from orchestrator.evaluation import fit_fold as foldfit
-from orchestrator.evaluation.fit_fold import fit_fold
 from orchestrator.evaluation.fit_validation import fit_validation
 from orchestrator.plan.folds import Fold
 from preprocessing.moments import KINDS, fit_scaler
-from tests.helpers.made_data import changed, encoder, fold, made_data, recipe, watched, with_moments
+from tests.helpers.made_data import changed, encoder, fit_entry, fold, made_data, recipe, watched, with_moments
 
 pytestmark = pytest.mark.medium
 FIELDS = {"fold", "seed", "subject", "subjects", "n_test", "n_quarantined", "quarantined_by_class", "epochs",
@@ -31,7 +30,7 @@ def data():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_leaves_a_whole_entry(data, model):
-    entry = fit_fold(fold(2), data, recipe(model), encoder())
+    entry = fit_entry(fold(2), data, recipe(model), encoder())
     assert set(entry) >= FIELDS and json.loads(json.dumps(entry, allow_nan=False)) == entry
     assert (entry["fold"], entry["subject"], entry["n_test"], entry["test_openings"]) == (2, "p2", 6, 1)
     others = ["p0", "p1", "p3", "p4"]
@@ -45,34 +44,34 @@ def test_every_model_leaves_a_whole_entry(data, model):
 
 @pytest.mark.parametrize("model", ["dual", "ridge", "random_forest"])
 def test_twice_the_same_and_another_seed_another(data, model):
-    one, two = (fit_fold(fold(1), data, recipe(model), encoder()) for _ in range(2))
+    one, two = (fit_entry(fold(1), data, recipe(model), encoder()) for _ in range(2))
     assert one["predictions"] == two["predictions"] and one["weights_sha256"] == two["weights_sha256"]
-    other = fit_fold(fold(1, seed=3), data, recipe(model), encoder())
+    other = fit_entry(fold(1, seed=3), data, recipe(model), encoder())
     assert (other["weights_sha256"] == one["weights_sha256"]) == (model == "ridge")
 
 
 def test_the_place_of_a_fold_in_the_plan_changes_nothing(data):
     """exclude_pretrain and max_folds renumber folds: their results must not follow the number."""
-    one, two = (fit_fold(fold(3, index=i), data, recipe("signal"), encoder()) for i in (3, 0))
+    one, two = (fit_entry(fold(3, index=i), data, recipe("signal"), encoder()) for i in (3, 0))
     assert one["weights_sha256"] == two["weights_sha256"] and one["predictions"] == two["predictions"]
 
 
 def test_the_scaler_is_that_of_the_training_people(data):
-    entry = fit_fold(fold(0), data, recipe("signal", refit=False), encoder())
+    entry = fit_entry(fold(0), data, recipe("signal", refit=False), encoder())
     assert entry["scaler_sha256"] == fit_scaler(data.moments, [1, 2, 3, 4]).sha256()
-    entry = fit_fold(fold(0), data, recipe("signal", refit=True), encoder())
+    entry = fit_entry(fold(0), data, recipe("signal", refit=True), encoder())
     assert entry["scaler_sha256"] == fit_scaler(data.moments, [1, 2, 3, 4, 5, 6]).sha256()
-    entry = fit_fold(fold(0, leaky=True), data, recipe("signal", leaky=True, refit=False), encoder())
+    entry = fit_entry(fold(0, leaky=True), data, recipe("signal", leaky=True, refit=False), encoder())
     assert entry["scaler_sha256"] == fit_scaler(data.moments, range(7)).sha256()
 
 
 def test_validation_people_choose_the_epoch_and_refit_trains_on_them_too(data):
-    chosen = fit_fold(fold(0), data, recipe("signal", refit=False, max_epochs=4), encoder())
-    again = fit_fold(fold(0), data, recipe("signal", refit=True, max_epochs=4), encoder())
+    chosen = fit_entry(fold(0), data, recipe("signal", refit=False, max_epochs=4), encoder())
+    again = fit_entry(fold(0), data, recipe("signal", refit=True, max_epochs=4), encoder())
     assert chosen["epochs"] == again["epochs"] == 1 + int(np.argmin([row["val_loss"] for row in chosen["history"]]))
     assert chosen["weights_sha256"] != again["weights_sha256"]
     turned = changed(data, [5])  # a validation person
-    other = fit_fold(fold(0), turned, recipe("signal", refit=False, max_epochs=4), encoder())
+    other = fit_entry(fold(0), turned, recipe("signal", refit=False, max_epochs=4), encoder())
     losses = [[row["train_loss"] for row in entry["history"]] for entry in (chosen, other)]
     assert all(a == b for a, b in zip(*losses, strict=False))
     assert other["history"][0]["val_loss"] != chosen["history"][0]["val_loss"]
@@ -80,18 +79,18 @@ def test_validation_people_choose_the_epoch_and_refit_trains_on_them_too(data):
 
 def test_fixed_epochs_uses_everybody_for_all_epochs(data):
     plan = Fold(0, 0, (0,), (1, 2, 3, 4, 5, 6), (), None)
-    entry = fit_fold(plan, data, recipe("signal", refit=False, fixed_epochs=True), None)
+    entry = fit_entry(plan, data, recipe("signal", refit=False, fixed_epochs=True), None)
     assert entry["epochs"] == 3 and entry["val_subjects"] == [] and len(entry["history"]) == 3
 
 
 def test_three_people_are_enough_for_fixed_epochs():
     data = made_data(n_people=3)
-    entry = fit_fold(Fold(0, 0, (0,), (1, 2), (), None), data, recipe("signal", refit=False, fixed_epochs=True), None)
+    entry = fit_entry(Fold(0, 0, (0,), (1, 2), (), None), data, recipe("signal", refit=False, fixed_epochs=True), None)
     assert entry["n_test"] == 6
 
 
 def test_the_fold_reads_the_tokens_of_its_own_encoder(data):
-    one, two = (fit_fold(fold(0), data, recipe("video"), encoder(i)) for i in (0, 1))
+    one, two = (fit_entry(fold(0), data, recipe("video"), encoder(i)) for i in (0, 1))
     assert one["weights_sha256"] != two["weights_sha256"]
     assert one["encoder_sha256"] == encoder(0).sha256 != two["encoder_sha256"]
 
@@ -101,14 +100,14 @@ def test_pretrained_signal_weights_are_where_training_starts(data):
     from tests.helpers.made_data import CHANNELS, LENGTH, SIGNAL
 
     state = {k: v.numpy() for k, v in SignalMAE(CHANNELS, LENGTH, **SIGNAL).state_dict().items()}
-    plain = fit_fold(fold(0), data, recipe("signal"), encoder())
-    assert fit_fold(fold(0), data, recipe("signal"), replace(encoder(), signal_state=state))["weights_sha256"] \
+    plain = fit_entry(fold(0), data, recipe("signal"), encoder())
+    assert fit_entry(fold(0), data, recipe("signal"), replace(encoder(), signal_state=state))["weights_sha256"] \
         != plain["weights_sha256"]
 
 
 def test_rows_outside_are_zero_in_what_a_model_sees(data, monkeypatch):
     seen = watched(monkeypatch)
-    fit_fold(fold(2), data, recipe("ridge"), None)
+    fit_entry(fold(2), data, recipe("ridge"), None)
     fitted, tested = seen
     own, others = data.rows([2]), data.rows([0, 1, 3, 4, 5, 6])
     assert not fitted["signals"][own].any() and fitted["signals"][others].any()
@@ -128,7 +127,7 @@ def test_whoever_reads_a_test_clip_while_fitting_is_stopped(data, monkeypatch):
 
     monkeypatch.setattr(models.classifier.training, "fit_classifier", peek)
     with pytest.raises(RuntimeError, match="must not see"):
-        fit_fold(fold(2), data, recipe("video"), encoder())
+        fit_entry(fold(2), data, recipe("video"), encoder())
 
 
 def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data):
@@ -138,39 +137,39 @@ def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data
     lost = replace(data, samples=samples, subject=data.subject[rows], labels=data.labels[rows], signals=data.signals[rows],
                    numbers=data.numbers[rows], tokens=tokens, moments={s: m for s, m in data.moments.items() if s != 4},
                    quarantined={4: {0: 3, 1: 3}})
-    entry = fit_fold(fold(4), lost, recipe("signal"), encoder())
+    entry = fit_entry(fold(4), lost, recipe("signal"), encoder())
     assert entry["predictions"] == [] and entry["n_quarantined"] == 6 and entry["quarantined_by_class"] == {"0": 3, "1": 3}
     assert len(entry["warnings"]) == 2
-    leaky = fit_fold(replace(fold(4), val=(4,)), lost, replace(recipe("signal"), leaky=True), encoder())
+    leaky = fit_entry(replace(fold(4), val=(4,)), lost, replace(recipe("signal"), leaky=True), encoder())
     assert leaky["predictions"] == [] and leaky["epochs"] == 0 and leaky["leaky"]
-    assert fit_fold(fold(0), lost, recipe("signal"), encoder())["n_test"] == 6
+    assert fit_entry(fold(0), lost, recipe("signal"), encoder())["n_test"] == 6
 
 
 def test_a_class_that_the_test_person_lacks_is_a_warning(data):
     few = replace(data, labels=np.where(data.subject == 1, 0, data.labels))
-    entry = fit_fold(fold(1), few, recipe("ridge"), None)
+    entry = fit_entry(fold(1), few, recipe("ridge"), None)
     assert entry["warnings"] == ["no usable clip of class L1 among the test clips"]
-    assert fit_fold(fold(2), few, recipe("ridge"), None)["warnings"] == []
+    assert fit_entry(fold(2), few, recipe("ridge"), None)["warnings"] == []
 
 
 def test_a_class_that_no_training_person_has_is_the_users(data):
     few = replace(data, labels=np.where(data.subject == 1, data.labels, 0))
     with pytest.raises(FoldError, match="No training person has a usable clip of class"):
-        fit_fold(fold(1), few, recipe("ridge"), None)
+        fit_entry(fold(1), few, recipe("ridge"), None)
 
 
 def test_probabilities_that_are_no_numbers_end_the_fold_in_a_sentence(data, monkeypatch):
     """A ledger entry cannot hold them, and argmax would take NaN for an answer."""
     monkeypatch.setattr(foldfit, "predict", lambda fitted, data, rows, *rest: np.full((len(rows), data.n_classes), np.nan))
     with pytest.raises(FoldError, match="probabilities for 6 of 6 test clips are not numbers"):
-        fit_fold(fold(1), data, recipe("ridge"), None)
+        fit_entry(fold(1), data, recipe("ridge"), None)
 
 
 def test_tokens_that_saw_the_test_person_are_refused_whatever_their_encoder_says(data):
     told = replace(data, token_lineages={0: Lineage("tokens of encoder 1", frozenset({"made/p3"}))})
     with pytest.raises(LineageError, match="made/p3 has been seen by tokens of encoder 1:"):
-        fit_fold(fold(3), told, recipe("video"), encoder())
-    assert fit_fold(fold(2), told, recipe("video"), encoder())["n_test"] == 6
+        fit_entry(fold(3), told, recipe("video"), encoder())
+    assert fit_entry(fold(2), told, recipe("video"), encoder())["n_test"] == 6
     with pytest.raises(LineageError, match="made/p3"):  # a sweep's validation person is scored too
         fit_validation(fold(2, val=(3, 4)), told, recipe("video"), encoder())
 
@@ -180,12 +179,12 @@ def test_tokens_that_saw_the_test_person_are_refused_whatever_their_encoder_says
 def test_every_scale_fits_blind_to_the_test_person(data, model, scale):
     """The test person's clips become noise: nothing that is fitted moves, whatever kind of scale there is."""
     how = replace(recipe(model), scale=scale)
-    entry, noise = (fit_fold(fold(2), d, how, None) for d in (data, changed(data, [2])))
+    entry, noise = (fit_entry(fold(2), d, how, None) for d in (data, changed(data, [2])))
     assert {n: entry[n] for n in FITTED} == {n: noise[n] for n in FITTED}
     assert entry["predictions"] != noise["predictions"] and entry["n_test"] == 6
     if scale != "train_z":
-        assert entry["scaler_sha256"] != fit_fold(fold(2), data, recipe(model), None)["scaler_sha256"]
-        assert entry["weights_sha256"] != fit_fold(fold(2), data, recipe(model), None)["weights_sha256"]
+        assert entry["scaler_sha256"] != fit_entry(fold(2), data, recipe(model), None)["scaler_sha256"]
+        assert entry["weights_sha256"] != fit_entry(fold(2), data, recipe(model), None)["weights_sha256"]
 
 
 def test_a_persons_own_scale_is_their_own(data):
@@ -193,7 +192,7 @@ def test_a_persons_own_scale_is_their_own(data):
     gain = np.where(data.subject == 2, np.float32(16), np.float32(1))[:, None, None]
     louder = with_moments(replace(data, signals=gain * data.signals))
     how = replace(recipe("ridge"), scale="subject_z")
-    one, two = (fit_fold(fold(0), d, how, None) for d in (data, louder))
+    one, two = (fit_entry(fold(0), d, how, None) for d in (data, louder))
     assert one["weights_sha256"] == two["weights_sha256"] and one["predictions"] == two["predictions"]
 
 
@@ -202,21 +201,21 @@ def test_no_usable_validation_clip_is_the_users(data):
     few = replace(data, samples=data.samples[: rows.sum()], subject=data.subject[rows], labels=data.labels[rows],
                   signals=data.signals[rows], numbers=data.numbers[rows], tokens={})
     with pytest.raises(FoldError, match="validation people have no usable clip"):
-        fit_fold(fold(1), few, recipe("signal"), None)
+        fit_entry(fold(1), few, recipe("signal"), None)
 
 
 def test_an_unknown_training_option_is_the_users(data):
     with pytest.raises(UserError, match="train.epochs"):
-        fit_fold(fold(1), data, recipe("signal", epochs=3), None)
+        fit_entry(fold(1), data, recipe("signal", epochs=3), None)
 
 
 def test_the_control_reads_the_number_it_is_asked_for():
     data = made_data(effect=0)
     told = replace(data, numbers=np.stack([data.numbers[:, 0], data.numbers[:, 1], 16.0 + 4 * data.labels], 1))
     asked = replace(recipe("one_number"), options={"feature": "n_keyframes"})
-    assert [p["y_pred"] == p["y_true"] for p in fit_fold(fold(0), told, asked, None)["predictions"]] == [True] * 6
+    assert [p["y_pred"] == p["y_true"] for p in fit_entry(fold(0), told, asked, None)["predictions"]] == [True] * 6
     asked = replace(recipe("one_number"), options={"feature": "clip_length"})
-    assert len({p["y_pred"] for p in fit_fold(fold(0), told, asked, None)["predictions"]}) == 1
+    assert len({p["y_pred"] for p in fit_entry(fold(0), told, asked, None)["predictions"]}) == 1
 
 
 def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatch):
@@ -235,10 +234,10 @@ def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatc
     monkeypatch.setattr(foldfit, "predict", predict)
     for model in ("ridge", "signal"):
         for place in (0, 1):
-            entry = fit_fold(fold(place), data, recipe(model), encoder())
+            entry = fit_entry(fold(place), data, recipe(model), encoder())
             assert entry["warnings"].count("ConvergenceWarning: lbfgs failed, see ... for more") == 1
     monkeypatch.setattr(foldfit, "predict", real)
-    assert not fit_fold(fold(0), data, recipe("ridge"), encoder())["warnings"]
+    assert not fit_entry(fold(0), data, recipe("ridge"), encoder())["warnings"]
 
 
 @pytest.mark.parametrize("model", ["ridge", "random_forest", "svm", "one_number"])
@@ -246,7 +245,7 @@ def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatc
 def test_an_estimator_is_fitted_on_everybody_but_the_test_people_and_keeps_nobody_back(data, model, leaky):
     """However the plan shares them out: the entry says what was fitted, and the fit is the same."""
     how = recipe(model, leaky=leaky)
-    entries = [fit_fold(plan, data, how, None) for plan in (fold(2, leaky=leaky), replace(fold(2), val=(5, 6)),
+    entries = [fit_entry(plan, data, how, None) for plan in (fold(2, leaky=leaky), replace(fold(2), val=(5, 6)),
                                                            replace(fold(2), train=(0, 1, 3, 4, 5, 6), val=()))]
     for entry in entries:
         assert entry["train_subjects"] == ["p0", "p1", "p3", "p4", "p5", "p6"] and entry["val_subjects"] == []
@@ -256,12 +255,12 @@ def test_an_estimator_is_fitted_on_everybody_but_the_test_people_and_keeps_nobod
 
 
 def test_who_is_fitted_of_a_network(data):
-    plain = fit_fold(fold(2), data, recipe("signal", refit=False), None)
+    plain = fit_entry(fold(2), data, recipe("signal", refit=False), None)
     assert (plain["train_subjects"], plain["val_subjects"], plain["refit"]) == (["p0", "p1", "p3", "p4"], ["p5", "p6"], False)
-    assert fit_fold(fold(2), data, recipe("signal", refit=True), None)["refit"] is True
-    fixed = fit_fold(fold(2), data, recipe("signal", refit=False, fixed_epochs=True), None)
+    assert fit_entry(fold(2), data, recipe("signal", refit=True), None)["refit"] is True
+    fixed = fit_entry(fold(2), data, recipe("signal", refit=False, fixed_epochs=True), None)
     assert fixed["train_subjects"] == ["p0", "p1", "p3", "p4"] and fixed["val_subjects"] == []  # nobody chose anything
-    leaky = fit_fold(fold(2, leaky=True), data, recipe("signal", leaky=True, refit=False), None)
+    leaky = fit_entry(fold(2, leaky=True), data, recipe("signal", leaky=True, refit=False), None)
     assert leaky["val_subjects"] == ["p2"] and len(leaky["train_subjects"]) == 6 and leaky["refit"] is False
 
 
@@ -276,7 +275,7 @@ def test_the_published_way_stops_by_the_released_rule_and_not_by_the_run_s():
 
 def test_the_epochs_of_the_published_way_are_its_own(data):
     how = replace(recipe("signal", leaky=True, refit=False, max_epochs=2, patience=1, lr=0.01), as_paper_epochs=6)
-    entry = fit_fold(fold(2, leaky=True), data, how, None)
+    entry = fit_entry(fold(2, leaky=True), data, how, None)
     assert len(entry["history"]) == 6 and entry["test_openings"] == 7  # as many looks as epochs, and the last
     accuracies = [row["val_accuracy"] for row in entry["history"]]
     assert entry["epochs"] == 1 + accuracies.index(max(accuracies))

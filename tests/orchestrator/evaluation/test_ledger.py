@@ -11,8 +11,14 @@ from orchestrator.evaluation import damage
 from orchestrator.evaluation.ledger import Ledger, claim, run_folder
 from orchestrator.files import storage
 from orchestrator.plan.folds import Fold
+from orchestrator.scores.fold_result import FoldResult, Prediction
 
 FOLDS = [Fold(i, 0, (i,), (8, 9), (7,), None) for i in range(3)]
+
+
+def made(fold, prob=(0.25, 0.75), **more):
+    row = Prediction(sample="c", subject=f"p{fold}", y_true=1, y_pred=1, prob=tuple(prob))
+    return FoldResult(fold=fold, seed=0, subjects=(f"p{fold}",), predictions=(row,), **more)
 
 
 @pytest.fixture
@@ -21,48 +27,48 @@ def ledger(tmp_path):
 
 
 def test_names_of_the_contract(ledger, tmp_path):
-    ledger.write(Fold(12, 3, (1,), (2,), (), 0), {"fold": 12})
+    ledger.write(Fold(12, 3, (1,), (2,), (), 0), made(12))
     assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.json")] == ["run/ledger/fold-012-seed-3.json"]
 
 
 def test_what_was_written_is_read(ledger):
-    ledger.write(FOLDS[1], {"fold": 1, "predictions": [{"prob": [0.1, 0.9]}]})
-    entry = ledger.read(FOLDS[1])
-    assert entry["predictions"] == [{"prob": [0.1, 0.9]}] and entry["content_key"] == "key"
+    ledger.write(FOLDS[1], made(1, (0.1, 0.9)))
+    assert ledger.read(FOLDS[1]) == made(1, (0.1, 0.9))
+    assert ledger.files.read(ledger.name(FOLDS[1]))["content_key"] == "key"
     assert ledger.missing(FOLDS) == [FOLDS[0], FOLDS[2]]
 
 
 def test_a_late_or_double_completion_changes_nothing(ledger):
-    ledger.write(FOLDS[0], {"fold": 0, "wall_s": 1.0})
+    ledger.write(FOLDS[0], made(0, wall_s=1.0))
     path = ledger.files.folder / ledger.name(FOLDS[0])
     before = path.read_bytes(), path.stat().st_mtime_ns
-    ledger.write(FOLDS[0], {"fold": 0, "wall_s": 2.0})
+    ledger.write(FOLDS[0], made(0, wall_s=2.0))
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
 @pytest.mark.parametrize("damage", ["half", "value", "empty", "other", "list"])
 def test_a_damaged_fold_is_an_absent_one_and_is_written_again(ledger, damage):
-    ledger.write(FOLDS[0], {"fold": 0, "wall_s": 1.0})
+    ledger.write(FOLDS[0], made(0, wall_s=1.0))
     path = ledger.files.folder / ledger.name(FOLDS[0])
     text = path.read_text()
     path.write_text({"half": text[: len(text) // 2], "value": text.replace("1.0", "2.0"), "empty": "", "list": "[]",
                      "other": text.replace('"key"', '"another"')}[damage])
     assert ledger.read(FOLDS[0]) is None and ledger.missing(FOLDS) == FOLDS
-    ledger.write(FOLDS[0], {"fold": 0, "wall_s": 3.0})
-    assert ledger.read(FOLDS[0])["wall_s"] == 3.0
+    ledger.write(FOLDS[0], made(0, wall_s=3.0))
+    assert ledger.read(FOLDS[0]).wall_s == 3.0
 
 
 def test_what_is_there_and_does_not_count_is_named_with_the_reason(ledger, capsys):
     """What is absent, or valid, is not."""
     for fold in FOLDS:
-        ledger.write(fold, {"fold": fold.index, "seed": 0, "wall_s": 1.0})
+        ledger.write(fold, made(fold.index, wall_s=1.0))
     assert ledger.invalid(FOLDS) == [] and damage.entries("loso", ledger, FOLDS) == []
     folder, names = ledger.files.folder, [ledger.name(fold) for fold in FOLDS]
     (folder / names[0]).write_text((folder / names[0]).read_text().replace("1.0", "9.0"))
     (folder / names[1]).write_bytes((folder / names[2]).read_bytes())
     (folder / names[2]).unlink()
     assert ledger.invalid(FOLDS) == [(FOLDS[0], "cut, or changed since it was written"), (FOLDS[1], "another fold's")]
-    Ledger(ledger.run_dir, "another").write(FOLDS[2], {"fold": 2})
+    Ledger(ledger.run_dir, "another").write(FOLDS[2], made(2))
     capsys.readouterr()
     said = damage.entries("loso", ledger, FOLDS)
     assert "fold 0 seed 0 was there and is not valid (cut, or changed" in said[0] and "another run's" in said[2]
@@ -75,7 +81,7 @@ def test_what_is_there_and_does_not_count_is_named_with_the_reason(ledger, capsy
 def test_whatever_becomes_of_an_entry_it_is_valid_or_told(tmp_path_factory, place, kept, byte):
     """Cut anywhere, or one byte changed anywhere: it is never silently absent."""
     ledger = Ledger(tmp_path_factory.mktemp("run"), "key")
-    ledger.write(FOLDS[0], {"fold": 0, "seed": 0, "predictions": [{"prob": [0.25, 0.75], "y_true": 1}]})
+    ledger.write(FOLDS[0], made(0))
     path, value = ledger.files.folder / ledger.name(FOLDS[0]), ledger.read(FOLDS[0])
     data = bytearray(path.read_bytes())
     place %= len(data)
@@ -89,7 +95,7 @@ def test_whatever_becomes_of_an_entry_it_is_valid_or_told(tmp_path_factory, plac
 
 
 def test_a_fold_of_another_run_is_not_this_runs(ledger):
-    Ledger(ledger.run_dir, "another").write(FOLDS[0], {"fold": 0})
+    Ledger(ledger.run_dir, "another").write(FOLDS[0], made(0))
     assert ledger.read(FOLDS[0]) is None
 
 
@@ -113,7 +119,7 @@ def test_a_refusal_says_what_differs(ledger, there, said):
 
 def test_without_its_lineage_the_folds_themselves_tell(ledger):
     run = ledger.run_dir
-    ledger.write(FOLDS[0], {"fold": 0})
+    ledger.write(FOLDS[0], made(0))
     for text in (None, "{", "[]"):
         if text:
             (run / "lineage.json").write_text(text)
@@ -123,7 +129,7 @@ def test_without_its_lineage_the_folds_themselves_tell(ledger):
 
 
 def test_sweeping_spares_folds(ledger):
-    ledger.write(FOLDS[0], {"fold": 0})
+    ledger.write(FOLDS[0], made(0))
     (ledger.files.folder / ".fold-001-seed-0.json.1.tmp").write_text("half")
     (ledger.run_dir / ".tune.x.tmp").mkdir()
     ledger.sweep()
@@ -144,6 +150,30 @@ def test_a_run_folder_that_stays_empty_goes_away(tmp_path):
 
 def test_floats_come_back_bit_for_bit(ledger):
     values = [0.1, 1 / 3, 1e-300, 0.30000000000000004]
-    ledger.write(FOLDS[0], {"prob": values})
+    ledger.write(FOLDS[0], made(0, values))
     text = (ledger.files.folder / ledger.name(FOLDS[0])).read_text()
-    assert json.loads(text)["prob"] == values == ledger.read(FOLDS[0])["prob"]
+    assert json.loads(text)["predictions"][0]["prob"] == values == list(ledger.read(FOLDS[0]).predictions[0].prob)
+
+
+OLD = {"fold": 2, "seed": 0, "leaky": False, "subject": "p2", "n_test": 1, "n_quarantined": 1, "quarantined_by_class": {"1": 1},
+       "epochs": 3, "train_subjects": ["p0"], "val_subjects": ["p1"], "scaler_sha256": "a", "encoder_sha256": "b",
+       "weights_sha256": "c", "test_openings": 1, "history": [{"val_loss": 0.5}], "wall_s": 1.5, "warnings": ["said"],
+       "predictions": [{"sample": "c", "subject": "p2", "y_true": 0, "y_pred": 1, "prob": [0.25, 0.75]}]}
+
+
+def test_an_entry_of_an_older_version_is_read(ledger):
+    """Without the list of test subjects, refit, train_label_counts, peak_memory_mb and n_parameters, which came later."""
+    ledger.files.write(ledger.name(FOLDS[2]), storage.seal({**OLD, "content_key": "key", "of_yesterday": 1}))
+    found = ledger.read(FOLDS[2])
+    assert found.subjects == ("p2",) and found.subject == "p2" and found.n_test == 1 and not found.refit
+    assert found.predictions[0].prob == (0.25, 0.75) and found.fitted_subjects() == {"p0"}
+    assert {name: found.to_json()[name] for name in OLD} == OLD
+
+
+def test_a_result_is_the_same_after_its_json():
+    whole = FoldResult.from_json({**OLD, "subjects": ["p2", "p3"], "refit": True, "train_label_counts": [3, 4],
+                                  "n_parameters": 5, "peak_memory_mb": 1.0, "quarantined_by_subject": {"p3": 1},
+                                  "train_accuracy": 0.5})
+    assert FoldResult.from_json(json.loads(json.dumps(whole.to_json()))) == whole
+    assert whole.joined_subjects() == "p2+p3" and whole.fitted_subjects() == {"p0", "p1"}
+    assert "train_accuracy" not in made(0).to_json()

@@ -12,7 +12,13 @@ from orchestrator.evaluation import run_record
 from orchestrator.evaluation.ledger import Ledger, claim
 from orchestrator.evaluation.ledger_files import LocalFiles, RemoteFiles, files_at
 from orchestrator.plan.folds import Fold
+from orchestrator.scores.fold_result import FoldResult
 from tests.helpers.roads import TINY, Road
+
+
+def made(fold, **more):
+    return FoldResult(fold=fold, seed=0, subjects=(f"p{fold}",), **more)
+
 
 FOLDS = [Fold(i, 0, (i,), (8, 9), (7,), None) for i in range(3)]
 
@@ -32,9 +38,9 @@ def spoil(files, name, change):
 
 def test_what_was_written_is_read_and_stays(files, tmp_path):
     ledger = Ledger(tmp_path / "run", "key", files)
-    ledger.write(FOLDS[1], {"fold": 1, "prob": [0.1, 1 / 3]})
-    ledger.write(FOLDS[1], {"fold": 1, "prob": [0.2]})  # late
-    assert ledger.read(FOLDS[1])["prob"] == [0.1, 1 / 3]
+    ledger.write(FOLDS[1], made(1, wall_s=1 / 3))
+    ledger.write(FOLDS[1], made(1, wall_s=0.2))  # late
+    assert ledger.read(FOLDS[1]).wall_s == 1 / 3
     assert ledger.missing(FOLDS) == [FOLDS[0], FOLDS[2]] and files.names() == ["fold-001-seed-0.json"]
     assert not (tmp_path / "run").exists()
 
@@ -43,16 +49,16 @@ def test_what_was_written_is_read_and_stays(files, tmp_path):
                                     lambda d: d.replace(b"0.5", b"0.6"), lambda d: b"\xff" + d])
 def test_a_damaged_object_is_an_absent_fold(files, tmp_path, change):
     ledger = Ledger(tmp_path / "run", "key", files)
-    ledger.write(FOLDS[0], {"fold": 0, "wall_s": 0.5})
+    ledger.write(FOLDS[0], made(0, wall_s=0.5))
     spoil(files, "fold-000-seed-0.json", change)
     assert ledger.read(FOLDS[0]) is None
-    ledger.write(FOLDS[0], {"fold": 0, "wall_s": 0.7})
-    assert ledger.read(FOLDS[0])["wall_s"] == 0.7
+    ledger.write(FOLDS[0], made(0, wall_s=0.7))
+    assert ledger.read(FOLDS[0]).wall_s == 0.7
 
 
 def test_another_runs_folds_are_refused(files, tmp_path):
     claim(Ledger(tmp_path / "run", "key", files))
-    Ledger(tmp_path / "run", "key", files).write(FOLDS[0], {"fold": 0})
+    Ledger(tmp_path / "run", "key", files).write(FOLDS[0], made(0))
     claim(Ledger(tmp_path / "run", "key", files))
     with pytest.raises(UserError, match="run.ledger"):
         claim(Ledger(tmp_path / "run", "another", files))
@@ -156,6 +162,6 @@ def test_keys_in_a_uri_are_not_repeated():
 
 def test_a_copy_under_another_folds_name_does_not_count(files):
     ledger = Ledger(Path("nowhere"), "key", files)
-    ledger.write(FOLDS[0], {"fold": 0, "seed": 0})
+    ledger.write(FOLDS[0], made(0))
     files.write(Ledger.name(FOLDS[1]), files.read(Ledger.name(FOLDS[0])))
     assert ledger.missing(FOLDS) == FOLDS[1:]

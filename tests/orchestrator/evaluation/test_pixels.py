@@ -8,11 +8,11 @@ import pytest
 from models.classifier.batches import Batches
 from orchestrator import cli, loso
 from orchestrator.evaluation import fold_data
-from orchestrator.evaluation.fit_fold import FoldRecipe, fit_fold
+from orchestrator.evaluation.fit_fold import FoldRecipe
 from orchestrator.stages import make_clips
 from preprocessing.face.keyframes import window
 from preprocessing.shard import FrameReader, decode_window
-from tests.helpers.made_data import TRAIN, changed, encoder, fold, made_data
+from tests.helpers.made_data import TRAIN, changed, encoder, fit_entry, fold, made_data
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road
 
 pytestmark = pytest.mark.ci
@@ -30,7 +30,7 @@ def test_a_fold_reads_clips_and_only_the_others(model):
     data = made_data(n_clips=2, tokens=False, frames=True)
     how = FoldRecipe(model=model, options=SMALL[model], train={**TRAIN, "max_epochs": 1}, refit=False, leaky=False,
                      fixed_epochs=False)
-    plain, test, other = (fit_fold(fold(2), d, how, encoder()) for d in (data, changed(data, [2]), changed(data, [1])))
+    plain, test, other = (fit_entry(fold(2), d, how, encoder()) for d in (data, changed(data, [2]), changed(data, [1])))
     assert plain["n_parameters"] > 100 and plain["n_test"] == 2 and plain["epochs"] == 1
     assert plain["weights_sha256"] == test["weights_sha256"] != other["weights_sha256"]
     assert [r["prob"] for r in plain["predictions"]] != [r["prob"] for r in test["predictions"]]

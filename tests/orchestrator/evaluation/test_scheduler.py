@@ -30,7 +30,7 @@ def test_a_trial_fits_writes_and_reports(work):
     said = work.run("fold-001-seed-0")
     entry = work.ledger.read(work.folds["fold-001-seed-0"])
     assert 0 <= said["accuracy"] <= 1
-    assert said["accuracy"] == sum(p["y_true"] == p["y_pred"] for p in entry["predictions"]) / entry["n_test"]
+    assert said["accuracy"] == sum(p.y_true == p.y_pred for p in entry.predictions) / entry.n_test
     assert len(list(work.ledger.files.folder.iterdir())) == 1
 
 

@@ -10,13 +10,11 @@ from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.configuration import compose
 from orchestrator.errors import LineageError, UserError
 from orchestrator.evaluation import sweep_choice
-from orchestrator.evaluation.fit_fold import fit_fold
-from orchestrator.evaluation.ledger import Ledger
-from orchestrator.evaluation.sweep_points import Point
+from orchestrator.evaluation.sweep_points import Point, PointLedger
 from orchestrator.files.storage import read_json, seal, write_json
 from orchestrator.plan.folds import make_plan
 from orchestrator.stages import run_sweep
-from tests.helpers.made_data import encoder, made_data, recipe
+from tests.helpers.made_data import encoder, fit_entry, made_data, recipe
 from tests.helpers.roads import PEOPLE, TINY, Road
 
 N = 16
@@ -40,7 +38,7 @@ def swept(monkeypatch, inline, tmp_path):
     def stages(configs, people, plan, folder):
         return {name: Point(name=name, encoder=c.encoder.name, mask_ratio=float(c.pretrain.video["mask_ratio"]), key=name,
                             data=data, recipe=recipe("video", refit=False), encoders={None: encoder(i)},
-                            ledger=Ledger(folder / name, name))
+                            ledger=PointLedger(folder / name, name))
                 for i, (name, c) in enumerate(configs.items())}
 
     monkeypatch.setattr(run_sweep, "open_points", stages)
@@ -76,10 +74,10 @@ def test_every_fold_is_served_by_the_half_that_never_met_it(swept):
         fold = part.folds[0]
         data = made_data(n_people=N, n_clips=2)
         how = replace(recipe("video", refit=False), train={"max_epochs": 1})
-        assert fit_fold(fold, data, how, encoder(), part.lineages)["n_test"] == 2
+        assert fit_entry(fold, data, how, encoder(), part.lineages)["n_test"] == 2
         other = next(p for p in parts if p is not part).folds[0]
         with pytest.raises(LineageError, match="chosen by a sweep, half"):
-            fit_fold(other, data, how, encoder(), part.lineages)
+            fit_entry(other, data, how, encoder(), part.lineages)
     assert len(sweep_choice.notes(parts)) == 2 and "8 people took part" in sweep_choice.notes(parts)[0]
 
 

@@ -31,7 +31,10 @@ from orchestrator.reporting.findings import Report, excluded_by_class, lineage_w
 from orchestrator.reporting.page import build_page, write_report
 from orchestrator.reporting.sections import gap_words, no_paths, our_row, scores_table
 from orchestrator.reporting.summary import build_summary
-from tests.helpers.made_runs import made_run, pseudonym, words_of
+from tests.helpers.made_runs import made_run, pseudonym, results, takes_entries, words_of
+
+Report, build_page, write_report, build_summary, shared_training = map(takes_entries, (
+    Report, build_page, write_report, build_summary, shared_training))
 
 pytestmark = pytest.mark.medium
 VOID = {"meta", "br", "use", "path", "rect", "circle"}
@@ -213,11 +216,11 @@ def test_words_about_chance():
     assert "is above chance, 50.0 (one-sided t test" in " ".join(plain_words(report(skill=1.5)))
     at_chance = " ".join(plain_words(report(skill=0.0)))
     assert "is not shown to be above chance, 50.0" in at_chance and "generalises to new subjects" in at_chance
-    upside_down = report(skill=1.5)
-    for fold in upside_down.folds:
+    run, folds = made_run(skill=1.5)
+    for fold in folds:
         for row in fold["predictions"]:
             row["y_pred"] = 1 - row["y_pred"]
-    below = Report(upside_down.run, upside_down.folds, build_summary(upside_down.run, upside_down.folds))
+    below = Report(run, folds, build_summary(run, folds))
     assert "below chance" in " ".join(plain_words(below))
     leaky = " ".join(plain_words(report(skill=1.5, leaky=True)))
     assert "No verdict: the test subjects were used" in leaky and "is above chance" not in leaky
@@ -343,8 +346,8 @@ def test_lineage_tells_who_has_seen_whom():
     made = report()
     said = " ".join(lineage_words(made))
     assert "trained on 5 subjects; the epoch was chosen on 2 others" in said and "In no fold" in said and "read once" in said
-    share = np.mean([len(set(a["train_subjects"]) & set(b["train_subjects"]))
-                     / len(set(a["train_subjects"]) | set(b["train_subjects"]))
+    share = np.mean([len(set(a.train_subjects) & set(b.train_subjects))
+                     / len(set(a.train_subjects) | set(b.train_subjects))
                      for i, a in enumerate(made.folds) for b in made.folds[i + 1:]])
     assert f"{100 * share:.0f} % in common" in said
 
@@ -364,12 +367,12 @@ def test_a_test_person_who_was_used_is_not_hidden():
     assert any("read more than once in 1 fold" in text for text in warnings(made))
     assert "In no fold" not in " ".join(lineage_words(made)) and "read once" not in " ".join(lineage_words(made))
     folds[2]["val_subjects"] = [folds[2]["subject"]]
-    assert "the epoch was chosen on the test subject" in lineage_words(made)[0]
+    assert "the epoch was chosen on the test subject" in lineage_words(Report(run, folds, {}))[0]
     leaky = [fold | {"epochs": 0, "val_subjects": [fold["subject"]]} for fold in folds]
     without = " ".join(lineage_words(Report({**run, "refit": True}, leaky, build_summary(run, leaky))))
     assert "no epochs to choose, so the scaling over all subjects is the only leak" in without
     assert "chosen number of epochs" not in without
-    matrix, rows, people = plots.roles_matrix(folds)
+    matrix, rows, people = plots.roles_matrix(results(folds))
     names = list(plots.ROLES)
     assert names[matrix[0, people.index(folds[0]["subject"])]] == "test subject, also used in training"
 
@@ -405,7 +408,7 @@ def test_no_path_of_anybodys_machine_travels(full):
 
 def test_roles_of_every_fold():
     _, folds = made_run(n_people=6)
-    matrix, rows, people = plots.roles_matrix(folds)
+    matrix, rows, people = plots.roles_matrix(results(folds))
     names = np.array(list(plots.ROLES))[matrix]
     assert (np.diag(names) == "test").all() and people == [fold["subject"] for fold in folds]
     assert ((names == "inner validation").sum(axis=1) == 2).all() and ((names == "training").sum(axis=1) == 3).all()
@@ -439,7 +442,7 @@ def test_of_a_leaky_run_nobody_is_said_to_be_unseen():
     folds = [fold | {"leaky": True, "epochs": 0, "val_subjects": []} for fold in folds]
     said = " ".join(lineage_words(Report(run, folds, build_summary(run, folds))))
     assert "In no fold" not in said and "read once" not in said and "the scaling over all subjects is the only leak" in said
-    matrix, _, _ = plots.roles_matrix(folds)
+    matrix, _, _ = plots.roles_matrix(results(folds))
     assert (np.array(list(plots.ROLES))[matrix].diagonal() == "test subject, also used in training").all()
 
 

@@ -12,7 +12,9 @@ from orchestrator.config.model_inputs import is_estimator
 from orchestrator.config.unread import without_effect
 from orchestrator.evaluation.run_record import NOT_CONTENT
 from orchestrator.reporting.paper_deviations import deviations, rows
-from tests.helpers.made_runs import made_run
+from tests.helpers.made_runs import made_run, takes_entries
+
+deviations = takes_entries(deviations)
 
 pytestmark = pytest.mark.medium
 OTHERS = {  # another value of options whose kind is not to be seen from the value itself

@@ -8,7 +8,10 @@ from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.reporting.findings import Report
 from orchestrator.reporting.subgroups import age_band, subgroup_rows, subgroups_section, welch
 from orchestrator.reporting.summary import build_summary
-from tests.helpers.made_runs import made_run, words_of
+from tests.helpers.made_runs import made_run, takes_entries, words_of
+
+Report, build_summary, subgroup_rows = map(takes_entries, (
+    Report, build_summary, subgroup_rows))
 
 
 def people_like(folds, sexes, ages) -> Cohort:

@@ -14,7 +14,10 @@ from sklearn import metrics
 from orchestrator.errors import UserError
 from orchestrator.reporting.summary import build_summary, headline, print_table, stamps, write_run_files
 from orchestrator.scores.results import clips_of, seed_table, subject_scores
-from tests.helpers.made_runs import made_run
+from tests.helpers.made_runs import made_run, results, takes_entries
+
+build_summary, write_run_files, clips_of, subject_scores = map(takes_entries, (
+    build_summary, write_run_files, clips_of, subject_scores))
 
 FIELDS = """dataset task classes model encoder n_parameters protocol leaky unproven partial n_subjects n_planned n_folds
 n_failed accuracy_mean accuracy_std accuracy_ci95 accuracy_ci95_bootstrap macro_f1_mean macro_f1_pooled chance
@@ -321,4 +324,4 @@ def test_lost_clips_of_several_people_count_against_their_own_person():
     run, (fold, *_) = made_run(n_people=4)
     fold = {**fold, "subjects": ["a", "b"], "predictions": rows("a", 4) + rows("b", 2), "n_quarantined": 4,
             "quarantined_by_subject": {"a": 4}}
-    assert accuracies_with_excluded(Report(run, [fold], {})) == [0.5, 0.5]
+    assert accuracies_with_excluded(Report(run, results([fold]), {})) == [0.5, 0.5]

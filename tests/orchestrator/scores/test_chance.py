@@ -12,10 +12,13 @@ from scipy import stats
 from orchestrator.reporting.findings import Report, plain_words, warnings
 from orchestrator.reporting.summary import build_summary, headline
 from orchestrator.scores import chance
+from orchestrator.scores.fold_result import FoldResult
 from orchestrator.scores.results import clips_of, subject_scores
-from tests.helpers.made_runs import made_fold, made_run, pseudonym
+from tests.helpers.made_runs import made_fold, made_run, pseudonym, results, takes_entries
 
 pytestmark = pytest.mark.medium
+Report, build_summary, clips_of, subject_scores = map(takes_entries, (
+    Report, build_summary, clips_of, subject_scores))
 N_DATASETS = 300
 
 
@@ -80,7 +83,7 @@ def found_above(y, features, blocks=None):
     else:
         values = np.array([np.mean([area(y[s] == k, scores[s, :, k]) for k in ([1] if n_classes == 2 else range(n_classes))])
                            for s in range(len(y))]) - 0.5
-    return metric, chance.p_greater(values, chance.inflation(folds))
+    return metric, chance.p_greater(values, chance.inflation(results(folds)))
 
 
 def datasets(design, n_people, n_clips, n_features, identity, effect, n, seed=0):
@@ -135,11 +138,11 @@ def test_true_effects_are_found(design, n_people, n_clips):
 
 
 def test_what_leaving_one_out_ties():
-    assert chance.inflation(folds_of(9)) == pytest.approx(2)
-    fixed = [{"subjects": ["a", "b"], "train_subjects": ["c", "d"], "val_subjects": ["e"]}]
+    assert chance.inflation(results(folds_of(9))) == pytest.approx(2)
+    fixed = [FoldResult(fold=0, seed=0, subjects=("a", "b"), train_subjects=("c", "d"), val_subjects=("e",))]
     assert chance.inflation(fixed) == 1
-    half = [{"subjects": ["a", "b"], "train_subjects": ["c", "d"], "val_subjects": []},
-            {"subjects": ["c", "d"], "train_subjects": ["a", "b"], "val_subjects": []}]
+    half = [FoldResult(fold=0, seed=0, subjects=("a", "b"), train_subjects=("c", "d")),
+            FoldResult(fold=1, seed=0, subjects=("c", "d"), train_subjects=("a", "b"))]
     assert chance.inflation(half) == pytest.approx(2)  # each is tied to 2 people by 1/2
     assert chance.inflation([]) == 1
 
@@ -222,11 +225,11 @@ def test_the_majority_is_scored_as_accuracy_is():
     run, folds = made_run(n_people=2, n_clips=4)
     folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
     del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
-    assert chance.majority_baseline(run, folds) == pytest.approx((2 / 4 + 2 / 3) / 2)
+    assert chance.majority_baseline(run, results(folds)) == pytest.approx((2 / 4 + 2 / 3) / 2)
     more = [*folds, {**folds[0], "seed": 1}, {**folds[0], "seed": 2}]
-    assert chance.majority_baseline(run, more) == pytest.approx((2 / 4 + 2 / 3) / 2)
+    assert chance.majority_baseline(run, results(more)) == pytest.approx((2 / 4 + 2 / 3) / 2)
     with pytest.raises(KeyError):
-        chance.majority_baseline(run, [{k: v for k, v in folds[0].items() if k != "train_label_counts"}])
+        chance.majority_baseline(run, results([{k: v for k, v in folds[0].items() if k != "train_label_counts"}]))
 
 
 @pytest.mark.parametrize(("rate", "n"), [(0.5, 40), (1 / 3, 9), (0.8, 15), (0.55, 7)])
@@ -260,5 +263,5 @@ def test_the_verdict_is_of_the_runs_own_folds():
     run, folds = made_run(n_people=9)
     summary, people = build_summary(run, folds), subject_scores(folds, 2)
     values = np.array([p.mean("accuracy") for p in people])
-    assert summary["verdict"]["p"] == pytest.approx(chance.p_greater(values - 0.5, chance.inflation(folds)))
-    assert chance.verdict(run, folds, people, clips_of(folds, 2), 0.5) == summary["verdict"]
+    assert summary["verdict"]["p"] == pytest.approx(chance.p_greater(values - 0.5, chance.inflation(results(folds))))
+    assert chance.verdict(run, results(folds), people, clips_of(folds, 2), 0.5) == summary["verdict"]

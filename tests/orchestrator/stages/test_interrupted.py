@@ -5,6 +5,7 @@ Ends here are exceptions at the moment of a rename, in this process; tests/fault
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -13,6 +14,7 @@ from orchestrator.evaluation import scheduler
 from orchestrator.evaluation.ledger import Ledger
 from orchestrator.files.storage import intact, read_json
 from orchestrator.plan.folds import Fold
+from orchestrator.scores.fold_result import FoldResult, Prediction
 from tests.helpers.roads import TINY, Road, snapshot, without_times
 
 pytestmark = pytest.mark.ci
@@ -138,12 +140,14 @@ def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_an
 def test_many_workers_finish_the_same_fold(tmp_path):
     """A trial thought dead that ends after its second try: one whole entry, whoever comes first or last."""
     ledger, fold = Ledger(tmp_path / "run", "key"), Fold(0, 0, (0,), (1,), (2,), None)
+    row = Prediction(sample="c", subject="p0", y_true=1, y_pred=1, prob=(0.1, 0.9))
+    result = FoldResult(fold=0, seed=0, subjects=("p0",), predictions=(row,) * 1000)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: ledger.write(fold, {"fold": 0, "predictions": [0.1] * 1000, "wall_s": float(i)}), range(40)))
+        list(pool.map(lambda i: ledger.write(fold, replace(result, wall_s=float(i))), range(40)))
     entry = ledger.read(fold)
-    assert entry is not None and entry["predictions"] == [0.1] * 1000
+    assert entry is not None and entry.predictions == result.predictions
     before = (ledger.files.folder / ledger.name(fold)).read_bytes()
-    ledger.write(fold, {"fold": 0, "predictions": [], "wall_s": 99.0})
+    ledger.write(fold, replace(result, predictions=(), wall_s=99.0))
     assert (ledger.files.folder / ledger.name(fold)).read_bytes() == before
     assert [p.name for p in ledger.files.folder.iterdir()] == ["fold-000-seed-0.json"]
 
