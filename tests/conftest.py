@@ -12,6 +12,7 @@ import torch
 
 from orchestrator.executors import choice
 from orchestrator.runtime import ray_session
+from orchestrator.stages import make_clips  # noqa: F401  # before a test replaces the engine that its annotations name
 from preprocessing.face import engine
 from preprocessing.face.engine import FaceEngine
 from preprocessing.synthetic.cohort import generate
