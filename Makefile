@@ -46,9 +46,9 @@ tests-apart:
 tests-together:
 	@$(BIN)/python -m pytest $(APART:%=--ignore=%) $(ONLY)
 
-# preprocess_vs.py wants another checkout beside this one; noise.py and cohort.py are no matter of time; the last four are
+# preprocess_vs.py wants another checkout beside this one; noise.py and cohort.py are no matter of time; the last three are
 # parts of others. tests/test_benchmarks.py runs each with --miniature.
-NO_TIMES := preprocess_vs noise cohort machine made_clips made_shards video_variants
+NO_TIMES := preprocess_vs noise cohort machine made_clips video_variants
 bench: install
 	@for file in $(filter-out $(NO_TIMES:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 

@@ -259,8 +259,8 @@ def in_actors(config: Config, jobs: list[ShardJob], folder: Path, cost: Cost) ->
     n_actors = min(ray_session.cpus(config), PROCESSES, len(jobs))
 
     class TimedWorker(make_clips.ShardWorker):
-        def __init__(self, config: Config, video: bool):
-            super().__init__(config, video)
+        def __init__(self, config: Config, video: bool, **plugins: tuple[str, ...]):
+            super().__init__(config, video, **plugins)
             first = replace(jobs[0], clips=jobs[0].clips[:1], path=warm / f"{os.getpid()}.parquet")
             make_shard(first, make_clips.clip_options(self.config, first.video), self.engine)
             self.stopwatch = Stopwatch()

@@ -67,7 +67,7 @@ class Sizes:
 
 FULL = Sizes()
 MINIATURE = Sizes(scale="micro", image=32, clips=4, batch=2, epochs=2, ray_scale="micro", ray_image=32, ray_epochs=2,
-                  embed_clips=4, words=("run.executor=inline",))
+                  embed_clips=4, ray=("run.executor=inline",))
 
 
 def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_mb: int) -> Job:

@@ -1,7 +1,7 @@
 """What a small run pays beside its work: --help, a fold worker's imports, one fold, a finished run again, and all ten folds
 of `--dataset watch model=random_forest` against scikit-learn alone.
 
-    python benchmarks/startup.py [--quick] [--rounds 3] [--parts help imports again fold all ...] [--vs CHECKOUT]
+    python benchmarks/startup.py [--miniature] [--rounds 3] [--parts help imports again fold all ...] [--vs CHECKOUT]
                                  [--store DIR] [--out benchmarks/startup.md]
 
 help      the slowest --help of all commands. Target: under 1 s.
@@ -13,7 +13,7 @@ all       the ten folds, everything before them in the store, against scikit-lea
 
 --vs: another checkout, measured in turns with this one. Every measurement is a fresh process, compiled files allowed; medians
 of --rounds. Seconds are of a clock and, in brackets, of the processors, of all processes together: on a machine that does other
-work as well, compare those. --quick: small forests, one round; its numbers say nothing.
+work as well, compare those. --miniature: what needs no Ray, one round; its numbers say nothing.
 """
 
 import argparse
@@ -177,24 +177,26 @@ def row(part: str, ours: Checkout, theirs: Checkout | None, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--miniature", action="store_true", help="what needs no Ray, once: whether it runs, and no claim")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--parts", nargs="+", choices=list(WHAT), default=list(WHAT))
+    parser.add_argument("--parts", nargs="+", choices=list(WHAT))
     parser.add_argument("--vs", type=Path, metavar="CHECKOUT")
     parser.add_argument("--store", type=Path, help="folder of the stores and runs; default a temporary one")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    rounds, trees = (1, 10) if options.quick else (options.rounds, 300)
+    rounds, trees = (1, 10) if options.miniature else (options.rounds, 300)
+    parts = options.parts or (["help", "imports"] if options.miniature else list(WHAT))
     with tempfile.TemporaryDirectory(prefix="dualpain-startup-") as temporary:
         folder = (options.store or Path(temporary)).resolve()
         ours = Checkout(ROOT, folder / "ours", trees)
         theirs = Checkout(options.vs, folder / "theirs", trees) if options.vs else None
         for checkout in (ours, *([theirs] if theirs else ())):
-            checkout.again()  # fills the store, and leaves a finished run
+            if {"again", "fold", "all"} & set(parts):
+                checkout.again()  # fills the store, and leaves a finished run
         head = ["| what | this checkout | the other | scikit-learn alone | ratio | target |", "|---|---|---|---|---|---|"]
         rows = []
         print("\n".join(head), flush=True)
-        for part in options.parts:
+        for part in parts:
             rows.append(row(part, ours, theirs, rounds))
             print(rows[-1], flush=True)
     if options.out:

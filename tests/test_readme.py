@@ -49,9 +49,11 @@ def test_a_command_composes_with_its_options(line):
     if module == "preprocessing.synthetic":  # a folder: what runs is its __main__
         assert hasattr(import_module(f"{module}.__main__"), "main")
         pytest.skip("its own test reads its flags")
+    if module == "build":  # of a package that people bring along
+        return
     assert hasattr(import_module(module), "main")
     if "--dataset" not in arguments:
-        assert module == "orchestrator.compare"
+        assert module == "orchestrator.compare" or arguments == ["--fetch"]
         return
     at = arguments.index("--dataset")
     overrides = [word for word in arguments[:at] + arguments[at + 2:] if not word.startswith("--")]
@@ -59,7 +61,7 @@ def test_a_command_composes_with_its_options(line):
 
 
 def test_the_table_of_stages_names_real_ones():
-    table = re.findall(r"^\| `(\w+)` \|", TEXT, re.M)
+    table = re.findall(r"^\| `(\w+)` \|", TEXT.partition("| stage |")[2].partition("\n\n")[0], re.M)
     assert {"doctor", "preprocess", "pretrain", "embed", "loso", "sweep", "compare", "report"} <= set(table)
     for stage in table:
         assert hasattr(import_module(f"orchestrator.{stage}"), "main"), stage

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.made_shards import shards_of
 from orchestrator.config.configuration import compose
+from tests.helpers.made_shards import shards_of
 from tests.helpers.processes import (
     FOLDS,
     actors,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.made_shards import made_shards
 from models.mae import training_state
 from orchestrator.errors import UserError
 from orchestrator.executors import ray_training
@@ -18,6 +17,7 @@ from orchestrator.pretraining import data, objectives
 from orchestrator.pretraining.checkpoints import Checkpoints, Every
 from orchestrator.pretraining.loop import epochs_planned, train_job
 from orchestrator.pretraining.objectives import Job, Rank
+from tests.helpers.made_shards import made_shards
 
 VIDEO = {"scale": "micro", "image_size": 32, "depth": 1, "dim": 16, "heads": 2, "decoder_depth": 1, "frames": 16}
 SIGNAL = {"n_channels": 2, "length": 16, "dim": 16, "depth": 1, "heads": 2, "ff": 16}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.made_shards import made_shards
 from models import build, checkpoint
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.configuration import compose
@@ -18,6 +17,7 @@ from orchestrator.pretraining.objectives import Job, Rank
 from orchestrator.stores.encoder_store import EncoderPlan
 from preprocessing.moments import Moments, fit_scaler
 from preprocessing.shard import read_signals
+from tests.helpers.made_shards import made_shards
 from tests.helpers.roads import hashes
 
 VIDEO = {"scale": "micro", "image_size": 32, "depth": 1, "dim": 16, "heads": 2, "decoder_depth": 1, "frames": 16}

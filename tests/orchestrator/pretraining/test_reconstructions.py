@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.made_shards import shards_of, waves
 from models import checkpoint
 from models.mae.masks import mask_from_seeds
 from models.mae.scores import against_visible_mean
@@ -18,6 +17,7 @@ from orchestrator.pretraining.data import GroupClips
 from orchestrator.pretraining.loop import train_job
 from orchestrator.pretraining.objectives import Job, Rank, as_video
 from orchestrator.stores.cross_dataset import join
+from tests.helpers.made_shards import shards_of, waves
 
 
 def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):

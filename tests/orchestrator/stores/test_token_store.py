@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.made_shards import made_shards
 from models.mae.video_mae import VideoMAE
 from orchestrator import cli, loso
 from orchestrator.cohort.lineage import Lineage
@@ -19,6 +18,7 @@ from orchestrator.stores import encoder_store as encoders
 from orchestrator.stores import token_store
 from orchestrator.stores.clip_store import ClipStore, plan_shards
 from orchestrator.stores.token_store import Tokens
+from tests.helpers.made_shards import made_shards
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 
