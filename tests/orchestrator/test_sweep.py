@@ -93,8 +93,8 @@ def test_a_dry_run_writes_nothing(place, capsys):
     (["protocol=both"], "protocol=clean"), (["protocol.val=fixed_epochs"], "protocol=clean"),
     (["model=signal"], "model=dual"),
     (["pretrain=none"], "sweep.mask_ratio=[0.9]"), (["sweep.encoder=[vit_micr]"], "vit_micro"),
-    (["sweep.mask_ratio=[1.5]"], "between 0 and 1"), (["sweep.mask_ratio=[0.5,0.5]"], "once"),
-    (["sweep.encoder=[]"], "at least")])
+    (["sweep.mask_ratio=[1.5]"], "above 0 and below 1"), (["sweep.mask_ratio=[0.5,0.5]"], "once"),
+    (["sweep.encoder=[]"], "a list of 1 to 1000 values")])
 def test_refusals(place, words, said, capsys):
     place.words = [w for w in WORDS if w.partition("=")[0] not in [w.partition("=")[0] for w in words]]
     if words == ["pretrain=none"]:
