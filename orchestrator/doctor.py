@@ -10,14 +10,12 @@ import sys
 from orchestrator import cli
 
 
-def fetch() -> int:
-    """What --fetch does."""
-    from orchestrator.stages import fetch
-
-    return fetch.fetch()
-
-
 def main(argv: list[str] | None = None) -> int:
+    def fetch() -> int:
+        from orchestrator.stages import fetch
+
+        return fetch.fetch()
+
     call = cli.parse("doctor", __doc__.splitlines()[0], argv, instead={
         "--fetch": ("install the face models and the watch data, where they are missing, and end", fetch)})
     from rich.console import Console

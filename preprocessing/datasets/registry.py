@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from preprocessing.errors import InputError
+from preprocessing.named import itself
 from preprocessing.recordings import DataSet
 
 TRY_SYNTHETIC = "to try everything without data: python -m preprocessing.synthetic --out DIR, then data.root=DIR"
@@ -26,8 +27,8 @@ class Source:
     layout: how its folder should look; "" for what its module calls LAYOUT. cohorts: whose people these may be, () for its own
     alone; two data sets of one cohort have people in common. public: nobody to protect, so that pseudonyms are the same on
     every machine. films: whether there can be videos. lists: has published lists of subjects and two folders of signals, as
-    BioVid. made: written by this program. task, model: what runs where none is named; settings: further options' values that
-    come with it (of a built-in one they stand in experiments/dataset/).
+    BioVid. task, model: what runs where none is named; settings: further options' values that come with it (of a built-in one
+    they stand in experiments/dataset/).
     """
 
     name: str
@@ -39,7 +40,6 @@ class Source:
     public: bool = False
     films: bool = True
     lists: bool = False
-    made: bool = False
     needs_root: bool = True
     task: str = "labels"
     model: str = "dual"
@@ -47,10 +47,7 @@ class Source:
 
     def loader(self) -> Callable[..., DataSet]:
         """What loads it. Imports its file."""
-        if not isinstance(self.load, str):
-            return self.load
-        module, _, name = self.load.partition(":")
-        return getattr(import_module(f"preprocessing.datasets.{module}"), name)
+        return itself(self.load)
 
     def form(self) -> str:
         """How its folder should look."""
@@ -58,20 +55,20 @@ class Source:
 
 
 SOURCES: dict[str, Source] = {source.name: source for source in (
-    Source(name="biovid_a", load="biovid:load_a", cohorts=("biovid",), lists=True,
+    Source(name="biovid_a", load="preprocessing.datasets.biovid:load_a", cohorts=("biovid",), lists=True,
            about="BioVid Heat Pain Database, Part A: 87 people, video, GSR, ECG, EMG", paper="Table 9"),
-    Source(name="biovid_b", load="biovid:load_b", cohorts=("biovid",), lists=True,
+    Source(name="biovid_b", load="preprocessing.datasets.biovid:load_b", cohorts=("biovid",), lists=True,
            about="BioVid Part B: 86 of the same people, facial EMG besides", paper="Tables 6 and 8"),
-    Source(name="ai4pain", load="ai4pain:load", about="AI4Pain 2024: video and fNIRS",
+    Source(name="ai4pain", load="preprocessing.datasets.ai4pain:load", about="AI4Pain 2024: video and fNIRS",
            paper="Tables 5 and 7"),
-    Source(name="ai4pain_2025", load="ai4pain_2025:load", films=False,
+    Source(name="ai4pain_2025", load="preprocessing.datasets.ai4pain_2025:load", films=False,
            cohorts=("ai4pain_2025", "ai4pain_2026"),
            about="AI4Pain 2025 and 2026: four biosignals, no video"),
-    Source(name="manifest", load="manifest:load",
+    Source(name="manifest", load="preprocessing.datasets.manifest:load",
            about="any other, described by a table of one row a sample"),
-    Source(name="watch", load="watch:load", public=True, films=False, needs_root=False,
+    Source(name="watch", load="preprocessing.datasets.watch:load", public=True, films=False, needs_root=False,
            about="smartwatch recordings of shoulder exercises: 10 people (Burns et al. 2018)"),
-    Source(name="synthetic", load="biovid:load_a", public=True, lists=True, made=True,
+    Source(name="synthetic", load="preprocessing.datasets.biovid:load_a", public=True, lists=True,
            about="the built-in cohort: a public-domain face, animated, and signals to go with it"),
 )}
 

@@ -6,11 +6,11 @@ Tables (csv, tsv, npy, npz, parquet) are read by tables.py. A file of somebody e
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from preprocessing.errors import InputError
+from preprocessing.named import itself
 from preprocessing.recordings import SignalRef
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class Format:
     text: bool = False
 
     def columns(self, ref: SignalRef) -> "list[np.ndarray]":
-        return _itself(self.read)(ref)
+        return itself(self.read)(ref)
 
     def paths(self, ref: SignalRef) -> tuple[Path, ...]:
-        return (ref.path,) if self.files is None else _itself(self.files)(ref)
+        return (ref.path,) if self.files is None else itself(self.files)(ref)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -58,10 +58,3 @@ def register(name: str, files: Callable[[SignalRef], tuple[Path, ...]] | None = 
         return read
 
     return keep
-
-
-def _itself(one: Any) -> Callable[..., Any]:
-    if not isinstance(one, str):
-        return one
-    module, _, name = one.partition(":")
-    return getattr(import_module(module), name)

@@ -1,5 +1,6 @@
 """Tiny trees in the published layouts. Ids are built by format strings: raw BioVid ids stand in one file only."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,14 @@ def write_2025(root: Path, kinds=("Baseline", "LOW", "HIGH", "REST"), people=("7
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("\n".join(lines) + "\n")
     return root
+
+
+def write_manifest(folder: Path, rows: list[dict]) -> Path:
+    """manifest.csv with these rows, the columns in the order in which they first come."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(folder / "manifest.csv", "w", newline="") as stream:
+        writer = csv.DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder

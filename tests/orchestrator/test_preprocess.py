@@ -3,7 +3,6 @@
 Everything in this process (`inline`), on trees written here; bad files stand beside good ones.
 """
 
-import csv
 import hashlib
 import json
 import shutil
@@ -26,7 +25,7 @@ from preprocessing.clip_format import decode_image
 from preprocessing.recordings import VideoRef
 from preprocessing.shard import read_signals
 from tests.helpers import films
-from tests.helpers.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid
+from tests.helpers.layouts import HEADER, bio, write_2025, write_ai4pain, write_bio, write_biovid, write_manifest
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, hashes
 
 PARTIAL = "data.allow_partial=true"
@@ -62,16 +61,6 @@ def reasons(store: Path) -> dict[str, tuple[str, str]]:
     names = raw_names(store)
     assert all(row["fix"] and row["sample"] not in names.values() for row in quarantine(store))
     return {names[row["sample"]]: (row["stage"], row["reason"]) for row in quarantine(store)}
-
-
-def write_manifest(folder: Path, rows: list[dict]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(folder / "manifest.csv", "w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder
 
 
 # ---------------------------------------------------------------------------------------------- every layout

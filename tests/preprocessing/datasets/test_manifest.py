@@ -1,4 +1,3 @@
-import csv
 import json
 import unicodedata
 
@@ -12,23 +11,14 @@ from hypothesis import strategies as st
 from preprocessing.datasets import manifest, registry
 from preprocessing.errors import ClipError, InputError
 from preprocessing.signals.signals import SignalOptions, process_signal, read_signal
+from tests.helpers.layouts import write_manifest
 
 EDA = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "unit": "uS"}])
 ROW = {"subject": "p1", "sample": "a", "label": 0, "signal_path": "p1.csv", "channels": EDA, "fs": 4}
 
 
-def write(folder, rows: list[dict]):
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(folder / "manifest.csv", "w", newline="") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder
-
-
 def load(folder, *rows: dict):
-    return registry.load("manifest", write(folder, list(rows)))
+    return registry.load("manifest", write_manifest(folder, list(rows)))
 
 
 def test_every_field(tmp_path):
