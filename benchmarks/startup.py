@@ -11,6 +11,9 @@ fold      one fold, everything before it in the store. Target: 6 s.
 all       the ten folds, everything before them in the store, against scikit-learn alone: LeaveOneGroupOut over the same
           stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
 
+Beside fold and all: what Ray Tune alone needs for it, the same features and trees in trials of it and nothing of ours but the
+reading. What starts, schedules and ends there is Ray's; no run of ours on Ray is faster.
+
 --vs: another checkout, measured in turns with this one. Every measurement is a fresh process, compiled files allowed; medians
 of --rounds. Seconds are of a clock and, in brackets, of the processors, of all processes together: on a machine that does other
 work as well, compare those. --miniature: what needs no Ray, one round; its numbers say nothing.
@@ -61,6 +64,40 @@ people = np.concatenate([np.full(len(shard.label), i) for i, shard in enumerate(
 cuts = LeaveOneGroupOut().split(x, y, people)
 jobs = (delayed(fold)(x, y, train, test, int(sys.argv[2])) for train, test in cuts)
 print(np.mean(Parallel(n_jobs=int(sys.argv[3]))(jobs)))
+"""
+
+TUNE = """
+import os
+import sys
+import tempfile
+from pathlib import Path
+os.environ |= {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+               "RAY_worker_niceness": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+import numpy as np
+import ray
+from ray import tune
+from models.baselines.window_statistics import window_statistics
+from preprocessing.shard import read_signals
+
+def fold(config, x, y, people, trees):
+    from sklearn.ensemble import RandomForestClassifier
+    test = people == config["fold"]
+    forest = RandomForestClassifier(trees, random_state=0, n_jobs=1).fit(x[~test], y[~test])
+    tune.report({"accuracy": float((forest.predict(x[test]) == y[test]).mean())})
+
+ray.init(address="local", num_cpus=int(sys.argv[3]), dashboard_host="127.0.0.1", _node_ip_address="127.0.0.1",
+         log_to_driver=False, logging_level="ERROR")
+shards = [read_signals(path) for path in sorted(Path(sys.argv[1]).glob("clips/watch-*/s*.parquet"))]
+x = window_statistics(np.concatenate([shard.signals for shard in shards]))
+y = np.concatenate([shard.label for shard in shards])
+people = np.concatenate([np.full(len(shard.label), i) for i, shard in enumerate(shards)])
+with tempfile.TemporaryDirectory() as folder:
+    tune.Tuner(
+        tune.with_resources(tune.with_parameters(fold, x=x, y=y, people=people, trees=int(sys.argv[2])), {"cpu": 1}),
+        param_space={"fold": tune.grid_search(list(range(int(sys.argv[4]) or len(shards))))},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(name="folds", storage_path=folder, verbose=0)).fit()
+ray.shutdown()
 """
 
 
@@ -156,23 +193,40 @@ def alone(checkout: Checkout) -> Took:
     return measured(checkout.root, ["-c", ALONE, str(checkout.store), str(checkout.trees), str(os.cpu_count())])
 
 
+def tune(checkout: Checkout, folds: int) -> Took:
+    """folds: 0 for all."""
+    return measured(checkout.root, ["-c", TUNE, str(checkout.store), str(checkout.trees), str(os.cpu_count()), str(folds)])
+
+
+BESIDE = {"fold": {"Ray Tune alone": lambda checkout: tune(checkout, 1)},
+          "all": {"Ray Tune alone": lambda checkout: tune(checkout, 0), "scikit-learn alone": alone}}
+
+
 def middle(rounds: list[Took]) -> Took:
     return Took(statistics.median(took.wall for took in rounds), statistics.median(took.cpu for took in rounds))
 
 
-def words(took: Took | None) -> str:
-    return "-" if took is None else f"{took.wall:.2f} s ({took.cpu:.2f})"
+def words(took: Took) -> str:
+    return f"{took.wall:.2f} s ({took.cpu:.2f})"
+
+
+COLUMNS = ("the other", "Ray Tune alone", "scikit-learn alone")
 
 
 def row(part: str, ours: Checkout, theirs: Checkout | None, rounds: int) -> str:
-    """One line of the table: this checkout, the other one, scikit-learn alone, in turns."""
-    turns = [(getattr(ours, part)(), getattr(theirs, part)() if theirs else None, alone(ours) if part == "all" else None)
-             for _ in range(rounds)]
-    mine, before, plain = (middle([t for t in column if t]) if column[0] else None for column in zip(*turns, strict=True))
-    assert mine is not None
-    beside = plain or before
-    ratio = "-" if beside is None else f"{mine.wall / beside.wall:.2f} ({mine.cpu / beside.cpu:.2f})"
-    return f"| {WHAT[part]} | {words(mine)} | {words(before)} | {words(plain)} | {ratio} | {TARGETS[part]} |"
+    """One line of the table: this checkout, and what it is compared with, in turns."""
+    beside = {"the other": lambda _: getattr(theirs, part)()} if theirs else {}
+    beside |= BESIDE.get(part, {})
+    mine: list[Took] = []
+    others: dict[str, list[Took]] = {name: [] for name in beside}
+    for _ in range(rounds):
+        mine.append(getattr(ours, part)())
+        for name, run in beside.items():
+            others[name].append(run(ours))
+    own = middle(mine)
+    cells = [f"{words(other)}: {own.wall / other.wall:.2f} ({own.cpu / other.cpu:.2f})" if (
+        other := middle(others[name]) if name in others else None) else "-" for name in COLUMNS]
+    return f"| {WHAT[part]} | {words(own)} | {' | '.join(cells)} | {TARGETS[part]} |"
 
 
 def main() -> None:
@@ -193,7 +247,7 @@ def main() -> None:
         for checkout in (ours, *([theirs] if theirs else ())):
             if {"again", "fold", "all"} & set(parts):
                 checkout.again()  # fills the store, and leaves a finished run
-        head = ["| what | this checkout | the other | scikit-learn alone | ratio | target |", "|---|---|---|---|---|---|"]
+        head = [f"| what | this checkout | {' | '.join(COLUMNS)} | target |", "|---|---|---|---|---|---|"]
         rows = []
         print("\n".join(head), flush=True)
         for part in parts:
@@ -205,7 +259,8 @@ def main() -> None:
             "# What a small run pays beside its work", "",
             f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; seconds of the clock, "
             "in brackets of the processors", "", f"    {command}", "", *head, *rows, "",
-            "ratio: this checkout's time over scikit-learn's where that is measured, else over the other checkout's.", ""]))
+            "Behind each time of something else: this checkout's time over it. Ray Tune alone: the same features and trees in "
+            "trials of Ray Tune, with nothing of this project but the reading.", ""]))
 
 
 if __name__ == "__main__":

@@ -71,3 +71,11 @@ def test_options_are_read_and_shards_planned_without_what_decomposes_and_draws()
     done = run("import sys, preprocessing.clip, orchestrator.stages.evaluate_run\n"
                "print(*sorted(set(sys.modules) & {'PyEMD', 'matplotlib', 'scipy.signal', 'scipy.stats', 'torch', 'ray'}))")
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+def test_a_forests_options_are_checked_without_importing_what_builds_models():
+    done = run("import sys\nfrom orchestrator.config.configuration import compose\n"
+               "from orchestrator.stages import check_options\nwords = ['model=random_forest', 'model.trees=10']\n"
+               "check_options.check(compose('watch', words), words, 'loso')\n"
+               "print(*sorted(set(sys.modules) & {'sklearn', 'torch', 'scipy.stats'}))")
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

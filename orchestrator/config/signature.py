@@ -4,10 +4,15 @@ A parameter's annotation gives the kind: int, float, bool, str, Literal, each wi
 in Annotated, says what the option is and where its limits lie.
 """
 
+import ast
 import inspect
 import types
 import typing
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from models.registry import Bounds
@@ -23,6 +28,22 @@ def parameters(make: Callable[..., Any]) -> set[str]:
     """Names the caller of `make` may choose."""
     found = inspect.signature(make).parameters.values()
     return {p.name for p in found if p.kind is not inspect.Parameter.VAR_KEYWORD} - GIVEN
+
+
+@cache
+def written(place: str) -> frozenset[str]:
+    """parameters() of the function or class at "module:name", read from its file: an import of torch or scikit-learn takes
+    seconds. It is imported where the file does not show them, as of a dataclass or an inherited __init__."""
+    module, _, name = place.partition(":")
+    spec = find_spec(module)
+    tree = ast.parse(Path(spec.origin).read_bytes()) if spec and spec.origin else ast.Module([], [])
+    made = next((node for node in tree.body if getattr(node, "name", "") == name), None)
+    if isinstance(made, ast.ClassDef):
+        made = next((node for node in made.body if getattr(node, "name", "") == "__init__"), None)
+    if not isinstance(made, ast.FunctionDef):
+        return frozenset(parameters(getattr(import_module(module), name)))
+    every = made.args
+    return frozenset(one.arg for one in (*every.posonlyargs, *every.args, *every.kwonlyargs)) - GIVEN
 
 
 def rows(make: Callable[..., Any], node: str) -> list[Option]:

@@ -153,20 +153,25 @@ def _refused(config: Config, error: Exception) -> str:
 
 @contextmanager
 def _held_stderr():
-    """Ray's C++ side greets on stderr whatever its log level; what it wrote is shown only if starting fails."""
+    """Ray's C++ side greets on stderr whatever its log level; what it wrote is shown only if starting fails.
+
+    What Python writes there, as a warning of another thread, is shown as ever.
+    """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        stderr = os.dup(2)
+    ours = sys.stderr
+    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "w", buffering=1) as stderr:
         os.dup2(held.fileno(), 2)
+        if ours is sys.__stderr__:
+            sys.stderr = stderr
         try:
             yield
         except BaseException:
             held.seek(0)
-            os.write(stderr, held.read())
+            os.write(stderr.fileno(), held.read())
             raise
         finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+            sys.stderr = ours
+            os.dup2(stderr.fileno(), 2)
 
 
 def running() -> bool:

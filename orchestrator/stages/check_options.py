@@ -5,15 +5,14 @@ behind them takes; a name it does not know is the user's mistake, and is told at
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from models.registry import MODELS, find
 from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word, nearest
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_estimator, needs, reads_encoder
 from orchestrator.config.schema import repeated
-from orchestrator.config.signature import parameters, rows
+from orchestrator.config.signature import parameters, rows, written
 from orchestrator.config.unread import TOLD, readers, sentence, without_effect
 from orchestrator.errors import UserError
 
@@ -98,8 +97,8 @@ def _idle(config: Config, key: str, stage: str) -> tuple[str, str] | None:
     reason = without_effect(config, key, stage)
     if reason is None and key.startswith("model.") and key not in PATHS:
         leaf = key.split(".")[1]
-        if leaf not in parameters(_kind(config.model.name)):
-            return f"model={config.model.name}", readers(leaf, lambda name: parameters(_kind(name)))
+        if leaf not in _options(config.model.name):
+            return f"model={config.model.name}", readers(leaf, _options)
     return reason
 
 
@@ -145,13 +144,12 @@ def _check_masks(config: Config, overrides: Sequence[str] | None) -> None:
 
 def _check_sizes(config: Config) -> None:
     """Builds what the run will build, without its weights: what does not divide or fit is told before anything runs."""
+    if is_estimator(config.model.name):
+        return
     import torch
 
     from models import build
     from models.errors import ModelError
-
-    if is_estimator(config.model.name):
-        return
     from orchestrator.stores.encoder_store import signal_options, video_options
 
     where, length = "encoder", int(config.signal.get("length", 400))
@@ -210,7 +208,7 @@ def _touches(word: str, node: str) -> bool:
     return key.startswith(f"{node}.") or (key == node and node not in GROUPS)
 
 
-def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[], set[str]]]]:
+def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[], Collection[str]]]]:
     """(node, what was given, what gives the names known there)."""
     given = config.model.options()
     yield "encoder", config.encoder.options(), lambda: _of("mae.video_mae.VideoMAE") - {"decoder"}
@@ -226,19 +224,19 @@ def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[]
         _of("classifier.dcan.DCAN") | _of("classifier.dcan.ReleasedDCAN") | {"scale"})
 
 
-def _of(name: str) -> set[str]:
-    """parameters() of "room.file.Class" in models/."""
+def _of(name: str) -> frozenset[str]:
+    """Options of "room.file.Class" in models/."""
     module, _, kind = name.rpartition(".")
-    return parameters(getattr(import_module(f"models.{module}"), kind))
+    return written(f"models.{module}:{kind}")
 
 
-def _of_model(name: str, given: Mapping[str, Any]) -> set[str]:
+def _of_model(name: str, given: Mapping[str, Any]) -> frozenset[str]:
     """Options of another model are left aside, so that model=ridge can follow experiment=demo."""
-    own = parameters(_kind(name))
-    makers = {model.source: model for model in MODELS.values()}.values()
-    return own if set(given) <= own else own.union(*(parameters(model.maker()) for model in makers))
+    own = _options(name)
+    return own if set(given) <= own else own.union(*map(_options, MODELS))
 
 
-def _kind(model: str) -> Any:
-    """What is called with the options of this model. Imports its file alone."""
-    return find(model).maker()
+def _options(model: str) -> frozenset[str]:
+    """What the caller of this model may choose."""
+    entry = find(model)
+    return written(entry.make) if isinstance(entry.make, str) else frozenset(parameters(entry.make))

@@ -4,7 +4,9 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from orchestrator.stages.prepare import Prepared, prepare
 from orchestrator.stores import origin
 from orchestrator.stores.clip_store import ClipStore
 
+LATER = ("models.baselines.estimators", "orchestrator.reporting.page")  # seconds of imports that the report needs
 DRAWS = ("matplotlib", "Jinja2")  # beside run_record.versions()
 
 
@@ -45,8 +48,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
         if unfinished := ledger.missing(list(plan.folds)):
-            for p in parts:  # what is wrong with the clips is told before anything is written
-                p.data  # noqa: B018
+            _make_ready(config, parts)  # what is wrong with the clips is told before anything is written
         log.open()
         damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
@@ -90,6 +92,24 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
             written.remember(folder, made_of)
         progress.say("loso", cohort_ledger.sentence(number, by_now))
         return result
+
+
+def _make_ready(config: Config, parts: Sequence[Prepared]) -> None:
+    """Read what the folds read while Ray's processes start, and then what the report imports while the folds run."""
+    from orchestrator.executors import choice
+
+    ahead = ThreadPoolExecutor(1)
+    try:
+        read = [ahead.submit(getattr, part, "data") for part in parts]
+        later = ahead.submit(lambda: [import_module(name) for name in LATER])
+        choice.of(config).start(config)
+        for one in read:
+            one.result()
+    except BaseException:
+        later.cancel()
+        raise
+    finally:
+        ahead.shutdown(wait=False)
 
 
 def _run_missing(parts: Sequence[Prepared], ledger: Ledger) -> dict[str, str]:

@@ -199,8 +199,9 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     rows = store.quarantine()
     names = ("sample", "subject", "label", "stage", "reason", "fix")
     schema = pa.schema([(n, pa.int32() if n == "label" else pa.string()) for n in names])
-    # pyarrow imports pandas, for a second, to look at any list
-    table = pa.table({n: pa.array([r[n] for r in rows], schema.field(n).type) for n in names}) if rows else schema.empty_table()
+    # pyarrow imports pandas, for a second, to look at any list, an empty one too
+    columns = {n: pa.array([r[n] for r in rows], schema.field(n).type) for n in names} if rows else {}
+    table = pa.table(columns) if rows else pa.Table.from_batches([], schema)
     with atomic_path(store.folder / "quarantine.parquet") as temporary:
         pq.write_table(table, temporary)
     _report_quality(store, {c: people.class_names[c] for c in config.task.classes})

@@ -3,6 +3,8 @@
 import inspect
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
 from orchestrator.runtime import loopback, ray_folder, ray_session, surroundings
 from orchestrator.runtime.finding import STOP, WARN, Finding
+from tests.helpers.places import ROOT
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "0"), ("7", "7")])
@@ -93,6 +96,18 @@ def test_a_long_tmpdir_and_a_home_without_rights(monkeypatch, started, tmp_path)
     assert environment["MPLCONFIGDIR"].startswith(str(folder))
     ray_session._clear()
     assert not folder.exists() and os.environ["TMPDIR"] == str(long) and "MPLCONFIGDIR" not in os.environ
+
+
+def test_a_warning_of_another_thread_is_shown_while_ray_greets(tmp_path):
+    code = ("import os, sys, warnings, threading, ray\n"
+            "from orchestrator.config.configuration import compose\nfrom orchestrator.runtime import ray_session, ray_watch\n"
+            "def init(**settings):\n    os.write(2, b'greeting\\n')\n"
+            "    one = threading.Thread(target=warnings.warn, args=('odd numbers',))\n    one.start()\n    one.join()\n"
+            "ray.init, ray_watch.watch = init, lambda *words: None\nray_session.start(compose('watch', []))\n"
+            "print('after', file=sys.stderr)\n")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=55)
+    assert done.returncode == 0 and "odd numbers" in done.stderr and done.stderr.endswith("after\n"), done.stderr
+    assert "greeting" not in done.stderr
 
 
 @pytest.mark.parametrize("error", [OSError("AF_UNIX path length"), RuntimeError("The current node timed out\nduring startup"),
