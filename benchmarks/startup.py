@@ -1,19 +1,19 @@
-"""What a small run pays beside its work: --help, a fold worker's imports, one fold, a finished run again, and all ten folds
-of `--dataset watch model=random_forest` against scikit-learn alone.
+"""Overhead of a small run: --help, the imports of a fold worker, one fold, a finished run again, and all ten folds
+of `--dataset watch model=random_forest` compared with scikit-learn alone.
 
     python benchmarks/startup.py [--miniature] [--rounds 3] [--parts help imports again fold all ...] [--vs CHECKOUT]
                                  [--store DIR] [--out benchmarks/startup.md]
 
 help      the slowest --help of all commands. Target: under 1 s.
-imports   what a fold's worker imports before it fits a forest. Target: half of the older checkout's.
-again     a finished run once more. Target: 2 s.
-fold      one fold, everything before it in the store. Target: 6 s.
-all       the ten folds, everything before them in the store, against scikit-learn alone: LeaveOneGroupOut over the same
-          stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
+imports   what a fold's worker imports before it fits a forest. Target: half of the time of the older checkout.
+again     the command of a finished run once more. Target: 2 s.
+fold      one fold, with everything before it in the store. Target: 6 s.
+all       the ten folds, with everything before them in the store, compared with scikit-learn alone: LeaveOneGroupOut over the
+          same stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
 
---vs: another checkout, measured in turns with this one. Every measurement is a fresh process, compiled files allowed; medians
-of --rounds. Seconds are of a clock and, in brackets, of the processors, of all processes together: on a machine that does other
-work as well, compare those. --miniature: what needs no Ray, one round; its numbers say nothing.
+--vs: another checkout, measured in turns with this one. Every measurement is a new process, compiled files allowed; medians
+of --rounds. Wall seconds and, in brackets, CPU seconds, of all processes together: on a machine with other load, compare the
+CPU seconds. --miniature: the parts without Ray, one round, to test that the script runs; its numbers mean nothing.
 """
 
 import argparse
@@ -177,7 +177,7 @@ def row(part: str, ours: Checkout, theirs: Checkout | None, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--miniature", action="store_true", help="what needs no Ray, once: whether it runs, and no claim")
+    parser.add_argument("--miniature", action="store_true", help="the parts without Ray, once: tests that the script runs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=list(WHAT))
     parser.add_argument("--vs", type=Path, metavar="CHECKOUT")
@@ -193,7 +193,7 @@ def main() -> None:
         for checkout in (ours, *([theirs] if theirs else ())):
             if {"again", "fold", "all"} & set(parts):
                 checkout.again()  # fills the store, and leaves a finished run
-        head = ["| what | this checkout | the other | scikit-learn alone | ratio | target |", "|---|---|---|---|---|---|"]
+        head = ["| what | this checkout | other checkout | scikit-learn alone | ratio | target |", "|---|---|---|---|---|---|"]
         rows = []
         print("\n".join(head), flush=True)
         for part in parts:
@@ -202,10 +202,10 @@ def main() -> None:
     if options.out:
         command = " ".join(["python benchmarks/startup.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
-            "# What a small run pays beside its work", "",
-            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; seconds of the clock, "
-            "in brackets of the processors", "", f"    {command}", "", *head, *rows, "",
-            "ratio: this checkout's time over scikit-learn's where that is measured, else over the other checkout's.", ""]))
+            "# Overhead of a small run", "",
+            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; wall seconds, "
+            "in brackets CPU seconds", "", f"    {command}", "", *head, *rows, "",
+            "ratio: time of this checkout divided by that of scikit-learn, or, if not measured, of the other checkout.", ""]))
 
 
 if __name__ == "__main__":
