@@ -66,7 +66,7 @@ class Sizes:
     frames: int = 16
     image: int = 224
     author_epochs: int = 3
-    author_clips: int = 10  # for each of four people, all of whom are tested
+    author_clips: int = 10  # for each of four subjects; all are tested
     scale: str = "vit_tiny"
     executor: str = "ray"
 
@@ -112,7 +112,7 @@ def tune(sizes: Sizes, work: FoldWork, folder: Path, workers: int) -> float:
 
 
 def small_work(sizes: Sizes, folder: Path, epochs: int) -> FoldWork:
-    """As many folds as people, of signal_small."""
+    """One fold of signal_small per subject."""
     people = sizes.people
     recipe = FoldRecipe(model="signal_small", options={}, train={"max_epochs": epochs, "patience": epochs}, refit=False,
                         leaky=False, fixed_epochs=False, signal={"dim": 32, "depth": 1, "heads": 4, "ff": 64})
@@ -180,7 +180,7 @@ def measure_pool(sizes: Sizes, folder: Path, epochs: int) -> dict:
 
 
 def author_data(sizes: Sizes) -> FoldData:
-    """Four people's clips; pictures are noise, which costs an encoder what faces cost it."""
+    """Clips of four subjects; the images are noise, which takes an encoder as long as faces."""
     data = made_up(4, sizes.author_clips, 400)
     shape = (len(data.labels), sizes.frames, sizes.image, sizes.image, 3)
     return replace(data, frames=np.random.default_rng(1).integers(0, 256, shape, np.uint8))

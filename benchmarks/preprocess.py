@@ -173,7 +173,7 @@ def settings(folder: Path, executor: str = "ray") -> Config:
 
 
 def as_jobs(recordings: list[Recording], folder: Path, n: int, each: int = 1) -> list[ShardJob]:
-    """n people of so many clips each, a person being the piece that the stage hands out; the clips in turn."""
+    """n jobs, one subject with `each` clips per job; the recordings are used in turn."""
     jobs = []
     for i in range(n):
         mine = [recordings[(i * each + j) % len(recordings)] for j in range(each)]
@@ -431,9 +431,9 @@ def ray_text(arguments: argparse.Namespace, speed: dict[str, list[float]], costs
                f"daemons and driver {spent[RAY]:.0f} ({spent[RAY] / spent[POOL]:.2f})." if len(spent) == 2 else ""  # fmt: skip
     person = f"one subject of {arguments.person} clips per job" if arguments.person > 1 else "one clip per job"
     return [f"Ray Data reaches {ratio(speed, RAY, POOL):.2f} of the speed of the pool (target {TARGET_ACTORS}). Both rows run "
-            f"the stage's `make_shard`, {person}, until the shards are renamed, with the same priority, and count from the start "
-            "of the first clip to the end of the last. The start-up is not counted: the pool's workers are warm from an earlier "
-            f"round; an actor processes one uncounted clip when it starts, and waits until both have. {cpu_text}",
+            f"the stage's `make_shard`, {person}, until the shards are renamed, with the same priority, and count from the "
+            "start of the first clip to the end of the last. The start-up is not counted: the pool's workers are warm from an "
+            f"earlier round; an actor processes one uncounted clip when it starts, and waits until both have. {cpu_text}",
             ""]  # fmt: skip
 
 

@@ -71,7 +71,7 @@ MINIATURE = Sizes(scale="micro", image=32, clips=4, batch=2, epochs=2, ray_scale
 
 
 def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_mb: int) -> Job:
-    """A video MAE over made-up shards; no checkpoint falls into the measurement."""
+    """A video MAE on simulated shards; no checkpoint is written during the measurement."""
     recipe = compose("synthetic", []).pretrain.model_dump()
     recipe["video"] |= {"epochs": epochs, "batch": sizes.batch, "warmup": 1}
     recipe |= {"cache_mb": cache_mb, "save_epochs": None, "save_seconds": None}

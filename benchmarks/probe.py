@@ -71,7 +71,7 @@ EPOCHS = {"signal": 200, "video": 40}
 VIDEO = {"scale": "micro", "image_size": 32, "patch": 4, "frames": 4, "depth": 2, "decoder_dim": 64}
 SIGNAL = {"length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64, "decoder_depth": 1, "tokenizer": "conv",
           "max_tokens": 32}
-# What all recipes of a kind share, and what each changes. Rates in effect of the video MAE are lr x 8 / 256.
+# Options that all recipes of a kind share, and those of each. The video MAE's effective rate is lr x 8 / 256.
 COMMON = {"video": ["pretrain.video.batch=8", "pretrain.video.lr=3.2e-3", "pretrain.video.mask_ratio=0.75"],
           "signal": ["pretrain.signal.batch=24", "pretrain.signal.lr=1e-3", "pretrain.signal.mask_ratio=0.5",
                      "pretrain.signal.mask_length=16"]}
@@ -95,14 +95,14 @@ RECIPES: dict[str, dict[str, list[str]]] = {
 }
 MINIATURE = ["rate 1e-4", "frame mask, colours, cuts, rate 1e-4"]
 COLOURS, CUTS = 0.2, 0.75
-VARIANTS = {  # recipes whose names say so change what the product cannot: benchmarks/video_variants.py
+VARIANTS = {  # recipes with these names are not options of the program: benchmarks/video_variants.py
     name: Variant(COLOURS if "colours" in name else 0.0, CUTS if "cuts" in name else 1.0, "changes" in name)
     for name in RECIPES["video"] if any(word in name for word in ("colours", "cuts", "changes"))}
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """n people: labels of their clips, shards of the films' crops or scaled signals on demand."""
+    """n subjects: the labels of their clips; shards with face crops, or scaled signals, made on demand."""
 
     config: Config
     labels: dict[int, np.ndarray]
@@ -132,7 +132,7 @@ def prepare(kind: str, words: Sequence[str], people: int, clips_per_level: int, 
 
 
 def drawn(person: Person, clips: Sequence[Clip]) -> list[Row]:
-    """The person's clips as stage 1 leaves them, but for the way: MOMENTS crops of the face, equally spaced."""
+    """The subject's clips in the format of stage 1, drawn directly: MOMENTS equidistant crops of the face."""
     portrait = Portrait(person, (320, 240))
     top, bottom, left, right = portrait.box
     side = int(0.58 * min(bottom - top, right - left))  # of the head's box: from the brows' folds to the chin
@@ -171,7 +171,7 @@ def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndar
 
 
 def accuracy(answers, features: np.ndarray, labels: np.ndarray, people: np.ndarray) -> float:
-    """One person left out at a time, features standardised on the others; people weigh equally."""
+    """Leave-one-subject-out accuracy, features standardised on the training subjects; subjects weigh equally."""
     found = []
     for person in np.unique(people):
         test = people == person
@@ -182,7 +182,7 @@ def accuracy(answers, features: np.ndarray, labels: np.ndarray, people: np.ndarr
 
 
 def centred(features: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Less each person's own mean."""
+    """Features minus the mean of their subject."""
     out = features.copy()
     for person in np.unique(people):
         out[people == person] -= features[people == person].mean(0)
@@ -190,7 +190,7 @@ def centred(features: np.ndarray, people: np.ndarray) -> np.ndarray:
 
 
 def between(features: np.ndarray, people: np.ndarray) -> float:
-    """Share of the variance, summed over features, that lies between people's means."""
+    """Share of the variance, summed over features, between the means of the subjects."""
     return 1 - float((centred(features, people) ** 2).sum() / ((features - features.mean(0)) ** 2).sum())
 
 
@@ -206,7 +206,7 @@ def probe(model, inputs: Tensor, labels: np.ndarray, people: np.ndarray) -> dict
 
 def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int], rest: list[int],
              random: dict[tuple, dict[str, float]], n_random: int, variant: Variant | None = None) -> dict[str, float]:
-    """Pretrained on `group`, probed on `rest`; random: probes of untrained encoders that were made already."""
+    """Pretrained on `group`, probed on `rest`. random: cache of the results of untrained encoders."""
     folder.mkdir(parents=True)
     config = cohort.config
     people = np.concatenate([np.full(len(cohort.labels[s]), s) for s in rest])
