@@ -44,8 +44,8 @@ def problems(names: list[str], root: Path = ROOT) -> list[str]:
         if name not in LISTS and SUBJECT.search(path.read_bytes()):
             found.append(f"{name}: contains a subject id of a licensed data set")
         if path.suffix.lower() in MEDIA and path.stat().st_size > LARGEST and f"`{name}`" not in provenance:
-            found.append(f"{name}: {path.stat().st_size} bytes without a line in docs/reference/provenance.md: add one, or remove "
-                         "the file")
+            found.append(f"{name}: {path.stat().st_size} bytes without a line in docs/reference/provenance.md: add one, or "
+                         "remove the file")
     return found
 
 
