@@ -1,4 +1,4 @@
-# One set-up for everything: a virtual environment in .venv, repaired where it differs from constraints.txt.
+# All targets use one virtual environment, .venv. It is repaired if it differs from constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 STORE ?= store
@@ -19,8 +19,8 @@ lint: install
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/provenance.py
 
-# Each target runs what the one before it leaves: check in two minutes, test in ten, test-ci in less than an hour (two quiet
-# cores), test-all the rest. Which tests: by their mark, none being fast (pyproject.toml, tests/conftest.py).
+# check takes two minutes, test ten, test-ci (the tests that `test` leaves out) less than an hour on two idle cores, test-all runs
+# everything. The pytest marks decide which tests run; a test without a mark is fast (pyproject.toml, tests/conftest.py).
 IN_CHECK := not medium and not ci and not slow
 IN_TEST := not ci and not slow
 IN_TEST_CI := ci and not slow
@@ -37,7 +37,7 @@ test-ci: install
 test-all: lint
 	@$(MAKE) --no-print-directory -j2 tests-apart tests-together
 
-# Two halves side by side: tests that share one Ray and one road, and those that need none or start their own.
+# Two pytest processes in parallel: tests that share one Ray session and one run, and tests that need no Ray or start their own.
 APART := tests/faults tests/models tests/preprocessing
 
 tests-apart:
@@ -46,13 +46,13 @@ tests-apart:
 tests-together:
 	@$(BIN)/python -m pytest $(APART:%=--ignore=%) $(ONLY)
 
-# preprocess_vs.py wants another checkout beside this one; noise.py and cohort.py are no matter of time; the last three are
-# parts of others. tests/test_benchmarks.py runs each with --miniature.
+# Not run by `make bench`: preprocess_vs.py needs another checkout; noise.py and cohort.py measure no time; the last three are
+# modules of other benchmarks. tests/test_benchmarks.py runs each with --miniature.
 NO_TIMES := preprocess_vs noise cohort machine made_clips video_variants
 bench: install
 	@for file in $(filter-out $(NO_TIMES:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-# The documentation as a site: open site/index.html. A link that leads nowhere is an error.
+# The documentation as a site: open site/index.html. A broken link is an error.
 docs: install
 	@$(BIN)/mkdocs build --quiet
 	@echo "site/index.html"

@@ -1,7 +1,7 @@
-"""Nothing of a licensed data set enters the repository: the part of `make lint` that looks.
+"""Checks, in `make lint`, that no part of a licensed data set enters the repository.
 
-Refused: a subject id of BioVid's form outside the one file of published lists, in a file or in its name or folders, and any
-media, table, array or archive above 64 KB without a line in docs/reference/provenance.md that says where it comes from.
+It fails for a subject id in BioVid's format outside the one file of published lists, in a file or in its name or folders,
+and for any media file, table, array or archive above 64 KB without a line in docs/reference/provenance.md on its origin.
 """
 
 import re
@@ -31,7 +31,7 @@ def tracked(root: Path = ROOT) -> list[str]:
 
 
 def problems(names: list[str], root: Path = ROOT) -> list[str]:
-    """One line a refused file."""
+    """One line per problem."""
     page = root / "docs" / "reference" / "provenance.md"
     provenance = page.read_text() if page.exists() else ""
     found = []
@@ -42,13 +42,14 @@ def problems(names: list[str], root: Path = ROOT) -> list[str]:
         if not path.is_file():
             continue
         if name not in LISTS and SUBJECT.search(path.read_bytes()):
-            found.append(f"{name}: holds a subject id of a licensed data set")
+            found.append(f"{name}: contains a subject id of a licensed data set")
         if path.suffix.lower() in MEDIA and path.stat().st_size > LARGEST and f"`{name}`" not in provenance:
-            found.append(f"{name}: {path.stat().st_size} bytes without a line in docs/reference/provenance.md")
+            found.append(f"{name}: {path.stat().st_size} bytes without a line in docs/reference/provenance.md: add one, or "
+                         "remove the file")
     return found
 
 
 if __name__ == "__main__":
     wrong = problems(tracked())
-    print("\n".join(wrong) if wrong else "provenance: nothing that should not be here")
+    print("\n".join(wrong) if wrong else "provenance: no licensed data found")
     sys.exit(1 if wrong else 0)

@@ -1,6 +1,6 @@
 """What mkdocs calls while it builds the site (mkdocs.yml): pages that do not lie in docs/, the reference, the navigation.
 
-The reference has a page a room: the docstrings of every public name, read from the sources without importing them.
+The reference has one page per package: the docstrings of every public name, read from the sources without importing them.
 """
 
 import posixpath
@@ -29,16 +29,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {name: uri for name, uri in {**OUTSIDE, **benchmarks}.items() if (ROOT / name).is_file()}
     for name, uri in pages.items():
         files.append(File.generated(config, uri, content=(ROOT / name).read_text()))
-    rooms = {f"reference/code/{room}.md": text for room, text in reference().items()}
-    for uri, text in rooms.items():
+    packages = {f"reference/code/{package}.md": text for package, text in reference().items()}
+    for uri, text in packages.items():
         files.append(File.generated(config, uri, content=text))
     own = {file.src_uri for file in files.documentation_pages()}
     config.nav = [{"dualpain": "index.md"}]
     for part in PARTS:
         inside = [uri for uri in FIRST.get(part, []) if uri in own]
-        inside += sorted(uri for uri in own if uri.startswith(f"{part}/") and uri not in rooms and uri not in inside)
+        inside += sorted(uri for uri in own if uri.startswith(f"{part}/") and uri not in packages and uri not in inside)
         inside = [{NAMED[uri]: uri} if uri in NAMED else uri for uri in inside]
-        config.nav.append({TITLES[part]: inside + ([{"Code": list(rooms)}] if part == "reference" else [])})
+        config.nav.append({TITLES[part]: inside + ([{"Code": list(packages)}] if part == "reference" else [])})
     measured = list(benchmarks.values())
     project = [uri for uri in pages.values() if uri.startswith("project/") and uri not in measured]
     config.nav.append({"Project": [*project, {"Benchmarks": measured}]})
@@ -47,14 +47,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def reference() -> dict[str, str]:
-    """{room: its page}. A room is a package; its page has every file that lies in it."""
+    """{package: its page}, with every file of the package."""
     pages = {}
     for top in ("orchestrator", "models", "preprocessing"):
         for init in sorted((ROOT / top).rglob("__init__.py")):
-            room = ".".join(init.parent.relative_to(ROOT).parts)
-            modules = [f"{room}.{path.stem}" for path in sorted(init.parent.glob("*.py")) if not path.stem.startswith("__")]
-            own = f"::: {room}\n    options: {{members: false, show_root_heading: false}}\n"
-            pages[room] = f"# {room}\n\n{own}\n" + "\n".join(f"::: {module}\n" for module in modules)
+            package = ".".join(init.parent.relative_to(ROOT).parts)
+            modules = [f"{package}.{path.stem}" for path in sorted(init.parent.glob("*.py")) if not path.stem.startswith("__")]
+            own = f"::: {package}\n    options: {{members: false, show_root_heading: false}}\n"
+            pages[package] = f"# {package}\n\n{own}\n" + "\n".join(f"::: {module}\n" for module in modules)
     return pages
 
 

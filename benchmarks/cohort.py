@@ -1,10 +1,10 @@
-"""A made study, one noisy level a clip, as a manifest: the input of the commands in docs/explanation/science.md.
+"""Writes a simulated study as a manifest, one noisy level per clip: the input of the commands in docs/explanation/science.md.
 
     python benchmarks/cohort.py FOLDER [--people 12] [--clips 20] [--rare 0.5] [--shift 1.0] [--one-label] [--seed 0]
 
-Each clip is five seconds of one EDA channel around a level drawn for it, --shift higher where its class is 1. --rare is the
-share of a person's clips that are of class 1; with --one-label everybody has one class only, half of them each.
---miniature: three people of two clips, in a folder that goes again.
+Each clip is five seconds of one EDA channel around a random level, which is higher by --shift in class 1. --rare is the
+share of a subject's clips in class 1; with --one-label each subject has one class only, half of the subjects each.
+--miniature: three subjects with two clips each, in a temporary folder.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
             args.folder, args.people, args.clips = Path(place), 3, 2
             return write(args)
     if args.folder is None:
-        parser.error("name a FOLDER")
+        parser.error("give a FOLDER to write to")
     write(args)
 
 

@@ -1,22 +1,22 @@
-"""Stage 4: what the engine costs beside the training it schedules, and what it saves.
+"""Stage 4: the overhead of scheduling the folds, and the time that stored tokens save.
 
     python benchmarks/loso.py [--miniature] [--workers 2] [--rounds 3] [--long-rounds 1] [--parts ridge overhead ...]
                               [--out benchmarks/loso.md]
 
-ridge     all leave-one-person-out ridges of 87 people, 8,700 x 512, from merged sums; and how far refits differ.
+ridge     all leave-one-subject-out ridge fits of 87 subjects, 8,700 x 512, from merged sums; difference to refits.
           Targets: under 2 s, 1e-10.
-overhead  87 small folds on one Tune worker: wall time beyond the folds' own, per fold. Target: at most 0.4 s.
-pool      87 small folds on two Tune workers against a two-process pool of the very same function, each with the start of
-          its workers, Ray's own start apart: folds of some tenths of a second, where the start is a quarter of all, and of
-          about a second. Target: at least 0.9 of the pool's speed.
-authors   embedding once and four folds of three epochs here, against the authors' way: the encoder run again at every
-          step, a fresh process a fold, the same model with naive operators. 40 clips, ViT-tiny, 224 x 224; the same with
-          tokens pooled 2x2 and over space ("temporal") beside it. Target: 3 times as fast.
+overhead  87 small folds on one Tune worker: wall time minus the time of the folds, per fold. Target: at most 0.4 s.
+pool      87 small folds on two Tune workers, compared with a pool of two processes that run the same function. Both include
+          the start of the workers, but not of Ray. Folds of some tenths of a second, where the start takes a quarter of the
+          time, and of about a second. Target: at least 0.9 of the pool's speed.
+authors   embedding once and four folds of three epochs here, compared with the procedure of the released code: the encoder runs
+          again at every step, a new process per fold, the same model with naive operators. 40 clips, ViT-tiny, 224 x 224; the
+          same with tokens pooled 2x2 and over space ("temporal"). Target: 3 times as fast.
 memory    the driver's peak memory after 87 and after 1,000 folds. Target: at most 100 MB more.
 
-Every measurement is a fresh process; parts that compare take turns, and medians of --rounds are reported. The authors' way
-and the 1,000 folds take minutes and are measured once (--long-rounds). --miniature: sizes that only show that the script
-runs, in this process and without Ray; its numbers say nothing.
+Every measurement is a new process; parts that are compared alternate, and medians of --rounds are reported. The released code's
+procedure and the 1,000 folds take minutes and are measured once (--long-rounds). --miniature: small sizes, in this process
+and without Ray, to test that the script runs; its numbers mean nothing.
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Sizes:
     frames: int = 16
     image: int = 224
     author_epochs: int = 3
-    author_clips: int = 10  # for each of four people, all of whom are tested
+    author_clips: int = 10  # for each of four subjects; all are tested
     scale: str = "vit_tiny"
     executor: str = "ray"
 
@@ -112,7 +112,7 @@ def tune(sizes: Sizes, work: FoldWork, folder: Path, workers: int) -> float:
 
 
 def small_work(sizes: Sizes, folder: Path, epochs: int) -> FoldWork:
-    """As many folds as people, of signal_small."""
+    """One fold of signal_small per subject."""
     people = sizes.people
     recipe = FoldRecipe(model="signal_small", options={}, train={"max_epochs": epochs, "patience": epochs}, refit=False,
                         leaky=False, fixed_epochs=False, signal={"dim": 32, "depth": 1, "heads": 4, "ff": 64})
@@ -180,7 +180,7 @@ def measure_pool(sizes: Sizes, folder: Path, epochs: int) -> dict:
 
 
 def author_data(sizes: Sizes) -> FoldData:
-    """Four people's clips; pictures are noise, which costs an encoder what faces cost it."""
+    """Clips of four subjects; the images are noise, which takes an encoder as long as faces."""
     data = made_up(4, sizes.author_clips, 400)
     shape = (len(data.labels), sizes.frames, sizes.image, sizes.image, 3)
     return replace(data, frames=np.random.default_rng(1).integers(0, 256, shape, np.uint8))
@@ -330,7 +330,7 @@ def middle(rows: list[dict], name: str) -> float:
 
 
 def report(parts: list[str], sizes: Sizes, rounds: int, long: int, workers: int) -> list[str]:
-    """The table's rows, each printed as soon as it is known."""
+    """The rows of the table; each is printed as soon as it is measured."""
     rows = ["| what | measured | target |", "|---|---|---|"]
     print("\n".join(rows))
     for part in parts:
@@ -343,12 +343,12 @@ def report(parts: list[str], sizes: Sizes, rounds: int, long: int, workers: int)
 def ridge_row(sizes: Sizes, rounds: int, workers: int) -> list[str]:
     found = [fresh("ridge", sizes) for _ in range(rounds)]
     return [f"| exact ridge, {sizes.people} folds of {sizes.people * sizes.clips:,} x {sizes.features} | "
-            f"{middle(found, 'seconds'):.2f} s, differs from refits by {middle(found, 'difference'):.0e} | 2 s, 1e-10 |"]
+            f"{middle(found, 'seconds'):.2f} s, difference to refits {middle(found, 'difference'):.0e} | 2 s, 1e-10 |"]
 
 
 def overhead_row(sizes: Sizes, rounds: int, workers: int) -> list[str]:
     found = [fresh("overhead", sizes) for _ in range(rounds)]
-    return [f"| overhead a fold, one worker, {sizes.people} folds of {middle(found, 'fold'):.2f} s | "
+    return [f"| overhead per fold, one worker, {sizes.people} folds of {middle(found, 'fold'):.2f} s | "
             f"{middle(found, 'overhead'):.3f} s | 0.4 s |"]
 
 
@@ -358,8 +358,8 @@ def pool_row(sizes: Sizes, rounds: int, workers: int) -> list[str]:
         both = [(fresh("tune", sizes, epochs), fresh("pool", sizes, epochs)) for _ in range(rounds)]
         tuned, pooled = (middle([pair[i] for pair in both], "seconds") for i in (0, 1))
         fold = middle([pair[1] for pair in both], "fold")
-        rows.append(f"| two Tune workers against a two-process pool, {sizes.people} folds of {fold:.2f} s | {tuned:.1f} s and "
-                    f"{pooled:.1f} s: {pooled / tuned:.2f} | {target} |")
+        rows.append(f"| two Tune workers compared with a pool of two processes, {sizes.people} folds of {fold:.2f} s | "
+                    f"{tuned:.1f} s and {pooled:.1f} s: {pooled / tuned:.2f} | {target} |")
     return rows
 
 
@@ -369,8 +369,8 @@ def author_rows(sizes: Sizes, rounds: int, workers: int) -> list[str]:
     slow, rows = middle([theirs for _, theirs in turns], "seconds"), []
     for pool in POOLS:
         quick, embedding = (middle([ours[pool] for ours, _ in turns], name) for name in ("seconds", "embedding"))
-        rows.append(f"| against the authors' way, {workers} at a time, tokens pooled: {pool} | {quick:.1f} s "
-                    f"({embedding:.1f} s embedding) and {slow:.1f} s: {slow / quick:.1f} times | "
+        rows.append(f"| compared with the released code's procedure, {workers} at a time, tokens pooled: {pool} | "
+                    f"{quick:.1f} s ({embedding:.1f} s embedding) and {slow:.1f} s: {slow / quick:.1f} times | "
                     f"{'3 times' if pool == 'none' else '-'} |")
     return rows
 
@@ -404,7 +404,7 @@ def main() -> None:
     if options.out:
         command = " ".join(["python benchmarks/loso.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
-            "# Stage 4: the engine beside the training it schedules", "",
+            "# Stage 4: overhead of scheduling the folds", "",
             f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds} "
             f"({' and '.join(LONG)}: {long})", "",
             f"    {command}", "", *rows, ""]))

@@ -1,11 +1,11 @@
-"""What the benchmark tables call the machine they ran on."""
+"""Name of the machine in the tables of the benchmarks."""
 
 import platform
 from pathlib import Path
 
 
 def cpu_name() -> str:
-    """The processor's model name, or what the platform module knows."""
+    """Model name of the CPU, else what the platform module gives."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

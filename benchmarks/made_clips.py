@@ -1,4 +1,5 @@
-"""Shards of made-up clips: moving waves in place of faces, which decode and train as faces do. A helper of the benchmarks."""
+"""Shards of simulated clips, with moving waves instead of faces, for the benchmarks: decoding and training take as long as with
+faces."""
 
 from pathlib import Path
 
@@ -11,7 +12,7 @@ CROP, FRAMES = 224, 40
 
 
 def made_clips(folder: Path, clips: int) -> Path:
-    """The shard of one person, 40 PNG crops of 224 x 224 a clip, two signals of 16 values."""
+    """The shard of one subject: per clip 40 PNG crops of 224 x 224 and two signals of 16 values."""
     folder.mkdir(parents=True, exist_ok=True)
     y, x = np.mgrid[:CROP, :CROP]
     numbers, rows = np.arange(FRAMES, dtype=np.int32), []

@@ -1,19 +1,19 @@
-"""How much of the machine the video MAE uses: a training step and token extraction, without Ray.
+"""How efficiently the video MAE uses the machine: a training step and token extraction, without Ray.
 
     python benchmarks/mae_models.py [--threads 1] [--batch 4] [--rounds 3] [--miniature] [--out benchmarks/mae_models.md]
 
-GFLOP/s over the machine's own large matmul of the same number type and thread count, which is timed before and after
-every single run because clocks and neighbours drift; medians of the ratios. FLOP = 2 per multiply-add, backward = twice
-the forward, no recomputation and no element-wise work counted. The rows take turns. The naive twins hold as many weights
-and do two clips a step (their N x N tensors are kept for the backward pass): the patch projection is a 3D convolution
-over every token before masking, and attention is softmax(q k^T) v written out.
+GFLOP/s divided by those of a large matmul of the same number type and thread count on this machine. The matmul is timed before
+and after every single run because clock rates and other load change; medians of the ratios. FLOP = 2 per multiply-add,
+backward = twice the forward, without recomputation and element-wise operations. The rows alternate. The naive implementations
+have the same weights and use two clips per step (their N x N tensors are kept for the backward pass): the patch projection is
+a 3D convolution over every token before masking, and attention is softmax(q k^T) v written out.
 
-torch.compile runs in processes of its own, beside the same step uncompiled, and all of it ends after --compile-limit
-seconds (0: left out): what had not finished by then is reported as such. First every block compiled by itself (all blocks
+torch.compile runs in separate processes, alternating with the same step uncompiled, and stops after --compile-limit
+seconds (0: left out); rows that are not finished by then say so. First every block is compiled separately (all blocks
 of a width share one compilation), then the whole objective.
---cpu-time counts the process's CPU seconds instead of wall seconds: for one thread on a machine that others use.
---miniature: a small network, small pictures and no torch.compile, which only shows that the script runs.
-On CUDA the same rows; the share of the bf16 matmul is then the MFU. Targets: 0.65 for the float32 step and extraction on
+--cpu-time counts the process's CPU seconds instead of wall seconds: for one thread on a machine with other load.
+--miniature: a small network, small images and no torch.compile, to test that the script runs.
+On CUDA the same rows; the fraction of the bf16 matmul is then the MFU. Targets: 0.65 for the float32 step and extraction on
 a CPU, an MFU of 0.45 on an accelerator.
 """
 
@@ -52,7 +52,7 @@ COMPILED = {  # row -> (what runs, autocast, what is compiled)
     "token extraction, blocks compiled": ("extraction", F32, "blocks"),
     "MAE step, blocks compiled, bf16": ("step", BF16, "blocks"),
     "token extraction, blocks compiled, bf16": ("extraction", BF16, "blocks"),
-    "MAE step, compiled whole": ("step", F32, "whole"),
+    "MAE step, whole model compiled": ("step", F32, "whole"),
 }
 
 
@@ -216,8 +216,8 @@ def rows(bench: Bench, scale: str, batch: int) -> list[Row]:
         Row("MAE step, bf16 autocast", bench.step(bench.mae, dtype=BF16), step, batch, BF16, "MAE step"),
         Row("token extraction, bf16 autocast", bench.extraction(bench.mae, BF16), clip, batch, BF16, "token extraction"),
         # the twin projects all 1,568 tubelets: it does more than it is credited with
-        Row("MAE step, naive twin", bench.step(twin, n=two), step, two, twin_of="MAE step"),
-        Row("token extraction, naive twin", bench.extraction(twin, n=two), clip, two, twin_of="token extraction"),
+        Row("MAE step, naive implementation", bench.step(twin, n=two), step, two, twin_of="MAE step"),
+        Row("token extraction, naive implementation", bench.extraction(twin, n=two), clip, two, twin_of="token extraction"),
     ]
 
 
@@ -306,7 +306,7 @@ def main() -> None:
     clock, bench = Clock(device, args), Bench(args, device)
     speed = {dtype: clock.matmul(dtype, repeats=10) for dtype in (F32, BF16)}
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{cpu_name()}, {args.threads} thread(s)"
-    facts = (f"A step is {bench.step_gflop:.1f} GFLOP a clip, {bench.step_gflop + bench.critic_gflop:.1f} with the critic; "
+    facts = (f"A step is {bench.step_gflop:.1f} GFLOP per clip, {bench.step_gflop + bench.critic_gflop:.1f} with the critic; "
              f"token extraction {bench.clip_gflop:.1f}. Large matmul: {speed[F32]:.0f} GFLOP/s in float32, "
              f"{speed[BF16]:.0f} in bf16.")
     print(where, facts, sep="\n", flush=True)
@@ -317,8 +317,8 @@ def main() -> None:
         for row in todo:
             row.measure(clock)
     seconds = "CPU seconds" if args.cpu_time else "seconds"
-    title = [f"ViT {args.scale}, mask 0.9, {args.batch} clips a step", f"{seconds} a clip", "GFLOP/s",
-             "share of the machine's matmul", "beside"]
+    title = [f"ViT {args.scale}, mask 0.9, {args.batch} clips per step", f"{seconds} per clip", "GFLOP/s",
+             "fraction of the machine's matmul", "compared with"]
     by_name = {row.name: row for row in todo}
     table = [title, ["---"] * len(title), *(row.cells(by_name) for row in todo)]
     print("\n".join(line(cells) for cells in table), flush=True)
@@ -328,9 +328,10 @@ def main() -> None:
     if args.out:
         accelerator = "" if device.type == "cuda" else " · no accelerator"
         command = " ".join(["python benchmarks/mae_models.py", *sys.argv[1:]])
-        head = ["# Video MAE against the machine's own matmul", "",
+        head = ["# Video MAE compared with the machine's matrix multiplication", "",
                 f"{datetime.now(UTC):%Y-%m-%d} · {where}, torch {torch.__version__}, {args.rounds} rounds{accelerator}", "",
-                f"    {command}", "", f"{facts} Method and targets: top of the script. Stage 2: [models.md](models.md).", ""]
+                f"    {command}", "", f"{facts} Method and targets: docstring of the script. Stage 2: [models.md](models.md).",
+                ""]
         args.out.write_text("\n".join([*head, *(line(cells) for cells in table), ""]))
 
 

@@ -1,13 +1,13 @@
-"""Stage 2: eRPE attention fused against naive, the ConvTran embedding in chunks against plain. Without Ray.
-Stage 1 (ViT-S steps and token extraction against the machine's matmul) is benchmarks/mae_models.py.
+"""Stage 2: eRPE attention, fused and naive; the ConvTran embedding, in chunks and plain. Without Ray.
+Stage 1 (ViT-S steps and token extraction, compared with the machine's matmul) is benchmarks/mae_models.py.
 
     python benchmarks/models.py [--threads 1] [--rounds 5] [--cpu-time] [--miniature] [--out benchmarks/models.md]
 
-Both twins hold the same weights and see the same input; their runs alternate, so that a slow moment of the machine
-hits both, and medians are compared. Peak memory is what one forward and backward pass adds to a fresh process (its
-high-water mark, weights and input not counted). --cpu-time counts this process's CPU seconds instead of wall
-seconds: for one thread on a machine that others use. Targets: eRPE ratio >= 3; embedding time ratio <= 1, memory
-ratio <= 1/8. --miniature only shows that the script runs.
+Both implementations have the same weights and inputs; their runs alternate, so that a slow moment of the machine
+affects both, and medians are compared. Peak memory is what one forward and backward pass adds to a new process (its
+high-water mark, without weights and input). --cpu-time counts this process's CPU seconds instead of wall
+seconds: for one thread on a machine with other load. Targets: eRPE ratio >= 3; embedding time ratio <= 1, memory
+ratio <= 1/8. --miniature: to test that the script runs.
 """
 
 import argparse
@@ -51,8 +51,8 @@ def block(impl: str) -> tuple[nn.Module, Tensor]:
 CASES: dict[str, Callable[[str], tuple[nn.Module, Tensor]]] = {
     "eRPE attention, 1 x 1,568 tokens, 8 heads": attention,
     "ConvTran embedding, 2 x 1,568 x 384, frozen tokens": embedding,
-    "ConvTran embedding, the same, gradient for the tokens too": lambda impl: embedding(impl, learn_input=True),
-    "HPA block whole, 2 x 1,568 x 384": block,
+    "ConvTran embedding, the same, with gradient for the tokens": lambda impl: embedding(impl, learn_input=True),
+    "whole HPA block, 2 x 1,568 x 384": block,
 }
 
 
@@ -151,10 +151,10 @@ def main() -> None:
         kind = "CPU seconds of the process" if options.cpu_time else "wall seconds"
         machine = f"{cpu_name()}, {options.threads} thread(s), torch {torch.__version__}, {kind}, {options.rounds} rounds"
         head = [
-            "# Stage 2: eRPE attention and the ConvTran embedding against their naive twins", "",
+            "# Stage 2: eRPE attention and the ConvTran embedding compared with naive implementations", "",
             f"{datetime.now(UTC):%Y-%m-%d} · {machine} · no accelerator", "", f"    {command}", "",
             "Seconds are medians of interleaved runs, in brackets forward + backward. \"Frozen tokens\" is what stage 2",
-            "trains on; memory is what one step adds to a fresh process at its highest. Targets: eRPE naive / fused >= 3;",
+            "trains on; memory is the peak that one step adds to a new process. Targets: eRPE naive / fused >= 3;",
             "embedding naive / fused >= 1 and 1/8 of the memory. The video MAE and token extraction, bf16 and torch.compile:",
             "[mae_models.md](mae_models.md), written by `python benchmarks/mae_models.py`.", "",
         ]

@@ -1,16 +1,16 @@
-"""Runs on people in whom there is nothing to be found: how often is one called "above chance"?
+"""Runs on subjects without any effect: how often does a run get the verdict "above chance"?
 
     python benchmarks/noise.py [--seeds 0 1 2 3 4] [--models NAME ...] [--protocol clean|exclude_pretrain|as_paper]
                                [--store DIR] [--out FILE] [--miniature]
 
-A synthetic cohort whose labels change nothing in face or signal (synthetic.effect=0), another one for each seed, and each
-model's whole road, small: preprocessing, pretraining, folds. Printed: the accuracy's 95 % interval, whether it excludes
-chance on either side, and the verdict. Five seeds with five models are 25 intervals. The models of one seed share their
-people, so their intervals are not independent; over many cohorts about one in twenty excludes chance if the interval is
-right, somewhat more where people train the models that test each other (orchestrator/scores/chance.py).
-Runs are kept in --store; the same command goes on with them. About two minutes a run on two cores. With as_paper the
-networks look at the person they are tested on after each of 100 epochs; the released rule may look 1,000 times.
---miniature: one run of a few people, without Ray, in a folder that goes again: it only shows that the script runs.
+A synthetic cohort whose labels change nothing in face or signal (synthetic.effect=0), another one for each seed, and all
+stages of each model, small: preprocessing, pretraining, folds. Printed: the accuracy's 95 % confidence interval, whether it
+excludes chance on either side, and the verdict. Five seeds with five models are 25 intervals. The models of one seed share
+their subjects, so their intervals are not independent; over many cohorts about one in twenty excludes chance if the interval is
+right, somewhat more where subjects train the models that test each other (orchestrator/scores/chance.py).
+Runs are kept in --store; run the same command again to resume. About two minutes per run on two cores. With as_paper the
+networks are evaluated on the test subject after each of 100 epochs; the released rule allows 1,000 such test-set accesses.
+--miniature: one run of a few subjects, without Ray, in a temporary folder, to test that the script runs.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, more: list[str]) -> None:
-    head = "| model | seed | accuracy | 95 % interval | chance | excludes chance | verdict |"
+    head = "| model | seed | accuracy | 95 % confidence interval | chance | excludes chance | verdict |"
     lines = [f"protocol={args.protocol}", "", head, "|---|---|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     excess, outside = [], 0
@@ -93,7 +93,7 @@ def measure(args: argparse.Namespace, more: list[str]) -> None:
             excess.append(summary["accuracy_mean"] - summary["chance"])
             lines.append(line)
             print(line, flush=True)
-    said = (f"{outside} of {len(excess)} intervals exclude chance; accuracy less chance, mean over runs: "
+    said = (f"{outside} of {len(excess)} intervals exclude chance; accuracy minus chance, mean over runs: "
             f"{100 * sum(excess) / len(excess):+.1f} points")  # fmt: skip
     print(f"\n{said}")
     if args.out:

@@ -1,11 +1,11 @@
-"""Stage 1 of this checkout beside another's: one clip each in turn, in two processes that stay.
+"""Stage 1 of this checkout compared with another checkout: one clip each in turn, in two long-lived processes.
 
     python benchmarks/preprocess_vs.py OTHER_CHECKOUT [--pairs 9] [--films 1] [--people 2]
-    python benchmarks/preprocess_vs.py --miniature       # this checkout beside itself, one pair: shows that the script runs
+    python benchmarks/preprocess_vs.py --miniature       # this checkout twice, one pair: tests that the script runs
 
-Two whole runs in turn, minutes apart, show the machine's mood more than the code. Here each pair is the same clip within a
-second or two, by both checkouts, in the order that changes from pair to pair: CPU seconds until the shard is renamed.
-Films are 1388 x 1038 with noise, as in preprocess.py; people are synthetic, 640 x 480, with GSR, ECG and one EMG.
+Two whole runs, minutes apart, depend more on other load of the machine than on the code. Here each pair is the same clip within
+a second or two, by both checkouts, in an order that alternates between pairs: CPU seconds until the shard is renamed.
+The videos are 1388 x 1038 with noise, as in preprocess.py; the subjects are synthetic, 640 x 480, with GSR, ECG and one EMG.
 """
 
 import argparse
@@ -58,7 +58,7 @@ class Side:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, nargs="?", metavar="OTHER_CHECKOUT")
-    parser.add_argument("--pairs", type=int, default=9, help="of every clip")
+    parser.add_argument("--pairs", type=int, default=9, help="repetitions of every clip")
     parser.add_argument("--films", type=int, default=1)
     parser.add_argument("--people", type=int, default=2)
     parser.add_argument("--miniature", action="store_true")
@@ -76,7 +76,7 @@ def main() -> None:
         small = {"levels": ("BL1",), "size": (160, 120)}
         preprocess.FRAMES = preprocess.MINIATURE_FRAMES
     if asked.other is None:
-        parser.error("name the OTHER_CHECKOUT")
+        parser.error("give the folder OTHER_CHECKOUT")
     from preprocessing.synthetic import cohort
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -92,7 +92,7 @@ def main() -> None:
                 first, second = (ours, theirs) if (pair + index) % 2 else (theirs, ours)
                 found = {first: first.seconds(index), second: second.seconds(index)}
                 if pair:  # the first round warms
-                    kind = "films, 1388 x 1038" if index < asked.films else "synthetic people, 640 x 480, with signals"
+                    kind = "videos, 1388 x 1038" if index < asked.films else "synthetic subjects, 640 x 480, with signals"
                     pairs.setdefault(kind, []).append((found[ours], found[theirs]))
         for side in (ours, theirs):
             side.process.stdin.close()
@@ -100,8 +100,8 @@ def main() -> None:
     for kind, both in pairs.items():
         mine, other = (statistics.median(column) for column in zip(*both, strict=True))
         ratio = statistics.median(a / b for a, b in both)
-        print(f"{kind}: {len(both)} pairs, CPU seconds a clip {mine:.3f} here and {other:.3f} there, median of the pairs' "
-              f"ratios {ratio:.3f}")
+        print(f"{kind}: {len(both)} pairs, CPU seconds per clip {mine:.3f} here and {other:.3f} in the other checkout, "
+              f"median of the pairs' ratios {ratio:.3f}")
 
 
 if __name__ == "__main__":

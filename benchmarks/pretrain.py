@@ -1,18 +1,18 @@
-"""Stages 2 and 3: what loading, Ray and the token store cost beside the step and the forward pass they carry.
+"""Stages 2 and 3: the overhead of loading, Ray and the token store over the training step and the forward pass.
 
     python benchmarks/pretrain.py [--miniature] [--rounds 3] [--parts loop ray decode embed] [--out benchmarks/pretrain.md]
 
-loop    clips/s of the training loop, decoding every clip from Parquet anew, against the same step on one batch in memory,
+loop    clips/s of the training loop, which decodes every clip from Parquet, compared with the same step on one batch in memory,
         in one process, one after the other. Target: at least 0.9.
-ray     clips/s of two Ray Train workers once started, against two plain DDP processes that run the same function.
+ray     clips/s of two Ray Train workers after the start, compared with two plain DDP processes that run the same function.
         Target: at least 0.95.
-decode  views a second out of a Parquet shard in one thread (16 frames of 224 x 224, PNG), and reading alone.
-embed   clips/s of `write_tokens`, from the shard to the renamed file, against a bare forward loop on a batch in memory.
+decode  views per second read from a Parquet shard in one thread (16 frames of 224 x 224, PNG), and reading alone.
+embed   clips/s of `write_tokens`, from the shard to the renamed file, compared with a forward loop on a batch in memory.
         Target: at least 0.9.
 
-Every measurement is a fresh process; parts that compare take turns, medians are reported. ViT-tiny on 224 x 224 with the
-critic, one thread (ray: ViT-micro at 128 x 128). On a GPU, and MFU: benchmarks/mae_models.py. --miniature: sizes that only
-show that the script runs, in this process and without Ray; its numbers say nothing.
+Every measurement is a new process; parts that are compared alternate, medians are reported. ViT-tiny on 224 x 224 with the
+critic, one thread (ray: ViT-micro at 128 x 128). GPUs and MFU: benchmarks/mae_models.py. --miniature: small sizes, in this
+process and without Ray, to test that the script runs; its numbers mean nothing.
 """
 
 import argparse
@@ -71,7 +71,7 @@ MINIATURE = Sizes(scale="micro", image=32, clips=4, batch=2, epochs=2, ray_scale
 
 
 def job(folder: Path, sizes: Sizes, scale: str, image: int, epochs: int, cache_mb: int) -> Job:
-    """A video MAE over made-up shards; no checkpoint falls into the measurement."""
+    """A video MAE on simulated shards; no checkpoint is written during the measurement."""
     recipe = compose("synthetic", []).pretrain.model_dump()
     recipe["video"] |= {"epochs": epochs, "batch": sizes.batch, "warmup": 1}
     recipe |= {"cache_mb": cache_mb, "save_epochs": None, "save_seconds": None}
@@ -203,22 +203,22 @@ def ratio_row(what: str, found: list[dict], target: str) -> str:
 
 
 def loop_row(sizes: Sizes, rounds: int) -> str:
-    return ratio_row("training loop against the step alone", [fresh("loop", sizes) for _ in range(rounds)], "0.90")
+    return ratio_row("training loop compared with the step alone", [fresh("loop", sizes) for _ in range(rounds)], "0.90")
 
 
 def ray_row(sizes: Sizes, rounds: int) -> str:
     pairs = [(fresh("ray", sizes)["rate"], fresh("plain", sizes)["rate"]) for _ in range(rounds)]
-    return ratio_row("two Ray Train workers against plain DDP", [{"ours": a, "bare": b} for a, b in pairs], "0.95")
+    return ratio_row("two Ray Train workers compared with plain DDP", [{"ours": a, "bare": b} for a, b in pairs], "0.95")
 
 
 def decode_row(sizes: Sizes, rounds: int) -> str:
     found = [fresh("decode", sizes) for _ in range(rounds)]
-    return (f"| views out of Parquet, one thread | {middle(found, 'views'):.1f} clips/s; bytes alone "
+    return (f"| views read from Parquet, one thread | {middle(found, 'views'):.1f} clips/s; reading without decoding "
             f"{middle(found, 'read'):.0f} clips/s | - |")
 
 
 def embed_row(sizes: Sizes, rounds: int) -> str:
-    return ratio_row("embedding against bare forward passes", [fresh("embed", sizes) for _ in range(rounds)], "0.90")
+    return ratio_row("embedding compared with forward passes alone", [fresh("embed", sizes) for _ in range(rounds)], "0.90")
 
 
 ROWS = {"loop": loop_row, "ray": ray_row, "decode": decode_row, "embed": embed_row}
@@ -244,7 +244,7 @@ def main() -> None:
     if options.out:
         command = " ".join(["python benchmarks/pretrain.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
-            "# Stages 2 and 3 beside the step and the forward pass they carry", "",
+            "# Stages 2 and 3: overhead over the training step and the forward pass", "",
             f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · torch {torch.__version__} · "
             f"medians of {rounds}", "", f"    {command}", "", *rows, ""]))
 

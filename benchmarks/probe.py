@@ -1,23 +1,23 @@
-"""Does pretraining help? Linear probes on people outside the pretraining group, pretrained against random encoders.
+"""Does pretraining help? Linear probes on subjects outside the pretraining group, for pretrained and random encoders.
 
     python benchmarks/probe.py [--miniature] [--only signal|video] [--recipes NAME ...] [--people N] [--epochs N] [--cohort N]
                                [--seeds N ...] [--random N] [--out FILE]
 
-A synthetic cohort, cut into halves anew for each seed. Each half pretrains a masked auto-encoder by the project's own loop,
-which then serves the other half: a linear probe on its frozen features tells pain from none, leaving one person out, so that
-everybody is tested by an encoder that never saw them. The same for encoders that were never trained, several of each seed,
-averaged. Three probes, standardised on the training people:
+A synthetic cohort is divided into two halves, differently for each seed. Each half pretrains a masked auto-encoder with the
+project's own training loop; the encoder then serves the other half: a linear probe on its frozen features classifies pain and
+no pain by leave-one-subject-out, so that each subject is tested with an encoder that was not trained on it. The same for
+untrained encoders, several per seed, averaged. Three probes, standardised on the training subjects:
 
-- tokens: ridge on all tokens side by side, penalty PENALTY times the number of features;
-- mean: logistic regression on the tokens' mean;
-- centred: the same on that mean less the mean of all clips of the person: what varies within a person. The test person's
-  mean is of its own clips, without labels. It is an instrument, no result for somebody of whom one clip is there.
+- tokens: ridge on all tokens concatenated, penalty PENALTY times the number of features;
+- mean: logistic regression on the mean over tokens;
+- centred: the same on that mean minus the mean over all clips of the subject: the variation within a subject. For the test
+  subject the mean is that of its own clips, without labels. So it is a diagnostic only: it needs several clips of a subject.
 
 Reported: the difference in accuracy with its 95 % interval over seeds (Student t), whatever its sign; the share of the mean
-features' variance that lies between people; the largest rate in effect and the steps; the reconstruction error on hidden
-values of the other half over that of each clip's visible mean. Films are not made: faces are drawn as crops, 16 moments of
-a clip at equal distances, without encoding and face detection, so that many people cost seconds. The cohorts' effect is
-written into them by hand: this shows that the machinery works, nothing about pain.
+features' variance that lies between subjects; the largest effective learning rate and the number of steps; the reconstruction
+error on masked values of the other half, divided by that of each clip's visible mean. No videos are made: faces are drawn as
+crops, 16 equidistant times of a clip, without encoding and face detection, so that many subjects take seconds. The effect in
+these cohorts is simulated: this shows that the program works, and says nothing about pain.
 """
 
 import argparse
@@ -71,7 +71,7 @@ EPOCHS = {"signal": 200, "video": 40}
 VIDEO = {"scale": "micro", "image_size": 32, "patch": 4, "frames": 4, "depth": 2, "decoder_dim": 64}
 SIGNAL = {"length": LENGTH, "dim": 32, "depth": 2, "heads": 4, "ff": 64, "decoder_depth": 1, "tokenizer": "conv",
           "max_tokens": 32}
-# What all recipes of a kind share, and what each changes. Rates in effect of the video MAE are lr x 8 / 256.
+# Options that all recipes of a kind share, and those of each. The video MAE's effective rate is lr x 8 / 256.
 COMMON = {"video": ["pretrain.video.batch=8", "pretrain.video.lr=3.2e-3", "pretrain.video.mask_ratio=0.75"],
           "signal": ["pretrain.signal.batch=24", "pretrain.signal.lr=1e-3", "pretrain.signal.mask_ratio=0.5",
                      "pretrain.signal.mask_length=16"]}
@@ -95,14 +95,14 @@ RECIPES: dict[str, dict[str, list[str]]] = {
 }
 MINIATURE = ["rate 1e-4", "frame mask, colours, cuts, rate 1e-4"]
 COLOURS, CUTS = 0.2, 0.75
-VARIANTS = {  # recipes whose names say so change what the product cannot: benchmarks/video_variants.py
+VARIANTS = {  # recipes with these names are not options of the program: benchmarks/video_variants.py
     name: Variant(COLOURS if "colours" in name else 0.0, CUTS if "cuts" in name else 1.0, "changes" in name)
     for name in RECIPES["video"] if any(word in name for word in ("colours", "cuts", "changes"))}
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """n people: labels of their clips, shards of the films' crops or scaled signals on demand."""
+    """n subjects: the labels of their clips; shards with face crops, or scaled signals, made on demand."""
 
     config: Config
     labels: dict[int, np.ndarray]
@@ -132,7 +132,7 @@ def prepare(kind: str, words: Sequence[str], people: int, clips_per_level: int, 
 
 
 def drawn(person: Person, clips: Sequence[Clip]) -> list[Row]:
-    """The person's clips as stage 1 leaves them, but for the way: MOMENTS crops of the face, equally spaced."""
+    """The subject's clips in the format of stage 1, drawn directly: MOMENTS equidistant crops of the face."""
     portrait = Portrait(person, (320, 240))
     top, bottom, left, right = portrait.box
     side = int(0.58 * min(bottom - top, right - left))  # of the head's box: from the brows' folds to the chin
@@ -171,7 +171,7 @@ def logistic(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndar
 
 
 def accuracy(answers, features: np.ndarray, labels: np.ndarray, people: np.ndarray) -> float:
-    """One person left out at a time, features standardised on the others; people weigh equally."""
+    """Leave-one-subject-out accuracy, features standardised on the training subjects; subjects weigh equally."""
     found = []
     for person in np.unique(people):
         test = people == person
@@ -182,7 +182,7 @@ def accuracy(answers, features: np.ndarray, labels: np.ndarray, people: np.ndarr
 
 
 def centred(features: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Less each person's own mean."""
+    """Features minus the mean of their subject."""
     out = features.copy()
     for person in np.unique(people):
         out[people == person] -= features[people == person].mean(0)
@@ -190,7 +190,7 @@ def centred(features: np.ndarray, people: np.ndarray) -> np.ndarray:
 
 
 def between(features: np.ndarray, people: np.ndarray) -> float:
-    """Share of the variance, summed over features, that lies between people's means."""
+    """Share of the variance, summed over features, between the means of the subjects."""
     return 1 - float((centred(features, people) ** 2).sum() / ((features - features.mean(0)) ** 2).sum())
 
 
@@ -206,7 +206,7 @@ def probe(model, inputs: Tensor, labels: np.ndarray, people: np.ndarray) -> dict
 
 def one_half(kind: str, cohort: Cohort, seed: int, folder: Path, group: list[int], rest: list[int],
              random: dict[tuple, dict[str, float]], n_random: int, variant: Variant | None = None) -> dict[str, float]:
-    """Pretrained on `group`, probed on `rest`; random: probes of untrained encoders that were made already."""
+    """Pretrained on `group`, probed on `rest`. random: cache of the results of untrained encoders."""
     folder.mkdir(parents=True)
     config = cohort.config
     people = np.concatenate([np.full(len(cohort.labels[s]), s) for s in rest])
@@ -268,7 +268,7 @@ def changes_against_none(mae: VideoMAE, video: Tensor, visible_mask: Tensor) -> 
 
 def measure(kind: str, cohort: Cohort, seeds: Sequence[int], place: Path, random: dict,
             n_random: int, variant: Variant | None = None) -> list[dict[str, float]]:
-    """One row a seed, the mean over its halves."""
+    """One row per seed, the mean over its two halves."""
     rows, n = [], len(cohort.labels)
     for seed in seeds:
         drawn_order = np.random.default_rng([seed, n]).permutation(n)
@@ -294,20 +294,20 @@ def line(name: str, rows: Sequence[dict[str, float]]) -> str:
     def mean(field: str) -> float:
         return float(np.mean([row[field] for row in rows]))
 
-    cells = [f"{100 * mean(p):.1f} against {100 * mean(f'random {p}'):.1f}: "
+    cells = [f"{100 * mean(p):.1f} and {100 * mean(f'random {p}'):.1f}: "
              + interval(np.array([row[p] - row[f"random {p}"] for row in rows])) for p in PROBES]
     return (f"| {name} | {mean('rate'):.1e} | {mean('steps'):.0f} | {mean('ratio'):.2f} | {' | '.join(cells)} | "
-            f"{100 * mean('between'):.1f} against {100 * mean('random between'):.1f} |")
+            f"{100 * mean('between'):.1f} and {100 * mean('random between'):.1f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--miniature", action="store_true", help="sizes that only show that the script runs")
+    parser.add_argument("--miniature", action="store_true", help="small sizes, to test that the script runs")
     parser.add_argument("--only", choices=("signal", "video"))
     parser.add_argument("--recipes", nargs="+", metavar="NAME", help="names of RECIPES; default all")
     parser.add_argument("--people", type=int)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--random", type=int, default=RANDOM, help="encoders never trained, a seed and half")
+    parser.add_argument("--random", type=int, default=RANDOM, help="untrained encoders per seed and half")
     parser.add_argument("--cohort", type=int, default=0, help="synthetic.seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--out", type=Path)
@@ -320,10 +320,10 @@ def main() -> None:
         people = options.people or (4 if options.miniature else PEOPLE[kind])
         per_level = 2 if options.miniature else CLIPS_PER_LEVEL[kind]
         epochs = options.epochs or (2 if options.miniature else EPOCHS[kind])
-        what = f"{kind} MAE, {people} people, {2 * per_level} clips each, {len(options.seeds)} seeds"
-        lines += [f"| {what} | largest rate | steps | "
-                  f"masked error / visible mean's | {' | '.join(f'{p}: trained against random %, points' for p in PROBES)} | "
-                  "between people, % of variance |", "|---|---|---|---|---|---|---|---|"]
+        what = f"{kind} MAE, {people} subjects, {2 * per_level} clips each, {len(options.seeds)} seeds"
+        lines += [f"| {what} | effective rate | steps | "
+                  f"error / error of visible mean | {' | '.join(f'{p}: trained and random %, points' for p in PROBES)} | "
+                  "variance between subjects, %: trained and random |", "|---|---|---|---|---|---|---|---|"]
         print("\n".join(lines[-2:]), flush=True)
         random: dict = {}
         with tempfile.TemporaryDirectory() as place:
@@ -345,11 +345,11 @@ def main() -> None:
         options.out.write_text("\n".join([
             "# Does pretraining help?", "", f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · "
             f"torch {torch.__version__}", "", f"    {command}", "", *lines,
-            "Synthetic people, whose effect is written into them: it shows that the machinery works, nothing about pain.", ""]))
+            "Synthetic subjects with a simulated effect: this shows that the program works, and says nothing about pain.", ""]))
 
 
 def _last(words: Sequence[str]) -> list[str]:
-    """Of words for one key the last."""
+    """The last of several overrides of one key."""
     return list({word.partition("=")[0]: word for word in words}.values())
 
 

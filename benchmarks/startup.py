@@ -1,22 +1,22 @@
-"""What a small run pays beside its work: --help, a fold worker's imports, one fold, a finished run again, and all ten folds
-of `--dataset watch model=random_forest` against scikit-learn alone.
+"""Overhead of a small run: --help, the imports of a fold worker, one fold, a finished run again, and all ten folds
+of `--dataset watch model=random_forest` compared with scikit-learn alone.
 
     python benchmarks/startup.py [--miniature] [--rounds 3] [--parts help imports again fold all ...] [--vs CHECKOUT]
                                  [--store DIR] [--out benchmarks/startup.md]
 
 help      the slowest --help of all commands. Target: under 1 s.
-imports   what a fold's worker imports before it fits a forest. Target: half of the older checkout's.
-again     a finished run once more. Target: 2 s.
-fold      one fold, everything before it in the store. Target: 6 s.
-all       the ten folds, everything before them in the store, against scikit-learn alone: LeaveOneGroupOut over the same
-          stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
+imports   what a fold's worker imports before it fits a forest. Target: half of the time of the older checkout.
+again     the command of a finished run once more. Target: 2 s.
+fold      one fold, with everything before it in the store. Target: 6 s.
+all       the ten folds, with everything before them in the store, compared with scikit-learn alone: LeaveOneGroupOut over the
+          same stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
 
-Beside fold and all: what Ray Tune alone needs for it, the same features and trees in trials of it and nothing of ours but the
-reading. What starts, schedules and ends there is Ray's; no run of ours on Ray is faster.
+Beside fold and all: the same features and trees in trials of Ray Tune, with nothing of this project but the reading. Starting,
+scheduling and ending are Ray's there; no run of ours on Ray is faster.
 
---vs: another checkout, measured in turns with this one. Every measurement is a fresh process, compiled files allowed; medians
-of --rounds. Seconds are of a clock and, in brackets, of the processors, of all processes together: on a machine that does other
-work as well, compare those. --miniature: what needs no Ray, one round; its numbers say nothing.
+--vs: another checkout, measured in turns with this one. Every measurement is a new process, compiled files allowed; medians
+of --rounds. Wall seconds and, in brackets, CPU seconds, of all processes together: on a machine with other load, compare the
+CPU seconds. --miniature: the parts without Ray, one round, to test that the script runs; its numbers mean nothing.
 """
 
 import argparse
@@ -210,12 +210,12 @@ def words(took: Took) -> str:
     return f"{took.wall:.2f} s ({took.cpu:.2f})"
 
 
-COLUMNS = ("the other", "Ray Tune alone", "scikit-learn alone")
+COLUMNS = ("other checkout", "Ray Tune alone", "scikit-learn alone")
 
 
 def row(part: str, ours: Checkout, theirs: Checkout | None, rounds: int) -> str:
     """One line of the table: this checkout, and what it is compared with, in turns."""
-    beside = {"the other": lambda _: getattr(theirs, part)()} if theirs else {}
+    beside = {"other checkout": lambda _: getattr(theirs, part)()} if theirs else {}
     beside |= BESIDE.get(part, {})
     mine: list[Took] = []
     others: dict[str, list[Took]] = {name: [] for name in beside}
@@ -231,7 +231,7 @@ def row(part: str, ours: Checkout, theirs: Checkout | None, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--miniature", action="store_true", help="what needs no Ray, once: whether it runs, and no claim")
+    parser.add_argument("--miniature", action="store_true", help="the parts without Ray, once: tests that the script runs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", nargs="+", choices=list(WHAT))
     parser.add_argument("--vs", type=Path, metavar="CHECKOUT")
@@ -256,9 +256,9 @@ def main() -> None:
     if options.out:
         command = " ".join(["python benchmarks/startup.py", *sys.argv[1:]])
         options.out.write_text("\n".join([
-            "# What a small run pays beside its work", "",
-            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; seconds of the clock, "
-            "in brackets of the processors", "", f"    {command}", "", *head, *rows, "",
+            "# Overhead of a small run", "",
+            f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; wall seconds, "
+            "in brackets CPU seconds", "", f"    {command}", "", *head, *rows, "",
             "Behind each time of something else: this checkout's time over it. Ray Tune alone: the same features and trees in "
             "trials of Ray Tune, with nothing of this project but the reading.", ""]))
 

@@ -1,4 +1,4 @@
-"""Ways to pretrain the video MAE that the product does not have, to be tried by probe.py beside those that it has.
+"""Variants of video MAE pretraining that are not options of the program, for probe.py.
 
 Shapes: B clips, T frames, S image size, N tokens, M masked, P values of a tubelet.
 """
@@ -18,12 +18,12 @@ from orchestrator.pretraining.objectives import Job, Rank, VideoStage
 
 @dataclass(frozen=True)
 class Variant:
-    """What is changed; the critic must be off.
+    """What is changed; without the critic.
 
-    colour: deviation of the logarithm of each colour's gain, and half of it of what is added to each, in parts of white: one
-    draw a view. geometry: the smallest side of a cut-out, in parts of the picture; half of the views are mirrored too.
-    change: painted is how a hidden tubelet's pixels differ from the clip's mean over its frames, instead of the pixels: what
-    moves, without the face that stays. Identity is hardly in such a target.
+    colour: standard deviation of the logarithm of each colour's gain, and half of it for an offset, relative to white: one
+    draw per view. geometry: smallest side of a crop, relative to the image; half of the views are also mirrored.
+    change: the target is the difference of a masked tubelet's pixels to the clip's mean over its frames, instead of the pixels:
+    movement without the static face, so with little identity.
     """
 
     colour: float = 0.0
@@ -32,7 +32,7 @@ class Variant:
 
 
 class VariedStage(VideoStage):
-    """The project's own stage but for the variant."""
+    """The program's own stage, with the variant."""
 
     def __init__(self, job: Job, rank: Rank, variant: Variant):
         super().__init__(job, rank)
@@ -51,7 +51,7 @@ class VariedStage(VideoStage):
 
 
 def vary(clip_TSS3: np.ndarray, variant: Variant, rng: np.random.Generator) -> np.ndarray:
-    """A uint8 clip in other colours, cut out and mirrored, all its frames alike."""
+    """A uint8 clip with other colours, cropped and mirrored, the same in all frames."""
     if variant.geometry < 1:
         size = clip_TSS3.shape[1]
         side = max(2, round(size * rng.uniform(variant.geometry, 1)))
@@ -67,12 +67,12 @@ def vary(clip_TSS3: np.ndarray, variant: Variant, rng: np.random.Generator) -> n
 
 
 def change(video: Tensor) -> Tensor:
-    """(B,3,T,S,S) less its mean over the frames."""
+    """(B,3,T,S,S) minus its mean over the frames."""
     return video - video.mean(2, keepdim=True)
 
 
 class ChangeObjective(nn.Module):
-    """Squared error of the hidden tubelets' change, see `change`; without a critic."""
+    """Squared error of the masked tubelets' change, see `change`; without a critic."""
 
     critic = None
 

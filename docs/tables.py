@@ -1,4 +1,4 @@
-"""The tables of models, data sets and splits in README.md, from the registers: python docs/tables.py writes them anew."""
+"""Tables of models, data sets and splits in README.md, made from the registers. To update: python docs/tables.py"""
 
 import sys
 from pathlib import Path
@@ -15,14 +15,14 @@ ORDER = ("tokens", "signals", "video")
 
 
 def tables() -> dict[str, str]:
-    """Markdown by the name that its marks in README.md carry."""
+    """{table name, as in the marks of README.md: its Markdown}."""
     models = [(f"`{m.name}`", ", ".join(part for part in ORDER if part in m.needs), m.family, m.about, m.paper)
               for m in MODELS.values()]
     sources = [(f"`{s.name}`", s.about, s.paper) for s in SOURCES.values()]
     splits = [(f"`{s.name}`", s.about) for s in SPLITS.values()]
     return {"models": table(("`model=`", "reads", "kind", "what it is", "paper"), models),
             "data sets": table(("`--dataset`", "what it is", "paper"), sources),
-            "splits": table(("`split=`", "who is tested"), splits)}
+            "splits": table(("`split=`", "test subjects"), splits)}
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -31,12 +31,12 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def written(text: str) -> str:
-    """The text with each table between its marks replaced by the present one."""
+    """The text, with each table between its marks updated."""
     for name, new in tables().items():
         before, mark, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"\n<!-- end of {name} -->")
         if not mark or not end:
-            raise SystemExit(f"README.md has no place for the table of {name}")
+            raise SystemExit(f"README.md lacks the marks <!-- {name} --> and <!-- end of {name} -->: add them")
         text = f"{before}{mark}{new}{end}{after}"
     return text
 

@@ -26,7 +26,7 @@ def made():
 
 
 def test_the_data_set_is_read_as_a_manifest(made, tmp_path):
-    data = registry.load("manifest", made.write(tmp_path / "data", people=3, clips=4).parent)
+    data = registry.load("manifest", made.write(tmp_path / "data", subjects=3, clips=4).parent)
     assert data.complete and data.class_names == made.LABELS
     assert len(data.subjects) == 3 and list(Counter(r.subject for r in data.recordings).values()) == [4, 4, 4]
     values = process_signal(read_signal(data.recordings[1].signal), SignalOptions())

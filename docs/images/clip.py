@@ -1,4 +1,4 @@
-"""What preprocessing makes of one synthetic clip, as docs/images/clip.png: python docs/images/clip.py"""
+"""Draws docs/images/clip.png, one synthetic clip before and after preprocessing: python docs/images/clip.py"""
 
 import sys
 import tempfile
@@ -33,7 +33,7 @@ TITLES = {"gsr": ("GSR, µS", "taken as it is"), "ecg": ("ECG, µV", "0.1 to 250
 
 
 def draw_crop(axes, clip: FaceClip) -> None:
-    """The keyframe that moved most, with the mesh of the crop; the points that distances are made of are marked."""
+    """The keyframe that moved most, with the mesh of the crop; the points used for distances are marked."""
     image = clip.frames[int(np.argmax(clip.distance[clip.keyframes]))]
     mesh = FaceMesh(load_model(weight_file(FACE_MESH)))
     points, _ = mesh.find(ImageFrame(0, 0.0, image), Roi(111.5, 111.5, 1.2 * 224))
@@ -104,7 +104,7 @@ def main() -> None:
         tree = cohort.generate(Path(folder) / "tree", subjects=1, clips_per_level=1, levels=("PA4",), seed=SEED, jobs=1)
         figure = picture(registry.load("biovid_a", tree).recordings[0])
     figure.savefig(ROOT / "docs" / "images" / "clip.png")
-    with Image.open(ROOT / "docs" / "images" / "clip.png") as image:  # fewer colours: a third of the size
+    with Image.open(ROOT / "docs" / "images" / "clip.png") as image:  # fewer colours: a third of the file size
         small = image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     small.save(ROOT / "docs" / "images" / "clip.png", optimize=True)
 

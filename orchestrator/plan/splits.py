@@ -43,7 +43,7 @@ def loso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     return each_block([[p.index] for p in people], people)
 
 
-@register(name="lnso", about="several subjects are left out at a time, everybody once")
+@register(name="lnso", about="several subjects are left out at a time, each subject once")
 def lnso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """Blocks of split.n people at random, everybody in one; the last may be smaller."""
     size, order = config.split.n, shuffled(config.split.seed, people)
@@ -53,7 +53,7 @@ def lnso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     return each_block([order[i : i + size] for i in range(0, len(order), size)], people)
 
 
-@register(name="kfold", about="grouped k-fold: nobody's clips are divided")
+@register(name="kfold", about="grouped k-fold: all clips of a subject are in one fold")
 def kfold(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """split.k blocks of people at random, as equal as can be; nobody's clips are divided."""
     k, order = config.split.k, shuffled(config.split.seed, people)
@@ -62,7 +62,7 @@ def kfold(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     return each_block([block.tolist() for block in np.array_split(np.array(order), k)], people)
 
 
-@register(name="fixed", about="one test set that a list names, or seeded random ones (paper, Tables 5 to 8)")
+@register(name="fixed", about="one test set from a list, or random test sets drawn by seed (paper, Tables 5 to 8)")
 def fixed(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
     """One test set that a list names, or split.repeats seeded random ones; the others train."""
     name: str = config.split.list

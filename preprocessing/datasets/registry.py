@@ -56,20 +56,20 @@ class Source:
 
 SOURCES: dict[str, Source] = {source.name: source for source in (
     Source(name="biovid_a", load="preprocessing.datasets.biovid:load_a", cohorts=("biovid",), lists=True,
-           about="BioVid Heat Pain Database, Part A: 87 people, video, GSR, ECG, EMG", paper="Table 9"),
+           about="BioVid Heat Pain Database, Part A: 87 subjects, video, GSR, ECG, EMG", paper="Table 9"),
     Source(name="biovid_b", load="preprocessing.datasets.biovid:load_b", cohorts=("biovid",), lists=True,
-           about="BioVid Part B: 86 of the same people, facial EMG besides", paper="Tables 6 and 8"),
+           about="BioVid Part B: 86 of the same subjects, with facial EMG", paper="Tables 6 and 8"),
     Source(name="ai4pain", load="preprocessing.datasets.ai4pain:load", about="AI4Pain 2024: video and fNIRS",
            paper="Tables 5 and 7"),
     Source(name="ai4pain_2025", load="preprocessing.datasets.ai4pain_2025:load", films=False,
            cohorts=("ai4pain_2025", "ai4pain_2026"),
            about="AI4Pain 2025 and 2026: four biosignals, no video"),
     Source(name="manifest", load="preprocessing.datasets.manifest:load",
-           about="any other, described by a table of one row a sample"),
+           about="any other data set, described by a table with one row per sample"),
     Source(name="watch", load="preprocessing.datasets.watch:load", public=True, films=False, needs_root=False,
-           about="smartwatch recordings of shoulder exercises: 10 people (Burns et al. 2018)"),
+           about="smartwatch recordings of shoulder exercises: 10 subjects (Burns et al. 2018)"),
     Source(name="synthetic", load="preprocessing.datasets.biovid:load_a", public=True, lists=True,
-           about="the built-in cohort: a public-domain face, animated, and signals to go with it"),
+           about="the built-in synthetic cohort: an animated public-domain face, with signals"),
 )}
 
 
