@@ -1,6 +1,7 @@
 """How two finished runs differ apart from their method: the study, the scale, and the training subjects.
 
-Each function returns sentences; only another study is refused. Reads the runs' records (lineage.json) and summaries.
+Each function returns sentences; only runs of different studies raise an error. Reads the runs' records (lineage.json) and
+summaries.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cohort.lineage import Lineage
-from orchestrator.cohort.study import same_recordings, some_apart
+from orchestrator.cohort.study import same_recordings, some_differ
 from orchestrator.errors import UserError
 from orchestrator.files.storage import intact
 from orchestrator.scores.results import tested_subjects
@@ -20,7 +21,7 @@ REFIT = "protocol.refit=true fits networks, too, on all subjects but the test su
 
 
 def checked(record: Any, where: Path) -> dict[str, Any]:
-    """A run's record, {} where there is none. Raises UserError for one that cannot be read."""
+    """A run's record, {} if there is none. Raises UserError if it cannot be read."""
     if record is None and not where.exists():
         return {}
     try:
@@ -32,8 +33,7 @@ def checked(record: Any, where: Path) -> dict[str, Any]:
         for own in (record.get("recordings") or {}).values():
             own.get("signals")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where} was cut or changed since it was written: run the same command again, which writes it "
-                        "anew.") from error
+        raise UserError(f"{where} was truncated or edited: run the same command again to rewrite it.") from error
     return dict(record)
 
 
@@ -54,7 +54,7 @@ def study(a: "Result", b: "Result") -> list[str]:
     said = [f"{a.name} and {b.name} read different recordings of {len(other)} of {len(both)} subjects with the same name: "
             f"files "
             "were replaced between the runs, or these are different subjects."] if other else []
-    part = [subject for subject, equal in same.items() if equal and some_apart(ours[subject], theirs[subject])]
+    part = [subject for subject, equal in same.items() if equal and some_differ(ours[subject], theirs[subject])]
     if part:
         said.append(f"{a.name} and {b.name} do not read exactly the same recordings of {len(part)} of {len(both)} subjects: "
                     f"clips "

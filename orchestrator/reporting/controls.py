@@ -1,8 +1,8 @@
 """Controls for every result: the accuracy of sex and age, the trial order, or the duration alone in the same folds.
 
 Each is the one-number baseline (models/baselines/estimators.py): a small decision tree on one or two numbers of a clip,
-fitted on the fold's training subjects and never on the subjects it tests. A model that is no better has not shown that it reads
-what was recorded.
+fitted on the fold's training subjects, never on its test subjects. If a model is no better than its controls, it is not shown
+that it uses the recordings.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -31,8 +31,8 @@ UNKNOWN = {"sex and age": "not recorded for the subjects of this data set",
 
 
 def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[FoldResult]) -> list[dict]:
-    """One row a control: name, known, and where known n_people, accuracy, ci95, and the model's accuracy minus it, paired by
-    subject, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
+    """One row per control: name, known; if known also n_people, accuracy, ci95, and the model's accuracy minus that of the
+    control, paired by subject, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
     done = {(entry.fold, entry.seed): entry for entry in entries}
     first = [fold for fold in folds if fold.seed == folds[0].seed and (fold.index, fold.seed) in done]
     model = accuracies_of([done[fold.index, fold.seed] for fold in first], data.n_classes)
@@ -64,7 +64,7 @@ def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: 
 
 
 def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
-    """Accuracy by test subject, of a control fitted on the fold's other subjects alone. Raises LineageError if it were not."""
+    """Accuracy by test subject of a control fitted on the fold's other subjects only; LineageError otherwise."""
     from models.baselines.estimators import OneNumber
 
     known = sorted({*fold.train, *fold.val} - {*fold.test})
@@ -80,7 +80,7 @@ def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
 
 
 def _only(numbers: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Numbers (n, 6) of these rows; no other row can be read."""
+    """Numbers (n, 6) of these rows; the others are NaN."""
     found = np.full(numbers.shape, np.nan)
     found[rows] = numbers[rows]
     return {"numbers": found}

@@ -1,4 +1,4 @@
-"""The sections of the report: each a function of a Report that returns a Section, or None where the run has nothing to say."""
+"""The sections of the report: each a function of a Report that returns a Section, or None if it has no content."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -242,7 +242,7 @@ def our_row(summary: Mapping) -> tuple[str, str, str, str]:
 
 
 def gap_words(pair: Mapping | None) -> list[str]:
-    """What the other protocol adds, in one paragraph; none without it."""
+    """The gap to the other protocol, in one paragraph; empty without it."""
     if pair is None:
         return []
     between = " (95 % interval {:+.1f} to {:+.1f})".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""
@@ -305,7 +305,7 @@ def settings_section(report: Report) -> Section | None:
 
 
 def no_paths(value: str) -> str:
-    """Reports are passed on; paths of a machine must not be."""
+    """Without paths of this machine, because reports are shared."""
     return re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "(path)", value)
 
 

@@ -115,9 +115,9 @@ def test_as_paper_goes_on_where_clean_refuses(data):
 
 def test_test_clips_are_opened_once():
     door = foldfit.TestClips(made_data(), fold(2))
-    assert list(door.open()) == list(range(12, 18)) and door.openings == 1
+    assert list(door.access()) == list(range(12, 18)) and door.accesses == 1
     with pytest.raises(RuntimeError, match="opened once"):
-        door.open()
+        door.access()
 
 
 def test_no_label_of_the_held_out_person_is_read_before_the_end(data, monkeypatch):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from orchestrator.cohort.lineage import Lineage, check_roles, guard, person_key
+from orchestrator.cohort.lineage import Lineage, check_roles, guard, subject_key
 from orchestrator.errors import EXIT_USER, LineageError, UserError
 from tests.helpers.places import ROOT
 
@@ -17,8 +17,8 @@ TOKENS = Lineage("tokens of encoder 1", parents=(ENCODER,))
 
 def test_a_person_is_found_through_every_parent():
     assert TOKENS.everyone() == {"biovid/a", "biovid/b", "biovid/c"}
-    assert TOKENS.way_to("biovid/a") == ["tokens of encoder 1", "encoder 1 (ab12)", "scaler of fold 3"]
-    assert TOKENS.way_to("biovid/d") is None
+    assert TOKENS.chain_to("biovid/a") == ["tokens of encoder 1", "encoder 1 (ab12)", "scaler of fold 3"]
+    assert TOKENS.chain_to("biovid/d") is None
 
 
 def test_the_guard_names_the_artefact_and_the_way_in():
@@ -34,10 +34,10 @@ def test_the_guard_lets_others_pass():
 
 def test_a_person_is_cohort_and_name():
     # Parts A and B of BioVid are one cohort: an encoder that saw a person in A is refused in B.
-    assert person_key("biovid", "s1") == "biovid/s1"
+    assert subject_key("biovid", "s1") == "biovid/s1"
     with pytest.raises(LineageError):
-        guard([person_key("biovid", "a")], [SCALER])
-    guard([person_key("watch", "a")], [SCALER])
+        guard([subject_key("biovid", "a")], [SCALER])
+    guard([subject_key("watch", "a")], [SCALER])
 
 
 def test_unproven_is_inherited():

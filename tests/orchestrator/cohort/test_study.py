@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cohort.cohort import Clip, Cohort, Person
-from orchestrator.cohort.study import KEPT, in_one, marks, record, same_recordings, some_apart
+from orchestrator.cohort.study import KEPT, in_one, marks, record, same_recordings, some_differ
 from orchestrator.config.configuration import compose
 from orchestrator.plan.folds import make_plan
 from preprocessing.recordings import Recording, SignalRef
@@ -25,8 +25,8 @@ def test_a_mark_follows_the_content_of_its_file():
     assert len({mark for own in plain.values() for mark in own["signals"]}) == 9 and plain == marks(PEOPLE, HASHES)
     changed = marks(PEOPLE, HASHES | {1: {**HASHES[1], "c11": ("", "other")}})
     assert [person for person in plain if plain[person] != changed[person]] == ["s1"]
-    assert same_recordings(plain["s1"], changed["s1"]) is True and some_apart(plain["s1"], changed["s1"])
-    assert same_recordings(plain["s1"], plain["s2"]) is False and not some_apart(plain["s1"], plain["s1"])
+    assert same_recordings(plain["s1"], changed["s1"]) is True and some_differ(plain["s1"], changed["s1"])
+    assert same_recordings(plain["s1"], plain["s2"]) is False and not some_differ(plain["s1"], plain["s1"])
 
 
 def test_a_mark_cannot_be_made_without_the_key():
@@ -58,7 +58,7 @@ def test_somebody_is_known_again_by_a_part_of_many_clips(kept):
     for seed in range(50):
         chosen = np.random.default_rng(seed).choice(400, int(400 * kept), replace=False)
         theirs = marks(PEOPLE, {0: {f"renamed {i}": ("", f"file {i}") for i in chosen}})["s0"]
-        assert same_recordings(ours, theirs) is True and some_apart(ours, theirs)
+        assert same_recordings(ours, theirs) is True and some_differ(ours, theirs)
     stranger = marks(PEOPLE, {0: {f"c{i}": ("", f"another {i}") for i in range(400)}})["s0"]
     assert same_recordings(ours, stranger) is False
 
@@ -76,7 +76,7 @@ def test_a_file_that_several_people_share_marks_its_parts():
     assert same_recordings(whole["s0"], whole["s1"]) is False and same_recordings(whole["s1"], whole["s2"]) is False
     assert same_recordings(whole["s0"], marks(*cohort([0, 0, 1, 1]))["s0"]) is True
     fewer = marks(*cohort([0, 1, 1]))  # of the first a clip was left out; here the numbers of the parts move on
-    assert same_recordings(whole["s0"], fewer["s0"]) is True and some_apart(whole["s0"], fewer["s0"])
+    assert same_recordings(whole["s0"], fewer["s0"]) is True and some_differ(whole["s0"], fewer["s0"])
 
 
 def test_somebody_in_two_data_sets_has_the_marks_of_both():

@@ -24,8 +24,8 @@ def test_a_side_file_tells(tmp_path, spoil, damaged):
 
 
 def test_damage_is_told_once_with_its_number(capsys):
-    damage.tell("embed", "token files", [True, False, True])
-    damage.tell("embed", "token files", [False])
+    damage.warn("embed", "token files", [True, False, True])
+    damage.warn("embed", "token files", [False])
     assert capsys.readouterr().out.count("\n") == 1
 
 

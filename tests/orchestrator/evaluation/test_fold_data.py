@@ -8,7 +8,7 @@ import pytest
 from orchestrator import cli, loso
 from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.errors import UserError
-from orchestrator.evaluation.fold_data import check_twins
+from orchestrator.evaluation.fold_data import check_duplicates
 from tests.helpers.roads import Road
 
 
@@ -24,15 +24,15 @@ def clips(n=4):
 
 def test_one_recording_under_two_people_is_refused():
     signals, subject = clips(), np.array([0, 0, 1, 2])
-    check_twins(signals, subject, cohort("p0", "p1", "p2"))
+    check_duplicates(signals, subject, cohort("p0", "p1", "p2"))
     signals[3] = signals[0]
     with pytest.raises(UserError, match="People made/p0 and made/p2 have a recording in common"):
-        check_twins(signals, subject, cohort("p0", "p1", "p2"))
-    check_twins(signals, subject, cohort("p0", "p1", "p0"))  # one person in two data sets
-    check_twins(signals, subject, cohort("p0", "p1", "p2"), np.zeros(len(subject), bool))  # too little to tell
+        check_duplicates(signals, subject, cohort("p0", "p1", "p2"))
+    check_duplicates(signals, subject, cohort("p0", "p1", "p0"))  # one person in two data sets
+    check_duplicates(signals, subject, cohort("p0", "p1", "p2"), np.zeros(len(subject), bool))  # too little to tell
     signals[[0, 3]] = 1.5
-    check_twins(signals, subject, cohort("p0", "p1", "p2"))  # a sensor that fell off says nothing
-    check_twins(np.zeros((0, 0, 0), np.float32), subject, cohort("p0", "p1", "p2"))
+    check_duplicates(signals, subject, cohort("p0", "p1", "p2"))  # a sensor that fell off says nothing
+    check_duplicates(np.zeros((0, 0, 0), np.float32), subject, cohort("p0", "p1", "p2"))
 
 
 def test_a_copied_file_stops_the_run(ridge, inline, tmp_path, capsys):

@@ -132,7 +132,7 @@ def test_sweeping_spares_folds(ledger):
     ledger.write(FOLDS[0], made(0))
     (ledger.files.folder / ".fold-001-seed-0.json.1.tmp").write_text("half")
     (ledger.run_dir / ".tune.x.tmp").mkdir()
-    ledger.sweep()
+    ledger.clean_up()
     assert [p.name for p in ledger.files.folder.iterdir()] == ["fold-000-seed-0.json"]
     assert [p.name for p in ledger.run_dir.iterdir()] == ["ledger"]
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.medium
 ARTEFACTS = {
     "clips": clip_store.MAKES, "clips of watch": (*clip_store.MAKES, *FORMATS["watch"].sources),
     "fixed": ("orchestrator.plan.splits:fixed",), "encoders": encoder_store.TRAINS, "adopted": encoder_store.TAKES_OVER,
-    "tokens": token_store.MAKES, "audit": audit.SPOILS,
+    "tokens": token_store.MAKES, "audit": audit.PERTURBATIONS,
     **{model: (*run_record.FOLDS, *models.source(model), "orchestrator.plan.splits:loso")
        for model in ("dual", "signal_small", "lstm", "random_forest")}}
 CLIPS = {"clips", "clips of watch"}

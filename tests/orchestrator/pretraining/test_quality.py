@@ -150,7 +150,7 @@ def test_what_is_stored_is_read_back_and_a_damaged_file_is_told(trained, tmp_pat
 
 @pytest.mark.parametrize(("count", "each"), [({0: 100, 1: 3}, 12), ({s: 5 for s in range(86)}, 1), ({}, 0), ({3: 0}, 0)])
 def test_people_take_turns(count, each):
-    chosen = quality._turns(count)
+    chosen = quality._spread(count)
     assert len(set(chosen)) == len(chosen) <= quality.CLIPS and all(i < count[s] for s, i in chosen)
     assert all(sum(s == person for s, _ in chosen) <= each for person in count)
     assert {s for s, _ in chosen} == set(count) - {3} or len(count) > quality.CLIPS and len(chosen) == quality.CLIPS

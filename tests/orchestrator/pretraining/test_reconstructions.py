@@ -54,7 +54,7 @@ def test_tubelets_go_back_where_they_were(norm_target):
     clip = waves(0, 0, 16, 32)[None]
     assert np.array_equal(reconstructions.frames(mae, mae.tubelets(as_video(clip, torch.device("cpu")))), clip)
     with torch.no_grad():
-        picture = reconstructions.paint(mae, clip, "tube", 0.5)
+        picture = reconstructions.reconstruct(mae, clip, "tube", 0.5)
     assert picture.shape == (3 * 32, 4 * 32, 3)
     original, seen, painted = picture[:32], picture[32:64], picture[64:]
     visible = (seen == original).all(-1)

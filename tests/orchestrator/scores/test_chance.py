@@ -77,7 +77,7 @@ def found_above(y, features, blocks=None):
     folds, y = folds_of(n_people, blocks), y[tested]
     shares = np.array([np.bincount(own, minlength=n_classes) / own.size for own in y])
     majority = float(np.mean([shares[i, answer[s]] for i, s in enumerate(tested)]))
-    metric = chance.speaking(shares, majority)
+    metric = chance.verdict_metric(shares, majority)
     if metric == "accuracy":
         values = (scores.argmax(axis=-1) == y).mean(axis=1) - chance.level(shares, majority)
     else:
@@ -161,13 +161,13 @@ def test_people_who_are_all_alike_give_no_p_of_nought():
 
 def test_which_metric_speaks_follows_from_the_labels():
     equal, skewed = np.full((8, 2), 0.5), np.tile([0.8, 0.2], (8, 1))
-    assert chance.speaking(equal, 0.5) == "accuracy" and chance.speaking(skewed, 0.8) == "auroc"
-    assert chance.speaking(np.tile([0.54, 0.46], (8, 1)), 0.54) == "accuracy", "a few lost clips change no metric"
+    assert chance.verdict_metric(equal, 0.5) == "accuracy" and chance.verdict_metric(skewed, 0.8) == "auroc"
+    assert chance.verdict_metric(np.tile([0.54, 0.46], (8, 1)), 0.54) == "accuracy", "a few lost clips change no metric"
     one_each = np.eye(2)[[0, 0, 0, 0, 0, 0, 1, 1]]
-    assert chance.speaking(one_each, 0.75) == "accuracy", "nobody has a rank of their own"
-    assert chance.speaking(np.concatenate([skewed, one_each]), 0.8) == "auroc"
-    assert chance.speaking(np.concatenate([skewed[:4], one_each]), 0.8) == "accuracy"
-    assert chance.speaking(np.tile([0.5, 0.25, 0.25], (8, 1)), 0.5) == "auroc"
+    assert chance.verdict_metric(one_each, 0.75) == "accuracy", "nobody has a rank of their own"
+    assert chance.verdict_metric(np.concatenate([skewed, one_each]), 0.8) == "auroc"
+    assert chance.verdict_metric(np.concatenate([skewed[:4], one_each]), 0.8) == "accuracy"
+    assert chance.verdict_metric(np.tile([0.5, 0.25, 0.25], (8, 1)), 0.5) == "auroc"
 
 
 def test_a_verdict_never_depends_on_results_for_its_metric():

@@ -173,9 +173,9 @@ def test_variance_parts_by_hand():
     assert (got.n_people, got.n_seeds) == (2, 2)
     assert got.between_people is None, "accuracies alone do not say how much of it is which clips were sampled"
     one = statistics.variance_parts(np.array([[0.5], [1.0], [0.75]]), [
-        statistics.Answers(np.array([[1, 0, 1, 0]]), np.array([0, 0, 1, 1])),
-        statistics.Answers(np.array([[1, 1, 1, 1]]), np.array([0, 0, 1, 1])),
-        statistics.Answers(np.array([[1, 1, 1, 0]]), np.array([0, 0, 1, 1]))])
+        statistics.CorrectClips(np.array([[1, 0, 1, 0]]), np.array([0, 0, 1, 1])),
+        statistics.CorrectClips(np.array([[1, 1, 1, 1]]), np.array([0, 0, 1, 1])),
+        statistics.CorrectClips(np.array([[1, 1, 1, 0]]), np.array([0, 0, 1, 1]))])
     # sampling: by class 1/4 of (variance over 2); person 0: 2 x 0.5 / 8; person 1: 0; person 2: 0.5 / 8
     sampling = np.mean([0.125, 0, 0.0625])
     assert one.clips_within_person == pytest.approx(sampling**0.5)
@@ -194,7 +194,7 @@ def made_answers(n_people=300, n_clips=40, n_seeds=5, spread=0.0, recalls=(0.7, 
     hard = rng.random((n_people, 1, n_clips))
     again = np.where(rng.random((n_people, n_seeds, n_clips)) < 0.7, hard, rng.random((n_people, n_seeds, n_clips)))
     right = again < rate[:, None] + seed_spread * rng.choice([-1, 1], (n_people, n_seeds, 1))
-    return right.mean(axis=2), [statistics.Answers(own.astype(float), labels) for own in right]
+    return right.mean(axis=2), [statistics.CorrectClips(own.astype(float), labels) for own in right]
 
 
 @pytest.mark.parametrize("n_seeds", [1, 5])

@@ -148,7 +148,7 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
     assert [len(g.own) for g in plan.groups] == [2, 2] and not set(plan.groups[0].own) & set(plan.groups[1].own)
     video = b.config(FROM, "model=video")
     (group,) = folds.make_plan(video, strangers.people, origin.read(video, strangers)).groups
-    assert group.subjects == group.learners == ()
+    assert group.subjects == group.trained_here == ()
 
 
 def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt, inline, capsys):
