@@ -143,12 +143,12 @@ def _check(config: Config, dataset: DataSet) -> bool:
 
 
 def _check_cohort_name(config: Config, dataset: DataSet) -> None:
-    """A subject is (cohort, raw id): another spelling of a built-in cohort would give its subjects another identity."""
+    """A subject is (cohort, raw id): another spelling of a built-in cohort would give its subjects a second identity."""
     if config.dataset == "manifest" and dataset.cohort not in registry.cohorts():
         for name in registry.cohorts():
             if spellings(name) & spellings(dataset.cohort):
-                raise UserError(f"The manifest names its data set {dataset.cohort!a}, which is close to the built-in {name}: write "
-                                f"{name} if it has the same subjects, else give it another name.")
+                raise UserError(f"The manifest names its data set {dataset.cohort!a}, which is close to the built-in {name}: "
+                                f"write {name} if it has the same subjects, else give it another name.")
 
 
 def _pseudonymised(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:

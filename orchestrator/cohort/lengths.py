@@ -138,6 +138,6 @@ def check_rates(clips: Sequence[Clip], options: "SignalOptions") -> None:
     rates = sorted({max(c.fs for c in clip.recording.signal.channels) for clip in clips if clip.recording.signal})
     if rates and rates[-1] > (1 + SAME_RATE) * rates[0]:
         shown = ", ".join(f"{rate:g}" for rate in (rates if len(rates) < 6 else [*rates[:4], rates[-1]]))
-        raise UserError(f"signal.window_mode={options.window_mode} counts time steps, but the clips have different sampling rates "
-                        f"({shown} Hz), so the steps have different durations: use signal.window_mode=resample, or resample "
-                        "the files to one rate.")
+        raise UserError(f"signal.window_mode={options.window_mode} counts time steps, but the clips have different sampling "
+                        f"rates ({shown} Hz), so the steps have different durations: use signal.window_mode=resample, or "
+                        "resample the files to one rate.")

@@ -162,7 +162,7 @@ def test_missing_folder_one_run_and_a_run_without_folds(tmp_path, capsys):
     assert cli.run(compare.main, []) == 2
     (tmp_path / "both" / "clean").mkdir(parents=True)
     (tmp_path / "both" / "as_paper").mkdir()
-    with pytest.raises(UserError, match="holds two runs: name .*clean or .*as_paper"):
+    with pytest.raises(UserError, match="holds two runs: give .*clean or .*as_paper"):
         read_run(tmp_path / "both")
     empty = write(tmp_path, "empty", drop=8)
     assert cli.run(compare.main, [str(a), str(empty)]) == 2

@@ -1,4 +1,4 @@
-"""One recording under two people: by the files, by windows that overlap, and by what was decoded."""
+"""Duplicate recordings of two subjects: by file content, overlapping windows, and decoded values."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +49,7 @@ def walk(tmp_path):
     return save
 
 
-def test_overlapping_windows_of_one_content_are_refused_and_others_are_not(walk):
+def test_only_overlapping_windows_of_identical_files_are_duplicates(walk):
     path = walk("a.npy")
     for window, other, bad in (({}, {}, True), ({"start_s": 0.0, "end_s": 5.0}, {"start_s": 4.0, "end_s": 9.0}, True),
                                ({"start_s": 0.0, "end_s": 5.0}, {"start_s": 5.0, "end_s": 10.0}, False),
@@ -57,9 +57,10 @@ def test_overlapping_windows_of_one_content_are_refused_and_others_are_not(walk)
                                ({"start_row": 0, "end_row": 50}, {"start_row": 50, "end_row": 99}, False)):
         people = cohort(heard(0, path, **window), heard(1, path, **other))
         if bad:
-            with pytest.raises(UserError, match="made/p0 and made/p1 have a recording in common"):
+            with pytest.raises(UserError, match="made/p0 and made/p1 contain an identical recording"):
                 duplicates.check_files(people, by_path)
-            duplicates.check_files(replace(people, people=(people.people[0], replace(people.people[1], pseudonym="p0"))), by_path)
+            one_subject = (people.people[0], replace(people.people[1], pseudonym="p0"))
+            duplicates.check_files(replace(people, people=one_subject), by_path)
         else:
             duplicates.check_files(people, by_path)
 
@@ -69,14 +70,14 @@ def by_content(clip: Clip) -> tuple[str, str]:
 
 
 def coarse(kind: str, rng: np.random.Generator, n: int = 10) -> np.ndarray:
-    """(n,) whole beats a minute, or whole per cent with one step down, at 1 Hz."""
+    """(n,) integer beats per minute, or integer per cent with one step down, at 1 Hz."""
     if kind == "heart rate":
         return np.round(rng.integers(60, 80) + rng.normal(0, 0.4, n).cumsum())
     return float(rng.integers(96, 100)) - (np.arange(n) >= rng.integers(1, n))
 
 
 @pytest.mark.parametrize("kind", ["heart rate", "SpO2"])
-def test_coarse_values_that_are_equal_by_chance_are_no_recording_in_common(walk, kind):
+def test_coarse_values_that_are_equal_by_chance_are_no_duplicates(walk, kind):
     rng = np.random.default_rng(1)
     clips = [heard(p, walk(f"{p}-{c}.npy", coarse(kind, rng))) for p in range(20) for c in range(10)]
     assert list(duplicates._overlaps(cohort(*clips), by_content))  # there are equal ones
@@ -87,11 +88,11 @@ def test_coarse_values_that_are_equal_by_chance_are_no_recording_in_common(walk,
 def test_a_real_copy_among_coarse_cohorts_is_refused(walk, tmp_path):
     rng = np.random.default_rng(2)
     clips = [heard(p, walk(f"{p}-{c}.npy", coarse("heart rate", rng))) for p in range(20) for c in range(10)]
-    long = coarse("heart rate", rng, 3600)  # an hour in whole beats is nobody else's
+    long = coarse("heart rate", rng, 3600)  # one hour of integer heart rates is unique
     copied = [heard(20, walk("a.npy", long), start_row=0, end_row=10), heard(21, walk("b.npy", long), start_row=5, end_row=15)]
-    with pytest.raises(UserError, match="made/p20 and made/p21 .* in windows of one file"):
+    with pytest.raises(UserError, match="made/p20 and made/p21 .*overlapping windows of one file"):
         duplicates.check_files(cohort(*clips, *copied), by_content)
-    same = walk("c.npy", coarse("heart rate", rng))  # however little it holds: the manifest names one file twice
+    same = walk("c.npy", coarse("heart rate", rng))  # even with little information: the manifest names one file twice
     with pytest.raises(UserError, match="made/p0 and made/p1"):
         duplicates.check_files(cohort(heard(0, same), heard(1, same)), by_content)
 
@@ -113,12 +114,12 @@ def test_a_copy_is_found_after_decoding(tmp_path, what):
     assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and n_little == 0
 
 
-def test_columns_of_one_table_are_several_peoples(walk, tmp_path):
+def test_columns_of_one_table_belong_to_several_subjects(walk, tmp_path):
     np.save(tmp_path / "both.npy", np.random.default_rng(0).normal(size=(100, 2)))
     duplicates.check_files(cohort(heard(0, tmp_path / "both.npy", 0), heard(1, tmp_path / "both.npy", 1)), by_path)
 
 
-def test_what_is_constant_or_cannot_be_read_says_nothing(walk, tmp_path):
+def test_constant_or_unreadable_recordings_are_no_duplicates(walk, tmp_path):
     duplicates.check_files(cohort(heard(0, walk("c.npy", np.full(100, 2.5))), heard(1, tmp_path / "c.npy")), by_path)
     (tmp_path / "broken.npy").write_bytes(b"no array")
     (tmp_path / "broken.mp4").write_bytes(b"no film")
@@ -160,7 +161,7 @@ def film(path: Path, codec: str, pictures: np.ndarray) -> Path:
     return path
 
 
-def test_another_container_and_lossless_coding_decode_to_one_film(tmp_path):
+def test_another_container_and_lossless_coding_decode_to_one_video(tmp_path):
     one, two = (np.random.default_rng(seed).integers(40, 200, (8, 48, 64)).astype(np.uint8) for seed in (0, 1))
     clips = [seen(0, film(tmp_path / "a.mkv", "ffv1", one)), seen(1, film(tmp_path / "b.avi", "ffvhuff", one)),
              seen(2, film(tmp_path / "c.mkv", "ffv1", two)), seen(3, film(tmp_path / "d.mkv", "ffv1", one * 0 + 90)),
@@ -169,7 +170,7 @@ def test_another_container_and_lossless_coding_decode_to_one_film(tmp_path):
     assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)]
 
 
-def test_prints_in_the_side_files_refuse_two_people_and_spare_one():
+def test_fingerprints_in_sidecars_find_duplicates_of_two_subjects():
     values = np.random.default_rng(0).normal(size=(50, 2))
     sides = {s: {"prints": {f"c{s}": {"signal": signal_print(values * (1 + s)), "video": None}}} for s in (0, 1)}
     people = cohort(heard(0, Path("a.npy")), heard(1, Path("b.npy")))

@@ -1,4 +1,4 @@
-"""Who has seen whom, through any number of artefacts; and that these tests notice a guard that looks away."""
+"""Lineage through any number of artefacts; these tests must fail if the guard checks nothing."""
 
 import shutil
 import subprocess
@@ -15,25 +15,26 @@ ENCODER = Lineage("encoder 1 (ab12)", frozenset({"biovid/c"}), (SCALER,))
 TOKENS = Lineage("tokens of encoder 1", parents=(ENCODER,))
 
 
-def test_a_person_is_found_through_every_parent():
+def test_a_subject_is_found_through_every_parent():
     assert TOKENS.everyone() == {"biovid/a", "biovid/b", "biovid/c"}
     assert TOKENS.chain_to("biovid/a") == ["tokens of encoder 1", "encoder 1 (ab12)", "scaler of fold 3"]
     assert TOKENS.chain_to("biovid/d") is None
 
 
-def test_the_guard_names_the_artefact_and_the_way_in():
-    with pytest.raises(LineageError, match=r"biovid/a has been seen by tokens of encoder 1 <- encoder 1 \(ab12\) <- "
+def test_the_guard_shows_how_the_test_subject_leaked_in():
+    with pytest.raises(LineageError, match=r"biovid/a leaked into training through tokens of encoder 1 <- encoder 1 \(ab12\)"
+                                           r" <- "
                                            r"scaler of fold 3.*as_paper"):
         guard(["biovid/x", "biovid/a"], [Lineage("nobody"), TOKENS])
 
 
-def test_the_guard_lets_others_pass():
+def test_the_guard_accepts_other_subjects():
     guard(["biovid/d", "watch/a"], [SCALER, ENCODER, TOKENS])
     guard([], [TOKENS])
 
 
-def test_a_person_is_cohort_and_name():
-    # Parts A and B of BioVid are one cohort: an encoder that saw a person in A is refused in B.
+def test_a_subject_is_cohort_and_name():
+    # Parts A and B of BioVid are one cohort: an encoder trained on a subject in A may not test it in B.
     assert subject_key("biovid", "s1") == "biovid/s1"
     with pytest.raises(LineageError):
         guard([subject_key("biovid", "a")], [SCALER])
@@ -54,14 +55,14 @@ def test_a_lineage_survives_its_file_and_every_change_shows():
     assert len({other.sha256() for other in [TOKENS, *others]}) == 4
 
 
-def test_a_lineage_error_is_told_as_the_users():
+def test_a_lineage_error_has_exit_code_2():
     assert issubclass(LineageError, UserError) and EXIT_USER == 2
 
 
 @pytest.mark.parametrize(("test", "train", "val", "leaky", "fits"), [
     ([0], [1, 2], [3], False, True), ([0], [0, 1], [3], False, False), ([0], [1, 3], [3], False, False),
     ([0], [1], [0], False, False), ([0], [1], [0], True, True), ([0], [0, 1], [0], True, False)])
-def test_nobody_in_two_roles(test, train, val, leaky, fits):
+def test_no_subject_has_two_roles(test, train, val, leaky, fits):
     if fits:
         check_roles(test, train, val, leaky)
     else:

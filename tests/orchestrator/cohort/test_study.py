@@ -1,4 +1,4 @@
-"""Which study a run was made of: marks that follow the content of recordings and give nobody away."""
+"""Which study a run used: marks depend on the content of recordings and do not reveal subjects."""
 
 import hashlib
 from dataclasses import replace
@@ -44,14 +44,14 @@ def test_what_is_not_read_or_not_there_has_no_mark():
     assert same_recordings({"video": ["1"], "signals": ["2"]}, {"video": ["other"], "signals": ["2"]}) is True
 
 
-def test_older_marks_say_the_same_of_each_other_and_nothing_of_newer_ones():
+def test_older_marks_compare_with_each_other_but_not_with_newer_ones():
     old, other, new = {"signals": "1"}, {"signals": "2"}, {"signals": ["1"]}
     assert same_recordings(old, dict(old)) is True and same_recordings(old, other) is False
     assert same_recordings(old, new) is None and same_recordings(new, old) is None
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.75, 0.98])
-def test_somebody_is_known_again_by_a_part_of_many_clips(kept):
+def test_a_subject_is_recognised_by_some_of_many_clips(kept):
     whole = {0: {f"c{i}": ("", f"file {i}") for i in range(400)}}
     ours = marks(PEOPLE, whole)["s0"]
     assert len(ours["signals"]) == KEPT + 1
@@ -63,8 +63,8 @@ def test_somebody_is_known_again_by_a_part_of_many_clips(kept):
     assert same_recordings(ours, stranger) is False
 
 
-def test_a_file_that_several_people_share_marks_its_parts():
-    """One archive of everybody, as of the data set watch, or one table: two people of it are no one person."""
+def test_a_file_that_several_subjects_share_marks_its_parts():
+    """One archive (as in the data set watch) or table of all subjects: two of its subjects are not the same."""
     def cohort(rows):
         files = [SignalRef(Path("all.npz"), "watch", (), item=i) for i in range(len(rows))]
         clips = tuple(Clip(person, i, f"x{i}", 0, Recording("r", f"r{i}", 0, "a", None, files[i]))
@@ -79,7 +79,7 @@ def test_a_file_that_several_people_share_marks_its_parts():
     assert same_recordings(whole["s0"], fewer["s0"]) is True and some_differ(whole["s0"], fewer["s0"])
 
 
-def test_somebody_in_two_data_sets_has_the_marks_of_both():
+def test_a_subject_in_two_data_sets_has_the_marks_of_both():
     twice = replace(PEOPLE, people=(Person(0, "s0"), Person(1, "s0")))
     found = marks(twice, {0: {"a": ("", "1")}, 1: {"b": ("", "2")}})
     assert set(found) == {"s0"} and len(found["s0"]["signals"]) == 3

@@ -33,12 +33,13 @@ def verdicts(road):
     return {row["name"]: row["verdict"] for row in read_json(road.run / "audit.json")}
 
 
-def test_a_clean_run_passes_and_says_so(made, inline):
+def test_a_clean_run_passes(made, inline):
     assert made.main() == 0
     assert verdicts(made) == dict.fromkeys(audit.QUESTIONS, PASSED)
     page = (made.run / "report.html").read_text()
     assert "Leakage canaries" in page and all(question in page for question in audit.QUESTIONS.values())
-    fits = 2 * 2 * 2 * PEOPLE + 3  # two kinds, two repeats (28 clips are too few for one), two label shifts; and three of the first fold
+    # two kinds, two repeats (28 clips are too few for one), two label shifts; and three fits of the first fold
+    fits = 2 * 2 * 2 * PEOPLE + 3
     assert len(inline["loso"]) == PEOPLE + fits
     rows = {row["name"]: row for row in read_json(made.run / "audit.json")}
     assert all(0 < rows[name]["smallest_leak_points"] < 5 for name in KINDS) and not (made.run / "audit" / "raw").exists()
@@ -56,15 +57,15 @@ def test_the_folds_are_those_of_a_run_without_it(made, inline, tmp_path):
     assert "Leakage canaries" not in (plain.run / "report.html").read_text()
 
 
-def test_a_scaler_that_has_seen_everybody_fails_the_audit(made, inline, monkeypatch, capsys):
+def test_a_scaler_fitted_on_all_subjects_fails_the_audit(made, inline, monkeypatch, capsys):
     monkeypatch.setattr(foldfit, "fit_scaler", lambda moments, subjects, kind: replace(
-        fit_scaler(moments, list(moments)), subjects=tuple(sorted(subjects))))  # and says otherwise
+        fit_scaler(moments, list(moments)), subjects=tuple(sorted(subjects))))  # with a wrong lineage
     assert cli.run(loso.main, made.argv("max_folds=3")) == 1
     assert verdicts(made)["noisy_test"] == FAILED and "defect of dualpain" in capsys.readouterr().out
     assert "Do not use this result" in (made.run / "report.html").read_text()
 
 
-def test_a_guard_that_looks_away_fails_the_audit(made, inline, monkeypatch):
+def test_a_guard_that_checks_nothing_fails_the_audit(made, inline, monkeypatch):
     monkeypatch.setattr(foldfit, "guard", lambda *a: None)
     assert cli.run(loso.main, made.argv("max_folds=2")) == 1
     assert verdicts(made)["guard"] == FAILED
@@ -85,7 +86,7 @@ def test_what_the_canaries_do_to_the_data(kind, model):
     assert (first.signals == second.signals).all() and (first.tokens[0][np.arange(42)] == second.tokens[0][np.arange(42)]).all()
     if kind == "coded":
         assert (first.signals != data.signals).any(axis=(1, 2)).all() and (first.labels == data.labels).all()
-        for i, j in ((0, 2), (1, 3)):  # the same person and class
+        for i, j in ((0, 2), (1, 3)):  # the same subject and class
             assert (first.signals[i] == first.signals[j]).all() and (first.tokens[1][[i]] == first.tokens[1][[j]]).all()
         assert (first.signals[0] != first.signals[1]).any() and (first.signals[0] != first.signals[6]).any()
         assert (perturbed(kind, data, place, 1, 0).signals[0] != first.signals[0]).any(), "a repeat has the same codes"
@@ -97,7 +98,7 @@ def test_what_the_canaries_do_to_the_data(kind, model):
     assert 0 <= entry["train_accuracy"] <= 1 and entry["test_openings"] == 1
 
 
-def test_noise_of_a_person_and_nobody_else():
+def test_noise_of_one_subject_only():
     data = made_data()
     noise = canaries.noisy(data, [2])
     rows = np.arange(len(data.labels))
@@ -134,53 +135,55 @@ def verdict(pairs, n_classes=2, points=5.0, exact=True, learnt=False):
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
-def test_a_planted_leak_of_five_points_is_seen_and_none_is_not(n_classes):
-    """The demo's size: 8 people, 16 clips (15 of 3 or 5 classes), one shuffle. A share f gains f (1 - 1/K) of accuracy."""
+def test_a_planted_leak_of_five_points_is_detected_and_none_is_not(n_classes):
+    """The demo's size: 8 subjects, 16 clips (15 of 3 or 5 classes), one shuffle. A share f gains f (1 - 1/K) of accuracy."""
     rng = np.random.default_rng(0)
     n_clips, follow = 16 - 16 % n_classes, 0.05 / (1 - 1 / n_classes)
-    seen = [verdict(answers(rng, follow, n_clips=n_clips, n_classes=n_classes), n_classes) == FAILED for _ in range(100)]
+    seen = [verdict(predictions(rng, follow, n_clips=n_clips, n_classes=n_classes), n_classes) == FAILED for _ in range(100)]
     assert np.mean(seen) >= 0.95
-    clean = [verdict(answers(rng, 0.0, n_clips=n_clips, n_classes=n_classes), n_classes) for _ in range(100)]
+    clean = [verdict(predictions(rng, 0.0, n_clips=n_clips, n_classes=n_classes), n_classes) for _ in range(100)]
     assert clean.count(FAILED) <= 2 and clean.count(PASSED) >= 98, "one in a thousand alarms by chance"
 
 
-def test_the_size_that_is_printed_is_seen_19_times_of_20():
+def test_a_leak_of_the_reported_size_is_detected_19_times_of_20():
     rng = np.random.default_rng(1)
     points = canaries.smallest_detectable(8 * 16, 2)
     assert points == pytest.approx(100 * (1 - 0.05 ** (1 / 128)) / 2) and 1.1 < points < 1.2
-    seen = [verdict(answers(rng, points / 100 / 0.5)) == FAILED for _ in range(200)]
+    seen = [verdict(predictions(rng, points / 100 / 0.5)) == FAILED for _ in range(200)]
     assert 0.91 <= np.mean(seen) <= 1.0, "each of the two fits may show it, so slightly more leaks are detected than promised"
 
 
-def test_what_could_not_be_seen_is_unclear():
+def test_a_leak_that_cannot_be_detected_is_unclear():
     rng = np.random.default_rng(2)
-    few = judge_crossed(answers(rng, 0.0, n_people=3, n_clips=4), 2, 5.0, True)
+    few = judge_crossed(predictions(rng, 0.0, n_people=3, n_clips=4), 2, 5.0, True)
     assert few["verdict"] == UNCLEAR and few["smallest_leak_points"] == pytest.approx(11.0, abs=0.1)
     assert "11.0 points, more than the required 5" in few["text"]
-    assert verdict(answers(rng, 0.0, n_people=3, n_clips=4), points=12.0) == PASSED
-    assert verdict(answers(rng, 0.0, n_people=2)) == UNCLEAR
-    assert verdict(answers(rng, 0.0, train=0.6), learnt=True) == UNCLEAR and verdict(answers(rng, 0.0), learnt=True) == PASSED
+    assert verdict(predictions(rng, 0.0, n_people=3, n_clips=4), points=12.0) == PASSED
+    assert verdict(predictions(rng, 0.0, n_people=2)) == UNCLEAR
+    assert verdict(predictions(rng, 0.0, train=0.6), learnt=True) == UNCLEAR
+    assert verdict(predictions(rng, 0.0), learnt=True) == PASSED
 
 
-def test_where_fits_do_not_repeat_the_leak_is_judged_over_people():
+def test_if_fits_are_not_reproducible_the_leak_is_tested_over_subjects():
     rng = np.random.default_rng(3)
-    clean = [judge_crossed(answers(rng, 0.0, noise=0.3), 2, 5.0, False) for _ in range(100)]
+    clean = [judge_crossed(predictions(rng, 0.0, noise=0.3), 2, 5.0, False) for _ in range(100)]
     assert sum(row["verdict"] == FAILED for row in clean) <= 2
     assert all(row["verdict"] != PASSED or row["smallest_leak_points"] <= 5 for row in clean)
-    assert np.median([row["smallest_leak_points"] for row in clean]) > 5, "8 people with that much noise see no 5 points"
-    many = judge_crossed(answers(rng, 0.3, n_people=40, noise=0.3), 2, 5.0, False)
+    assert np.median([row["smallest_leak_points"] for row in clean]) > 5, "8 subjects with that much noise see no 5 points"
+    many = judge_crossed(predictions(rng, 0.3, n_people=40, noise=0.3), 2, 5.0, False)
     assert many["verdict"] == FAILED and many["leak_points"] == pytest.approx(15, abs=4)
 
 
 def test_repeats_are_as_many_as_five_points_need():
     assert [canaries.repeats(n, 2, 5.0) for n in (128, 28, 8, 1)] == [1, 2, 4, 20]
-    assert all(canaries.smallest_detectable(n * canaries.repeats(n, k, 5.0), k) <= 5.0 for n in range(3, 200) for k in (2, 3, 5))
+    assert all(canaries.smallest_detectable(n * canaries.repeats(n, k, 5.0), k) <= 5.0
+               for n in range(3, 200) for k in (2, 3, 5))
     fits = audit.planned([fold(i) for i in range(7)], 28, 2, None, 5.0)
     assert len(fits) == 2 * 2 * 2 * 7 + 3 and len({fit.name for fit in fits}) == len(fits)
     assert len(audit.planned([fold(i) for i in range(7)], 28, 2, 3, 5.0)) == 2 * 3 * 2 * 7 + 3
 
 
-def test_accuracies_above_chance_fail_whatever_the_turns_say():
+def test_accuracies_above_chance_fail_even_if_label_shifts_change_nothing():
     _, skilled = made_run(n_people=12, skill=3.0)
     second = [{**e, "predictions": [{**r, "y_true": 1 - r["y_true"]} for r in e["predictions"]]} for e in skilled]
     assert verdict(list(zip(skilled, second, strict=True))) == FAILED
@@ -191,7 +194,7 @@ def test_accuracies_above_chance_fail_whatever_the_turns_say():
     assert verdict([(e, e) for e in flat]) == UNCLEAR, "a model that predicts one class cannot show a leak"
 
 
-def test_one_sided_answers_are_no_leak_and_hide_none():
+def test_constant_predictions_are_no_leak_and_hide_none():
     """20 % positives: a constant prediction is correct for 80 %, which is no leak; 100 % is a leak."""
     truth = [int(i % 5 == 0) for i in range(20)]
 
@@ -206,7 +209,7 @@ def test_one_sided_answers_are_no_leak_and_hide_none():
     assert verdict([pair(f"p{i}", [0] * 20) for i in range(6)], learnt=True) == PASSED
     assert verdict([pair(f"p{i}", truth) for i in range(6)], learnt=True) == FAILED
     few = _against_chance([pair(f"p{i}", truth)[0] for i in range(3)], 2)
-    assert few["p"] == pytest.approx(1 / 64), "without variance: one random prediction per class is correct for three subjects once in 64 times"
+    assert few["p"] == pytest.approx(1 / 64), "without variance: one random prediction per class and subject, 2^-6"
 
 
 def test_the_alarm_of_a_run_without_information_is_as_rare_as_it_says():
@@ -265,13 +268,13 @@ def test_noise_enters_at_the_recordings(made, inline, tmp_path):
     assert (found.data.signals[own] != data.signals[own]).any(axis=1).all(), "a channel kept its recording"
     assert [found.data.moments[s].to_json() == data.moments[s].to_json() for s in range(7)] == [False] + 6 * [True]
     assert (found.data.labels[own] == 1 - data.labels[own]).all()
-    gsr = data.channels.index("gsr")  # noise about the recording's own mean went through its own processing
+    gsr = data.channels.index("gsr")  # noise around the recording's mean, then the usual processing
     ratio = found.data.signals[own][:, :, gsr].mean() / data.signals[own][:, :, gsr].mean()
     assert 0.2 < ratio < 5
     assert not list((made.store / "clips").rglob("*.npz"))
 
 
-def test_a_film_of_noise_still_shows_a_face(tree, engines, tmp_path):
+def test_a_noisy_video_still_shows_a_face(tree, engines, tmp_path):
     from orchestrator.stores.clip_store import clip_options
     from preprocessing.recordings import VideoRef
 
