@@ -78,8 +78,8 @@ def _overlaps(cohort: Cohort, digests: Callable[[Clip], Sequence[str]]) -> Itera
         latest: dict[str, tuple[float, Clip]] = {}
         for start, end, clip in sorted(windows, key=lambda window: window[:2]):
             own = identity[clip.subject]
-            for person, (until, other) in latest.items():
-                if person != own and until > start:
+            for subject, (until, other) in latest.items():
+                if subject != own and until > start:
                     yield other, clip, what
                     break
             if own not in latest or latest[own][0] < end:

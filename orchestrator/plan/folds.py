@@ -91,7 +91,7 @@ class Plan:
             more = f", drawn for each of {len(self.by_pretrain_seed)} pretrain seeds" if self.by_pretrain_seed else ""
             return ["pretraining groups: " + ", ".join(str(len(group.subjects)) for group in self.groups) + f" subjects{more}"]
         origins = list({group.origin.folder: group.origin for group in self.groups if group.origin}.values())
-        known = "; ".join(f"{origin.name} on {origin.n_people} subjects, {len(origin.subjects)} of them in this cohort"
+        known = "; ".join(f"{origin.name} on {origin.n_subjects} subjects, {len(origin.subjects)} of them in this cohort"
                           for origin in origins)
         if not origins[0].trains_signal:
             return [f"already pretrained: {known}"]
@@ -108,15 +108,15 @@ def validation_size(n_subjects: int, wanted: int | None = None) -> int:
     return wanted if wanted is not None else max(2, round(0.1 * (n_subjects - 1)))
 
 
-def make_plan(config: Config, people: Sequence[Person], origins: "Sequence[Origin]" = ()) -> Plan:
-    """The folds of config.split over `people`. Raises UserError if the cohort is too small for the configuration.
+def make_plan(config: Config, subjects: Sequence[Person], origins: "Sequence[Origin]" = ()) -> Plan:
+    """The folds of config.split over `subjects`. Raises UserError if the cohort is too small for the configuration.
 
     origins: the encoders of pretrain.from (origin.read). Raises LineageError, before anything runs, if all of them were
     pretrained on test subjects of a fold.
     """
     first = config.pretrain.seed
     if config.pretrain.seeds == 1:
-        return _one_pretraining(config, people, origins)
+        return _one_pretraining(config, subjects, origins)
     if config.protocol.name == "exclude_pretrain" and config.pretrain.subjects is None:
         raise UserError("protocol=exclude_pretrain does not test the subjects of one pretraining group, but pretrain.seeds "
                         "draws another group for each seed: fix it with pretrain.subjects, or use protocol=clean.")
@@ -125,7 +125,7 @@ def make_plan(config: Config, people: Sequence[Person], origins: "Sequence[Origi
                         f"pair of the two gets its own number, so use protocol seeds below {SEED_STEP}.")
     plans = []
     for number in range(config.pretrain.seeds):
-        plan = _one_pretraining(with_pretrain_seed(config, first + number), people, origins)
+        plan = _one_pretraining(with_pretrain_seed(config, first + number), subjects, origins)
         folds = tuple(replace(fold, seed=fold.seed + number * SEED_STEP, drawn=fold.seed, pretrain_seed=first + number)
                       for fold in plan.folds)
         plans.append(replace(plan, folds=folds, groups=tuple(replace(g, seed=first + number) for g in plan.groups)))
@@ -139,8 +139,8 @@ def seed_of(plan: Plan) -> dict[str, dict[str, int]]:
             if fold.pretrain_seed is not None}
 
 
-def _one_pretraining(config: Config, people: Sequence[Person], origins: "Sequence[Origin]") -> Plan:
-    protocol, pool = config.protocol, trainable(people)
+def _one_pretraining(config: Config, subjects: Sequence[Person], origins: "Sequence[Origin]") -> Plan:
+    protocol, pool = config.protocol, trainable(subjects)
     if protocol.name == "both":
         raise ValueError("plan clean and as_paper each on its own")
     pretrained, n = config.pretrain.name == "mae" and reads_encoder(config), len(pool)
@@ -153,8 +153,8 @@ def _one_pretraining(config: Config, people: Sequence[Person], origins: "Sequenc
     if config.split.name == "cross_dataset" and protocol.name == "exclude_pretrain":
         raise UserError("protocol=exclude_pretrain does not test the pretraining subjects, but split=cross_dataset tests "
                         "another data set: use protocol=clean.")
-    leaky, splits = protocol.name == "as_paper", make_splits(config, people)
-    groups = _groups(config, splits, pool, people, origins) if pretrained else ()
+    leaky, splits = protocol.name == "as_paper", make_splits(config, subjects)
+    groups = _groups(config, splits, pool, subjects, origins) if pretrained else ()
     refit = (protocol.refit if protocol.refit is not None else n < 20) and inner and not leaky
     if protocol.name == "exclude_pretrain" and groups:
         seen = set(groups[0].subjects)
@@ -163,15 +163,15 @@ def _one_pretraining(config: Config, people: Sequence[Person], origins: "Sequenc
         if not splits:
             raise UserError("protocol=exclude_pretrain leaves no test subject, because the encoder was pretrained on all: use "
                             "fewer pretrain.subjects, or an encoder pretrained on fewer subjects.")
-    by_index = {p.index: p for p in people}
+    by_index = {p.index: p for p in subjects}
     folds = [_fold(number, seed, split, by_index, groups, config)
              for number, split in enumerate(splits[: config.max_folds]) for seed in protocol.seeds]
     n_val = 0 if leaky else max((len(fold.val) for fold in folds), default=0)
-    return Plan(folds=tuple(folds), groups=groups, n_subjects=len({(p.cohort, p.pseudonym) for p in people}), n_val=n_val,
+    return Plan(folds=tuple(folds), groups=groups, n_subjects=len({(p.cohort, p.pseudonym) for p in subjects}), n_val=n_val,
                 refit=refit, leaky=leaky, n_not_asked=max(0, len(splits) - (config.max_folds or len(splits))))
 
 
-def _groups(config: Config, splits: Sequence[SubjectSplit], pool: Sequence[int], people: Sequence[Person],
+def _groups(config: Config, splits: Sequence[SubjectSplit], pool: Sequence[int], subjects: Sequence[Person],
             origins: "Sequence[Origin]") -> tuple[Group, ...]:
     """Groups drawn at random, or those of existing encoders; LineageError if none of these may be used for some fold."""
     if not origins:
@@ -183,7 +183,7 @@ def _groups(config: Config, splits: Sequence[SubjectSplit], pool: Sequence[int],
     groups = adopted(origins, drawn, pool, config.pretrain.fraction)
     unserved = [split for split in splits[: config.max_folds] if not any(serves(group, split) for group in groups)]
     if unserved:
-        by_index, seen = {p.index: p for p in people}, [set(origin.subjects) for origin in origins]
+        by_index, seen = {p.index: p for p in subjects}, [set(origin.subjects) for origin in origins]
         leaked = sorted({subject_key(by_index[s].cohort, by_index[s].pseudonym)
                          for split in unserved for s in (*split.test, *split.val) if any(s in one for one in seen)})
         named = ", ".join(leaked[:SHOWN]) + (f" and {len(leaked) - SHOWN} more" if len(leaked) > SHOWN else "")
@@ -222,7 +222,7 @@ def check_classes(folds: Sequence[Fold], counts: Mapping[int, Mapping[int, int]]
                                 "store).")
 
 
-def _fold(number: int, seed: int, split: SubjectSplit, people: Mapping[int, Person], groups: tuple[Group, ...],
+def _fold(number: int, seed: int, split: SubjectSplit, subjects: Mapping[int, Person], groups: tuple[Group, ...],
           config: Config) -> Fold:
     protocol = config.protocol
     if protocol.name == "as_paper":  # as in the paper's code: one encoder, and the epoch is chosen on the test subjects
@@ -241,7 +241,7 @@ def _fold(number: int, seed: int, split: SubjectSplit, people: Mapping[int, Pers
         return Fold(number, seed, split.test, split.others, split.val, group.index if group else None)
     n_val = validation_size(len(split.others) + 1, protocol.val_subjects) if inner else 0
     seen = set(group.subjects) if group else set()
-    candidates = [people[s] for s in split.others if s not in seen]
+    candidates = [subjects[s] for s in split.others if s not in seen]
     if len(candidates) < n_val or len(split.others) - n_val < 1:
         raise UserError(f"Only {len(candidates)} subjects are outside the encoder's group, but inner validation needs "
                         f"{n_val}: lower protocol.val_subjects or pretrain.fraction.")

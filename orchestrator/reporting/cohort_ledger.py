@@ -119,11 +119,8 @@ def configurations_section(report: "Report") -> Section | None:
     if n > 1 and len(set(values)) > 1:  # subjects who do not differ show no random variation
         error = report.summary["accuracy_std"] / sqrt(len(values))
         said.append(f"If all {n} were equally good, the best of their results would be up to {100 * best_of(n, error):.1f} "
-                    f"points too "
-                    "high (optimism bias) by random variation alone. Test settings that were chosen after seeing results on "
-                    "new "
-                    "subjects.")
+                    "points too high (optimism bias) by random variation alone. Test settings that were chosen after seeing "
+                    "results on new subjects.")
     return Section("configurations", "Configurations evaluated on these subjects", [Sentences(said), Note(
         "A configuration counts once, also when it is resumed or run again. Inner scores of a sweep do not count. Runs in "
-        "other "
-        "stores or on other machines are not counted.")])
+        "other stores or on other machines are not counted.")])

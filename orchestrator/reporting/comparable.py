@@ -49,16 +49,13 @@ def study(a: "Result", b: "Result") -> list[str]:
     other = [subject for subject, equal in same.items() if equal is False]
     if both and len(other) == len(both):
         raise UserError(f"{a.name} and {b.name} cannot be compared: subjects and clips have the same names in both, but no "
-                        f"subject "
-                        "has a recording in both, so these are two studies; compare runs on the same files.")
+                        "subject has a recording in both, so these are two studies; compare runs on the same files.")
     said = [f"{a.name} and {b.name} read different recordings of {len(other)} of {len(both)} subjects with the same name: "
-            f"files "
-            "were replaced between the runs, or these are different subjects."] if other else []
+            "files were replaced between the runs, or these are different subjects."] if other else []
     part = [subject for subject, equal in same.items() if equal and some_differ(ours[subject], theirs[subject])]
     if part:
         said.append(f"{a.name} and {b.name} do not read exactly the same recordings of {len(part)} of {len(both)} subjects: "
-                    f"clips "
-                    "were excluded, added or replaced between the runs. This may explain a part of the gap.")
+                    "clips were excluded, added or replaced between the runs. This may explain a part of the gap.")
     if silent := sum(equal is None for equal in same.values()):
         said.append(f"{unknown} of {silent} of {len(both)} subjects: one reads video only and the other signals only, or one "
                     "was made by an older version.")
@@ -125,8 +122,7 @@ def encoders(a: "Result", b: "Result") -> list[str]:
         return [f"The encoders of {other} were pretrained on {size} subjects without labels; {none[0]} has no pretrained "
                 f"encoder."]
     return [f"The encoders of {a.name} and {b.name} were pretrained on different subjects for {len(differ)} of {len(both)} "
-            f"test "
-            f"subjects ({sizes[0]} and {sizes[1]} each)."]
+            f"test subjects ({sizes[0]} and {sizes[1]} each)."]
 
 
 def _pretrained_on(record: Mapping[str, Any]) -> dict[str, frozenset[str]]:

@@ -262,8 +262,7 @@ def choosing(leaky: Sequence[FoldResult]) -> dict[str, Any] | None:
 
 
 OPTIMISM = ("optimism bias, not a better model, and a lower bound: other choices that were made on the test subjects "
-            "(settings, "
-            "sample rates) are not repeated here.")
+            "(settings, sample rates) are not repeated here.")
 
 
 def optimism_words(pair: Mapping[str, Any]) -> list[str]:
@@ -279,8 +278,7 @@ def optimism_words(pair: Mapping[str, Any]) -> list[str]:
         said = ["The interval includes zero or is missing, so no optimism bias is shown."]
     elif n and 2 * one_answer >= n:
         said = [f"In {one_answer} of {n} folds the clean model predicts the same class for every clip, so it may be trained "
-                f"too "
-                "little: the share of optimism bias in the gap is not known."]
+                "too little: the share of optimism bias in the gap is not known."]
     elif pair.get("choosing"):
         said = ["as_paper uses the test subjects for scaling, encoder and epoch. It also trains for longer, until its learning "
                 "rate is down to 1e-6, so the gap may not be optimism bias alone."]
@@ -354,11 +352,10 @@ def margin_words(pair: Pair) -> str:
 
 
 NOTE = ("Gaps in points of accuracy, paired by subject, seeds averaged first. p flip: sign-flip test. p Holm: the same, "
-        "adjusted "
-        "for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these subjects finds "
-        "with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first run. Folds share "
-        "training subjects, so subjects are not fully independent. \"No worse\" needs a margin: "
-        "compare.margin=POINTS tests it.")
+        "adjusted for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these subjects "
+        "finds with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first run. Folds "
+        "share training subjects, so subjects are not fully independent. \"No worse\" needs a margin: compare.margin=POINTS "
+        "tests it.")
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 FEATURES = {"sex and age": "sex_age", "trial order": "trial_order", "duration": "clip_length"}
 UNKNOWN = {"sex and age": "not recorded for the subjects of this data set",
            "trial order": "not known: each clip is a separate file, and the order of the names is not used because it may "
-                          "reveal the "
-                          "class",
+                          "reveal the class",
            "duration": "not recorded for the clips of this data set"}
 
 
@@ -90,9 +89,9 @@ def controls_section(report: "Report") -> Section | None:
     rows: Collection[Mapping] = report.run.get("controls") or []
     if not rows:
         return None
-    told = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
-             *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
-            for row in rows if row["known"]]
+    shown = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
+              *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
+             for row in rows if row["known"]]
     said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
     said += [f"{row['name'].capitalize()} is the same for all clips, so it cannot separate the classes."
              for row in rows if row["known"] and not row["varies"]]
@@ -102,7 +101,7 @@ def controls_section(report: "Report") -> Section | None:
         said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
                     "difference reaches zero or lies below it.")
     head = ("input of the control", "accuracy %", "95 % interval", "model minus control", "95 % interval")
-    tables = [Table("Accuracy of the controls, first seed", head, told)] if told else []
+    tables = [Table("Accuracy of the controls, first seed", head, shown)] if shown else []
     return Section("controls", "Controls without the recordings", [*tables, *map(Note, said), Note(
         "Small decision trees, fitted on the training subjects of the same folds (first seed). Sex and age are the same "
         "for all clips of a subject, so they separate classes only where subjects have different classes.")])

@@ -85,10 +85,8 @@ def plain_words(report: Report) -> list[str]:
         return ["No fold finished, so there is no result."]
     whom = "subjects that had a part in its training" if summary["leaky"] else "unseen subjects"
     said = [f"On {whom}, the model predicts the right one of {n_classes} classes for about {100 * mean:.0f} of 100 clips. "
-            f"Uniform "
-            f"guessing would be right for {100 * summary['chance_uniform']:.0f}, and the majority baseline (always predicting "
-            f"the "
-            f"most frequent class of the training subjects) for {100 * summary['majority_baseline']:.0f}."]
+            f"Uniform guessing would be right for {100 * summary['chance_uniform']:.0f}, and the majority baseline (always "
+            f"predicting the most frequent class of the training subjects) for {100 * summary['majority_baseline']:.0f}."]
     spread = f"The accuracy of single subjects is {percent(min(report.values))} to {percent(max(report.values))} %"
     said.append(f"{spread}; {_subjects_above(report)}")
     if over := draws_words(summary):
@@ -123,8 +121,7 @@ def verdict_sentences(report: Report) -> list[str]:
     areas = metric_words(summary, "auroc")
     if found["metric"] == "auroc":
         said = (f"Always predicting one class is right for {percent(bar)} % of the clips, so the test uses AUROC instead of "
-                f"accuracy: "
-                f"AUROC {areas}")
+                f"accuracy: AUROC {areas}")
         against = "50"
     else:
         best = summary["chance"] < bar - 5e-4
@@ -164,8 +161,7 @@ def warnings(report: Report) -> list[str]:
     if not_asked := run.get("n_not_asked"):  # a mean over selected folds is not comparable
         asked = run["n_planned"] // len(run["seeds"])
         said.append(f"max_folds: only {asked} of the {asked + not_asked} test folds were run; the subjects of the others are "
-                    f"in "
-                    "no mean.")
+                    "in no mean.")
     if overlapping := [fold.fold for fold in report.folds if used_in_training(fold)]:
         said.append(f"In {count(len(overlapping), 'fold')} the test subject was also used for training, validation or "
                     "scaling.")
@@ -194,8 +190,7 @@ def warnings(report: Report) -> list[str]:
     said += _absent(report, set(never))
     if without := [p for p in report.subjects if p.mean("auroc") is None]:
         said.append(f"No balanced accuracy and no AUROC for {subjects(len(without))} of {len(report.subjects)}, whose clips "
-                    f"are all "
-                    "of one class.")
+                    "are all of one class.")
     said += _excluded_unevenly(report)
     said += quality.warnings(run.get("quality") or [])
     if run.get("dirty"):

@@ -61,10 +61,10 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
         found.append(Row("scaling of signals", "text: z-score over the entire data set, then Eq. 5; code: each clip by its own "
                          "range", ("scale",), _scale))
     if pretrains:
-        found.append(Row("pretraining subjects", "20 % of the subjects of BioVid A; tested on all of them, and used for the "
-                                                 "other "
-                         "data sets", ("pretrain.name", "pretrain.from", "pretrain.fraction", "pretrain.subjects",
-                                       "pretrain.seed", "pretrain.seeds"), _pretrained))
+        found.append(Row("pretraining subjects",
+                         "20 % of the subjects of BioVid A; tested on all of them, and used for the other data sets",
+                         ("pretrain.name", "pretrain.from", "pretrain.fraction", "pretrain.subjects", "pretrain.seed",
+                          "pretrain.seeds"), _pretrained))
     if wanted & (TOKENS | VIDEO):
         found += [*VIDEO_CLIPS, CLIP_PICTURES if wanted & VIDEO else CLIP_FRAMES]
     if TOKENS <= wanted:
@@ -158,8 +158,8 @@ def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     if is_estimator(str(values.get("model.name"))) or values.get("protocol.val") == "fixed_epochs":
         return "all but the test subjects; none for validation"
     kept = values.get("protocol.val_subjects") or "a tenth (at least 2)"
-    refit = {None: ", with a refit on all of them under 20 subjects", True: ", then a refit on all of them", False: ", no "
-                                                                                                                    "refit"}
+    refit = {None: ", with a refit on all of them under 20 subjects", True: ", then a refit on all of them",
+             False: ", no refit"}
     return f"all but the test subjects; epoch chosen on {kept} of them" + refit[values.get("protocol.refit")]
 
 

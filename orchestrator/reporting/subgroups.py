@@ -56,9 +56,9 @@ def subgroup_rows(cohort: Cohort, entries: Sequence[FoldResult], n_classes: int)
         unknown = len(groups.pop(None, []))
         if not groups:
             continue
-        told = {name: groups[name] for name in order if len(groups.get(name, ())) >= FEWEST}
-        rows.append({"kind": kind, "unknown": unknown, "left_out": len(accuracy) - unknown - sum(map(len, told.values())),
-                     "groups": [_group(name, values) for name, values in told.items()], "differences": _differences(told)})
+        large = {name: groups[name] for name in order if len(groups.get(name, ())) >= FEWEST}
+        rows.append({"kind": kind, "unknown": unknown, "left_out": len(accuracy) - unknown - sum(map(len, large.values())),
+                     "groups": [_group(name, values) for name, values in large.items()], "differences": _differences(large)})
     return rows
 
 
@@ -99,15 +99,14 @@ def subgroups_section(report: "Report") -> Section | None:
         return None
     columns: list[list[Block]] = []
     for row in rows:
-        told = [(g["name"], g["n_people"], percent(g["accuracy"]),
-                 f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
-        tables = [Table(f"By {row['kind']}", (row["kind"], "subjects", "accuracy %", "95 % interval"), told)] if told else []
+        shown = [(g["name"], g["n_people"], percent(g["accuracy"]),
+                  f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
+        tables = [Table(f"By {row['kind']}", (row["kind"], "subjects", "accuracy %", "95 % interval"), shown)] if shown else []
         said = _said(row)
         columns.append([*tables, *([Sentences(said)] if said else [])])
     return Section("subgroups", "By sex and age", [Columns(columns), Note(
         "These comparisons were not planned. Of twenty groups that do not differ, one is expected to seem different. The "
-        "result "
-        "of a small group depends mostly on which subjects are in it.")])
+        "result of a small group depends mostly on which subjects are in it.")])
 
 
 def _said(row: Mapping) -> list[str]:

@@ -72,9 +72,9 @@ def test_no_subject_has_two_roles(test, train, val, leaky, fits):
 
 @pytest.mark.medium
 @pytest.mark.parametrize(("old", "new"), [
-    ("            if way:\n                raise", "            if way and False:\n                raise"),
-    ("    if twice:\n", "    if False:\n")], ids=["guard", "roles"])
-def test_a_guard_that_looks_away_fails_these_tests(tmp_path, old, new):
+    ("            if chain:\n                raise", "            if chain and False:\n                raise"),
+    ("    if overlap:\n", "    if False:\n")], ids=["guard", "roles"])
+def test_a_guard_that_checks_nothing_fails_these_tests(tmp_path, old, new):
     for name in ("orchestrator", "preprocessing", "models"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests" / "helpers", tmp_path / "tests" / "helpers")
@@ -83,7 +83,7 @@ def test_a_guard_that_looks_away_fails_these_tests(tmp_path, old, new):
     text = source.read_text()
     assert text.count(old) == 1
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "test_scratch.py", "-k",
-               "guard_names or two_roles"]
+               "guard_shows or two_roles"]
     source.write_text(text.replace(old, new))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and "DID NOT RAISE" in done.stdout, done.stdout

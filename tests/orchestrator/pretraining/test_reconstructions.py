@@ -56,10 +56,10 @@ def test_tubelets_go_back_where_they_were(norm_target):
     with torch.no_grad():
         picture = reconstructions.reconstruct(mae, clip, "tube", 0.5)
     assert picture.shape == (3 * 32, 4 * 32, 3)
-    original, seen, painted = picture[:32], picture[32:64], picture[64:]
+    original, seen, restored = picture[:32], picture[32:64], picture[64:]
     visible = (seen == original).all(-1)
-    assert np.array_equal(painted[visible], original[visible]) and 0.3 < visible.mean() < 0.7
-    assert not np.array_equal(painted, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
+    assert np.array_equal(restored[visible], original[visible]) and 0.3 < visible.mean() < 0.7
+    assert not np.array_equal(restored, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_equal_subjects_do_not_give_p_0():
 def test_the_metric_of_the_verdict_follows_from_the_labels():
     equal, skewed = np.full((8, 2), 0.5), np.tile([0.8, 0.2], (8, 1))
     assert chance.verdict_metric(equal, 0.5) == "accuracy" and chance.verdict_metric(skewed, 0.8) == "auroc"
-    assert chance.verdict_metric(np.tile([0.54, 0.46], (8, 1)), 0.54) == "accuracy", "a few excluded clips do not change the metric"
+    assert chance.verdict_metric(np.tile([0.54, 0.46], (8, 1)), 0.54) == "accuracy", "a few excluded clips change nothing"
     one_each = np.eye(2)[[0, 0, 0, 0, 0, 0, 1, 1]]
     assert chance.verdict_metric(one_each, 0.75) == "accuracy", "AUROC within a subject is undefined"
     assert chance.verdict_metric(np.concatenate([skewed, one_each]), 0.8) == "auroc"
