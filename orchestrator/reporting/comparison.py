@@ -352,10 +352,10 @@ def margin_words(pair: Pair) -> str:
 
 
 NOTE = ("Gaps in points of accuracy, paired by subject, seeds averaged first. p flip: sign-flip test. p Holm: the same, "
-        "adjusted for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these subjects "
-        "finds with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first run. Folds "
-        "share training subjects, so subjects are not fully independent. \"No worse\" needs a margin: compare.margin=POINTS "
-        "tests it.")
+        "adjusted for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these "
+        "subjects finds with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first "
+        "run. Folds share training subjects, so subjects are not fully independent. \"No worse\" needs a margin: "
+        "compare.margin=POINTS tests it.")
 
 
 def print_comparison(found: Comparison, console: Console | None = None) -> None:

@@ -122,7 +122,7 @@ def test_a_loader_cannot_give_the_people_of_another_cohort(place, tmp_path):
     done = subprocess.run([sys.executable, "-m", "orchestrator.doctor", *named, "model=ridge"], cwd=tmp_path, timeout=100,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     said = " ".join([*done.stdout.split(), *done.stderr.split()])
-    assert done.returncode == 2 and "which its registration does not name" in said
+    assert done.returncode == 2 and "which is not in its registration" in said
 
 
 def test_what_runs_is_what_the_keys_and_the_record_hold(tmp_path):
