@@ -130,7 +130,7 @@ def _pretrained_on(record: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     lineages = {e["index"]: Lineage.from_json(e["lineage"]).everyone() for e in record.get("encoders") or ()}
     found: dict[str, frozenset[str]] = {}
     for fold in record.get("folds") or ():
-        for subject in fold["test"]:  # of all seeds: each pretraining has encoders of its own
+        for subject in fold["test"]:  # over all seeds: each pretraining has its own encoders
             name = subject.rpartition("/")[2]
             found[name] = found.get(name, frozenset()) | lineages.get(fold["encoder"], frozenset())
     return found

@@ -218,10 +218,10 @@ def compare(paths: Sequence[Path | str], margin: float | None = None) -> Compari
 
 def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[FoldResult] = (),
              leaky_folds: Sequence[FoldResult] = ()) -> dict[str, Any]:
-    """What the leaky protocol adds on the same subjects (gap = leaky minus clean): the answer of protocol=both.
+    """The gap of the leaky protocol on the same subjects (leaky minus clean): the result of protocol=both.
 
-    The pair, as a mapping, with what the folds (ledger entries) say beside it: same_training, whether both fitted the scored
-    models on the same subjects, and choosing, what the choice of the epoch alone adds.
+    The pair, as a mapping, with two values from the folds (ledger entries): same_training, whether both protocols fitted the
+    scored models on the same subjects, and choosing, the gain from choosing the epoch on the test subjects.
     """
     theirs = {(fold.seed, *fold.subjects): fold for fold in clean_folds}
     pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold.seed, *fold.subjects)) in theirs]
@@ -236,11 +236,11 @@ def _fitted(fold: FoldResult) -> set[str]:
 
 
 def choosing(leaky: Sequence[FoldResult]) -> dict[str, Any] | None:
-    """What choosing an epoch for every test subject on that subject adds within the very same fits: the score at that epoch
-    minus the score at the one epoch that is best for all test subjects together. None without epochs, or with one test set.
+    """The gain from choosing the epoch on each test subject, within the same fits: the score at that epoch minus the score at
+    the one epoch that is best for all test subjects together. None without epochs, or with one test set.
 
-    leaky: as_paper's ledger entries. Mean over test sets, seeds averaged first. Both epochs lie on one curve of one fit, so
-    length of training, schedule and subjects are alike. The common epoch is chosen on the test subjects, too, so it is a lower
+    leaky: as_paper's ledger entries. Mean over test sets, seeds averaged first. Both epochs are from the same fit, so length
+    of training, schedule and subjects are equal. The common epoch is chosen on the test subjects, too, so this is a lower
     bound. (The epoch of the *other* subjects is no reference: it is biased against the left-out subject.) A fit that ended
     earlier counts with its last epoch. Never negative.
     """

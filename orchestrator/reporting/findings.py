@@ -141,7 +141,7 @@ def verdict_sentences(report: Report) -> list[str]:
     if ends and ends[1] < (0.5 if found["metric"] == "auroc" else summary["chance"]):
         alone = " Where a subject has one label only, leaving the subject out makes that label rarer in training." \
             if (chance.label_shares(report.clips, len(report.names)) == 1).any(axis=1).all() else ""
-        return [f"{said}: the whole 95 % interval lies below chance. Look for the cause.{alone}"]
+        return [f"{said}: the whole 95 % interval is below chance. Look for the cause.{alone}"]
     return [f"{said} is not shown to be above chance, {against} {test}: this run does not show that the model "
             "generalises to new subjects."]
 

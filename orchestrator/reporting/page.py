@@ -81,7 +81,7 @@ def build_page(run: Run, folds: Sequence[Fold], summary: Mapping | None = None) 
 
 
 def write_report(run_dir: Path | str, run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> Path:
-    """Write run.dir/report.html atomically and return its path. Encoders' hashes come from lineage.json beside it."""
+    """Write run.dir/report.html atomically and return its path. Encoders' hashes come from lineage.json in the same folder."""
     path = Path(run_dir) / "report.html"
     record = read_json(path.parent / "lineage.json") or {}
     if encoders := record.get("encoders"):

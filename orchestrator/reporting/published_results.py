@@ -83,7 +83,7 @@ BIOVID_B_BL_PA2_PA4 = _fixed([
     (PAPER, "signals", 46.22, None, REPORTED)], own=False)
 
 AI4PAIN = _fixed([
-    (PAPER, "video, fNIRS", 83.85, None, REPORTED + "; clip length alone tells no pain from pain there"),
+    (PAPER, "video, fNIRS", 83.85, None, REPORTED + "; there, clip length alone separates pain from no pain"),
     (PAPER, "video", 78.99, None, REPORTED),
     (PAPER, "fNIRS", 77.08, None, REPORTED)], own=True)
 

@@ -18,7 +18,7 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """subjects: the test subjects. quarantined_by_class: by the class's number as text; _by_subject: by pseudonym.
+    """subjects: the test subjects. quarantined_*: number of excluded clips, by the class's number as text, or by pseudonym.
 
     The model is fitted on train_subjects, and the epoch is chosen on val_subjects; with refit, it is then fitted on both.
     train_label_counts: [K] of all subjects but the test subjects. Older versions do not write all fields; None: not known.

@@ -87,7 +87,7 @@ def tested_subjects(row: Mapping[str, Any]) -> list[str]:
 
 
 def excluded_of(fold: Fold, k: int, name: str) -> int:
-    """Excluded clips of class k; quarantined_by_class may be keyed by the class's name or its number."""
+    """Excluded clips of class k; the keys of quarantined_by_class are class names or numbers."""
     return int(fold.quarantined_by_class.get(name, fold.quarantined_by_class.get(str(k), 0)))
 
 
