@@ -435,7 +435,7 @@ def test_filters_lengths_and_rates_are_looked_at(tmp_path, capsys):
     assert code == 0 and "emg: not filtered: the band from 20 Hz lies at or above the Nyquist limit" in out
     assert "clips last" in out
     code, _, err = ask(capsys, *words, "signal.window_mode=crop", "signal.length=50")
-    assert code == 2 and "different rates (16, 32 Hz)" in err
+    assert code == 2 and "different sampling rates (16, 32 Hz)" in err
 
 
 def manifest(folder: Path, seconds, film: Path | None = None) -> tuple[str, ...]:

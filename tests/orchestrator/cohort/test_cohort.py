@@ -151,7 +151,7 @@ def test_the_parts_of_an_own_split(loaded):
     ("manifest", "data.source=filtered", "has no effect for manifest"),
     ("watch", "data.subjects=67", "has no effect for watch"),
     ("synthetic", "data.root=/tmp", "data.root has no effect for synthetic"), ("ai4pain", "data.subjects=67", "for ai4pain"),
-    ("synthetic", "data.source=filtered", "synthetic has neither")])
+    ("synthetic", "data.source=filtered", "no effect for synthetic")])
 def test_an_option_without_effect_for_this_data_set_is_an_error(name, word, said):
     with pytest.raises(UserError, match=said):
         cohort.preview(compose(name, [word]))

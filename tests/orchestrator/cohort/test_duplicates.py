@@ -174,7 +174,7 @@ def test_fingerprints_in_sidecars_find_duplicates_of_two_subjects():
     values = np.random.default_rng(0).normal(size=(50, 2))
     sides = {s: {"prints": {f"c{s}": {"signal": signal_print(values * (1 + s)), "video": None}}} for s in (0, 1)}
     people = cohort(heard(0, Path("a.npy")), heard(1, Path("b.npy")))
-    with pytest.raises(UserError, match="in common, equal after decoding"):
+    with pytest.raises(UserError, match="recording .equal after decoding"):
         duplicates.check_prints(people, sides)
     duplicates.check_prints(cohort(*people.clips, names={1: "p0"}), sides)
     sides[1]["prints"]["c1"]["signal"] = None

@@ -68,7 +68,7 @@ def test_the_documents_data_set_and_model_run_from_a_folder_of_their_own(place):
     text = (place / "logistic.py").read_text()
     (place / "logistic.py").write_text(text + "# a comment\n")
     again = command(place, *words, plugins=("gait", "logistic"))
-    assert again.returncode == 0 and "folds are in the ledger already" in again.stdout, again.stdout + again.stderr
+    assert again.returncode == 0 and "folds are already in the ledger" in again.stdout, again.stdout + again.stderr
     (place / "logistic.py").write_text(text.replace("max_iter=1000", "max_iter=500"))
     other = command(place, *words, plugins=("gait", "logistic"))
     assert other.returncode == 2 and "code" in other.stderr, other.stdout + other.stderr

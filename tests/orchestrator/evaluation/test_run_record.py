@@ -94,7 +94,7 @@ def test_folds_of_several_configurations_differ_in_what_they_do_not_share(road, 
     one, other = content(parts), content(parts, road.config("train.lr=0.002"))
     alone, both = run_record.together([one]), run_record.together([one, other])
     assert [name for name in alone if alone[name] != both[name]] == ["configuration"]
-    assert both != run_record.together([other, one]), "which configuration serves which folds is content"
+    assert both != run_record.together([other, one]), "the configuration of each fold is content"
 
 
 def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):

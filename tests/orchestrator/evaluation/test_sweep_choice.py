@@ -96,7 +96,7 @@ def test_a_sweep_over_all_subjects_is_an_error_that_names_the_fix(swept, tmp_pat
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"task": "five"}, "chose for task=five"), ({"key_fingerprint": "x"}, "key_fingerprint=x"),
+    ({"task": "five"}, "made for task=five"), ({"key_fingerprint": "x"}, "key_fingerprint=x"),
     ({"dataset": None}, "dataset=None")])
 def test_another_sweep_is_an_error(swept, tmp_path, change, said):
     result, _, _ = swept
@@ -106,7 +106,7 @@ def test_another_sweep_is_an_error(swept, tmp_path, change, said):
         sweep_choice.read(run, people)
     unfinished = [{**half, "chosen": None} for half in result["halves"]]
     write_json(tmp_path / "other.json", seal({**result, "halves": unfinished}))
-    with pytest.raises(UserError, match="chosen nothing yet"):
+    with pytest.raises(UserError, match="no choice yet"):
         sweep_choice.read(run, people)
 
 
@@ -164,7 +164,7 @@ def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):
     assert "chosen by a sweep" in capsys.readouterr().err and not list(fresh.run.glob("ledger/*"))
     sweep_file(mine, tmp_path / "sweep.json", [[0, 2, 4], [1, 3, 5, 6]], proven=False)
     assert not found["unproven"] and fresh.main("max_folds=1") == 0
-    assert fresh.summary()["unproven"], "nobody knows whom the setting has seen"
+    assert fresh.summary()["unproven"], "the lineage of the setting is not known"
 
 
 def test_sizes_of_halves():

@@ -51,8 +51,8 @@ def test_clean_plans_of_every_size(clean, n):
         check_roles(fold.test, fold.train, fold.val, leaky=False)
         assert len(fold.val) == wanted and {*fold.test, *fold.train, *fold.val} == set(range(n))
         seen = set(plan.groups[fold.group].subjects)
-        assert not seen & set(fold.test), "the encoder has seen the test subject"
-        assert not seen & set(fold.val), "the encoder has seen a validation subject"
+        assert not seen & set(fold.test), "the encoder was pretrained on the test subject"
+        assert not seen & set(fold.val), "the encoder was pretrained on a validation subject"
         assert list(fold.train) == sorted(fold.train) and list(fold.val) == sorted(fold.val)
     served = Counter(f.group for f in plan.folds)
     assert served == {0: n - size, 1: size}

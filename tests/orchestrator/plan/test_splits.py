@@ -34,8 +34,8 @@ def sound(plan, cohort, leaky=False):
             assert not tested & {identity[s] for s in fold.val}
         if fold.group is not None and not leaky:
             seen = set(plan.groups[fold.group].subjects)
-            assert not tested & {identity[s] for s in seen}, "the encoder has seen a test subject"
-            assert not seen & set(fold.val), "the encoder has seen a validation subject"
+            assert not tested & {identity[s] for s in seen}, "the encoder was pretrained on a test subject"
+            assert not seen & set(fold.val), "the encoder was pretrained on a validation subject"
     assert [f.index for f in plan.folds if f.seed == plan.folds[0].seed] == list(range(len({f.index for f in plan.folds})))
 
 

@@ -36,10 +36,10 @@ def test_only_configurations_tested_on_one_of_these_subjects_count():
     _, entries = counted([], "one", dict.fromkeys(["c/a"], {}), "")
     _, entries = counted(entries, "two", dict.fromkeys(["c/b"], {}), "")
     number, entries = counted(entries, "three", dict.fromkeys(["c/b", "c/c"], {}), "")
-    assert number == 2, "one met nobody of them"
+    assert number == 2, "one was evaluated on none of them"
     number, entries = counted(entries, "three", dict.fromkeys(["c/a"], {}), "")  # max_folds was raised
     assert number == 3 and counted(entries, "three", dict.fromkeys(["c/b"], {}), "") == (3, entries)
-    assert counted(entries, "one", dict.fromkeys(["c/b"], {}), "")[0] == 1, "nobody was there before it"
+    assert counted(entries, "one", dict.fromkeys(["c/b"], {}), "")[0] == 1, "none came before it"
 
 
 def test_subjects_of_two_manifests_with_one_name_are_two():

@@ -103,7 +103,7 @@ ELSEWHERE = {  # options with an effect but no row: where they are reported
     "data.max_": "bounds beyond which a recording is left out, which is counted", "face.hold_mb": "memory; the same crops",
     "face.weights_dir": "the same weights, by their hash", "pretrain.cache_mb": "memory", "pretrain.save_": "checkpoints",
     "pretrain.workers": "the same steps",
-    "train.augment": "row of the augmentations, by what is named there", "embed.batch": "the same tokens but for a last bit",
+    "train.augment": "row of the augmentations, if named there", "embed.batch": "the same tokens but for a last bit",
     "pretrain.checkpoint": "'as its file says', see below", "pretrain.video.warmup_epochs": "name of warmup in the code",
     "encoder.decoder": "a flag of the code, whether there is one", "model.signal.": "smae.*, which it wins over"}
 

@@ -60,7 +60,7 @@ def test_welch_is_scipys_and_no_spread_is_no_certainty():
     run, folds = made_run(n_people=4)
     folds = with_accuracy(folds, [1.0, 1.0, 0.5, 0.5])
     (sex,) = subgroup_rows(people_like(folds, "ffmm", [None] * 4), folds, 2)
-    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two subjects who are alike are no certainty"
+    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two equal subjects are no certainty"
     page = words_of(subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds))))
     assert "+50.0 points, without an interval" in page
 

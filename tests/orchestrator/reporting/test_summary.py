@@ -174,7 +174,7 @@ def test_excluded_clips_are_those_of_one_seed():
 def test_nan_probabilities_are_an_error(value):
     run, folds = made_run()
     folds[2]["predictions"][1]["prob"] = [value, 0.5]
-    with pytest.raises(UserError, match="1 of 128 predictions .* not numbers"):
+    with pytest.raises(UserError, match="1 of 128 predictions have NaN"):
         build_summary(run, folds)
 
 
