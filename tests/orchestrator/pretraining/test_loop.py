@@ -340,7 +340,7 @@ def test_insufficient_memory_is_an_error_with_a_batch_that_fits(tmp_path, signal
         return real(self, x, *rest)
 
     monkeypatch.setattr(SignalMAE, "reconstruct", small)
-    with pytest.raises(UserError, match=r"with 4 clips at once; 1 fit: use pretrain.signal.accumulate=4 .*pretrain.signal.batch=1"):
+    with pytest.raises(UserError, match=r"4 clips at once; 1 fit: use pretrain.signal.accumulate=4 .*signal.batch=1"):
         train_job(job(tmp_path / "a", signal=SIGNAL, signals=signals), Rank(), lambda row: None)
     monkeypatch.setattr(SignalMAE, "reconstruct", lambda *a: small(None, [1, 2]))
     with pytest.raises(UserError, match="even with one clip"):
