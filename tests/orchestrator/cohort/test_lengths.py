@@ -47,7 +47,7 @@ def test_a_wrong_rate_of_one_subject_is_odd(tmp_path):
 def test_clips_of_many_durations_have_no_usual_one(tmp_path):
     made = clips(tmp_path, [3.0, 5.0, 8.0, 13.0, 21.0, 34.0, 0.2])
     assert odd(made) == {"s6"} and "0.2 s" in measure(made, OPTIONS).sentence()
-    assert "stretched" in measure(made[:-1], OPTIONS).sentence()
+    assert "resampled" in measure(made[:-1], OPTIONS).sentence()
     assert odd(made, SignalOptions(seconds=3.0)) == {"s6"}
     assert measure(made[:-1], SignalOptions(seconds=3.0)).sentence() == ""
 

@@ -44,7 +44,7 @@ def test_every_encoder_leaves_its_picture(road):
     pictures = sorted(road.store.glob("encoders/*/reconstructions.png"))
     assert len(pictures) == 2
     for path in pictures:
-        assert cv2.imread(str(path)).shape == (3 * reconstructions.PEOPLE * 32, reconstructions.FRAMES * 32, 3)
+        assert cv2.imread(str(path)).shape == (3 * reconstructions.SUBJECTS * 32, reconstructions.FRAMES * 32, 3)
 
 
 @pytest.mark.parametrize("norm_target", [False, True])

@@ -96,8 +96,8 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
     assert cli.run(report.main, made.argv()) == 0
     entry, other = (made.run / "ledger" / f"fold-00{i}-seed-0.json" for i in range(2))
     text = entry.read_text()
-    for damage, why in ((None, "it has no ledger entry"), (text[:-9], "is not valid (cut, or changed"),
-                        (text.replace('"seed": 0', '"seed": 1'), "is not valid (cut, or changed"),
+    for damage, why in ((None, "it has no ledger entry"), (text[:-9], "is not valid (truncated or edited"),
+                        (text.replace('"seed": 0', '"seed": 1'), "is not valid (truncated or edited"),
                         (other.read_text(), "is not valid (another fold's)")):
         entry.unlink()
         if damage is not None:
