@@ -150,7 +150,7 @@ def _not_finite(stage: Stage, values: Mapping[str, float], epoch: int, step: int
                 saved: Checkpoints) -> str:
     bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
     return (f"{stage.title} of {stage.job.name} stopped in epoch {epoch + 1}, step {step + 1}: {bad}, for the clips "
-            f"{', '.join(stage.names(positions))}. Try a lower pretrain.{stage.kind}.lr or pretrain.precision=float32, or "
+            f"{', '.join(stage.names(positions))}: try a lower pretrain.{stage.kind}.lr or pretrain.precision=float32, or "
             f"inspect these clips. Run the same command again to resume {saved.last_good()}.")
 
 

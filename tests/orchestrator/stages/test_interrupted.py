@@ -98,7 +98,7 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
     text = entry.read_text()
     for damage, why in ((None, "it has no ledger entry"), (text[:-9], "is not valid (truncated or edited"),
                         (text.replace('"seed": 0', '"seed": 1'), "is not valid (truncated or edited"),
-                        (other.read_text(), "is not valid (another fold's)")):
+                        (other.read_text(), "is not valid (it belongs to another fold)")):
         entry.unlink()
         if damage is not None:
             entry.write_text(damage)
