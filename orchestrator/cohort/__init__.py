@@ -1,1 +1,1 @@
-"""The subjects of a study: pseudonyms and order, who has seen whom, recordings that two subjects share."""
+"""The subjects of a study: pseudonyms, order, lineage of artefacts, duplicate recordings."""

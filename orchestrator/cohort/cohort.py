@@ -1,7 +1,7 @@
-"""People and clips behind pseudonyms: the border that raw ids and clip numbers do not cross.
+"""Subjects and clips under pseudonyms: raw ids and clip numbers do not leave this module.
 
-A person is (cohort, raw id); a pseudonym is a keyed hash of that. Order and randomness use the index, which is the
-rank of the raw name, so that another key gives the same folds.
+A subject is (cohort, raw id); its pseudonym is a keyed hash of that. Order and random choices use the index, which is the
+rank of the raw name, so the folds do not depend on the key.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.cohort.lineage import person_key
+from orchestrator.cohort.lineage import subject_key
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.errors import UserError
@@ -26,15 +26,15 @@ from preprocessing.face.weights import SHA256, weight_file
 from preprocessing.recordings import DataSet, Recording
 from preprocessing.spelling import spellings
 
-OWN, CROSS = "own", "cross_dataset"  # held out by the data set's own split; only tested
+OWN, CROSS = "own", "cross_dataset"  # tested by the data set's own split; in a data set that is only tested
 OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split
 PUBLIC_KEY = b"dualpain public cohorts"
 
 
 @dataclass(frozen=True)
 class Person:
-    """held_out: names of the published lists (config.Split.list) that test this person, and of the part that the data set's
-    own split gives it elsewhere (OWN_TRAIN, OWN_VALIDATION). cohort and pseudonym identify."""
+    """A subject, identified by cohort and pseudonym. held_out: names of the published lists (config.Split.list) that test this
+    subject, or its other part in the data set's own split (OWN_TRAIN, OWN_VALIDATION)."""
 
     index: int
     pseudonym: str
@@ -46,7 +46,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip: `subject` is the person's index, `index` its rank within the person, `label` the data set's class."""
+    """One clip. subject: the subject's index; index: the clip's rank within the subject; label: the data set's class."""
 
     subject: int
     index: int
@@ -66,17 +66,17 @@ class Cohort:
     partial: bool
     notes: tuple[str, ...]
     synthetic: bool
-    place: str = ""  # keeps the stores of data sets apart that share a name: of a manifest where it lies
-    secret: str = field(default="", repr=False)  # from the pseudonym key: what recordings are marked with, never written
+    place: str = ""  # separates the stores of data sets with the same name: for a manifest, its location
+    secret: str = field(default="", repr=False)  # derived from the pseudonym key, to mark recordings; never written
 
     def raw_names(self) -> dict[str, str]:
-        """raw name -> pseudonym of every subject and sample, for keeping them out of what is written."""
+        """raw name -> pseudonym of every subject and sample, to keep raw names out of written files."""
         subjects = {clip.recording.subject: self.people[clip.subject].pseudonym for clip in self.clips}
         return subjects | {clip.recording.sample: clip.sample for clip in self.clips}
 
     @property
     def store_name(self) -> str:
-        """Of files that would else be another data set's of the same name."""
+        """Name for files, different for data sets that share a name."""
         return f"{self.dataset}-{self.place}" if self.place else self.dataset
 
     def of(self, subject: int) -> list[Clip]:
@@ -86,11 +86,11 @@ class Cohort:
         return [self.people[subject].pseudonym for subject in subjects]
 
     def keys(self, subjects) -> list[str]:
-        """Who they are in a lineage: cohort and pseudonym."""
-        return [person_key(self.people[s].cohort or self.name, self.people[s].pseudonym) for s in subjects]
+        """Their keys in a lineage: cohort and pseudonym."""
+        return [subject_key(self.people[s].cohort or self.name, self.people[s].pseudonym) for s in subjects]
 
     def label_counts(self, classes: list[int]) -> dict[int, Counter]:
-        """Clips of the task per person and class index (0 .. K-1)."""
+        """Clips of the task per subject and class index (0 .. K-1)."""
         counts: dict[int, Counter] = {person.index: Counter() for person in self.people}
         for clip in self.clips:
             if clip.label in classes:
@@ -107,51 +107,51 @@ class Cohort:
 
 
 def load(config: Config) -> Cohort:
-    """Load the data set, check that it is whole, give everybody a pseudonym. Writes the synthetic cohort if need be.
+    """Load the data set, check that it is complete, give each subject a pseudonym. Writes the synthetic cohort if needed.
 
-    Raises InputError for a root that is not there, UserError for an incomplete cohort.
+    Raises InputError if the root does not exist, UserError for an incomplete cohort.
     """
     dataset = _read(config)
     lacking = _check(config, dataset)
-    return _behind_pseudonyms(config, dataset, _key(config, dataset.cohort), lacking)
+    return _pseudonymised(config, dataset, _key(config, dataset.cohort), lacking)
 
 
 def preview(config: Config) -> Cohort:
-    """The cohort for a plan: nothing is written, no key is made, and the synthetic cohort is only counted."""
+    """The cohort for a plan: nothing is written, no key is made, and the synthetic cohort is not generated."""
     _check_options(config)
     if config.dataset == "synthetic" and not (synthetic_root(config) / "SYNTHETIC.json").exists():
         people = tuple(Person(i, f"s{i}") for i in range(config.synthetic.subjects))
         return Cohort(dataset="synthetic", name="synthetic", class_names=(), people=people, clips=(), key_fingerprint="",
                       partial=False, notes=(), synthetic=True)
     dataset = _read(config, may_write=False)
-    return _behind_pseudonyms(config, dataset, _key_there(config, dataset.cohort), _check(config, dataset))
+    return _pseudonymised(config, dataset, _key_there(config, dataset.cohort), _check(config, dataset))
 
 
 def _check(config: Config, dataset: DataSet) -> bool:
-    """Whether the cohort is a part of the published one. Raises UserError before anything is written."""
+    """Whether the cohort is incomplete. Raises UserError before anything is written."""
     _check_cohort_name(config, dataset)
     if config.dataset == "manifest" and registry.is_public(dataset.cohort):
-        raise UserError(f"The manifest calls its data set {dataset.cohort}, as the built-in one is called: give it another "
-                        "name.")
+        raise UserError(f"The manifest names its data set {dataset.cohort}, which is the name of a built-in one: give it "
+                        "another name.")
     source = registry.find(config.dataset)
     if not isinstance(source.load, str) and dataset.cohort not in (source.cohorts or (source.name,)):
-        raise UserError(f"The loader of {source.name} gives the cohort {dataset.cohort!a}, which its registration does not "
-                        "name: correct one of them (cohorts=).")
+        raise UserError(f"The loader of {source.name} returns the cohort {dataset.cohort!a}, which is not in its registration "
+                        "(cohorts=): correct one of them.")
     lacking = _check_complete(dataset, config)
     _check_tasks(dataset, config)
     return lacking
 
 
 def _check_cohort_name(config: Config, dataset: DataSet) -> None:
-    """A person is (cohort, raw id): another spelling of a built-in cohort would be the same people under other names."""
+    """A subject is (cohort, raw id): another spelling of a built-in cohort would give its subjects a second identity."""
     if config.dataset == "manifest" and dataset.cohort not in registry.cohorts():
         for name in registry.cohorts():
             if spellings(name) & spellings(dataset.cohort):
-                raise UserError(f"The manifest calls its data set {dataset.cohort!a}, and {name} is a built-in one: write "
-                                f"{name} if these are its people, else give it another name.")
+                raise UserError(f"The manifest names its data set {dataset.cohort!a}, which is close to the built-in {name}: "
+                                f"write {name} if it has the same subjects, else give it another name.")
 
 
-def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:
+def _pseudonymised(config: Config, dataset: DataSet, key: bytes, lacking: bool) -> Cohort:
     index_of = {subject.raw_id: i for i, subject in enumerate(dataset.subjects)}
     lists = _held_out(dataset)
     people = tuple(Person(i, _pseudonym(key, "s", dataset.cohort, s.raw_id), s.sex, s.age, dataset.cohort,
@@ -170,30 +170,31 @@ def _behind_pseudonyms(config: Config, dataset: DataSet, key: bytes, lacking: bo
 
 
 def _place(config: Config, dataset: DataSet) -> str:
-    """Of a manifest where its table lies; of BioVid that the filtered signals are read."""
+    """For a manifest, a hash of its location; for BioVid, whether the filtered signals are read."""
     if dataset.table is not None:
         return key_of(os.path.realpath(dataset.table), 8)
     return "filtered" if registry.find(config.dataset).lists and config.data.source == "filtered" else ""
 
 
 def _unused(config: Config, dataset: DataSet) -> list[str]:
-    """Notes on what the data set brings and this run does not use."""
+    """Notes on columns of the data set that this run does not use."""
     if config.dataset != "manifest":
         return []
     notes = []
     if any(r.session is not None for r in dataset.recordings):
-        notes.append(f"The column session is kept and not used by split={config.split.name}.")
+        notes.append(f"The column session is not used by split={config.split.name}.")
     own = config.split.name == "fixed" and config.split.list in ("auto", "own")
     if any(r.split is not None for r in dataset.recordings) and not own:
-        notes.append(f"The column split is kept and not used by split={config.split.name}"
+        notes.append(f"The column split is not used by split={config.split.name}"
                      + (f" split.list={config.split.list}" if config.split.name == "fixed" else "") + ".")
     return notes
 
 
 def _held_out(dataset: DataSet) -> dict[str, set[str]]:
-    """List -> raw ids it tests: the data set's own split (which loaders hold to one side a person), published lists.
+    """List -> raw ids that it tests: published lists and the data set's own split (loaders check that each subject is in one
+    part only).
 
-    Of the own split the test people are tested; where it has none, as AI4Pain's, those of its validation.
+    The test subjects of the own split are tested; if it has none (AI4Pain), its validation subjects.
     """
     parts: dict[str, set[str]] = {"train": set(), "validation": set(), "test": set()}
     for recording in dataset.recordings:
@@ -207,7 +208,7 @@ def _held_out(dataset: DataSet) -> dict[str, set[str]]:
 
 
 def write_private_map(config: Config, cohort: Cohort) -> None:
-    """Who is behind a pseudonym, for the owner of the data alone: <store>/private/, 0600."""
+    """The raw ids of the pseudonyms, readable by the owner of the data only: <store>/private/, mode 0600."""
     names = {cohort.people[c.subject].pseudonym: c.recording.subject for c in cohort.clips}
     samples = {c.sample: [c.recording.subject, c.recording.sample] for c in cohort.clips}
     path = private_folder(config) / f"{cohort.store_name}-{cohort.key_fingerprint}.json"
@@ -244,32 +245,32 @@ def _read(config: Config, may_write: bool = True) -> DataSet:
         root = Path(config.data.root).expanduser() if config.data.root else None
         return registry.load(config.dataset, root, **options)
     root = synthetic_root(config)
-    if may_write:  # else whatever is there is shown as it is; a damaged tree is written again by the stages
+    if may_write:  # otherwise existing files are used as they are; the stages repair a damaged tree
         with writing(config, "synthetic"):
             _generate(config, root)
-    # From here on the built-in cohort goes the way of any BioVid copy, from the files.
+    # From here on, the built-in cohort is read from files like any copy of BioVid.
     loaded = registry.load("biovid_a", root, source=config.data.source, subjects=config.data.subjects)
     return replace(loaded, name="synthetic", cohort="synthetic")
 
 
 def _check_options(config: Config) -> None:
-    """UserError for a word on the data that this data set has no use for."""
+    """UserError for an option of the data that has no effect for this data set."""
     data, name = config.data, config.dataset
     if not registry.find(name).lists and data.source != "raw":
-        raise UserError(f"data.source={data.source} chooses one of BioVid's folders and does nothing for {name}: leave it out.")
+        raise UserError(f"data.source={data.source} selects a folder of BioVid and has no effect for {name}: leave it out.")
     if not registry.find(name).lists and data.subjects != "all":
-        raise UserError(f"data.subjects={data.subjects} is a list of BioVid's people and does nothing for {name}: leave it "
+        raise UserError(f"data.subjects={data.subjects} is a list of BioVid's subjects and has no effect for {name}: leave it "
                         "out.")
     if name == "synthetic" and data.root:
-        raise UserError("data.root does nothing for synthetic, which is written into the store: leave it out, or name the data "
-                        "set that lies there with --dataset.")
+        raise UserError("data.root has no effect for synthetic, which is written into the store: leave it out, or give the "
+                        "data set in that folder with --dataset.")
     if name == "synthetic" and (data.source != "raw" or data.subjects != "all"):
-        raise UserError("data.source and data.subjects choose among BioVid's files and people, synthetic has neither: leave "
-                        "them out.")
+        raise UserError("data.source and data.subjects select files and subjects of BioVid and have no effect for synthetic: "
+                        "leave them out.")
 
 
 def _generate(config: Config, root: Path) -> None:
-    """The synthetic cohort, written where it is missing and written again where it is damaged."""
+    """Write the synthetic cohort if it is missing, and repair it if it is damaged."""
     from preprocessing.synthetic.cohort import generate
 
     arguments = _synthetic_arguments(config)
@@ -280,7 +281,7 @@ def _generate(config: Config, root: Path) -> None:
         generate(root, **words)
         return
     if reads_video(config) and config.face.get("provider") != "precomputed":
-        for name in SHA256:  # before minutes of writing films that nothing here could look at
+        for name in SHA256:  # fail early: without these weights, the generated videos cannot be processed
             weight_file(name, Path(folder).expanduser() if (folder := config.face.get("weights_dir")) else None)
     n_clips = arguments["subjects"] * arguments["clips_per_level"] * len(arguments["levels"])
     with progress.bar("synthetic", n_clips, "clips") as tick:
@@ -293,20 +294,20 @@ def _check_complete(dataset: DataSet, config: Config) -> bool:
     found = dataset.found or {"subjects": len(dataset.subjects), "clips": len(dataset.recordings)}
     if not config.data.allow_partial:
         raise UserError(f"{dataset.root} is incomplete: found {dict(found)}, expected {dict(dataset.expected)}; complete the "
-                        "copy, or accept it with data.allow_partial=true (stamped on every result).")
+                        "copy, or accept it with data.allow_partial=true (every result is then marked as partial).")
     return True
 
 
 def _check_tasks(dataset: DataSet, config: Config) -> None:
     if not dataset.recordings:
         raise UserError(f"{dataset.root} holds no usable recording: run python -m orchestrator.doctor --dataset "
-                        f"{config.dataset} to see what was dropped and why.")
+                        f"{config.dataset} to see what was excluded and why.")
     present = {recording.label for recording in dataset.recordings}
     absent = [c for c in config.task.classes if c not in present]
     if absent:
         names = [dataset.class_names[c] if c < len(dataset.class_names) else str(c) for c in absent]
         what = "class" if len(names) == 1 else "classes"
-        raise UserError(f"task={config.task.name} needs the {what} {', '.join(names)}, which no person in "
+        raise UserError(f"task={config.task.name} needs the {what} {', '.join(names)}, which no subject in "
                         f"{dataset.root} has: choose another task or complete the data.")
 
 
@@ -317,7 +318,7 @@ def _key(config: Config, cohort: str) -> bytes:
     if not path.exists():
         if config.store.key:
             raise UserError(f"The pseudonym key {path} does not exist: give an existing file with store.key=FILE, or "
-                            "leave store.key out to have one made in the store.")
+                            "leave out store.key to create one in the store.")
         _make_key(path)
     key = path.read_bytes().strip()
     if len(key) < 16:
@@ -326,21 +327,21 @@ def _key(config: Config, cohort: str) -> bytes:
 
 
 def _key_there(config: Config, cohort: str) -> bytes:
-    """The key of a store that has one, so that a plan finds what is finished; nothing is made or refused."""
+    """The key of an existing store, so that a plan finds finished artefacts; makes no key and raises no error."""
     if registry.is_public(cohort):
         return PUBLIC_KEY
     own = config.store_dir / "private" / "pseudonym.key"
     try:
         key = (Path(config.store.key).expanduser() if config.store.key else own).read_bytes().strip()
-    except (OSError, RuntimeError):  # RuntimeError: the home of an account that is not there
+    except (OSError, RuntimeError):  # RuntimeError: ~user without such an account
         return PUBLIC_KEY
     return key if len(key) >= 16 else PUBLIC_KEY
 
 
 def _make_key(path: Path) -> None:
-    """A new key at `path`, whole or not at all, unless another command was first: then its key stays.
+    """A new key at `path`, written atomically. If another command was faster, its key is kept.
 
-    The link is what only one of two commands can make; whoever comes second reads the first one's.
+    Only one of two commands can create the link; the other one reads the first one's key.
     """
     temporary = path.with_name(f".{path.name}.{owners.tag()}.{os.urandom(4).hex()}.tmp")
     try:
@@ -349,7 +350,7 @@ def _make_key(path: Path) -> None:
             os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # a file system without links: one command creates it, another waits until it is whole
+        except OSError:  # a file system without links: one command creates the file, the other waits until it is complete
             _make_key_here(path, temporary.read_bytes())
     finally:
         temporary.unlink(missing_ok=True)

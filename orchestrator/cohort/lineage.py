@@ -1,7 +1,7 @@
-"""Who has seen whom: every fitted thing carries the people it learnt from, and a fold refuses what saw its test person.
+"""Lineage: every fitted artefact records its training subjects, and a fold stops if one of them is its test subject.
 
-A lineage is a set of (cohort, pseudonym) pairs and the parents it came through, so that an encoder that saw a person
-in one part of a data set is refused for that person in another.
+A lineage is a set of (cohort, pseudonym) pairs and the lineages of its parents. So an encoder that was trained on a subject
+in one part of a data set cannot be used to test this subject in another part.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ from orchestrator.files.storage import hash_all
 
 @dataclass(frozen=True)
 class Lineage:
-    """artefact: what it is, in words; people: "cohort/pseudonym" it saw itself; parents: what it was made from.
+    """artefact: what it is, in words; people: "cohort/pseudonym" of its own training subjects; parents: what it was made from.
 
-    proven: False where nobody knows who was seen (a public checkpoint): results become "unproven".
+    proven: False if the training subjects are not known (a public checkpoint); results become "unproven".
     """
 
     artefact: str
@@ -29,14 +29,14 @@ class Lineage:
     def is_proven(self) -> bool:
         return self.proven and all(parent.is_proven() for parent in self.parents)
 
-    def way_to(self, person: str) -> list[str] | None:
-        """The chain of artefacts through which `person` got in, outermost first; None if unseen."""
-        if person in self.people:
+    def chain_to(self, subject: str) -> list[str] | None:
+        """The chain of artefacts through which `subject` leaked in, outermost first; None if it is not in the lineage."""
+        if subject in self.people:
             return [self.artefact]
         for parent in self.parents:
-            way = parent.way_to(person)
-            if way:
-                return [self.artefact, *way]
+            chain = parent.chain_to(subject)
+            if chain:
+                return [self.artefact, *chain]
         return None
 
     def to_json(self) -> dict:
@@ -52,24 +52,24 @@ class Lineage:
         return hash_all([self.artefact, str(self.proven), *sorted(self.people), *(p.sha256() for p in self.parents)])
 
 
-def person_key(cohort: str, pseudonym: str) -> str:
+def subject_key(cohort: str, pseudonym: str) -> str:
     return f"{cohort}/{pseudonym}"
 
 
-def guard(test_people: Iterable[str], used: Iterable[Lineage]) -> None:
-    """Raise LineageError if anything in `used` has seen one of `test_people`, naming the artefact and the way in."""
+def guard(test_subjects: Iterable[str], used: Iterable[Lineage]) -> None:
+    """Raises LineageError if a lineage in `used` includes a test subject; the message shows the chain of artefacts."""
     used = list(used)
-    for person in test_people:
+    for subject in test_subjects:
         for lineage in used:
-            way = lineage.way_to(person)
-            if way:
-                raise LineageError(f"Test person {person} has been seen by {' <- '.join(way)}: use an encoder or setting "
-                                   "that has not, or protocol=as_paper, which is stamped leaky.")
+            chain = lineage.chain_to(subject)
+            if chain:
+                raise LineageError(f"Test subject {subject} leaked into training through {' <- '.join(chain)}: use an encoder "
+                                   "or setting without this subject, or protocol=as_paper, which is marked as leaky.")
 
 
 def check_roles(test: Iterable[int], train: Iterable[int], val: Iterable[int], leaky: bool) -> None:
-    """Nobody in two roles. Raises UserError."""
+    """Raises UserError if a subject has two roles."""
     test, train, val = set(test), set(train), set(val)
-    twice = (test & train) | (train & val) | (set() if leaky else test & val)
-    if twice:
-        raise UserError(f"People {sorted(twice)} stand in two roles of one fold: the split is wrong.")
+    overlap = (test & train) | (train & val) | (set() if leaky else test & val)
+    if overlap:
+        raise UserError(f"Subjects {sorted(overlap)} have two roles in one fold: correct the split.")

@@ -1,8 +1,8 @@
-"""Which study a run was made of: every person's recordings, marked by their content, so that two studies in which people and
-clips happen to have the same names are not paired, and somebody is known again whose clips were chosen otherwise.
+"""Which study a run used: marks identify each subject's recordings by content. So two studies whose subjects and clips have
+the same names are not paired, and a subject is recognised if other clips of it were selected.
 
-A mark is a hash of one file's own hash, keyed by a secret that comes from the pseudonym key: whoever holds the recordings
-and not the key cannot tell from a published run which of them is whose.
+A mark is a hash of a file's hash, keyed by a secret derived from the pseudonym key: without the key, a published run does
+not reveal which recording belongs to which subject.
 """
 
 import hashlib
@@ -18,23 +18,23 @@ from preprocessing.recordings import Recording
 if TYPE_CHECKING:
     from orchestrator.plan.folds import Plan
 
-Hashes = Mapping[int, Mapping[str, tuple[str, ...]]]  # person's index -> sample -> (video, signal), as the clip store has them
-Marks = Mapping[str, Sequence[str]]  # modality -> marks of one person's recordings; a text in runs of older versions
+Hashes = Mapping[int, Mapping[str, tuple[str, ...]]]  # subject's index -> sample -> (video, signal), as the clip store has them
+Marks = Mapping[str, Sequence[str]]  # modality -> marks of one subject's recordings; a string in runs of older versions
 MODALITIES = ("video", "signals")
 NO_FILE = ("", "unreadable")
-KEPT = 32  # marks of a person and modality
+KEPT = 32  # marks stored per subject and modality
 
 
-def marks(people: Cohort, hashes: Hashes) -> dict[str, dict[str, list[str]]]:
-    """pseudonym -> modality -> marks. "" in hashes: the run reads no such file. Who is in two data sets has those of both.
+def marks(cohort: Cohort, hashes: Hashes) -> dict[str, dict[str, list[str]]]:
+    """pseudonym -> modality -> marks. "" in hashes: the run reads no such file. A subject in two data sets has marks of both.
 
-    A file that several people share (one archive, one table of all) marks nobody by itself: there a mark is of the file and
-    the part of it. hashes are therefore of the whole cohort. Kept are the KEPT smallest marks, whoever makes the list, so that
-    lists that share half of their files share a mark; and one more, of all, by which lists differ where the files do.
+    A file that several subjects share (one archive, one table) does not identify a subject: there, a mark is of the file and
+    the clip's part of it. Therefore hashes must be of the whole cohort. The KEPT smallest marks are stored, so that lists of
+    files that overlap by half share a mark with high probability; and one mark of all files, which differs if any file does.
     """
-    recordings = {(clip.subject, clip.sample): clip.recording for clip in people.clips}
-    found: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # file -> person -> parts
-    for person in people.people:
+    recordings = {(clip.subject, clip.sample): clip.recording for clip in cohort.clips}
+    found: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))  # file -> subject -> parts
+    for person in cohort.people:
         for sample, digests in hashes.get(person.index, {}).items():
             for modality, digest in zip(MODALITIES, digests, strict=True):
                 if digest not in NO_FILE:
@@ -44,13 +44,13 @@ def marks(people: Cohort, hashes: Hashes) -> dict[str, dict[str, list[str]]]:
     for (modality, digest), owners in found.items():
         for name, parts in owners.items():
             files = [digest] if len(owners) == 1 else [f"{digest}\n{part}" for part in parts]
-            own[name][modality].update(_mark(people.secret, file) for file in files)
-    return {name: {modality: [*sorted(several)[:KEPT], _mark(people.secret, *sorted(several))]
+            own[name][modality].update(_mark(cohort.secret, file) for file in files)
+    return {name: {modality: [*sorted(several)[:KEPT], _mark(cohort.secret, *sorted(several))]
                    for modality, several in sorted(by_modality.items())} for name, by_modality in sorted(own.items())}
 
 
 def _part(recording: Recording | None, modality: str, sample: str) -> str:
-    """Which part of its file a clip is."""
+    """The part of its file that a clip uses."""
     reference = None if recording is None else recording.video if modality == "video" else recording.signal
     if reference is None:
         return sample
@@ -63,18 +63,18 @@ def _mark(*words: str) -> str:
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:12]
 
 
-def record(config: Config, plan: "Plan", people: Cohort, hashes: Hashes) -> dict:
-    """What lineage.json holds for comparisons: the study, the scale, whether networks are refitted, who helped to choose the
-    settings of the training."""
+def record(config: Config, plan: "Plan", cohort: Cohort, hashes: Hashes) -> dict:
+    """The part of lineage.json for comparisons: the study, the scale, whether networks are refitted, and on which data the
+    training settings were chosen."""
     network = not is_estimator(config.model.name)
-    return {"recordings": marks(people, hashes), "scale": config.scale if SIGNALS <= needs(config) else None,
+    return {"recordings": marks(cohort, hashes), "scale": config.scale if SIGNALS <= needs(config) else None,
             "refit": plan.refit and network, "settings": config.train_from if network else None}
 
 
 def same_recordings(ours: Marks, theirs: Marks) -> bool | None:
-    """Whether one recording is in both; None where no modality is, or where an older version marked them otherwise.
+    """Whether they share a recording; None if they share no modality, or if an older version used other marks.
 
-    One modality is enough: the other's files may have been replaced, or read with landmarks from somewhere else.
+    One modality is enough: files of the other may have been replaced, or read with other landmarks.
     """
     found = [_shared(ours[name], theirs[name]) for name in MODALITIES if name in ours and name in theirs]
     known = [shared for shared in found if shared is not None]
@@ -87,15 +87,15 @@ def _shared(ours: Sequence[str], theirs: Sequence[str]) -> bool | None:
     return bool(set(ours) & set(theirs))
 
 
-def some_apart(ours: Marks, theirs: Marks) -> bool:
-    """Of two who have a recording in common: whether not all of them are."""
+def some_differ(ours: Marks, theirs: Marks) -> bool:
+    """Whether some recordings differ between two lists of marks that share a recording."""
     return any(list(ours[name]) != list(theirs[name]) for name in MODALITIES if name in ours and name in theirs)
 
 
-def in_one(people: Iterable[Marks]) -> dict[str, list[str]]:
-    """The marks of several people's recordings together, by modality."""
+def in_one(subjects: Iterable[Marks]) -> dict[str, list[str]]:
+    """The union of several subjects' marks, by modality."""
     found: dict[str, set[str]] = defaultdict(set)
-    for own in people:
+    for own in subjects:
         for modality, several in own.items():
             found[modality].update(several)
     return {modality: sorted(several) for modality, several in sorted(found.items())}

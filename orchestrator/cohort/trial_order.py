@@ -1,7 +1,7 @@
-"""When in its recording a clip was cut: for the control that knows nothing else.
+"""The order of clips within their recording, for a control model that uses nothing else.
 
-Only from where windows begin in one and the same file. Clips that are files of their own have a name and a rank in the
-order of names, which tell the class (BioVid's), so that neither is taken for an order.
+It is known only if clips are windows of the same file. If each clip is its own file, names and their order are not used,
+because they may reveal the class (as in BioVid).
 """
 
 from collections import defaultdict
@@ -12,13 +12,13 @@ from orchestrator.cohort.cohort import Clip, Cohort
 from preprocessing.recordings import SignalRef, VideoRef
 
 
-def trial_order(people: Cohort) -> Mapping[tuple[int, str], float]:
-    """(subject, sample) -> place from 0 (first) to 1 (last) among the person's clips of the same file; NaN where not known."""
+def trial_order(cohort: Cohort) -> Mapping[tuple[int, str], float]:
+    """(subject, sample) -> position from 0 (first) to 1 (last) among the subject's clips of the same file; NaN if unknown."""
     files: dict[tuple, list[tuple[float, Clip]]] = defaultdict(list)
-    for clip in people.clips:
+    for clip in cohort.clips:
         if (found := _begin(clip)) is not None:
             files[clip.subject, found[0]].append((found[1], clip))
-    order = {(clip.subject, clip.sample): nan for clip in people.clips}
+    order = {(clip.subject, clip.sample): nan for clip in cohort.clips}
     for clips in files.values():
         begins = sorted({begin for begin, _ in clips})
         if len(begins) > 1:
@@ -27,7 +27,7 @@ def trial_order(people: Cohort) -> Mapping[tuple[int, str], float]:
 
 
 def _begin(clip: Clip) -> tuple[tuple, float] | None:
-    """(the file, where in it the clip begins: rows or seconds)."""
+    """(file, start of the clip in it: rows or seconds)."""
     for reference in (clip.recording.signal, clip.recording.video):
         if isinstance(reference, SignalRef):
             begin = reference.start_row if reference.start_row is not None else reference.start_s

@@ -1,4 +1,4 @@
-"""The register of splits: by its name who cuts a cohort into folds, and which options it takes.
+"""The register of splits: by name, the function that divides a cohort into folds, and its options.
 
 The built-in ones are added by orchestrator/plan/splits.py; their options, with their meaning, stand in experiments/split/. A
 file of somebody else's adds one with `register` (docs/how-to/extend.md).
@@ -15,8 +15,8 @@ Make = TypeVar("Make", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """make: called with the configuration and the persons of the cohort, returns the cuts (plan.splits.Cut) in the order of
-    their fold numbers. options: defaults by name; make finds them as config.split.NAME."""
+    """make: called with the configuration and the subjects of the cohort; returns one plan.splits.SubjectSplit per
+    fold, in the order of fold numbers. options: defaults by name; make finds them as config.split.NAME."""
 
     name: str
     make: Callable[..., Any]

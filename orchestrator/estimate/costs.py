@@ -99,7 +99,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
     groups = {group.training: group for plan in plans for _, part in plan.parts(config) for group in part.groups}
     rows = [*_data(config, data), *_preprocess(config, data, there)]
     if until in ("pretrain", "embed", "loso"):
-        trained = [group.learners for key, group in groups.items() if group.learners and key not in there.encoders]
+        trained = [group.trained_here for key, group in groups.items() if group.trained_here and key not in there.encoders]
         rows += _pretrain(config, data, speed, trained, each, "tokens" in wanted)
     if until in ("embed", "loso") and "tokens" in wanted:
         seen = {group.origin.sha256() if group.origin else group.training

@@ -1,12 +1,12 @@
-"""What the leakage canaries do to a run's data, and what they must then see. Ray-free; audit.py runs them.
+"""What the leakage canaries do to a run's data, and what they must then observe. Without Ray; audit.py runs them.
 
-Each changes the shared FoldData so that the answer is known beforehand: labels that mean nothing, clips that give away
-person and label together, a person who is noise. n clips, N tokens, D width, L samples, C channels, K classes.
+Each changes the shared FoldData so that the correct result is known in advance: random labels, clips that reveal subject
+and label together, a subject whose data are noise. n clips, N tokens, D width, L samples, C channels, K classes.
 
-Labels and codes are fitted twice, as a cross-over: the second time (turn 1) only the test people's own labels are other
-ones, each turned by one class. Without a leak nothing of the fold may notice, so that every answer is the same in both
-turns; an answer that follows its label is a leak of its own, however small. Seen one by one against chance, as accuracies
-have to be, it would take 4.7 standard errors of a mean over people: 15 points and more on eight.
+Shuffled labels and codes are fitted twice (a cross-over). The second time (shift 1), only the labels of the test subjects
+change, each to the next class. Without a leak, no part of the fold depends on them, so every prediction is the same in
+both fits. A single prediction that changes with its test label is a leak, however small. A comparison of accuracies with
+chance needs 4.7 standard errors of a mean over subjects instead: 15 points or more for eight subjects.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,18 +29,18 @@ from preprocessing.moments import Moments
 
 SEED = 20_250_927
 ALARM_P = 0.001  # one in a thousand clean runs alarms by chance, for each canary of accuracies
-SURE = 0.95  # with this probability a leak of the size that is printed would have been seen
-LEARNT = 0.95  # a code that is not learnt by heart tempts nobody
-FEWEST = 3  # people, below whom nothing follows
+SURE = 0.95  # probability of detecting a leak of the size that is reported
+LEARNT = 0.95  # least training accuracy: only a memorised code tests for leaks
+FEWEST = 3  # subjects; with fewer, no verdict is possible
 MOST_REPEATS = 20
-TURNS = (0, 1)
-FITTED = ("scaler_sha256", "weights_sha256", "epochs")  # the encoder is frozen before: its guard is another canary
+SHIFTS = (0, 1)  # of the test subjects' labels, in classes
+FITTED = ("scaler_sha256", "weights_sha256", "epochs")  # the encoder is frozen earlier and has its own canary
 PASSED, FAILED, UNCLEAR = "passed", "FAILED", "unclear"
 
 
 @dataclass(frozen=True)
-class Spoilt(Rows):
-    """Some rows are made up as they are read; the rest is the inner array's."""
+class PerturbedRows(Rows):
+    """Rows in `mask` are generated when they are read; the others come from the inner array."""
 
     mask: np.ndarray
     make: Callable[[int], np.ndarray]
@@ -55,7 +55,7 @@ class Spoilt(Rows):
 
 @dataclass(frozen=True)
 class Drawn:
-    """Made-up content of one row: normal, or bytes for pictures, from (seed, what, *name of the row)."""
+    """Random content of one row: normal values, or bytes for images, from (seed, what, *name of the row)."""
 
     what: int
     names: np.ndarray  # (n, any) what a row's content depends on
@@ -70,7 +70,7 @@ class Drawn:
 
 
 def shuffled(data: FoldData, repeat: int = 0) -> FoldData:
-    """Labels in random order within every person: nothing is left to be learnt, and class counts stay."""
+    """Labels in random order within each subject: there is nothing to learn, and the class counts stay the same."""
     labels = data.labels.copy()
     for subject in np.unique(data.subject):
         own = data.subject == subject
@@ -79,57 +79,57 @@ def shuffled(data: FoldData, repeat: int = 0) -> FoldData:
 
 
 def coded(data: FoldData, repeat: int = 0) -> FoldData:
-    """Every clip of a person and class becomes the same code, unique to the two: of no use for anybody else."""
-    return _made_up(data, np.ones(len(data.labels), bool),
-                    np.stack([np.full(len(data.labels), repeat), data.subject, data.labels], 1))
+    """All clips of a subject and class become one random code, unique to that pair: useless for other subjects."""
+    return _randomised(data, np.ones(len(data.labels), bool),
+                       np.stack([np.full(len(data.labels), repeat), data.subject, data.labels], 1))
 
 
-def turned(data: FoldData, people: Sequence[int], turn: int = 1) -> FoldData:
-    """The same with these people's labels each `turn` classes further."""
-    own = np.isin(data.subject, people)
-    return replace(data, labels=np.where(own, (data.labels + turn) % data.n_classes, data.labels))
+def with_shifted_labels(data: FoldData, subjects: Sequence[int], shift: int = 1) -> FoldData:
+    """The same data, but the labels of these subjects are shifted by `shift` classes (modulo K)."""
+    own = np.isin(data.subject, subjects)
+    return replace(data, labels=np.where(own, (data.labels + shift) % data.n_classes, data.labels))
 
 
-def noisy(data: FoldData, people: Sequence[int]) -> FoldData:
-    """Whatever these people recorded is noise, and their labels are another class's. Noise that enters here is noise in arrays
-    that are processed already: raw_noise.py lets it enter where recordings are read."""
-    mask = np.isin(data.subject, people)
-    return turned(_made_up(data, mask, np.arange(len(data.labels))[:, None]), people)
+def noisy(data: FoldData, subjects: Sequence[int]) -> FoldData:
+    """The data of these subjects become noise, and their labels shift to another class. This replaces arrays that are
+    already processed; raw_noise.py replaces the recordings themselves."""
+    mask = np.isin(data.subject, subjects)
+    return with_shifted_labels(_randomised(data, mask, np.arange(len(data.labels))[:, None]), subjects)
 
 
 KINDS: dict[str, Callable[[FoldData, int], FoldData]] = {"shuffled": shuffled, "coded": coded}
 
 
-def spoilt(kind: str, data: FoldData, fold: Fold, repeat: int, turn: int) -> FoldData:
-    """The data of one canary's fit: labels shuffled or clips coded, then the test people's labels turned."""
-    return turned(KINDS[kind](data, repeat), fold.test, turn)
+def perturbed(kind: str, data: FoldData, fold: Fold, repeat: int, shift: int) -> FoldData:
+    """The data of one canary's fit: labels shuffled or clips coded, then the test subjects' labels shifted."""
+    return with_shifted_labels(KINDS[kind](data, repeat), fold.test, shift)
 
 
 def recipe_of(kind: str, recipe: FoldRecipe) -> FoldRecipe:
-    """The run's own; but the code must be learnt by heart, so no validation people end its training."""
+    """The run's own recipe. The codes must be memorised, so their training does not stop early on validation subjects."""
     if kind != "coded" or is_estimator(recipe.model):
         return recipe
     return replace(recipe, fixed_epochs=True, refit=False)
 
 
 def repeats(n_clips: float, n_classes: int, points: float) -> int:
-    """How many times the labels are shuffled, so that `points` can be seen on so many test clips; at most MOST_REPEATS.
+    """How often the labels are shuffled, so that a leak of `points` is detected on n_clips test clips; at most MOST_REPEATS.
 
-    Each clip follows its label with probability f on its own: at least one of n does with probability SURE if
-    n >= log(1 - SURE) / log(1 - f). For small f that is the rule of three (Hanley and Lippman-Hand 1983).
+    If a leak changes each prediction independently with probability f, it changes at least one of n with probability SURE
+    when n >= log(1 - SURE) / log(1 - f). For small f this is the rule of three (Hanley and Lippman-Hand 1983).
     """
     share = min(0.999, points / 100 / (1 - 1 / n_classes))
     return int(min(MOST_REPEATS, max(1, ceil(log(1 - SURE) / log(1 - share) / max(1.0, n_clips) - 1e-9))))
 
 
-def smallest_seen(n_clips: int, n_classes: int) -> float:
-    """The smallest leak, in points of accuracy, of which n_clips answers would show at least one with probability SURE."""
+def smallest_detectable(n_clips: int, n_classes: int) -> float:
+    """The smallest leak, in points of accuracy, that changes at least one of n_clips predictions with probability SURE."""
     if n_clips < 1:
         return 100.0
     return 100 * (1 - (1 - SURE) ** (1 / n_clips)) * (1 - 1 / n_classes)
 
 
-def _made_up(data: FoldData, mask: np.ndarray, names: np.ndarray) -> FoldData:
+def _randomised(data: FoldData, mask: np.ndarray, names: np.ndarray) -> FoldData:
     signals, moments = data.signals, dict(data.moments)
     if signals.size:
         draw, signals = Drawn(0, names, signals.shape[1:], signals.dtype), signals.copy()
@@ -141,29 +141,29 @@ def _made_up(data: FoldData, mask: np.ndarray, names: np.ndarray) -> FoldData:
     draw = Drawn(1, names, numbers.shape[1:], numbers.dtype)
     for row in np.flatnonzero(mask):
         numbers[row] = draw(int(row))
-    tokens = {index: Spoilt(t, mask, Drawn(2, names, t.shape[1:], t.dtype)) for index, t in data.tokens.items()}
+    tokens = {index: PerturbedRows(t, mask, Drawn(2, names, t.shape[1:], t.dtype)) for index, t in data.tokens.items()}
     frames = data.frames
     if frames is not None:
-        frames = Spoilt(frames, mask, Drawn(3, names, frames.shape[1:], frames.dtype))
+        frames = PerturbedRows(frames, mask, Drawn(3, names, frames.shape[1:], frames.dtype))
     return replace(data, signals=signals, moments=moments, numbers=numbers, tokens=tokens, frames=frames)
 
 
 @dataclass(frozen=True)
 class Crossed:
-    """What the two turns say together. followed: by person, the share of clips whose answer went with its label.
+    """Comparison of the two fits. followed: by subject, the share of clips whose prediction changed with the test label.
 
-    A clip counts (own label's hits minus the other turn's) / 2, which is 1 where its answer is right in both turns, and 0
-    where it is one and the same in both, whichever: chance needs no estimate.
+    A clip counts (correct for its own label minus correct for the other fit's label, over both fits) / 2. This is 1 where
+    both predictions are correct, and 0 where both fits predict the same class, so no estimate of chance is needed.
     """
 
     followed: np.ndarray
     n_clips: int
-    moved: int  # clips whose probabilities differ in any bit
+    moved: int  # clips whose probabilities are not bit-identical
     refitted: int  # folds whose scaler, weights or epochs differ
 
 
 def crossed(pairs: Sequence[tuple[FoldResult, FoldResult]]) -> Crossed:
-    """pairs: the ledger entries of turn 0 and turn 1, a pair a fold and repeat."""
+    """pairs: the ledger entries with shift 0 and shift 1, one pair per fold and repeat."""
     own: dict[str, list[float]] = {}
     moved = 0
     for first, second in pairs:
@@ -180,19 +180,19 @@ def crossed(pairs: Sequence[tuple[FoldResult, FoldResult]]) -> Crossed:
 
 def judge_crossed(pairs: Sequence[tuple[FoldResult, FoldResult]], n_classes: int, points: float, exact: bool,
                   learnt: bool = False) -> dict:
-    """A canary that was fitted in two turns: held-out people must be at chance, and no answer may go with its label.
+    """A canary that was fitted twice: test subjects must be at chance, and no prediction may depend on the test labels.
 
-    points: the leak that must be seen, in points of accuracy. exact: whether a fit repeats here to the last bit; else the
-    answers of the two turns differ by chance, and the leak is a mean over people with its standard error. learnt: with the
-    training people's accuracy, which must be near 1 (codes).
+    points: the leak that must be detectable, in points of accuracy. exact: whether repeated fits are bit-identical here;
+    otherwise predictions of the two fits differ at random, and the leak is a mean over subjects with its standard error.
+    learnt: also report the accuracy on training subjects, which must be near 1 (codes).
     """
     found = crossed(pairs)
     n_people = len(found.followed)
     if n_people < FEWEST:
-        return {"verdict": UNCLEAR, "text": f"Only {n_people} people were tested."}
+        return {"verdict": UNCLEAR, "text": f"Only {n_people} subjects were tested."}
     beside = _against_chance([a for a, _ in pairs], n_classes)
     scale = 100 * (1 - 1 / n_classes)
-    leak, smallest, p = scale * float(found.followed.mean()), smallest_seen(found.n_clips, n_classes), None
+    leak, smallest, p = scale * float(found.followed.mean()), smallest_detectable(found.n_clips, n_classes), None
     if not exact:
         error = scale * float(found.followed.std(ddof=1)) / np.sqrt(n_people)
         df = n_people - 1
@@ -201,76 +201,76 @@ def judge_crossed(pairs: Sequence[tuple[FoldResult, FoldResult]], n_classes: int
     leaks = (found.moved > 0 or found.refitted > 0) if exact else (p is not None and p < ALARM_P)
     verdict = FAILED if leaks or beside["p"] < ALARM_P else UNCLEAR if smallest > points else PASSED
     text = beside["text"]
-    text += (f" With the test people's labels exchanged {found.moved} of {found.n_clips} answers change"
-             + (f", and what is fitted in {found.refitted} of {len(pairs)} folds" if found.refitted else "")
+    text += (f" With other test labels, {found.moved} of {found.n_clips} predictions change"
+             + (f", and the fitted model or scaler in {found.refitted} of {len(pairs)} folds" if found.refitted else "")
              + f": a leak of {leak:.1f} points.")
-    text += (f" The smallest leak of labels that would have been seen with {100 * SURE:.0f} % probability, if it reaches "
-             f"answers one by one: {smallest:.1f} points")
-    text += "." if smallest <= points else (f", more than the {points:g} that are asked for: test more people or clips, or "
-                                            "raise canaries.repeats.")
+    text += (f" Smallest leak of test labels that is detected with {100 * SURE:.0f} % probability, if it affects each "
+             f"prediction independently: {smallest:.1f} points")
+    text += "." if smallest <= points else (f", more than the required {points:g}: test more subjects or clips, or increase "
+                                            "canaries.repeats.")
     if not exact:
-        text += " Fits do not repeat to the last bit here, so that differences between the turns are judged over people."
+        text += " Repeated fits are not bit-identical here, so the two fits are compared by a test over subjects."
     result: dict[str, Any] = {"smallest_leak_points": smallest, "leak_points": leak, "n_clips": found.n_clips,
                               "accuracy": beside["accuracy"], "p": beside["p"]}
     if learnt:
         result["train_accuracy"] = float(np.mean([entry.train_accuracy for pair in pairs for entry in pair]))
-        text = f"On the people it was trained on {100 * result['train_accuracy']:.1f} %. Held out: {text}"
+        text = f"Accuracy on training subjects {100 * result['train_accuracy']:.1f} %. On test subjects: {text}"
         if verdict == PASSED and result["train_accuracy"] < LEARNT:
-            verdict, text = UNCLEAR, text + " The code was not learnt by heart, so that little follows."
+            verdict, text = UNCLEAR, text + " The codes were not memorised, so this test cannot exclude a leak."
     elif verdict == PASSED and not any(len({row.y_pred for row in entry.predictions}) > 1 for entry in chain(*pairs)):
-        verdict, text = UNCLEAR, text + " Every fold gave one and the same answer to all clips: a model that learns nothing " \
-                                        "cannot show what it was shown."
+        verdict, text = UNCLEAR, text + " Every fold predicts the same class for all clips: a model that learns nothing " \
+                                        "cannot reveal a leak."
     return {"verdict": verdict, "text": text, **result}
 
 
 def _against_chance(entries: Sequence[FoldResult], n_classes: int) -> dict:
-    """Accuracy over people minus what the same answers in any other order would reach: p_o - p_e of Cohen (1960), 0 on average
-    whatever the class counts and however one-sided the answers. One-sided t over people."""
+    """Accuracy over subjects minus that of the same predictions in random order: p_o - p_e of Cohen (1960). It is 0 on average
+    for any class counts, also if the model prefers one class. One-sided t test over subjects."""
     clips = clips_of(entries, n_classes)
-    people = sorted(set(clips.subject))
+    subjects = sorted(set(clips.subject))
     accuracy, excess = [], []
-    for person in people:
-        own = clips.subject == person
+    for subject in subjects:
+        own = clips.subject == subject
         truth = np.bincount(clips.y_true[own], minlength=n_classes) / own.sum()
-        said = np.bincount(clips.y_pred[own], minlength=n_classes) / own.sum()
+        predicted = np.bincount(clips.y_pred[own], minlength=n_classes) / own.sum()
         accuracy.append(float((clips.y_true[own] == clips.y_pred[own]).mean()))
-        excess.append(accuracy[-1] - float(truth @ said))
+        excess.append(accuracy[-1] - float(truth @ predicted))
     values, n = np.array(excess), len(excess)
-    # people who train each other's models are not independent, even of noise (chance.inflation)
+    # subjects that are in each other's training sets are not independent, even on noise (chance.inflation)
     error = values.std(ddof=1) * np.sqrt(chance.inflation(entries) / n) if n > 1 else 0.0
     p = float(scipy.stats.t.sf(values.mean() / error, n - 1)) if error > 1e-12 else float(values.mean() < 1e-12)
-    # where people are all alike t knows no bounds: never below what one random answer a class of each person would give
+    # without variance between subjects, t has no bound: p is never below that of one random prediction per class and subject
     p = max(p, float(n_classes) ** (-n_classes * n))
     low, high = interval(accuracy)[0] or (0.0, 1.0)
     return {"accuracy": float(np.mean(accuracy)), "p": p,
-            "text": f"Accuracy {100 * np.mean(accuracy):.1f} % over {len(people)} people (95 % interval {100 * low:.1f} to "
-                    f"{100 * high:.1f}); the same answers in any other order reach "
+            "text": f"Accuracy {100 * np.mean(accuracy):.1f} % over {len(subjects)} subjects (95 % interval {100 * low:.1f} to "
+                    f"{100 * high:.1f}); the same predictions in random order reach "
                     f"{100 * (np.mean(accuracy) - values.mean()):.1f} %; one-sided p {p:.3g}."}
 
 
 def judge_again(plain: FoldResult, again: FoldResult) -> dict:
-    """The same fit once more: whether the canaries may compare to the last bit."""
+    """The same fit repeated: whether the canaries may require bit-identical results."""
     names = [name for name in FITTED if getattr(plain, name) != getattr(again, name)]
     if names or [row.prob for row in plain.predictions] != [row.prob for row in again.predictions]:
-        return {"verdict": UNCLEAR, "text": f"No: {', '.join(names) or 'predictions'} differ. Comparisons to the last bit say "
-                                            "little on this machine, and leaks are judged over people."}
-    return {"verdict": PASSED, "text": "Scaler, weights, epoch and predictions are the same."}
+        return {"verdict": UNCLEAR, "text": f"No: {', '.join(names) or 'predictions'} differ. Repeated fits are not "
+                                            "bit-identical on this machine, so leaks are tested over subjects."}
+    return {"verdict": PASSED, "text": "Scaler, weights, epoch and predictions are identical."}
 
 
 def judge_test(plain: FoldResult, noise: FoldResult) -> dict:
-    """The held-out people's recordings may change predictions and nothing else."""
+    """The test subjects' recordings may change predictions and nothing else."""
     changed = [name for name in FITTED if getattr(plain, name) != getattr(noise, name)]
     if changed:
-        return {"verdict": FAILED, "text": f"Their recordings changed {', '.join(changed)} of the fold that tests them."}
+        return {"verdict": FAILED, "text": f"The test recordings changed {', '.join(changed)} of the fold."}
     if not plain.predictions or not noise.predictions:
-        return {"verdict": UNCLEAR, "text": "They have no usable clip."}
+        return {"verdict": UNCLEAR, "text": "The test subjects have no usable clip."}
     if [row.prob for row in plain.predictions] == [row.prob for row in noise.predictions]:
-        return {"verdict": UNCLEAR, "text": "Not even the predictions changed: the model does not look at the clips."}
-    return {"verdict": PASSED, "text": "Scaler, weights and epoch stay the same to the last bit; predictions change."}
+        return {"verdict": UNCLEAR, "text": "The predictions did not change either: the model does not use the clips."}
+    return {"verdict": PASSED, "text": "Scaler, weights and epoch are bit-identical; predictions change."}
 
 
 def judge_other(plain: FoldResult, noise: FoldResult) -> dict:
-    """The counterpart: a training person's recordings must change the weights, else nothing above means anything."""
+    """The positive control: a training subject's recordings must change the weights, else the other canaries prove nothing."""
     if plain.weights_sha256 == noise.weights_sha256:
-        return {"verdict": UNCLEAR, "text": "The weights stayed the same: the model did not learn from that person."}
+        return {"verdict": UNCLEAR, "text": "The weights did not change: the model learnt nothing from that subject."}
     return {"verdict": PASSED, "text": "The weights change."}

@@ -1,7 +1,8 @@
-"""Fit and score one fold. Ray-free: the same function runs in a trial, in a test and in a benchmark.
+"""Fit and score one fold. Without Ray: the same function runs in a trial, in a test and in a benchmark.
 
-The story: check who was seen, fit the scaler on the training people, train, choose the epoch on the inner validation
-people, optionally refit on everybody else, and only then open the test person's clips, once.
+The order: check that nothing was fitted on the test subject, fit the scaler on the training subjects, train, choose the
+epoch on the inner validation subjects, optionally refit on all subjects but the test subject, and only then access the
+test subject's clips, once.
 
 n clips of the task, L samples, C channels, K classes.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.cohort.lineage import Lineage, check_roles, guard, person_key
+from orchestrator.cohort.lineage import Lineage, check_roles, guard, subject_key
 from orchestrator.config.model_inputs import has_signal_encoder, is_estimator
 from orchestrator.errors import FoldError, UserError
 from orchestrator.evaluation.guarded_rows import RowsOnly
@@ -29,7 +30,7 @@ from preprocessing.notes import gathered
 
 @dataclass(frozen=True, kw_only=True)
 class FoldData:
-    """Everything folds share, read-only: labels (n,) in 0..K-1, subject (n,) indices, signals (n, L, C) unscaled.
+    """What all folds share, read-only: labels (n,) in 0..K-1, subject (n,) indices, signals (n, L, C) unscaled.
 
     tokens: by encoder index, (n, N, D) float16. moments: by subject, over the task's classes. numbers (n, 6):
     clip length in seconds, frames, keyframes, sex (0 female, 1 male), age, trial order (0 to 1), NaN where not known, for the
@@ -48,25 +49,25 @@ class FoldData:
     pseudonyms: tuple[str, ...]
     cohort: str
     n_classes: int
-    quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> clips lost
+    quarantined: Mapping[int, Mapping[int, int]] = field(default_factory=dict)  # subject -> class -> excluded clips
     class_names: tuple[str, ...] = ()
-    frames: Any = None  # (n, T, S, S, 3) uint8 by row, for the models that read pixels
-    cohorts: tuple[str, ...] = ()  # by person, where they are not all of `cohort`
-    token_lineages: Mapping[int, Lineage] = field(default_factory=dict)  # by encoder index, as the token files say
+    frames: Any = None  # (n, T, S, S, 3) uint8 by row, for models that read pixels
+    cohorts: tuple[str, ...] = ()  # by subject, where they are not all of `cohort`
+    token_lineages: Mapping[int, Lineage] = field(default_factory=dict)  # by encoder index, as recorded in the token files
 
     def keys(self, subjects: Sequence[int]) -> list[str]:
-        """Who they are in a lineage."""
-        return [person_key(self.cohorts[s] if self.cohorts else self.cohort, self.pseudonyms[s]) for s in subjects]
+        """Their keys in a lineage: cohort and pseudonym."""
+        return [subject_key(self.cohorts[s] if self.cohorts else self.cohort, self.pseudonyms[s]) for s in subjects]
 
     def counts(self) -> dict[int, Counter]:
-        """person -> class -> usable clips."""
+        """subject -> class -> usable clips."""
         found: dict[int, Counter] = {}
         for subject, label in zip(self.subject.tolist(), self.labels.tolist(), strict=True):
             found.setdefault(subject, Counter())[label] += 1
         return found
 
     def lineages(self, encoder: "UsedEncoder | None") -> list[Lineage]:
-        """Of the encoder and of its tokens."""
+        """Lineages of the encoder and of its tokens."""
         if encoder is None:
             return []
         return [encoder.lineage, *([self.token_lineages[encoder.index]] if encoder.index in self.token_lineages else [])]
@@ -92,7 +93,7 @@ class FoldRecipe:
 
 @dataclass(frozen=True)
 class UsedEncoder:
-    """The encoder that serves a fold: its tokens' key in FoldData.tokens, E_ts weights, hash and lineage."""
+    """The encoder of a fold: its tokens' key in FoldData.tokens, weights of E_ts, hash and lineage."""
 
     index: int
     sha256: str
@@ -101,24 +102,24 @@ class UsedEncoder:
 
 
 class TestClips:
-    """The held-out people's clips behind a door that counts its openings."""
+    """The test subjects' clips; every access to the test set is counted."""
 
     def __init__(self, data: FoldData, fold: Fold):
-        self._rows, self.openings = data.rows(fold.test), 0
+        self._rows, self.accesses = data.rows(fold.test), 0
 
-    def open(self) -> np.ndarray:
-        """The rows. Raises RuntimeError at a second opening."""
-        self.openings += 1
-        if self.openings > 1:
-            raise RuntimeError("the test clips of a fold are opened once")
+    def access(self) -> np.ndarray:
+        """The rows. Raises RuntimeError at a second access."""
+        self.accesses += 1
+        if self.accesses > 1:
+            raise RuntimeError("the test clips of a fold may be accessed only once")
         return self._rows
 
 
 def fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None,
              extra_lineage: Sequence[Lineage] = (), score_training: bool = False) -> FoldResult:
-    """The fold's result. Raises LineageError before anything is fitted if something has seen a test subject.
+    """The fold's result. Raises LineageError before any fit if an artefact was fitted on a test subject.
 
-    score_training: with train_accuracy, on the rows it was fitted on, which the audit asks for.
+    score_training: also compute train_accuracy, on the rows of the fit; the audit needs it.
     """
     with every_time(), gathered() as said:
         result = _fit_fold(fold, data, recipe, encoder, extra_lineage, score_training)
@@ -130,22 +131,22 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
     began = time.monotonic()
     check_roles(fold.test, fold.train, fold.val, recipe.leaky)
     if not recipe.leaky:
-        trained = Lineage("the training people", frozenset(data.keys([*fold.train, *fold.val])))
+        trained = Lineage("the training subjects", frozenset(data.keys([*fold.train, *fold.val])))
         guard(data.keys(fold.test), [*extra_lineage, *data.lineages(encoder), trained])
     test = TestClips(data, fold)
     if is_estimator(recipe.model):
         fitted, epochs, scaler, history = fit_estimator(fold, data, recipe)
     else:
         fitted, epochs, scaler, history = fit_network(fold, data, recipe, encoder)
-    if not recipe.leaky and scaler is not None:  # what was fitted, not what the plan promised
+    if not recipe.leaky and scaler is not None:  # checks the fitted scaler, not only the plan
         guard(data.keys(fold.test), [Lineage("the scaler", frozenset(data.keys(scaler.subjects)))])
-    rows = test.open()
+    rows = test.access()
     probabilities = predict(fitted, data, rows, scaler, encoder) if len(rows) else np.zeros((0, data.n_classes))
     if wrong := int((~np.isfinite(probabilities)).any(axis=1).sum()):
-        raise FoldError(f"{fold.name}: the model's probabilities for {wrong} of {len(rows)} test clips are not numbers (NaN or "
-                        "infinite): its training diverged or its input is broken; use a lower train.lr, or look at the clips.")
-    # the published way looks at the held-out clips after every epoch, and says so
-    openings = test.openings + (len(history) if set(fold.test) & set(fold.val) else 0)
+        raise FoldError(f"{fold.name}: the model's probabilities for {wrong} of {len(rows)} test clips are NaN or "
+                        "infinite: its training diverged or its input is damaged; use a lower train.lr, or inspect the clips.")
+    # the paper's code evaluates on the test clips after every epoch; this is counted
+    accesses = test.accesses + (len(history) if set(fold.test) & set(fold.val) else 0)
     known = data.rows([*fold.train, *fold.val] if is_estimator(recipe.model) or recipe.refit else fold.train)
     weights_sha256, n_parameters = _weights(fitted)
     fitted_on, chose = roles(fold, recipe)
@@ -161,7 +162,7 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
         train_label_counts=tuple(np.bincount(data.labels[others], minlength=data.n_classes).tolist()),
         scaler_sha256=scaler.sha256() if scaler else hash_all([]),
         encoder_sha256=encoder.sha256 if encoder else hash_all([]), weights_sha256=weights_sha256, n_parameters=n_parameters,
-        test_openings=openings, history=tuple(history), wall_s=time.monotonic() - began,
+        test_openings=accesses, history=tuple(history), wall_s=time.monotonic() - began,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         predictions=_predictions(data, rows, probabilities), warnings=_warnings(fold, data),
         train_accuracy=float((predict(fitted, data, known, scaler, encoder).argmax(1) == data.labels[known]).mean())
@@ -169,7 +170,7 @@ def _fit_fold(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncod
 
 
 def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None):
-    """(model, epochs, scaler, history): the epoch chosen on the inner validation people, then the refit if there is one."""
+    """(model, epochs, scaler, history): the epoch chosen on the inner validation subjects, then the refit, if any."""
     from models.classifier.training import ClassifierRecipe, fit_classifier
 
     settings = _classifier_recipe(ClassifierRecipe, recipe)
@@ -180,38 +181,38 @@ def fit_network(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEnc
         fit = fit_classifier(model, _arrays(data, train_rows, scaler, encoder), _labels(data, train_rows), train_rows,
                              val_rows=None, recipe=settings, seed=seed)
         return model, fit.epochs, scaler, fit.history
-    # the published way scales with everybody and lets the held-out person choose the epoch
+    # the paper's code scales with all subjects and chooses the epoch on the test subject
     known = [*fold.train, *fold.val] if recipe.leaky else fold.train
     model, scaler = _network(data, recipe, encoder, seed), _scaler(data, known, recipe)
     val_rows = data.rows(fold.val)
     if not len(val_rows) and recipe.leaky:
-        return model, 0, scaler, []  # the held-out person, who would choose the epoch, has no clip to predict either
+        return model, 0, scaler, []  # the epoch would be chosen on the test subject, who has no usable clip
     if not len(val_rows):
-        raise FoldError(f"{fold.name}: the inner validation people have no usable clip; choose another "
-                        "protocol.val_subjects, or look at the quarantine table.")
+        raise FoldError(f"{fold.name}: the inner validation subjects have no usable clip: choose another "
+                        "protocol.val_subjects, or see the table of excluded clips (quarantine.parquet in the store).")
     both = np.concatenate([train_rows, val_rows])
     arrays = _arrays(data, both, scaler, encoder)
     fit = fit_classifier(model, arrays, _labels(data, both), train_rows, val_rows=val_rows, recipe=settings, seed=seed)
     if not recipe.refit:
         return model, fit.epochs, scaler, fit.history
-    everybody = tuple(sorted([*fold.train, *fold.val]))
-    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)
-    rows = _trainable(data, everybody)
+    both_sets = tuple(sorted([*fold.train, *fold.val]))
+    model, scaler = _network(data, recipe, encoder, seed), _scaler(data, both_sets, recipe)
+    rows = _trainable(data, both_sets)
     fit_classifier(model, _arrays(data, rows, scaler, encoder), _labels(data, rows), rows, val_rows=None,
                    recipe=replace(settings, max_epochs=fit.epochs), seed=seed)
     return model, fit.epochs, scaler, fit.history
 
 
 def fit_estimator(fold: Fold, data: FoldData, recipe: FoldRecipe):
-    """Baselines without epochs: fitted on everybody else, validation people included (never on the test person).
+    """Baselines without epochs: fitted on all subjects but the test subjects, validation subjects included.
 
-    What is left of the published way for them is the scale over everybody, the held-out person included.
+    Under as_paper they differ in one respect only: the scaler is fitted on all subjects, the test subjects included.
     """
     from models import build
 
     known = tuple(sorted({*fold.train, *fold.val} - set(fold.test)))
-    seen = sorted({*known, *fold.test}) if recipe.leaky else known
-    scaler, rows = _scaler(data, seen, recipe), _trainable(data, known)
+    scaled_on = sorted({*known, *fold.test}) if recipe.leaky else known
+    scaler, rows = _scaler(data, scaled_on, recipe), _trainable(data, known)
     estimator: Any = build(recipe.model, n_classes=data.n_classes, seed=fold.protocol_seed, channels=data.channels,
                            **recipe.options)
     estimator.fit(_arrays(data, rows, scaler, None), _labels(data, rows), rows, data.subject)
@@ -222,8 +223,8 @@ def _trainable(data: FoldData, subjects: Sequence[int]) -> np.ndarray:
     rows = data.rows(subjects)
     absent = sorted(set(range(data.n_classes)) - set(data.labels[rows].tolist()))
     if absent:
-        raise FoldError(f"No training person has a usable clip of class {absent[0]}: complete the data, choose another "
-                        "task, or look at the quarantine table.")
+        raise FoldError(f"No training subject has a usable clip of class {absent[0]}: complete the data, choose another "
+                        "task, or see the table of excluded clips (quarantine.parquet in the store).")
     return rows
 
 
@@ -233,7 +234,7 @@ def _scaler(data: FoldData, subjects: Sequence[int], recipe: FoldRecipe) -> Scal
 
 
 def _scaled(data: FoldData, rows: np.ndarray, scaler: Scaler) -> np.ndarray:
-    """Signals (len(rows), L, C) of these rows, person by person where the person's own moments are asked for."""
+    """Signals (len(rows), L, C) of these rows, with each subject's own moments where the recipe scales by subject."""
     if scaler.kind != "subject_z":
         return scaler.apply(data.signals[rows])
     out = np.empty((len(rows), *data.signals.shape[1:]), np.float32)
@@ -244,8 +245,8 @@ def _scaled(data: FoldData, rows: np.ndarray, scaler: Scaler) -> np.ndarray:
 
 
 def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: UsedEncoder | None) -> dict[str, Any]:
-    """Arrays for these rows alone: signals and numbers of any other row are zero, tokens and frames refuse to be read. So a
-    test person's clips are met only through the rows that TestClips opens."""
+    """Arrays for these rows only: signals and numbers of other rows are zero, reading their tokens or frames raises an error.
+    So a test subject's clips can be read only through the rows that TestClips gives."""
     arrays: dict[str, Any] = {"numbers": _only(data.numbers, rows)}
     if scaler is not None and data.signals.size:
         signals = np.zeros_like(data.signals)
@@ -259,7 +260,7 @@ def _arrays(data: FoldData, rows: np.ndarray, scaler: Scaler | None, encoder: Us
 
 
 def _labels(data: FoldData, rows: np.ndarray) -> np.ndarray:
-    """The labels of these rows, -1 for all others: no loss takes that for a class."""
+    """The labels of these rows, -1 for all others, which no loss accepts as a class."""
     return _only(data.labels, rows, -1)
 
 
@@ -289,7 +290,7 @@ def _network(data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None, se
         model.load_signal_encoder(state)  # type: ignore[operator]
     if not torch.cuda.is_available():
         return model
-    torch.use_deterministic_algorithms(True, warn_only=True)  # a resumed run equals an undisturbed one on GPUs as well
+    torch.use_deterministic_algorithms(True, warn_only=True)  # a resumed run equals an uninterrupted one, also on GPUs
     return model.to("cuda")
 
 
@@ -305,8 +306,8 @@ def _classifier_recipe(kind: type, recipe: FoldRecipe):
 
 
 def published(settings: Any, epochs: int | None) -> Any:
-    """The recipe with the released code's rule: best accuracy on the held-out person, until its rate has come down to 1e-6,
-    or for so many epochs. Optimiser, first rate, batch and augmentation stay the run's own."""
+    """The recipe with the stopping rule of the paper's code: best accuracy on the test subject, until the learning rate is
+    down to 1e-6, at most `epochs` epochs. Optimiser, first learning rate, batch and augmentation stay those of the run."""
     return replace(settings, monitor="val_accuracy", stop="rate", lr_decay=1.0, lr_schedule="constant",
                    max_epochs=epochs or settings.max_epochs)
 
@@ -322,7 +323,7 @@ def predict(fitted: Any, data: FoldData, rows: np.ndarray, scaler: Scaler | None
 
 
 def _weights(fitted: Any) -> tuple[str, int]:
-    """(weights_sha256, parameters); the arrays of an estimator are not counted as parameters."""
+    """(weights_sha256, number of parameters); the arrays of an estimator do not count."""
     if hasattr(fitted, "weights_sha256"):
         return fitted.weights_sha256(), 0
     from models.checkpoint import weights_sha256
@@ -338,10 +339,10 @@ def _predictions(data: FoldData, rows: np.ndarray, probabilities: np.ndarray) ->
 
 
 def roles(fold: Fold, recipe: FoldRecipe) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(who the model is fitted on, who is kept for choosing the epoch), whatever the plan called them.
+    """(subjects the model is fitted on, subjects kept for choosing the epoch).
 
-    A model that chooses no epoch is fitted on the validation people as well, and an estimator never on the test people.
-    Of a network that is refitted the first are those of the fit that chose the epoch; the refit is on both.
+    A model that chooses no epoch is also fitted on the validation subjects; an estimator is never fitted on test subjects.
+    If a network is refitted, these are the subjects of the fit that chose the epoch; the refit uses both.
     """
     if is_estimator(recipe.model):
         return tuple(sorted({*fold.train, *fold.val} - set(fold.test))), ()

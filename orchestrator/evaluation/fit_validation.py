@@ -1,6 +1,6 @@
-"""What a sweep may see of a fold: fitted on its training people, scored on its inner validation people, nobody else.
+"""How a sweep scores a fold: fitted on its training subjects, scored on its inner validation subjects only.
 
-Ray-free, as fit_fold.py, whose parts it shares. The test person is named in the fold and read nowhere.
+Without Ray, like fit_fold.py, whose parts it shares. The fold names the test subject, but its data are never read.
 """
 
 import time
@@ -45,10 +45,10 @@ class ValidationResult:
 
 
 def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: UsedEncoder | None) -> ValidationResult:
-    """The sweep's result of one fold. accuracy: mean over the inner validation subjects, who weigh equally.
+    """The sweep's result of one fold. accuracy: mean over the inner validation subjects, with equal weights.
 
-    They also choose the epoch, so the number is good for choosing between settings and for nothing else. Raises
-    LineageError where the encoder has seen a validation or test person, ValueError for a recipe without inner validation.
+    The epoch is chosen on the same subjects, so the number serves only to choose between settings. Raises LineageError
+    if the encoder was pretrained on a validation or test subject, ValueError for a recipe without inner validation.
     """
     if recipe.leaky or recipe.fixed_epochs or is_estimator(recipe.model):
         raise ValueError("this recipe has no inner validation")
@@ -56,13 +56,14 @@ def fit_validation(fold: Fold, data: FoldData, recipe: FoldRecipe, encoder: Used
     check_roles(fold.test, fold.train, fold.val, leaky=False)
     guard(data.keys([*fold.test, *fold.val]), data.lineages(encoder))
     fitted, epochs, scaler, history = fit_network(fold, data, replace(recipe, refit=False), encoder)
-    assert scaler is None or not set(scaler.subjects) & {*fold.test, *fold.val}, "the scaler has seen a scored person"
+    assert scaler is None or not set(scaler.subjects) & {*fold.test, *fold.val}, "the scaler was fitted on a scored subject"
     rows = data.rows(fold.val)
     right = predict(fitted, data, rows, scaler, encoder).argmax(1) == data.labels[rows]
     people = {data.pseudonyms[s]: float(right[data.subject[rows] == s].mean())
               for s in fold.val if (data.subject[rows] == s).any()}
     if not people:
-        raise FoldError(f"{fold.name}: the inner validation people have no usable clip: see the quarantine table.")
+        raise FoldError(f"{fold.name}: the inner validation subjects have no usable clip: see the table of "
+                        "excluded clips (quarantine.parquet in the store).")
     from models.checkpoint import weights_sha256
 
     return ValidationResult(

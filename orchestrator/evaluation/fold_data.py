@@ -1,11 +1,11 @@
-"""From the stores to what folds share: one read-only FoldData over the task's clips, in order of (person, clip)."""
+"""From the stores to the data that folds share: one read-only FoldData of the task's clips, in order of (subject, clip)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orchestrator.cohort import twins
+from orchestrator.cohort import duplicates
 from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.cohort.trial_order import trial_order
@@ -21,55 +21,56 @@ from preprocessing.prints import same_signals, signal_print
 from preprocessing.shard import ShardSignals
 
 
-def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
+def build(config: Config, cohort: Cohort, clips: ClipStore, encoders: Sequence[Encoder],
           tokens: Sequence[TokenJob]) -> FoldData:
-    """Raises UserError where the model reads a modality that the data set lacks, or people differ in channels."""
+    """Raises UserError if the model reads a modality that the data set lacks, or if subjects differ in channels."""
     wanted, classes = needs(config), config.task.classes
-    seen = bool(tokens) or "video" in wanted  # a clip without a keyframe is of no use then
+    needs_video = bool(tokens) or "video" in wanted  # then a clip without a keyframe cannot be used
     shards = []
     parts: dict[str, list] = defaultdict(list)
-    counts_per_person = []
+    counts_per_subject = []
     shapes: dict[tuple, int] = {}
     channels: tuple[str, ...] = ()
-    order = trial_order(people)
-    for person in people.people:
+    order = trial_order(cohort)
+    for person in cohort.people:
         shard = clips.signals(person.index)
-        keep = shard.usable(classes, seen, "signals" in wanted)
-        counts_per_person.append(int(keep.sum()))
-        if not keep.any():
+        usable = shard.usable(classes, needs_video, "signals" in wanted)
+        counts_per_subject.append(int(usable.sum()))
+        if not usable.any():
             continue
-        kept = zip(shard.samples, shard.n_crops, keep, strict=True)
+        kept = zip(shard.samples, shard.n_crops, usable, strict=True)
         shards.append(ShardClips(clips.paths[person.index], tuple((s, int(count)) for s, count, k in kept if k)))
-        parts["samples"] += [s for s, k in zip(shard.samples, keep, strict=True) if k]
-        parts["tells"].append(clips.told_apart(person.index, shard.samples)[keep])
-        parts["subject"].append(np.full(keep.sum(), person.index))
-        parts["labels"].append([classes.index(int(label)) for label in shard.label[keep]])
-        parts["signals"].append(shard.signals[keep])
-        parts["numbers"].append(_numbers(person, shard, order)[keep])
+        parts["samples"] += [s for s, k in zip(shard.samples, usable, strict=True) if k]
+        parts["tells"].append(clips.told_apart(person.index, shard.samples)[usable])
+        parts["subject"].append(np.full(usable.sum(), person.index))
+        parts["labels"].append([classes.index(int(label)) for label in shard.label[usable]])
+        parts["signals"].append(shard.signals[usable])
+        parts["numbers"].append(_numbers(person, shard, order)[usable])
         shapes.setdefault((shard.signals.shape[1:], shard.channels), person.index)
         channels = channels or shard.channels
-    check_modalities(config, people.dataset, people.has_video, True)
+    check_modalities(config, cohort.dataset, cohort.has_video, True)
     if not parts["samples"]:
-        raise UserError(f"No clip of task={config.task.name} is usable: see the quarantine table in {clips.folder}.")
+        raise UserError(f"No clip of task={config.task.name} is usable: see the table of excluded clips, "
+                        f"quarantine.parquet in {clips.folder}.")
     if len(shapes) > 1 and "signals" in wanted:
-        raise UserError(f"People differ in their signals ({', '.join(str(s) for s in shapes)}): give everybody the same "
+        raise UserError(f"Subjects differ in their signals ({', '.join(str(s) for s in shapes)}): give all subjects the same "
                         "channels, or use model=video.")
     signals = np.concatenate(parts["signals"]) if len(shapes) == 1 else np.zeros((0, 0, 0), np.float32)
-    check_modalities(config, people.dataset, True, bool(signals.size))
+    check_modalities(config, cohort.dataset, True, bool(signals.size))
     subject, labels = np.concatenate(parts["subject"]), np.concatenate(parts["labels"]).astype(np.int64)
-    check_twins(signals, subject, people, np.concatenate(parts["tells"]))
+    check_duplicates(signals, subject, cohort, np.concatenate(parts["tells"]))
     numbers = np.concatenate(parts["numbers"])
     _check_known(config, numbers)
-    moments = {p.index: m for p in people.people if (m := clips.moments(p.index, classes)) is not None}
+    moments = {p.index: m for p in cohort.people if (m := clips.moments(p.index, classes)) is not None}
     return FoldData(samples=tuple(parts["samples"]), subject=subject, labels=labels, signals=signals, channels=channels,
-                    tokens=_tokens(encoders, tokens, counts_per_person) if "tokens" in wanted else {},
+                    tokens=_tokens(encoders, tokens, counts_per_subject) if "tokens" in wanted else {},
                     token_grid=token_shape(config, encoders[0])[0] if tokens else (1, 1, 1), numbers=numbers,
-                    moments=moments if signals.size else {}, pseudonyms=tuple(p.pseudonym for p in people.people),
-                    cohort=people.name, n_classes=len(classes),
-                    quarantined=_lost(people.label_counts(classes), subject, labels), class_names=names(config, people),
+                    moments=moments if signals.size else {}, pseudonyms=tuple(p.pseudonym for p in cohort.people),
+                    cohort=cohort.name, n_classes=len(classes),
+                    quarantined=_excluded(cohort.label_counts(classes), subject, labels), class_names=names(config, cohort),
                     frames=Frames(shards, config.clip.frames, config.clip.rate, config.encoder.image_size)
                     if "video" in wanted else None,
-                    cohorts=tuple(p.cohort or people.name for p in people.people),
+                    cohorts=tuple(p.cohort or cohort.name for p in cohort.people),
                     token_lineages=_lineages(encoders, tokens) if "tokens" in wanted else {})
 
 
@@ -82,27 +83,27 @@ def _numbers(person: Person, shard: ShardSignals, order: Mapping[tuple[int, str]
 
 
 def _check_known(config: Config, numbers: np.ndarray) -> None:
-    """UserError for a control of numbers that this data set does not give."""
+    """UserError for a control whose numbers this data set does not provide."""
     feature = config.model.options().get("feature") if config.model.name == "one_number" else None
     columns = {"sex_age": [3, 4], "trial_order": [5]}.get(str(feature))
     if columns and not np.isfinite(numbers[:, columns]).any():
-        what = "sex and age of its people are not known" if feature == "sex_age" else \
-            "its clips are not cut from common recordings, so that their order is not known"
-        raise UserError(f"model.feature={feature} is of no use for {config.dataset}, as {what}: use another model.feature.")
+        what = "sex and age of its subjects are not known" if feature == "sex_age" else \
+            "its clips are not windows of longer recordings and their order is not known"
+        raise UserError(f"model.feature={feature} cannot be used for {config.dataset}, because {what}: use another model.feature.")
 
 
-def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort, tells: np.ndarray | None = None) -> None:
-    """Refuse one and the same recording (n, L, C) under two people: whichever is tested, the other was trained on.
+def check_duplicates(signals: np.ndarray, subject: np.ndarray, cohort: Cohort, informative: np.ndarray | None = None) -> None:
+    """Raises UserError if two subjects contain an identical recording (n, L, C), which would leak into training.
 
-    Constant recordings say nothing and may be equal, as may those that hold too little (tells (n,) bool: which do not; None for
-    none). Raises UserError.
+    Recordings that are constant or hold too little information may be equal by chance and are skipped. informative (n,)
+    bool: which recordings are compared; None for all.
     """
     rows, prints = [], []
     for row, clip in enumerate(signals):  # no rows where the data set has no signals
-        if (tells is None or tells[row]) and (found := signal_print(clip)) is not None:
+        if (informative is None or informative[row]) and (found := signal_print(clip)) is not None:
             rows.append(int(subject[row]))
             prints.append(found)
-    twins.refuse(people, rows, same_signals(prints), "equal after decoding")
+    duplicates.refuse(cohort, rows, same_signals(prints), "equal after decoding")
 
 
 def _tokens(encoders: Sequence[Encoder], jobs: Sequence[TokenJob], counts: list[int]) -> dict[int, Tokens]:
@@ -121,16 +122,16 @@ def _by_encoder(encoders: Sequence[Encoder], jobs: Sequence[TokenJob]) -> dict[i
     return {encoder.plan.index: [job for job in jobs if job.encoder == encoder.plan.index] for encoder in encoders}
 
 
-def _lost(planned: Mapping[int, Counter], subject: np.ndarray, labels: np.ndarray) -> dict[int, dict[int, int]]:
-    """person -> class -> clips of the cohort that no fold can use, whatever the reason. Nothing is lost in silence."""
+def _excluded(planned: Mapping[int, Counter], subject: np.ndarray, labels: np.ndarray) -> dict[int, dict[int, int]]:
+    """subject -> class -> clips of the cohort that are excluded from all folds, for any reason."""
     usable = Counter(zip(subject.tolist(), labels.tolist(), strict=True))
-    lost = {s: {c: n - usable[s, c] for c, n in sorted(counts.items()) if n > usable[s, c]} for s, counts in planned.items()}
-    return {s: counts for s, counts in lost.items() if counts}
+    found = {s: {c: n - usable[s, c] for c, n in sorted(counts.items()) if n > usable[s, c]} for s, counts in planned.items()}
+    return {s: counts for s, counts in found.items() if counts}
 
 
-def names(config: Config, people: Cohort) -> tuple[str, ...]:
+def names(config: Config, cohort: Cohort) -> tuple[str, ...]:
     """The task's classes by name, in the order of their labels 0 .. K-1."""
-    return tuple(people.class_names[c] for c in config.task.classes)
+    return tuple(cohort.class_names[c] for c in config.task.classes)
 
 
 def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
@@ -141,7 +142,7 @@ def recipe(config: Config, refit: bool, leaky: bool) -> FoldRecipe:
 
 
 def used_encoder(encoders: Sequence[Encoder], group: int | None) -> UsedEncoder | None:
-    """The encoder a fold is served by: its group's, or the only one where there was no pretraining."""
+    """The encoder of a fold: that of its group, or the only one if there was no pretraining."""
     chosen = [e for e in encoders if e.plan.index == (group or 0)]
     if not chosen:
         return None

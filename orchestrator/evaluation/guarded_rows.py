@@ -1,4 +1,4 @@
-"""Arrays of clips whose rows are watched as they are read."""
+"""Lazy views of clip arrays that control how rows are read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rows:
-    """An array (n, ...), in memory or on disk, seen through what a subclass makes of reading its rows. Copies nothing."""
+    """A lazy view of an array (n, ...) in memory or on disk; subclasses define how rows are read. Copies nothing."""
 
     inner: Any
 
@@ -26,7 +26,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class RowsOnly(Rows):
-    """Gives the `allowed` rows (n,) bool and raises RuntimeError at any other."""
+    """Returns the `allowed` rows (n,) bool and raises RuntimeError for any other row."""
 
     allowed: np.ndarray
 
@@ -38,5 +38,5 @@ class RowsOnly(Rows):
 
     def __getitem__(self, rows) -> np.ndarray:
         if not self.allowed[rows].all():
-            raise RuntimeError("a clip was read that this step of the fold must not see")
+            raise RuntimeError("a clip was read that must not be used in this step of the fold")
         return self.inner[rows]

@@ -1,4 +1,4 @@
-"""One atomic file a fold: complete or absent. The only thing results are computed from."""
+"""One atomic file per fold: complete or absent. Results are computed from these files only."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from orchestrator.scores.fold_result import FoldResult
 
 
 class Result(Protocol):
-    """What a fold gives, of a run or of a sweep."""
+    """The result of a fold, in a run or in a sweep."""
 
     def to_json(self) -> dict: ...
 
@@ -40,19 +40,19 @@ class ResultFiles(Generic[R]):
         return f"{fold.name}.json"
 
     def write(self, fold: Fold, result: R) -> None:
-        """Write a finished fold. A fold that is already there stays as it is: late and double completions are harmless."""
+        """Write a finished fold. An existing valid entry is not changed, so late and repeated completions are harmless."""
         if self.read(fold) is None:
             self.files.write(self.name(fold), seal({**result.to_json(), "content_key": self.content_key}))
 
     def read(self, fold: Fold) -> R | None:
-        """The finished fold, or None where it is absent, damaged, another fold's or another run's."""
+        """The finished fold, or None if it is absent, damaged, or belongs to another fold or run."""
         entry = self.files.read(self.name(fold))
         if not entry or entry.get("content_key") != self.content_key or _of_another(entry, fold):
             return None
         return self.kind.from_json(entry)
 
     def invalid(self, folds: Iterable[Fold]) -> list[tuple[Fold, str]]:
-        """Folds whose file is there and does not count, with the reason."""
+        """Folds whose file exists but is not valid, with the reason."""
         return [(fold, why) for fold in folds if (why := self._why_not(fold))]
 
     def _why_not(self, fold: Fold) -> str:
@@ -61,38 +61,38 @@ class ResultFiles(Generic[R]):
             return ""
         entry = self.files.read(name)
         if entry is None:
-            return "cut, or changed since it was written"
+            return "truncated or edited"
         if entry.get("content_key") != self.content_key:
-            return "another run's"
-        return "another fold's" if _of_another(entry, fold) else ""
+            return "it belongs to another run"
+        return "it belongs to another fold" if _of_another(entry, fold) else ""
 
     def missing(self, folds: list[Fold]) -> list[Fold]:
         return [fold for fold in folds if self.read(fold) is None]
 
-    def sweep(self) -> None:
-        self.files.sweep()
+    def clean_up(self) -> None:
+        self.files.clean_up()
         sweep_temporaries(self.run_dir)
 
 
 class Ledger(ResultFiles[FoldResult]):
-    """Of a run."""
+    """The ledger of a run."""
 
     kind = FoldResult
 
 
 def _of_another(entry: Mapping, fold: Fold) -> bool:
-    """Copied there by hand."""
+    """Whether the entry is a copy from another fold."""
     return (entry.get("fold", fold.index), entry.get("seed", fold.seed)) != (fold.index, fold.seed)
 
 
 def open_ledger(config: Config, run_dir: Path, content_key: str) -> Ledger:
-    """The ledger of a run: in its folder, or where run.ledger says. Raises UserError for a place that cannot be opened."""
+    """The ledger of a run: in its folder, or at run.ledger. Raises UserError if that cannot be opened."""
     return Ledger(run_dir, content_key, files_at(config.run.ledger) if config.run.ledger else None)
 
 
 @contextmanager
 def run_folder(folder: Path) -> Iterator[None]:
-    """The run's folder, held against other commands; gone again if nothing was written into it."""
+    """The run's folder, locked against other commands; removed again if nothing was written into it."""
     lock = folder / ".lock"
     with exclusive(lock):
         try:
@@ -104,9 +104,9 @@ def run_folder(folder: Path) -> Iterator[None]:
 
 
 def claim(ledger: Ledger, content: Mapping[str, str] | None = None) -> None:
-    """Refuse a run folder that holds another run: its lineage.json, or any finished fold. Raises UserError.
+    """Raises UserError if the folder holds another run: by its lineage.json or any finished fold.
 
-    content: what this run is made of, as in that lineage.json, so that the refusal says what differs.
+    content: what this run is made of, as in that lineage.json, so that the message says what differs.
     """
     lineage = read_json(ledger.run_dir / "lineage.json")
     theirs = isinstance(lineage, dict) and lineage.get("content_key") != ledger.content_key

@@ -1,6 +1,6 @@
-"""Where a ledger's files lie: a local folder, or any file system that pyarrow speaks (run.ledger=s3://bucket/folder).
+"""Where a ledger's files are: a local folder, or any file system that pyarrow supports (run.ledger=s3://bucket/folder).
 
-Both promise the same: a file is complete or absent, and what is read back is what was written.
+Both guarantee that a file is complete or absent, and that it is read back as it was written.
 """
 
 import hashlib
@@ -12,25 +12,25 @@ from typing import Any, Protocol
 from orchestrator.errors import UserError
 from orchestrator.files.storage import intact, read_sealed, sweep_temporaries, write_json
 
-OBJECT_STORES = ("s3", "gcs", "abfs")  # folders are parts of names there
-TRIES = 3  # to write one object until its checksum comes back
+OBJECT_STORES = ("s3", "gcs", "abfs")  # folders are only parts of names there
+TRIES = 3  # attempts to write one object until its checksum matches
 
 
 class LedgerFiles(Protocol):
-    """Sealed JSON objects by file name."""
+    """JSON objects with a checksum, by file name."""
 
     def read(self, name: str) -> dict | None:
-        """The object, or None where it is absent, damaged or changed by hand."""
+        """The object, or None if it is absent, damaged or edited."""
 
     def holds(self, name: str) -> bool:
-        """Whether there is anything of that name, valid or not."""
+        """Whether a file of that name exists, valid or not."""
 
     def write(self, name: str, value: dict) -> None: ...
 
     def names(self) -> list[str]: ...
 
-    def sweep(self) -> None:
-        """Remove what a killed writer left behind."""
+    def clean_up(self) -> None:
+        """Remove temporary files of killed writers."""
 
 
 class LocalFiles:
@@ -51,13 +51,13 @@ class LocalFiles:
     def names(self) -> list[str]:
         return sorted(path.name for path in self.folder.glob("fold-*.json"))
 
-    def sweep(self) -> None:
+    def clean_up(self) -> None:
         sweep_temporaries(self.folder)
 
 
 class RemoteFiles:
-    """A folder of a pyarrow file system. An object is written whole at once and read back; object stores show it when it
-    is complete, so that there is no temporary name and no rename (which they do not have)."""
+    """A folder of a pyarrow file system. An object is written at once and read back. Object stores show it only when it is
+    complete, so no temporary name and no rename is needed (they have none)."""
 
     def __init__(self, filesystem: Any, folder: str):
         self.filesystem, self.folder = filesystem, folder.rstrip("/")
@@ -83,7 +83,7 @@ class RemoteFiles:
             raise _unreadable(name, error) from error
 
     def write(self, name: str, value: dict) -> None:
-        """Raises OSError where the object does not come back as it was written; the trial is then tried again."""
+        """Raises OSError if the object is not read back as it was written; the trial is then repeated."""
         data = (json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
         if self.filesystem.type_name not in OBJECT_STORES:
             self.filesystem.create_dir(self.folder, recursive=True)
@@ -92,7 +92,7 @@ class RemoteFiles:
                 out.write(data)
             if hashlib.sha256(self._bytes(name)).digest() == hashlib.sha256(data).digest():
                 return
-        raise OSError(f"the ledger's {name} did not come back as it was written")
+        raise OSError(f"{name} of the ledger was not read back as it was written")
 
     def _bytes(self, name: str) -> bytes:
         with self.filesystem.open_input_stream(self.path(name)) as source:
@@ -104,25 +104,25 @@ class RemoteFiles:
         found = self.filesystem.get_file_info(FileSelector(self.folder, allow_not_found=True))
         return sorted(info.base_name for info in found if info.base_name.startswith("fold-"))
 
-    def sweep(self) -> None:
+    def clean_up(self) -> None:
         pass
 
 
 def _unreadable(name: str, error: OSError) -> UserError:
-    return UserError(f"The ledger's {name} cannot be read ({' '.join(str(error).split())}): check run.ledger, its permissions "
+    return UserError(f"{name} of the ledger cannot be read ({' '.join(str(error).split())}): check run.ledger, its permissions "
                      "and the network.")
 
 
 def files_at(uri: str) -> LedgerFiles:
-    """The folder that a URI names (s3://, gs://, hdfs://, file://). Raises UserError for one that pyarrow does not know."""
+    """The folder of a URI (s3://, gs://, hdfs://, file://). Raises UserError if pyarrow cannot open it."""
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
     try:
         filesystem, folder = FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError, ValueError) as error:
-        said = " ".join(str(error).split()).replace(uri, _public(uri))
-        raise UserError(f"run.ledger={_public(uri)} cannot be opened ({said}): give a folder as file://, s3://, "
+        reason = " ".join(str(error).split()).replace(uri, _public(uri))
+        raise UserError(f"run.ledger={_public(uri)} cannot be opened ({reason}): give a folder as file://, s3://, "
                         "gs:// or hdfs://, or leave run.ledger out for a folder in run.dir.") from error
     if filesystem.type_name == "local":
         return LocalFiles(Path(folder))
@@ -133,6 +133,6 @@ def files_at(uri: str) -> LedgerFiles:
 
 
 def _public(uri: str) -> str:
-    """Without keys: what stands before an @ and behind a question mark."""
+    """The URI without secrets: no user information before an @ and no query after a question mark."""
     scheme, mark, rest = uri.partition("://")
     return scheme + mark + rest.partition("?")[0].rpartition("@")[2]

@@ -1,4 +1,4 @@
-"""The folds that the ledger lacks: one trial a fold and seed. What runs them only schedules; the ledger is the truth."""
+"""Run the folds that are missing in the ledger: one trial per fold and seed. Results are read from the ledger only."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class FoldWork:
     recipe: FoldRecipe
     encoders: dict[int | None, UsedEncoder | None]
     ledger: Ledger
-    lineages: tuple[Lineage, ...] = ()  # of whatever else the folds use, such as chosen settings
+    lineages: tuple[Lineage, ...] = ()  # of what else the folds use, for example settings chosen by a sweep
 
     def run(self, name: str) -> dict:
         fold = self.folds[name]
@@ -44,10 +44,10 @@ class FoldWork:
 
 def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: FoldRecipe, encoders: Sequence[Encoder],
                 ledger: Ledger, lineages: tuple[Lineage, ...] = ()) -> dict[str, str]:
-    """Fit what the ledger lacks. Returns reasons by name for folds that failed every time."""
+    """Fit the folds that are missing in the ledger. Returns the reasons, by name, of folds that failed in all attempts."""
     missing = {fold.name: fold for fold in ledger.missing(list(folds))}
     if not missing:
-        progress.say("loso", f"{len(folds)} folds are in the ledger already")
+        progress.say("loso", f"all {len(folds)} folds are already in the ledger")
         return {}
     used = {group: used_encoder(encoders, group) for group in {fold.group for fold in missing.values()}}
 
@@ -60,10 +60,10 @@ def run_missing(config: Config, folds: Sequence[Fold], data: FoldData, recipe: F
 
 def run_grid(config: Config, stage: str, run: str, names: list[str], planned: int,
              work: Callable[[list[str]], Work], scratch: Path) -> dict[str, str]:
-    """One trial a name. planned: with those that are finished already. Returns reasons by name of failures.
+    """One trial per name. planned: number of trials, including finished ones. Returns the reasons, by name, of failures.
 
-    A name that fails is tried again after the others, three times in all, unless another try cannot help.
-    scratch: a folder this command holds alone.
+    A failed trial is repeated after the others, at most three attempts, unless another attempt cannot help.
+    scratch: a folder that only this command uses.
     """
     executor = choice.of(config)
     executor.start(config)

@@ -1,4 +1,4 @@
-"""The points of a sweep: one configuration each, its ledger of inner validation scores, and the choice between them."""
+"""The points of a sweep: each has a configuration and a ledger of inner validation scores; the best point is chosen."""
 
 import statistics
 from collections import defaultdict
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cohort.cohort import Cohort
-from orchestrator.cohort.lineage import Lineage, person_key
+from orchestrator.cohort.lineage import Lineage, subject_key
 from orchestrator.config.configuration import Config
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.evaluation.fit_validation import ValidationResult, fit_validation
@@ -23,19 +23,19 @@ from orchestrator.files.storage import key_of
 from orchestrator.plan.folds import Fold, Plan
 from orchestrator.stores.encoder_store import Encoder
 
-NOTE = ("This is the best of several settings on people who also chose the epoch: not a test result. Everybody in its "
-        "lineage has been used for the choice; an honest number needs other people, or a sweep inside every fold.")
+NOTE = ("This is not a test result: it is the best of several settings, on subjects that were also used to choose the epoch. "
+        "All subjects in its lineage were used for the choice; an unbiased estimate needs other subjects, or a nested sweep.")
 
 
 class PointLedger(ResultFiles[ValidationResult]):
-    """Of one point of a sweep."""
+    """The ledger of one point of a sweep."""
 
     kind = ValidationResult
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """encoders: by the fold's group. The ledger's folder bears the content key, so that another key is another folder."""
+    """encoders: by the fold's group. The content key is part of the ledger's folder, so another key is another folder."""
 
     name: str
     encoder: str
@@ -49,7 +49,7 @@ class Point:
 
 @dataclass(frozen=True)
 class SweepWork:
-    """What the trials of a sweep share: name -> (point, fold)."""
+    """What the trials of a sweep share. pairs: name -> (point, fold)."""
 
     pairs: Mapping[str, tuple[str, Fold]]
     points: Mapping[str, Point]
@@ -64,22 +64,22 @@ class SweepWork:
 
 def open_point(name: str, config: Config, folder: Path, key: str, data: FoldData, shared: FoldData, recipe: FoldRecipe,
                encoders: Sequence[Encoder]) -> Point:
-    """The point with its ledger in <folder>/points/<key>/. Arrays equal to the first point's are taken from it."""
+    """The point with its ledger in <folder>/points/<key>/. Arrays that equal those of the first point are shared."""
     key = key_of([key, code_sha256("orchestrator.evaluation.fit_validation:fit_validation")], 16)
     if data is not shared:
         if data.samples != shared.samples or not np.array_equal(data.signals, shared.signals):
-            raise RuntimeError("the points of a sweep see different clips")
+            raise RuntimeError("the points of a sweep have different clips")
         data = replace(shared, tokens=data.tokens, token_grid=data.token_grid)
     ledger = PointLedger(folder / "points" / key, key)
-    ledger.sweep()
+    ledger.clean_up()
     groups = [e.plan.group.index if e.plan.group else None for e in encoders]
     return Point(name=name, encoder=config.encoder.name, mask_ratio=float(config.pretrain.video["mask_ratio"]), key=key,
                  data=data, recipe=recipe, encoders={group: used_encoder(encoders, group) for group in groups}, ledger=ledger)
 
 
-def ranked(points: Mapping[str, Point], plan: Plan, people: Cohort) -> dict:
-    """{points: rows in grid order, chosen, lineage, note}. Nothing is chosen while a fold of any point is missing:
-    a mean over the folds that happened to survive is another number."""
+def ranked(points: Mapping[str, Point], plan: Plan, cohort: Cohort) -> dict:
+    """{points: rows in grid order, chosen, lineage, note}. Nothing is chosen while a fold of any point is missing,
+    because a mean over fewer folds is not comparable."""
     rows: list[dict[str, Any]] = []
     entries = {}
     for point in points.values():
@@ -99,14 +99,14 @@ def ranked(points: Mapping[str, Point], plan: Plan, people: Cohort) -> dict:
             "folds": [{n: getattr(e, n) for n in ("fold", "seed", "accuracy", "val_loss", "epochs", "n_val")} for e in found]})
     best = max(rows, key=lambda row: row["accuracy_mean"]) if all(r["n_failed"] == 0 for r in rows) else None
     return {"points": rows, "chosen": best["name"] if best else None, "note": NOTE,
-            "lineage": seen_by(points, entries, people.name).to_json()}
+            "lineage": lineage_of(points, entries, cohort.name).to_json()}
 
 
-def seen_by(points: Mapping[str, Point], entries: Mapping[str, list[ValidationResult]], cohort: str) -> Lineage:
-    """Everybody the choice depends on: who trained or validated in any fold of any point, through any encoder."""
-    people = {name for found in entries.values() for e in found for name in (*e.train_subjects, *e.val_subjects)}
+def lineage_of(points: Mapping[str, Point], entries: Mapping[str, list[ValidationResult]], cohort: str) -> Lineage:
+    """All subjects the choice depends on: training and validation subjects of any fold and point, and those of the encoders."""
+    subjects = {name for found in entries.values() for e in found for name in (*e.train_subjects, *e.val_subjects)}
     parents = {used.lineage.artefact: used.lineage for point in points.values() for used in point.encoders.values() if used}
-    return Lineage("the setting chosen by a sweep", frozenset(person_key(cohort, name) for name in people),
+    return Lineage("the setting chosen by a sweep", frozenset(subject_key(cohort, name) for name in subjects),
                    tuple(parents[name] for name in sorted(parents)))
 
 
@@ -125,5 +125,5 @@ def write_table(result: dict, console: Console) -> None:
         console.print("Folds are missing, so nothing is chosen: run the same command again.")
         return
     n = len(Lineage.from_json(result["lineage"]).everyone())
-    console.print(f"Chosen: {result['chosen']}, in whose choice {n} of {result['n_subjects']} people took part. "
+    console.print(f"Chosen: {result['chosen']}, using {n} of {result['n_subjects']} subjects. "
                   f"{result['note']}")

@@ -1,1 +1,1 @@
-"""The plan before anything runs: splits, pretraining groups, folds."""
+"""The plan of a run: splits, pretraining groups, folds."""

@@ -1,8 +1,8 @@
-"""The pretraining groups: who an encoder learns from, and which encoder serves which fold (spec: cross-fit).
+"""The pretraining groups: the pretraining subjects of each encoder, and which encoder is used in which fold (cross-fitting).
 
-Two disjoint groups of people, two encoders; a fold whose test person is in the first group is served by the second
-encoder. Folds of several people need an encoder that has seen none of them: groups are then drawn from the fold plan.
-Sizes follow the rules for small cohorts.
+There are two disjoint groups of subjects and two encoders; a fold whose test subject is in the first group uses the second
+encoder. Folds with several test subjects need an encoder that was pretrained on none of them: groups are then drawn from
+the fold plan. Sizes follow the rules for small cohorts.
 """
 
 from collections.abc import Hashable, Sequence
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.errors import UserError
-from orchestrator.plan.splits import Cut
+from orchestrator.plan.splits import SubjectSplit
 
-if TYPE_CHECKING:  # which stands on encoders, which stand on this
+if TYPE_CHECKING:  # a circular import otherwise
     from orchestrator.stores.origin import Origin
 
 SMALLEST_COHORT = 7
@@ -23,10 +23,10 @@ MOST_GROUPS = 3
 
 @dataclass(frozen=True)
 class Group:
-    """The people (indices, ascending) one encoder is pretrained on.
+    """The subjects (indices, ascending) one encoder is pretrained on.
 
-    origin: where pretrain.from gives the encoder; `subjects` are then those of these people whom it has seen, and `own`,
-    those who pretrain a signal MAE of its own here, if it needs one. seed: the pretrain seed, where a run has several.
+    origin: the encoder of pretrain.from, if given. Then `subjects` are those of this cohort that it was pretrained on, and
+    `own` those on which a signal MAE is pretrained here, if it needs one. seed: the pretrain seed, if a run has several.
     """
 
     index: int
@@ -36,18 +36,18 @@ class Group:
     seed: int | None = None
 
     @property
-    def learners(self) -> tuple[int, ...]:
-        """Those whose recordings are trained on here."""
+    def trained_here(self) -> tuple[int, ...]:
+        """The subjects of the pretraining that is done here."""
         return self.subjects if self.origin is None else self.own
 
     @property
     def training(self) -> Hashable:
-        """One value for one training: costs count them."""
-        return self.learners if self.seed is None else (self.seed, self.learners)
+        """A value that identifies one training, to count them in estimates."""
+        return self.trained_here if self.seed is None else (self.seed, self.trained_here)
 
 
 def group_size(n_subjects: int, fraction: float | None = None) -> int:
-    """20 % of the people each, or floor(0.4 n) under 20 people."""
+    """20 % of the subjects per group, or floor(0.4 n) with fewer than 20 subjects."""
     if fraction is not None:
         return max(1, round(fraction * n_subjects))
     return round(0.2 * n_subjects) if n_subjects >= 20 else int(0.4 * n_subjects)
@@ -55,83 +55,84 @@ def group_size(n_subjects: int, fraction: float | None = None) -> int:
 
 def draw(n_subjects: int, n_groups: int, seed: int, fraction: float | None = None,
          subjects: Sequence[int] | None = None) -> tuple[Group, ...]:
-    """Disjoint random groups; `subjects` names the first one explicitly, the second is drawn outside it.
+    """Disjoint random groups; `subjects` defines the first one explicitly, and the second is drawn outside it.
 
-    Depends on the number of people and the seed alone.
+    The draw depends only on the number of subjects and the seed.
     """
     size = group_size(n_subjects, fraction)
-    everybody = np.random.default_rng([seed, n_subjects]).permutation(n_subjects)
+    left = np.random.default_rng([seed, n_subjects]).permutation(n_subjects)
     chosen: list[tuple[int, ...]] = []
     if subjects is not None:
         chosen.append(draw_given(subjects, range(n_subjects)))
-        everybody = np.array([s for s in everybody if s not in chosen[0]])
+        left = np.array([s for s in left if s not in chosen[0]])
     while len(chosen) < n_groups:
-        taken, everybody = everybody[:size], everybody[size:]
+        taken, left = left[:size], left[size:]
         if len(taken) < size or size < 1:
-            raise UserError(f"{n_subjects} people are too few for {n_groups} pretraining groups of {size}: use a smaller "
-                            "pretrain.fraction or pretrain=none.")
+            raise UserError(f"{n_subjects} subjects are too few for {n_groups} pretraining groups of {size}: use a "
+                            "smaller pretrain.fraction or pretrain=none.")
         chosen.append(tuple(sorted(int(s) for s in taken)))
-    return tuple(Group(i, people) for i, people in enumerate(chosen))
+    return tuple(Group(i, own) for i, own in enumerate(chosen))
 
 
 def draw_given(subjects: Sequence[int], pool: Sequence[int]) -> tuple[int, ...]:
-    """The explicit group. Raises UserError for an empty one, or for somebody who never trains."""
+    """The explicit group. Raises UserError if it is empty or has subjects that are never used for training."""
     if not subjects or set(subjects) - set(pool):
-        raise UserError(f"pretrain.subjects={list(subjects)} names people outside {min(pool)}..{max(pool)}: give indices from "
-                        "that range.")
+        raise UserError(f"pretrain.subjects={list(subjects)} names subjects outside {min(pool)}..{max(pool)}: give indices "
+                        "from that range.")
     return tuple(sorted(set(subjects)))
 
 
-def draw_for(cuts: Sequence[Cut], pool: Sequence[int], seed: int, fraction: float | None = None,
+def draw_for(splits: Sequence[SubjectSplit], pool: Sequence[int], seed: int, fraction: float | None = None,
              subjects: Sequence[int] | None = None) -> tuple[Group, ...]:
-    """Groups so that every cut has one inside its `others`: as few as a greedy choice finds, at most three.
+    """Groups such that each split has one inside its `others`: a greedy choice of few groups, at most three.
 
-    pool: the people who may train; `subjects` names the first group explicitly. Each further group is drawn outside as
-    many of the cuts that no group serves yet as leave enough people. Raises UserError where three are not enough.
+    pool: subjects that may be used for training; `subjects` defines the first group explicitly. Each further group is drawn
+    so that it can be used for as many of the remaining splits as possible. Raises UserError if three are not enough.
     """
     size, rng = group_size(len(pool), fraction), np.random.default_rng([seed, len(pool)])
     order = [pool[i] for i in rng.permutation(len(pool))]
     groups = [Group(0, draw_given(subjects, pool))] if subjects is not None else []
-    unserved = [cuts[i] for i in rng.permutation(len(cuts)) if not any(serves(group, cuts[i]) for group in groups)]
+    unserved = [splits[i] for i in rng.permutation(len(splits)) if not any(serves(group, splits[i]) for group in groups)]
     while unserved:
         free, served = set(pool), 0
-        for cut in unserved:
-            left = free & set(cut.others)
+        for split in unserved:
+            left = free & set(split.others)
             if len(left) >= size:
                 free, served = left, served + 1
         if not served or len(groups) == MOST_GROUPS or size < 1:
-            raise UserError(f"With {MOST_GROUPS} pretraining groups of {size} of {len(pool)} people some fold would still test "
-                            "somebody its encoder has seen: use a smaller pretrain.fraction, test fewer people a fold, or "
-                            "use pretrain=none.")
+            raise UserError(f"With {MOST_GROUPS} pretraining groups of {size} of {len(pool)} subjects, some fold would "
+                            "still test pretraining subjects of its encoder: use a smaller pretrain.fraction, test fewer "
+                            "subjects per fold, or use pretrain=none.")
         groups.append(Group(len(groups), tuple(sorted([i for i in order if i in free][:size]))))
-        unserved = [cut for cut in unserved if not serves(groups[-1], cut)]
+        unserved = [split for split in unserved if not serves(groups[-1], split)]
     return tuple(groups)
 
 
-def serves(group: Group, cut: Cut) -> bool:
-    """Whether the group's encoder has seen nobody whom the cut tests (or its own split keeps for validation)."""
+def serves(group: Group, split: SubjectSplit) -> bool:
+    """Whether the group's encoder was pretrained on no test subject (and no fixed validation subject) of the split."""
     if group.origin is None:
-        return set(group.subjects) <= set(cut.others)
-    return not set(group.subjects) & {*cut.test, *cut.val} and set(group.own) <= set(cut.others)
+        return set(group.subjects) <= set(split.others)
+    return not set(group.subjects) & {*split.test, *split.val} and set(group.own) <= set(split.others)
 
 
 def adopted(origins: "Sequence[Origin]", drawn: Sequence[Group], pool: Sequence[int], fraction: float | None) -> list[Group]:
-    """The groups of encoders that pretrain.from gives. drawn: groups as they would be without it.
+    """The groups of the encoders of pretrain.from. drawn: the groups that would be used without it.
 
-    Where a signal MAE is to be pretrained beside one, by the same people if enough of them are here, else by each drawn group.
+    If such an encoder needs a signal MAE, it is pretrained on the same subjects if enough of them are in this cohort, else
+    on each drawn group.
     """
     found: list[Group] = []
     for origin in origins:
         here = tuple(s for s in origin.subjects if s in set(pool))
         size = group_size(len(pool), fraction)
-        learners = [()] if not origin.trains_signal else [here] if len(here) >= size else [g.subjects for g in drawn]
-        for own in learners:
+        groups = [()] if not origin.trains_signal else [here] if len(here) >= size else [g.subjects for g in drawn]
+        for own in groups:
             found.append(Group(len(found), tuple(sorted({*origin.subjects, *own})), origin, tuple(own)))
     return found
 
 
-def used_alone(groups: Sequence[Group], cuts: Sequence[Cut]) -> tuple[Group, ...]:
-    """The groups that serve some cut as the first that can, numbered anew."""
-    first = [next((group.index for group in groups if serves(group, cut)), None) for cut in cuts]
+def only_used(groups: Sequence[Group], splits: Sequence[SubjectSplit]) -> tuple[Group, ...]:
+    """The groups that are used for some split (the first possible group is used), renumbered."""
+    first = [next((group.index for group in groups if serves(group, split)), None) for split in splits]
     kept = [group for group in groups if group.index in first] or list(groups[:1])
     return tuple(replace(group, index=number) for number, group in enumerate(kept))

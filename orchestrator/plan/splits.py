@@ -1,6 +1,6 @@
-"""Who is tested together, and who may then train: the one thing in which the splits differ.
+"""The splits: which subjects are tested together, and which may then be used for training.
 
-Everything after it (encoders, inner validation, scaler, ledger, statistics, report) is the same for all of them.
+All later steps (encoders, inner validation, scaler, ledger, statistics, report) are the same for all splits.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from orchestrator.config.configuration import Config
 from orchestrator.config.split_register import SPLITS, register
 from orchestrator.errors import UserError
 
-BIOVID_B_SHARE = 17 / 86  # the paper's fixed test set of Part B; who the 17 were is not published
+BIOVID_B_SHARE = 17 / 86  # size of the paper's fixed test set of Part B; the 17 subjects are not published
 
 
 @dataclass(frozen=True)
-class Cut:
-    """test: the people of one fold; others: everybody who may pretrain, train or validate for it. Indices, ascending.
+class SubjectSplit:
+    """test: the test subjects of one fold; others: subjects for its pretraining, training and validation. Ascending indices.
 
-    val: whom the data set's own split names for validation, who are in neither; () where they are drawn from the others.
+    val: validation subjects named by the data set's own split, in neither of these; () if they are drawn from the others.
     """
 
     test: tuple[int, ...]
@@ -28,103 +28,106 @@ class Cut:
     val: tuple[int, ...] = ()
 
 
-def make_cuts(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    """The cuts of this split in the order of their fold numbers. Raises UserError where the people do not allow it."""
-    return SPLITS[config.split.name].make(config, people)
+def make_splits(config: Config, subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    """One SubjectSplit per fold, in the order of fold numbers. Raises UserError if the subjects do not allow this split."""
+    return SPLITS[config.split.name].make(config, subjects)
 
 
-def trainable(people: Sequence[Person]) -> list[int]:
-    """Indices of those who may train in some fold: everybody but a data set that is only tested."""
-    return [p.index for p in people if CROSS not in p.held_out]
+def trainable(subjects: Sequence[Person]) -> list[int]:
+    """Indices of subjects that may be used for training in some fold: all but those of a data set that is only tested."""
+    return [p.index for p in subjects if CROSS not in p.held_out]
 
 
 @register(name="loso", about="one subject is left out at a time (paper, Table 9)")
-def loso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    return each_block([[p.index] for p in people], people)
+def loso(config: Config, subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    return each_block([[p.index] for p in subjects], subjects)
 
 
-@register(name="lnso", about="several subjects are left out at a time, each subject once")
-def lnso(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    """Blocks of split.n people at random, everybody in one; the last may be smaller."""
-    size, order = config.split.n, shuffled(config.split.seed, people)
-    if 2 * size > len(people):
-        raise UserError(f"split=lnso split.n={size} of {len(people)} people leaves fewer to train than are tested: use a "
-                        "smaller split.n.")
-    return each_block([order[i : i + size] for i in range(0, len(order), size)], people)
+@register(name="lnso", about="several subjects are left out at a time, each of them once")
+def lnso(config: Config, subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    """Random blocks of split.n subjects, each subject in one block; the last block may be smaller."""
+    size, order = config.split.n, shuffled(config.split.seed, subjects)
+    if 2 * size > len(subjects):
+        raise UserError(f"split=lnso split.n={size} of {len(subjects)} subjects leaves fewer training than test subjects: use "
+                        "a smaller split.n.")
+    return each_block([order[i : i + size] for i in range(0, len(order), size)], subjects)
 
 
-@register(name="kfold", about="grouped k-fold: all clips of a subject are in one fold")
-def kfold(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    """split.k blocks of people at random, as equal as can be; nobody's clips are divided."""
-    k, order = config.split.k, shuffled(config.split.seed, people)
-    if k > len(people):
-        raise UserError(f"split=kfold split.k={k} needs at least {k} people, there are {len(people)}: use a smaller split.k.")
-    return each_block([block.tolist() for block in np.array_split(np.array(order), k)], people)
+@register(name="kfold", about="grouped k-fold: all clips of a subject are in the same fold")
+def kfold(config: Config, subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    """split.k random blocks of subjects of about equal size; all clips of a subject are in the same block."""
+    k, order = config.split.k, shuffled(config.split.seed, subjects)
+    if k > len(subjects):
+        raise UserError(f"split=kfold split.k={k} needs at least {k} subjects, but there are {len(subjects)}: use a smaller "
+                        "split.k.")
+    return each_block([block.tolist() for block in np.array_split(np.array(order), k)], subjects)
 
 
-@register(name="fixed", about="one test set from a list, or random test sets drawn by seed (paper, Tables 5 to 8)")
-def fixed(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    """One test set that a list names, or split.repeats seeded random ones; the others train."""
+@register(name="fixed", about="one test set given by a list, or seeded random test sets (paper, Tables 5 to 8)")
+def fixed(config: Config, subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    """One test set given by a list, or split.repeats seeded random ones; the others are used for training."""
     name: str = config.split.list
     if name == "auto":
-        name = OWN if any({OWN, OWN_TRAIN, OWN_VALIDATION} & p.held_out for p in people) else "random"
+        name = OWN if any({OWN, OWN_TRAIN, OWN_VALIDATION} & p.held_out for p in subjects) else "random"
     if name != "random":
         _check_not_drawn(config, name)
-        test = [p.index for p in people if name in p.held_out]
-        if not 0 < len(test) < len(people):
-            raise UserError(f"split.list={name} holds out {len(test)} of {len(people)} people here: it needs some to test and "
-                            "some to train; use split.list=random, or check data.root and data.subjects.")
-        val = tuple(p.index for p in people if OWN_VALIDATION in p.held_out) if name == OWN else ()
-        others = tuple(p.index for p in people if p.index not in {*test, *val})
+        test = [p.index for p in subjects if name in p.held_out]
+        if not 0 < len(test) < len(subjects):
+            raise UserError(f"split.list={name} has {len(test)} test subjects of {len(subjects)} here, but it needs both test "
+                            "and training subjects: use split.list=random, or check data.root and data.subjects.")
+        val = tuple(p.index for p in subjects if OWN_VALIDATION in p.held_out) if name == OWN else ()
+        others = tuple(p.index for p in subjects if p.index not in {*test, *val})
         if not others:
-            raise UserError(f"split.list={name} tests {len(test)} people and validates on {len(val)}, which leaves nobody to "
-                            "train: give some people the split train, or use split.list=random.")
-        return (Cut(tuple(test), others, val),)
+            raise UserError(f"split.list={name} has {len(test)} test and {len(val)} validation subjects, which leaves none for "
+                            "training: give some subjects the split train, or use split.list=random.")
+        return (SubjectSplit(tuple(test), others, val),)
     wanted = config.split.test_subjects
-    size = max(1, round(BIOVID_B_SHARE * len(people))) if wanted is None else wanted
-    if size >= len(people):
-        raise UserError(f"split.test_subjects={size} leaves nobody to train of {len(people)} people: use a smaller number.")
-    return each_block([shuffled(config.split.seed, people, draw)[:size] for draw in range(config.split.repeats)], people)
+    size = max(1, round(BIOVID_B_SHARE * len(subjects))) if wanted is None else wanted
+    if size >= len(subjects):
+        raise UserError(f"split.test_subjects={size} of {len(subjects)} subjects leaves none for training: use a "
+                        "smaller number.")
+    return each_block([shuffled(config.split.seed, subjects, draw)[:size] for draw in range(config.split.repeats)], subjects)
 
 
 def _check_not_drawn(config: Config, name: str) -> None:
-    """UserError for words on a random draw where a list says who is tested."""
+    """UserError for options of a random draw if a list names the test subjects."""
     split = config.split
     for word, given in (("test_subjects", split.test_subjects is not None), ("repeats", split.repeats != 5),
                         ("seed", split.seed != 0)):
         if given:
-            raise UserError(f"split.{word} is about a random draw, and split.list={name} names who is tested: leave it out, or "
-                            "use split.list=random.")
+            raise UserError(f"split.{word} is for a random draw, but split.list={name} names the test subjects: leave it out, "
+                            "or use split.list=random.")
 
 
 @register(name="cross_dataset", about="trained on one data set, tested on another")
-def cross_dataset(config: Config, people: Sequence[Person]) -> tuple[Cut, ...]:
-    """The other data set's people, tested by what was trained on this one's.
+def cross_dataset(config: Config, subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    """Subjects of the other data set are tested with models trained on this one.
 
-    Strangers to this data set make one fold. Whoever is in both (BioVid A and B are the same people) is tested in one
-    of split.k folds, for which nobody of that fold trains.
+    Subjects that are only in the other data set make one fold. Subjects in both (BioVid A and B share subjects) are tested
+    in split.k folds, and are not used for training in their own fold.
     """
-    here = {(p.cohort, p.pseudonym): p.index for p in people if CROSS not in p.held_out}
-    there = [p for p in people if CROSS in p.held_out]
-    strangers = [p.index for p in there if (p.cohort, p.pseudonym) not in here]
+    here = {(p.cohort, p.pseudonym): p.index for p in subjects if CROSS not in p.held_out}
+    there = [p for p in subjects if CROSS in p.held_out]
+    only_there = [p.index for p in there if (p.cohort, p.pseudonym) not in here]
     both = [p for p in there if (p.cohort, p.pseudonym) in here]
-    blocks = [strangers] if strangers else []
+    blocks = [only_there] if only_there else []
     if both:
         order = np.random.default_rng([config.split.seed, len(both)]).permutation(len(both))
         shared = np.array_split(order, min(config.split.k, len(both)))
         blocks += [[both[i].index for i in block] for block in shared]
-    twin = {p.index: here[p.cohort, p.pseudonym] for p in both}
-    return tuple(Cut(tuple(sorted(block)), tuple(i for i in sorted(here.values()) if i not in {twin.get(t) for t in block}))
+    same = {p.index: here[p.cohort, p.pseudonym] for p in both}
+    return tuple(SubjectSplit(tuple(sorted(block)),
+                              tuple(i for i in sorted(here.values()) if i not in {same.get(t) for t in block}))
                  for block in blocks)
 
 
-def each_block(blocks: Sequence[Sequence[int]], people: Sequence[Person]) -> tuple[Cut, ...]:
-    """A cut a block of indices: its persons are tested, everybody else may train."""
-    everybody = [p.index for p in people]
-    return tuple(Cut(tuple(sorted(block)), tuple(i for i in everybody if i not in set(block))) for block in blocks)
+def each_block(blocks: Sequence[Sequence[int]], subjects: Sequence[Person]) -> tuple[SubjectSplit, ...]:
+    """One SubjectSplit per block of indices: its subjects are tested, and all others may be used for training."""
+    everyone = [p.index for p in subjects]
+    return tuple(SubjectSplit(tuple(sorted(block)), tuple(i for i in everyone if i not in set(block))) for block in blocks)
 
 
-def shuffled(seed: int, people: Sequence[Person], draw: int | None = None) -> list[int]:
-    """Indices in an order that depends on their number and the seed alone."""
-    rng = np.random.default_rng([seed, len(people)] if draw is None else [seed, len(people), draw])
-    return [people[i].index for i in rng.permutation(len(people))]
+def shuffled(seed: int, subjects: Sequence[Person], draw: int | None = None) -> list[int]:
+    """Indices in random order, which depends only on their number and the seed."""
+    rng = np.random.default_rng([seed, len(subjects)] if draw is None else [seed, len(subjects), draw])
+    return [subjects[i].index for i in rng.permutation(len(subjects))]

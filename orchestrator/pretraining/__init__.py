@@ -1,1 +1,1 @@
-"""Stage 2: what the workers that train the masked auto-encoders run."""
+"""Stage 2: the code of the workers that train the masked auto-encoders."""

@@ -1,4 +1,4 @@
-"""Clips of a pretraining group, in an order that is a pure function of (seed, epoch): no rank, no timing.
+"""Clips of a pretraining group, in an order that depends only on (seed, epoch), not on rank or timing.
 
 T frames, S image size, L samples, C channels.
 """
@@ -18,10 +18,10 @@ from preprocessing.shard import FrameReader, decode_window, read_signals
 
 
 class GroupClips:
-    """All clips of a group's shards, in order of (person, sample_index), with random access.
+    """All clips of a group's shards, in order of (subject, sample_index), with random access.
 
-    `shards`: (subject index, path), ascending. Views: a random temporal start per (seed, epoch, clip). Several threads may
-    ask at once. cache_bytes: of decoded windows kept between epochs; the whole set of a small cohort fits.
+    `shards`: (subject index, path), ascending. Views: a random temporal start per (seed, epoch, clip). Thread-safe.
+    cache_bytes: size of the cache of decoded windows, which is kept between epochs; a small cohort fits completely.
     """
 
     def __init__(self, shards: list[tuple[int, Path]], frames: int, rate: int, size: int, cache_bytes: int = 512 << 20):
@@ -52,7 +52,7 @@ class GroupClips:
         chosen = window(self.keyframes[position], self.n_frames, self.rate, start=rng)
         key = (position, tuple(int(i) for i in chosen))
         shard, row, _, _ = self.index[position]
-        with self.lock:  # one thread reads at a time; decoding, which takes longer, goes on beside it
+        with self.lock:  # only one thread reads at a time; decoding takes longer and runs in parallel
             if key in self.cache:
                 self.cache.move_to_end(key)
                 return self.cache[key]
@@ -69,7 +69,7 @@ class GroupClips:
 
 
 def epoch_batches(n: int, batch: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
-    """Positions of every step's whole batch over all ranks; the last step is filled from the epoch's beginning."""
+    """Positions of each step's batch over all ranks; the last batch is filled up from the beginning of the epoch."""
     order = np.random.default_rng([seed, epoch]).permutation(n)
     for step in range(steps(n, batch)):
         yield order[np.arange(step * batch, (step + 1) * batch) % n]
@@ -80,7 +80,7 @@ def steps(n: int, batch: int) -> int:
 
 
 def prefetch(make: Callable[[Any], Any], items: Iterable, threads: int = 1) -> Iterator[Any]:
-    """make(item) for every item in order, computed by other threads ahead of the training thread."""
+    """make(item) for each item, in order, computed in advance by other threads."""
     left = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         pending = deque(pool.submit(make, item) for item in islice(left, 2 * threads))

@@ -1,4 +1,4 @@
-"""One subject's tokens, made by a frozen video encoder. Ray-free; a Ray Data worker calls it."""
+"""One subject's tokens, computed by a frozen video encoder. Without Ray; a Ray Data worker calls it."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> None:
-    """One person's tokens (n, N, D) in order of sample_index, then the side file."""
+    """One subject's tokens (n, N, D) in order of sample_index, then the sidecar."""
     import torch
 
     from models.classifier.token_pool import TokenPool
@@ -44,7 +44,7 @@ def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> No
 
     parts = [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
     with heard() as said, torch.no_grad():
-        # batches never cross a person; the next one is decoded while the encoder is at work
+        # a batch has clips of one subject only; the next is decoded while the encoder computes
         for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
             parts.append(pool(model.encode(as_video(views, device))).to(torch.float16).cpu().numpy())
     tokens = np.concatenate(parts)
@@ -58,7 +58,7 @@ def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> No
 
 
 class EmbedWorker:
-    """A Ray Data actor: one a GPU or one a core; keeps the encoder it used last."""
+    """A Ray Data actor, one per GPU or per core; keeps the last encoder in memory."""
 
     def __init__(self, encoders: dict[int, Encoder], config: Config):
         import torch
@@ -76,9 +76,9 @@ class EmbedWorker:
             self.loaded = (job.encoder, self.encoders[job.encoder].load_video().to(self.device))
         try:
             write_tokens(job, self.loaded[1], self.config, self.device)
-        except UserError as error:  # as a value: Ray Data would wrap what is raised, and try again
+        except UserError as error:  # returned as a value: Ray Data would wrap an exception and retry
             return {"clips": 0, "mistake": str(error)}
         except torch.OutOfMemoryError:
-            return {"clips": 0, "mistake": f"{self.config.embed.batch} clips at once do not fit into the GPU's memory: use "
-                                           f"embed.batch={max(1, self.config.embed.batch // 2)}, and half of that if need be."}
+            return {"clips": 0, "mistake": f"A batch of {self.config.embed.batch} clips does not fit into GPU memory: use "
+                                           f"embed.batch={max(1, self.config.embed.batch // 2)} or less."}
         return {"clips": len(job.samples), "mistake": ""}

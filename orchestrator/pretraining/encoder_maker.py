@@ -1,4 +1,4 @@
-"""One encoder's files, but for the training itself: what a training gets, and what stays of it."""
+"""One encoder's files: the input of its training and the files that are kept; without the training itself."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ CURVES = ("curve.json", "steps.parquet")
 
 
 def untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
-    """What nobody trains here: an encoder's that is there already, a public checkpoint's, or random ones (pretrain=none)."""
+    """Weights that are not trained here: an existing encoder's, a public checkpoint's, or random ones (pretrain=none)."""
     import torch
 
     from models import build
@@ -35,13 +35,13 @@ def untrained(plan: EncoderPlan, folder: Path, seed: int) -> None:
         quality.adopt(plan, folder)
         finish(plan, folder, keep_origin(plan, folder), {"workers": 0})
         return
-    assert plan.video is not None  # signals alone need no random encoder: the folds begin with their own
+    assert plan.video is not None  # with signals only, no random encoder is needed: the folds initialise their own
     torch.manual_seed(seed)
     finish(plan, folder, {"video": keep_video(plan, folder, build("video_mae", **plan.video))}, {"workers": 0})
 
 
 def keep_video(plan: EncoderPlan, folder: Path, model) -> str:
-    """Write the video weights that were not trained here, `model` unless a public checkpoint has them; their hash."""
+    """Write video weights that were not trained here: those of a public checkpoint, else `model`. Returns their hash."""
     from models import checkpoint
 
     assert plan.video is not None
@@ -51,21 +51,21 @@ def keep_video(plan: EncoderPlan, folder: Path, model) -> str:
 
 
 def keep_origin(plan: EncoderPlan, folder: Path) -> dict[str, str]:
-    """Write what is taken over of the encoder that pretrain.from gives; the hash of each half."""
+    """Write the parts that are taken from the encoder of pretrain.from. Returns the hash of each part (video, signal)."""
     from models import build, checkpoint
 
     assert plan.origin is not None
     kept = {}
-    for half, options in (("video", plan.origin.video), ("signal", plan.origin.signal)):
+    for kind, options in (("video", plan.origin.video), ("signal", plan.origin.signal)):
         if options is not None:
-            model = build(f"{half}_mae", **options)
-            model.load_state_dict(plan.origin.state(half))
-            kept[half] = checkpoint.save(folder / half, model, options, plan.lineage.to_json())
+            model = build(f"{kind}_mae", **options)
+            model.load_state_dict(plan.origin.state(kind))
+            kept[kind] = checkpoint.save(folder / kind, model, options, plan.lineage.to_json())
     return kept
 
 
 def job_of(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", Scaler | None]:
-    """The job, in a folder that outlives a killed command; the name carries the key, so no other training meets it."""
+    """The job, in a folder that is kept if the command is killed; its name holds the key, so no other training uses it."""
     from orchestrator.pretraining.checkpoints import OWNER
     from orchestrator.pretraining.objectives import Job
 
@@ -78,7 +78,7 @@ def job_of(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", 
     write_text(out / OWNER, owner)
     video, signal = plan.trains
     signals, samples, scaler = group_signals(clips, plan, out) if signal else (None, [], None)
-    shards = [(s, clips.paths[s]) for s in plan.group.learners]
+    shards = [(s, clips.paths[s]) for s in plan.group.trained_here]
     return Job(name=f"encoder {plan.index + 1}", out=out, shards=shards, video=plan.video if video else None,
                signal=plan.signal if signal else None, signals=signals, samples=samples, lineage=plan.lineage.to_json(),
                recipe=config.pretrain.model_dump(), clip=config.clip.model_dump(), seed=config.pretrain.seed,
@@ -88,25 +88,25 @@ def job_of(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", 
 def finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
     write_sealed(folder / "encoder.json", {
         "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
-        "subjects": list(plan.group.learners) if plan.group and any(plan.trains) else [],
+        "subjects": list(plan.group.trained_here) if plan.group and any(plan.trains) else [],
         "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how})
 
 
 def check_group(clips: ClipStore, plan: EncoderPlan) -> None:
-    """Raises UserError before anything is trained where a group has nothing to learn from."""
+    """Raises UserError before the training if a pretraining group has no usable clip."""
     assert plan.group is not None
-    parts = [clips.signals(subject) for subject in plan.group.learners]
+    parts = [clips.signals(subject) for subject in plan.group.trained_here]
     for what, wanted, there in (("video", plan.trains[0], any(part.n_crops.any() for part in parts)),
                                 ("signal", plan.trains[1], any(part.has_signal.any() for part in parts))):
         if wanted and not there:
-            raise UserError(f"Nobody in pretraining group {plan.index + 1} has a usable {what} clip: see the quarantine "
-                            f"table {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
+            raise UserError(f"No subject of pretraining group {plan.index + 1} has a usable {what} clip: see the table of "
+                            f"excluded clips {clips.folder / 'quarantine.parquet'}, or use another pretrain.seed.")
 
 
 def group_signals(clips: ClipStore, plan: EncoderPlan, out: Path) -> tuple[Path, list[str], Scaler]:
-    """The group's signals under a scaler fitted on the group, as one file that workers map into memory; whose rows."""
+    """The group's signals, scaled by a scaler fitted on the group, as one memory-mapped file; (file, samples, scaler)."""
     assert plan.group is not None
-    subjects = plan.group.learners
+    subjects = plan.group.trained_here
     moments = {s: m for s in subjects if (m := clips.moments(s, sorted(map(int, clips.sides[s]["moments"])))) is not None}
     scaler = fit_scaler(moments, sorted(moments), kind=plan.scale)
     parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}

@@ -1,7 +1,7 @@
-"""What every pretraining worker runs: the masked auto-encoders of one encoder after the other, from where they stand.
+"""The code of each pretraining worker: trains the masked auto-encoders of one encoder one after the other.
 
-A run that was killed goes on from its last complete checkpoint and gives what an undisturbed one gives: bit for bit on
-the CPU at the same number of workers.
+A killed run resumes from its last complete checkpoint and gives the result of an uninterrupted one: bit-identical on the
+CPU with the same number of workers.
 """
 
 import math
@@ -27,10 +27,10 @@ Report = Callable[[dict], None]
 
 
 def train_job(job: Job, rank: Rank, report: Report) -> None:
-    """Train what the job lacks; rank 0 leaves weights and curves in job.out and reports every step and epoch, each rank what it
-    was warned of.
+    """Train the unfinished stages of the job. Rank 0 writes weights and curves to job.out and reports each step and epoch;
+    each rank keeps its warnings.
 
-    Raises UserError, with the last good checkpoint, where a loss is no number, the disk or the GPU's memory is too small.
+    Raises UserError, naming the last good checkpoint, if a loss is NaN or infinite, or the disk or GPU memory is full.
     """
     with kept(job.out / f"said-{rank.rank}.jsonl"):
         _train_job(job, rank, report)
@@ -51,17 +51,17 @@ def _train_job(job: Job, rank: Rank, report: Report) -> None:
 
 
 def train(stage: Stage, report: Report) -> Curve:
-    """All epochs of one stage from its newest checkpoint; leaves the mae in evaluation mode, a last checkpoint on disk."""
+    """All epochs of one stage from its newest checkpoint. At the end, the MAE is in evaluation mode and saved."""
     job, rank = stage.job, stage.rank
-    keep = Checkpoints(job.out, stage.kind, Every(job.recipe.get("save_epochs", 1), job.recipe.get("save_steps"),
-                                                  job.recipe.get("save_seconds", 300)), job.owner)
+    saved = Checkpoints(job.out, stage.kind, Every(job.recipe.get("save_epochs", 1), job.recipe.get("save_steps"),
+                                                   job.recipe.get("save_seconds", 300)), job.owner)
     precision = rank.autocast(job.recipe.get("precision", "auto"))
     per_epoch = steps(stage.n, stage.batch)
-    curve, done = _resume(stage, keep)
+    curve, done = _resume(stage, saved)
     clock = _Clock(stage.batch, stage.epochs * per_epoch - done)
     highest = max(stage.lr(epoch) for epoch in range(stage.epochs))
     report({"kind": "resumed", **_place(stage), "epoch": done // per_epoch, "step": done,
-            "plan": f"{stage.epochs} epochs of {per_epoch} steps, largest rate {highest:.2e} ({stage.rule()})"})
+            "plan": f"{stage.epochs} epochs of {per_epoch} steps, largest learning rate {highest:.2e} ({stage.rule()})"})
 
     def load(item: tuple[int, int, np.ndarray]) -> tuple:
         epoch, step, positions = item
@@ -70,27 +70,27 @@ def train(stage: Stage, report: Report) -> Curve:
     for epoch, step, positions, loaded in prefetch(load, _plan(stage, per_epoch, done), threads=rank.loaders):
         rate = stage.lr(epoch)
         set_lr(stage.optimisers.values(), rate)
-        torch.manual_seed(masks.sample_seed(job.seed, epoch, step, rank.rank))  # dropout, where there is any
+        torch.manual_seed(masks.sample_seed(job.seed, epoch, step, rank.rank))  # for dropout, if any
         values = _mean(stage.terms(_step(stage, loaded, precision)), rank)
         if not all(map(math.isfinite, values.values())):
-            raise UserError(_not_finite(stage, values, epoch, step, positions, keep))
+            raise UserError(_not_finite(stage, values, epoch, step, positions, saved))
         curve.add(epoch, rate, values)
         done += 1
-        time.sleep(float(os.environ.get("DUALPAIN_TEST_STEP_PAUSE_S", 0)))  # lets the kill tests hit an epoch's middle
+        time.sleep(float(os.environ.get("DUALPAIN_TEST_STEP_PAUSE_S", 0)))  # lets tests kill a worker in the middle of an epoch
         report({"kind": "step", **_place(stage), "epoch": epoch + 1, "step": done, "steps": stage.epochs * per_epoch,
                 "lr": rate, "terms": values, **clock.tick()})
         if step + 1 == per_epoch:
             report({"kind": "epoch", **_place(stage), "epoch": epoch + 1, "lr": rate, "loss": curve.epoch_loss(epoch)})
-        if rank.rank == 0 and keep.due(done, per_epoch):
-            _save(stage, keep, curve, done)
-    if rank.rank == 0 and done not in keep.steps():
-        _save(stage, keep, curve, done)  # the next stage's checkpoints stand on it
+        if rank.rank == 0 and saved.due(done, per_epoch):
+            _save(stage, saved, curve, done)
+    if rank.rank == 0 and done not in saved.steps():
+        _save(stage, saved, curve, done)  # the next stage starts from here
     stage.mae.eval()
     return curve
 
 
 def _plan(stage: Stage, per_epoch: int, done: int) -> Iterator[tuple[int, int, np.ndarray]]:
-    """(epoch, step in it, positions of the whole batch) of every step that is left."""
+    """(epoch, step in the epoch, positions of the batch over all ranks) of all remaining steps."""
     for epoch in range(done // per_epoch, stage.epochs):
         for step, positions in enumerate(epoch_batches(stage.n, stage.batch, stage.job.seed, epoch)):
             if epoch * per_epoch + step >= done:
@@ -102,60 +102,60 @@ def _place(stage: Stage) -> dict:
 
 
 def _step(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Raises UserError, with a batch that fits, where the GPU's memory does not suffice."""
+    """Raises UserError, suggesting a batch size that fits, if GPU memory is insufficient."""
     try:
         parts = stage.arguments(loaded)
         return training.step(stage.objective, stage.optimisers, parts, stage.clip, precision)
     except torch.OutOfMemoryError:
-        parts = []  # out of the way before something smaller is tried, outside of the exception that holds the rest
+        parts = []  # free the memory before a smaller batch is tried, outside of the exception, which holds references
     raise UserError(_too_large(stage, loaded, precision))
 
 
 def _mean(terms: Mapping[str, torch.Tensor], rank: Rank) -> dict[str, float]:
-    """Over ranks. The names are the same on all of them."""
+    """Mean over ranks, which all have the same names."""
     values = rank.sum(torch.stack([value.float() for value in terms.values()])) / rank.world
     return dict(zip(terms, values.tolist(), strict=True))
 
 
-def _save(stage: Stage, keep: Checkpoints, curve: Curve, done: int) -> None:
+def _save(stage: Stage, saved: Checkpoints, curve: Curve, done: int) -> None:
     facts = {"stage": stage.kind, "batch": stage.batch, "clips": stage.n, "world": stage.rank.world,
              "device": stage.rank.device.type, "steps": done}
-    keep.save(done, training_state.pack(stage.inner, stage.optimisers) | curve.tensors(), facts)
+    saved.save(done, training_state.pack(stage.inner, stage.optimisers) | curve.tensors(), facts)
 
 
-def _resume(stage: Stage, keep: Checkpoints) -> tuple[Curve, int]:
-    """Fill the stage from its newest checkpoint, on all ranks from the same; (curve so far, steps done).
+def _resume(stage: Stage, saved: Checkpoints) -> tuple[Curve, int]:
+    """Load the newest checkpoint, the same on all ranks; returns (curve so far, steps done).
 
-    Another batch over all workers (rounded up where their number does not divide it) has other steps, another kind of
-    device another precision: both begin anew.
+    The training starts again if the batch size over all workers (rounded up to a multiple of their number) differs, because
+    the steps are then others, or if the kind of device differs, because of its precision.
     """
-    newest = keep.newest() if stage.rank.rank == 0 else None
+    newest = saved.newest() if stage.rank.rank == 0 else None
     chosen = stage.rank.chosen(0 if newest is None else newest)
     curve = Curve()
     if chosen:
-        found = keep.load(chosen)
+        found = saved.load(chosen)
         if found is None:
-            raise RuntimeError(f"checkpoint {chosen} of {stage.title} went away while it was read")
+            raise RuntimeError(f"checkpoint {chosen} of {stage.title} was removed while it was read")
         tensors, facts = found
         if (facts["batch"], facts["clips"], facts["device"]) == (stage.batch, stage.n, stage.rank.device.type):
             training_state.unpack(tensors, stage.inner, stage.optimisers)
             curve = Curve.of(tensors)
-    stage.rank.sum(torch.zeros(1, device=stage.rank.device))  # rank 0 removes nothing that another still reads
+    stage.rank.sum(torch.zeros(1, device=stage.rank.device))  # barrier: rank 0 must not remove files that others still read
     if stage.rank.rank == 0:
-        keep.forget_after(len(curve))
+        saved.forget_after(len(curve))
     return curve, len(curve)
 
 
 def _not_finite(stage: Stage, values: Mapping[str, float], epoch: int, step: int, positions: np.ndarray,
-                keep: Checkpoints) -> str:
+                saved: Checkpoints) -> str:
     bad = ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))
-    return (f"{stage.title} of {stage.job.name} stopped in epoch {epoch + 1}, step {step + 1}: {bad}, with the clips "
-            f"{', '.join(stage.names(positions))}; try a lower pretrain.{stage.kind}.lr or pretrain.precision=float32, or "
-            f"look at these clips. The same command would go on {keep.last_good()}.")
+    return (f"{stage.title} of {stage.job.name} stopped in epoch {epoch + 1}, step {step + 1}: {bad}, for the clips "
+            f"{', '.join(stage.names(positions))}: try a lower pretrain.{stage.kind}.lr or pretrain.precision=float32, or "
+            f"inspect these clips. Run the same command again to resume {saved.last_good()}.")
 
 
 def _too_large(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> str:
-    """The sentence, with the largest halving of the clips at once that fits beside what is there."""
+    """The message, with the largest number of clips (by repeated halving) that fits into the free memory."""
     wanted = len(loaded[0]) // stage.parts
     fits = wanted
     while fits > 1:
@@ -163,24 +163,24 @@ def _too_large(stage: Stage, loaded: tuple, precision: torch.dtype | None) -> st
         if _fits(stage, loaded, fits, precision):
             break
     else:
-        return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory even with one clip at once: use a "
+        return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory even with one clip: use a "
                 "smaller encoder, or a GPU with more memory.")
     share = len(loaded[0])
     parts = next(n for n in range(-(-share // fits), share + 1) if share % n == 0)
     return (f"{stage.title} of {stage.job.name} does not fit into the GPU's memory with {wanted} clips at once; {fits} fit: "
-            f"pretrain.{stage.kind}.accumulate={parts} keeps the batch of {stage.batch} in smaller parts, "
-            f"pretrain.{stage.kind}.batch={fits * stage.rank.world} makes it smaller.")
+            f"use pretrain.{stage.kind}.accumulate={parts} to keep the batch of {stage.batch} in smaller parts, or "
+            f"pretrain.{stage.kind}.batch={fits * stage.rank.world} for a smaller batch.")
 
 
 def _fits(stage: Stage, loaded: tuple, n: int, precision: torch.dtype | None) -> bool:
-    """Whether forward and backward of n clips find memory; on this rank alone, and nothing is changed that is kept."""
+    """Whether forward and backward of n clips fit into memory; on this rank only, without changing weights."""
     for optimiser in stage.optimisers.values():
         optimiser.zero_grad(set_to_none=True)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     alone = Rank(0, 1, stage.rank.device)
     stage.rank, rank, stage.parts, parts = alone, stage.rank, 1, stage.parts
-    stage.inner.eval()  # batch norms would ask the other ranks
+    stage.inner.eval()  # batch norms would wait for the other ranks
     try:
         training.step(stage.inner, {}, stage.arguments(tuple(x[:n] for x in loaded)), None, precision)
         return True
@@ -191,7 +191,7 @@ def _fits(stage: Stage, loaded: tuple, n: int, precision: torch.dtype | None) ->
 
 
 class _Clock:
-    """Clips a second, smoothed over some steps, and the seconds that the stage's other steps will take."""
+    """Clips per second, smoothed over some steps, and the remaining seconds of the stage."""
 
     def __init__(self, batch: int, left: int):
         self.batch, self.left, self.last = batch, left, time.perf_counter()
@@ -206,5 +206,5 @@ class _Clock:
 
 
 def epochs_planned(jobs: list[Job]) -> int:
-    """How many epochs all jobs have: for the progress bar."""
+    """Number of epochs of all jobs, for the progress bar."""
     return sum(int(job.recipe[kind.kind]["epochs"]) for job in jobs for kind in stages(job))

@@ -1,4 +1,4 @@
-"""The loss curve of a pretraining: every step's terms while it runs and in steps.parquet, every epoch's mean in curve.json."""
+"""The loss curve of a pretraining: loss terms of each step in steps.parquet, means of each epoch in curve.json."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from orchestrator.files.storage import atomic_path, write_bytes
 
 
 class Curve:
-    """Columns of equal length, a value a step: epoch (from 0), lr, and the terms."""
+    """Columns of equal length, one value per step: epoch (from 0), lr, and the loss terms."""
 
     def __init__(self) -> None:
         self.columns: dict[str, list[float]] = {}
@@ -42,7 +42,7 @@ class Curve:
     def of(cls, tensors: Mapping[str, Tensor]) -> "Curve":
         curve = cls()
         curve.columns = {name: values.tolist() for name, values in part(tensors, "curve.").items()}
-        # safetensors gives its tensors in the order of their names: keep the one of `add`
+        # safetensors sorts tensors by name: restore the order of `add`
         order = ["epoch", "lr", "reconstruction"]
         names = [n for n in order if n in curve.columns] + sorted(n for n in curve.columns if n not in order)
         curve.columns = {name: curve.columns[name] for name in names}
@@ -50,7 +50,7 @@ class Curve:
 
 
 def write_curves(folder: Path, encoder: str, curves: Mapping[str, Curve]) -> None:
-    """curves by stage. Same steps, same bytes, however often the training was interrupted."""
+    """curves: by stage. The same steps give the same bytes, no matter how often the training was interrupted."""
     rows = [{"stage": stage, "encoder": encoder, "epoch": epoch + 1, "epochs": len(curve.epochs()), "lr": lr, "loss": loss}
             for stage, curve in curves.items() for epoch, lr, loss in curve.epochs()]
     write_bytes(folder / "curve.json", json.dumps(rows).encode())

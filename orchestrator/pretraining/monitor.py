@@ -1,5 +1,4 @@
-"""What pretraining shows while it goes on: the bar, gauges on Ray's metrics port, TensorBoard's curves.
-"""
+"""Monitoring of a running pretraining: progress bar, gauges on Ray's metrics port, TensorBoard curves."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ LINE_EVERY_S = 30.0
 
 
 class Watch:
-    """Called with every row. keys: encoder's name -> key; tick: of the progress bar, which counts epochs."""
+    """Called with each report of a worker. keys: encoder's name -> key; tick: advances the progress bar, in epochs."""
 
     def __init__(self, tensorboard: Path, keys: Mapping[str, str], tick: Callable):
         self.folder, self.keys, self.tick = tensorboard, keys, tick
@@ -43,19 +42,19 @@ class Watch:
         self.gauges = self.gauges or TrainingGauges()
         self.gauges.step(*place, shown)
         self.last = row
-        self.note = _told(row, f"loss {row['terms']['reconstruction']:.4g}, ")
+        self.note = _line(row, f"loss {row['terms']['reconstruction']:.4g}, ")
         self.tick(0, self.note)
 
     def _epochs(self, place: tuple[str, str], done: int) -> None:
-        """A worker that was started again reports epochs that were counted: the bar counts each once."""
+        """A restarted worker reports epochs that were counted before: the bar counts each once."""
         new = max(0, done - self.done.get(place, 0))
         self.done[place] = max(done, self.done.get(place, 0))
         if new:
             self.tick(new, self.note)
-            if self.last and time.monotonic() >= self.next_line:  # what a log keeps, and a terminal above its bar
+            if self.last and time.monotonic() >= self.next_line:  # one line in the log, and on the terminal above the bar
                 terms = {"lr": self.last["lr"], **self.last["terms"]}
                 values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-                progress.say("pretrain", _told(self.last, f"{values}; "))
+                progress.say("pretrain", _line(self.last, f"{values}; "))
                 self.next_line = time.monotonic() + LINE_EVERY_S
 
     def _open(self, place: tuple[str, str], step: int) -> None:
@@ -63,7 +62,7 @@ class Watch:
 
         encoder, stage = place
         if step:
-            progress.say("pretrain", f"{stage} of {encoder} goes on after step {step}")
+            progress.say("pretrain", f"{stage} of {encoder} resumes after step {step}")
         folder = self.folder / self.keys[encoder] / stage.replace(" ", "-")
         self.writers[place] = SummaryWriter(str(folder), purge_step=step + 1)
 
@@ -72,6 +71,6 @@ class Watch:
             writer.close()  # type: ignore[attr-defined]
 
 
-def _told(row: dict, values: str) -> str:
+def _line(row: dict, values: str) -> str:
     return (f"{row['stage']} of {row['encoder']}, epoch {row['epoch']} of {row['epochs']}: {values}"
             f"{row['clips_per_s']:.3g} clips/s, {duration(row['eta_s'])} left")

@@ -1,6 +1,6 @@
-"""The two kinds of pretraining: what is built, what a step reads, and what it minimises.
+"""The two kinds of pretraining (video, signal): the model, the input of a step, and the loss.
 
-Views, masks and mixing weights are pure functions of (seed, epoch, step, sample), whatever the rank and the timing.
+Views, masks and mixing weights depend only on (seed, epoch, step, sample), not on rank or timing.
 B clips of one rank, T frames, S image size, L samples, C channels, N tokens.
 """
 
@@ -40,7 +40,7 @@ class Job:
     """One encoder to be trained. signals: file with the group's scaled signals (n, L, C) float32, or None.
 
     out: its partial folder, where checkpoints, weights and curves go. samples: pseudonyms of the signals' rows.
-    recipe: the configuration's node `pretrain`. owner: see mae_state.
+    recipe: the configuration's node `pretrain`. owner: see checkpoints.py.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Rank:
-    """This worker among its peers; world 1 needs no process group. loaders: threads that decode clips."""
+    """This worker among its peers; with world 1, no process group is needed. loaders: threads that decode clips."""
 
     rank: int = 0
     world: int = 1
@@ -70,18 +70,18 @@ class Rank:
         """For data-parallel training; `module` must be on the device."""
         if self.world == 1:
             return module
-        # DDP's buckets change after its first step, and with them the order of more than two addends: a resumed run would
-        # differ in a last bit.
+        # DDP changes its buckets after the first step, and so the order in which gradients of more than two ranks are summed:
+        # a resumed run would not be bit-identical.
         gpu = self.device.type == "cuda"
         return data_parallel(module, device_ids=[self.device.index] if gpu else None,
                              find_unused_parameters=not gpu and self.world > 2)
 
     def share(self, positions: np.ndarray) -> np.ndarray:
-        """This rank's equal part of a whole batch."""
+        """This rank's equal share of a batch."""
         return positions[self.rank :: self.world]
 
     def whole(self, batch: int, parts: int = 1) -> int:
-        """The batch over all ranks: rounded up so that every part of every rank has the same share."""
+        """Batch size over all ranks, rounded up so that all parts of all ranks have the same size."""
         return -(-batch // (self.world * parts)) * self.world * parts
 
     def sum(self, values: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Rank:
         return int(value)
 
     def autocast(self, precision: str) -> torch.dtype | None:
-        """auto: bfloat16 on a GPU that has it, else float32."""
+        """auto: bfloat16 on a GPU that supports it, else float32."""
         fits = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if precision == "bf16" or (precision == "auto" and fits) else None
 
@@ -105,7 +105,7 @@ class Rank:
 class Stage(ABC):
     """One masked auto-encoder in training. n clips; batch: clips of one step over all ranks; parts: of a rank's share.
 
-    mae is what is kept, inner the objective around it, objective the same for all ranks together.
+    mae: the model that is kept; inner: its objective; objective: inner, wrapped for data-parallel training.
     """
 
     kind: str
@@ -132,19 +132,19 @@ class Stage(ABC):
 
     @abstractmethod
     def rule(self) -> str:
-        """How the rates of `lr` come about, in words."""
+        """How the learning rates of `lr` are computed, in words."""
 
     @abstractmethod
     def load(self, epoch: int, step: int, positions: np.ndarray) -> tuple:
-        """This rank's share, on the CPU: called off the training thread."""
+        """This rank's share of a batch, on the CPU; called in another thread than the training."""
 
     @abstractmethod
     def arguments(self, loaded: tuple) -> list[tuple]:
-        """What the objective is called with for each part, on the device."""
+        """Arguments of the objective for each part, on the device."""
 
     @abstractmethod
     def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the curve keeps of a step; `reconstruction` first."""
+        """The loss terms of a step that the curve records; `reconstruction` first."""
 
     @abstractmethod
     def names(self, positions: np.ndarray) -> list[str]:
@@ -231,7 +231,7 @@ class SignalStage(Stage):
         return self.recipe.lr
 
     def rule(self) -> str:
-        return f"lr as it stands, with batches of {self.batch}"
+        return f"constant lr, batch {self.batch}"
 
     def load(self, epoch: int, step: int, positions: np.ndarray) -> tuple:
         options = self.options
@@ -249,7 +249,7 @@ class SignalStage(Stage):
         return [(x, m, None, points) for x, m in zip(x_BLC.chunk(self.parts), unmasked.chunk(self.parts), strict=True)]
 
     def terms(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        # the mean of the ranks' `loss` is that of the whole batch; their `reconstruction` have different denominators
+        # the mean of `loss` over ranks is the loss of the whole batch; `reconstruction` has another denominator on each rank
         norms = {name: value for name, value in losses.items() if name.startswith("grad_norm")}
         return {"reconstruction": losses["loss"], **norms}
 

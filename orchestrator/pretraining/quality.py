@@ -1,10 +1,10 @@
-"""quality.json of an encoder: how well it paints what is hidden, held against the simplest guess, the visible mean.
+"""quality.json of an encoder: its reconstruction error on masked patches, compared with a baseline, the visible mean.
 
-Measured once, when an encoder is finished, on people outside its lineage where the store has any. Nothing is fitted or
-chosen by it, and no key holds it. Fields, of the video MAE where it was trained here, else of the signal MAE: masked_error,
-visible_mean_error (models/mae/scores.py: both mean squared errors), ratio of the two (null where the second is 0), on
-(held_out | own), effective_lr (the largest rate of a step), and kind, units, n_clips, n_subjects, lr, epochs, steps;
-`signal` holds the same of the signal MAE beside a video MAE.
+Measured once, when an encoder is finished, on subjects outside its lineage if the store has any. Nothing is fitted or
+chosen with it, and it is not part of any key. Fields, of the video MAE if it was trained here, else of the signal MAE:
+masked_error, visible_mean_error (models/mae/scores.py: both mean squared errors), ratio of the two (null if the second is 0),
+on (held_out | own), effective_lr (the largest learning rate of a step), kind, units, n_clips, n_subjects, lr, epochs,
+steps; `signal` holds the same for the signal MAE if there is also a video MAE.
 """
 
 import logging
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from preprocessing.moments import Scaler
 
 FILE = "quality.json"
-CLIPS = 24  # about as many of each kind; people take turns
+CLIPS = 24  # about this number for each MAE, spread over subjects
 AT_ONCE = 4
 TITLES = {"video": "video MAE", "signal": "signal MAE"}
 
 
-def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan", folder: Path,
+def measure(config: Config, cohort: Cohort, clips: ClipStore, plan: "EncoderPlan", folder: Path,
             scaler: "Scaler | None") -> dict:
-    """Write folder/quality.json for the encoder whose weights and curves lie there; say it, and warn at a ratio of 1."""
+    """Write folder/quality.json for the encoder in that folder; print it, and warn if the ratio is 1 or more."""
     seen = plan.lineage.everyone()
-    strangers = [s for s, key in zip(sorted(clips.paths), people.keys(sorted(clips.paths)), strict=True) if key not in seen]
+    unseen = [s for s, key in zip(sorted(clips.paths), cohort.keys(sorted(clips.paths)), strict=True) if key not in seen]
     assert plan.group is not None
     makers: dict[str, Callable[[list[int]], dict | None]] = {}
     if plan.trains[0]:
@@ -45,8 +45,8 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
         makers["signal"] = lambda subjects: _signal(config, clips, plan, folder, subjects, scaler)
     found = _adopted(plan)
     for kind, make in makers.items():
-        on, row = "held_out", make(strangers)
-        if row is None:  # nobody else, or nobody with a usable clip
+        on, row = "held_out", make(unseen)
+        if row is None:  # no unseen subject has a usable clip
             on, row = "own", make(list(plan.group.subjects))
         if row is not None:
             found[kind] = {"kind": kind, **row, "on": on, **_rates(config, folder, kind)}
@@ -61,20 +61,20 @@ def measure(config: Config, people: Cohort, clips: ClipStore, plan: "EncoderPlan
 
 
 def adopt(plan: "EncoderPlan", folder: Path) -> None:
-    """quality.json of an encoder that pretrain.from gives, of which nothing is trained here: as it was measured there."""
+    """quality.json of an encoder of pretrain.from of which nothing is trained here: as it was measured there."""
     if found := _adopted(plan):
         write_sealed(folder / FILE, _joined(found))
 
 
 def _adopted(plan: "EncoderPlan") -> dict[str, dict]:
-    """By kind, what is taken over of the origin's, marked `measured`: where it was trained."""
+    """By kind, the entries taken from the original encoder, marked `measured`: where it was trained."""
     if plan.origin is None:
         return {}
     path = plan.origin.folder / FILE
     there = read_sealed(path)
     if there is None:
-        what = "was damaged or changed since it was written" if path.exists() else "is missing"
-        progress.say("pretrain", f"warning: {path} {what}, so how good the encoder taken over from there is, is not told")
+        what = "is damaged or was edited" if path.exists() else "is missing"
+        progress.say("pretrain", f"warning: {path} {what}, so the reconstruction error of this encoder is not known")
         return {}
     taken = {"video": plan.origin.video, "signal": plan.origin.signal}
     return {part["kind"]: {**{name: value for name, value in part.items() if name not in ("signal", "checksum")},
@@ -88,46 +88,47 @@ def _name(plan: "EncoderPlan") -> str:
 
 
 def of(encoders: "Iterable[Encoder]") -> list[dict]:
-    """What the finished encoders' folders say, each with the encoder's name; those that nobody measured are left out.
+    """The content of quality.json of all finished encoders, with the encoder's name; encoders without the file are left out.
 
-    Of a file that was damaged or changed by hand, `damaged` alone.
+    For a damaged or edited file: `damaged` only.
     """
     found = []
     for encoder in encoders:
         path = encoder.plan.folder / FILE
         if not path.exists():
             continue
-        told = read_sealed(path)
-        found.append({**({"damaged": True} if told is None else {n: part for n, part in told.items() if n != "checksum"}),
+        stored = read_sealed(path)
+        found.append({**({"damaged": True} if stored is None else {n: part for n, part in stored.items() if n != "checksum"}),
                       "encoder": _name(encoder.plan)})
     return found
 
 
 def words(rows: Sequence[Mapping]) -> list[str]:
-    """One sentence a masked auto-encoder."""
+    """One sentence per masked auto-encoder."""
     return [_sentence(part, row["encoder"]) for row in rows for part in _parts(row)]
 
 
 def warnings(rows: Sequence[Mapping]) -> list[str]:
-    """One sentence for each that paints no better than its visible mean, or of which nobody can say."""
-    damaged = [f"How good {row['encoder']} is, is not told: its {FILE} was damaged or changed since it was written. "
-               "Remove the encoder's folder to train it anew." for row in rows if row.get("damaged")]
-    useless = [f"The {TITLES[part['kind']]} of {row['encoder']} has learnt nothing that helps to paint what is hidden: its "
-               f"error is {part['ratio']:.2f} times that of the visible mean. Train it for more steps "
-               f"(pretrain.{part['kind']}.epochs, now {part['steps']} steps) or at another rate (pretrain.{part['kind']}.lr, "
-               f"in effect {part['effective_lr']:.1e})."
+    """One sentence for each MAE that is no better than the visible mean, or whose quality.json is damaged."""
+    damaged = [f"The reconstruction error of {row['encoder']} is not known: its {FILE} is damaged or was edited. "
+               "Remove the encoder's folder to train it again." for row in rows if row.get("damaged")]
+    useless = [f"The {TITLES[part['kind']]} of {row['encoder']} reconstructs masked patches no better than the visible "
+               f"mean: its error is {part['ratio']:.2f} times that of the visible mean. Train it for more steps "
+               f"(pretrain.{part['kind']}.epochs, now {part['steps']} steps) or with another learning rate "
+               f"(pretrain.{part['kind']}.lr, effective value {part['effective_lr']:.1e})."
                for row in rows for part in _parts(row) if part["ratio"] is not None and part["ratio"] >= 1]
     return damaged + useless
 
 
 def _sentence(part: Mapping, encoder: str) -> str:
-    ratio = "which is 0 there" if part["ratio"] is None else f"{part['ratio']:.2f} of it"
+    ratio = "" if part["ratio"] is None else f", ratio {part['ratio']:.2f}"
     n = part["n_subjects"]
-    whom = f"{n} people it has not seen" if part["on"] == "held_out" else f"{n} of its own people, since nobody else is there"
+    subjects = f"{n} unseen subjects" if part["on"] == "held_out" else \
+        f"{n} subjects of its own pretraining, because there are no others"
     measured = f", measured {part['measured']}" if "measured" in part else ""
-    return (f"{TITLES[part['kind']]} of {encoder}: masked error {part['masked_error']:.4g} ({part['units']}) against "
-            f"{part['visible_mean_error']:.4g} of the visible mean, {ratio}; on {part['n_clips']} clips of "
-            f"{whom}{measured}. Largest rate {part['effective_lr']:.2e}, {part['steps']} steps.")
+    return (f"{TITLES[part['kind']]} of {encoder}: masked error {part['masked_error']:.4g} ({part['units']}), "
+            f"visible mean {part['visible_mean_error']:.4g}{ratio}; on {part['n_clips']} clips of {subjects}{measured}. "
+            f"Largest learning rate {part['effective_lr']:.2e}, {part['steps']} steps.")
 
 
 def _parts(row: Mapping) -> list[Mapping]:
@@ -143,7 +144,7 @@ def _joined(found: Mapping[str, dict]) -> dict:
 
 
 def _rates(config: Config, folder: Path, kind: str) -> dict:
-    """From the curve as it was trained: rates follow the rule of the stage and the batch over all workers."""
+    """From the recorded curve: the learning rate depends on the rule of the stage and the batch over all workers."""
     import pyarrow.parquet as pq
 
     curve = [row for row in read_json(folder / "curve.json") or [] if row["stage"] == TITLES[kind]]
@@ -154,23 +155,24 @@ def _rates(config: Config, folder: Path, kind: str) -> dict:
 
 def _scores(error: float, mean_error: float, n_clips: int, n_subjects: int, units: str) -> dict:
     if not math.isfinite(error):
-        raise UserError("A pretrained encoder gives values that are not numbers: lower the rate (pretrain.video.lr, "
+        raise UserError("A pretrained encoder gives NaN or infinite values: lower the learning rate (pretrain.video.lr, "
                         "pretrain.signal.lr) and pretrain again.")
     ratio = error / mean_error if mean_error > 0 else None
     return {"masked_error": error, "visible_mean_error": mean_error, "ratio": ratio, "units": units, "n_clips": n_clips,
             "n_subjects": n_subjects}
 
 
-def _turns(count: Mapping[int, int]) -> list[tuple[int, int]]:
-    """(subject, number of its clip): about CLIPS in all, spread over a person's session. count: usable clips by subject."""
-    people = [s for s in sorted(count) if count[s]]
-    people = [people[i] for i in np.unique(np.linspace(0, len(people) - 1, min(CLIPS, len(people))).round().astype(int))]
-    each = max(1, CLIPS // max(1, len(people)))
-    return [(s, int(i)) for s in people for i in np.unique(np.linspace(0, count[s] - 1, min(each, count[s])).round())]
+def _spread(count: Mapping[int, int]) -> list[tuple[int, int]]:
+    """(subject, number of its clip): about CLIPS in total, spread over subjects and their sessions. count: usable clips."""
+    subjects = [s for s in sorted(count) if count[s]]
+    last = len(subjects) - 1
+    subjects = [subjects[i] for i in np.unique(np.linspace(0, last, min(CLIPS, len(subjects))).round().astype(int))]
+    each = max(1, CLIPS // max(1, len(subjects)))
+    return [(s, int(i)) for s in subjects for i in np.unique(np.linspace(0, count[s] - 1, min(each, count[s])).round())]
 
 
 def _video(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, subjects: Sequence[int]) -> dict | None:
-    """None where nobody of these has a clip with a face."""
+    """None if none of these subjects has a clip with a face."""
     import torch
 
     from models import checkpoint
@@ -182,7 +184,7 @@ def _video(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, 
 
     assert plan.video is not None
     usable = {s: int((clips.signals(s).n_crops > 0).sum()) for s in subjects}
-    chosen = _turns(usable)
+    chosen = _spread(usable)
     if not chosen:
         return None
     who = sorted({s for s, _ in chosen})
@@ -203,7 +205,7 @@ def _video(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, 
 
 def _signal(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path, subjects: Sequence[int],
             scaler: "Scaler") -> dict | None:
-    """None where nobody of these has a usable signal."""
+    """None if none of these subjects has a usable signal."""
     import torch
 
     from models import checkpoint
@@ -213,7 +215,7 @@ def _signal(config: Config, clips: ClipStore, plan: "EncoderPlan", folder: Path,
 
     assert plan.signal is not None
     parts = {s: part for s in subjects if (part := clips.signals(s)).has_signal.any()}
-    chosen = _turns({s: int(part.has_signal.sum()) for s, part in parts.items()})
+    chosen = _spread({s: int(part.has_signal.sum()) for s, part in parts.items()})
     if not chosen:
         return None
     scaled = {s: scaler.apply(parts[s].signals[parts[s].has_signal], clips.moments(s, _labels(clips, s)))

@@ -1,4 +1,4 @@
-"""What a trained video MAE paints over its mask, as one picture; faces of synthetic people or of the allow-list only.
+"""Reconstructions of a trained video MAE in one image; only faces of synthetic subjects or of an allow-list.
 
 F frames shown, S image size.
 """
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
     from models.mae.video_mae import VideoMAE
 
-PEOPLE, FRAMES = 3, 4
+SUBJECTS, FRAMES = 3, 4
 
 
-def may_show(people: Cohort) -> list[int]:
-    """Subject indices whose faces may be drawn: of real people those whom the paper itself prints, nobody else."""
-    if isinstance(people, Joined):  # each by its own rule, whoever else is there
-        first, second = people.parts
+def may_show(cohort: Cohort) -> list[int]:
+    """Indices of subjects whose faces may be shown: of real subjects, only those that the paper itself shows."""
+    if isinstance(cohort, Joined):  # each part by its own rule
+        first, second = cohort.parts
         return [*may_show(first), *(len(first.people) + s for s in may_show(second))]
-    if people.synthetic:
-        return [person.index for person in people.people]
-    if people.name != "biovid":
+    if cohort.synthetic:
+        return [person.index for person in cohort.people]
+    if cohort.name != "biovid":
         return []
-    return sorted({clip.subject for clip in people.clips if clip.recording.subject in SHOWN_IN_PAPER})
+    return sorted({clip.subject for clip in cohort.clips if clip.recording.subject in SHOWN_IN_PAPER})
 
 
-def draw(config: Config, people: Cohort, clips: ClipStore, plan: EncoderPlan, folder: Path) -> None:
-    """folder/reconstructions.png: frames as they are, what the MAE sees, what it paints; people outside its group first.
+def draw(config: Config, cohort: Cohort, clips: ClipStore, plan: EncoderPlan, folder: Path) -> None:
+    """folder/reconstructions.png: original frames, visible patches, reconstruction; subjects outside its group first.
 
-    Nothing is written where nobody may be shown, or the weights are an encoder alone.
+    Nothing is written if no subject may be shown, or if there is no decoder.
     """
     import cv2
     import torch
@@ -51,22 +51,22 @@ def draw(config: Config, people: Cohort, clips: ClipStore, plan: EncoderPlan, fo
 
     assert plan.video is not None
     group = set(plan.group.subjects) if plan.group else set()
-    chosen = sorted(may_show(people), key=lambda s: (s in group, s))
-    views = [view for s in chosen if (view := first_clip(config, clips, s, plan.video["image_size"])) is not None][:PEOPLE]
+    chosen = sorted(may_show(cohort), key=lambda s: (s in group, s))
+    views = [view for s in chosen if (view := first_clip(config, clips, s, plan.video["image_size"])) is not None][:SUBJECTS]
     if not views or not plan.video.get("decoder", True):
         return
     mae = VideoMAE(**plan.video)
     checkpoint.load(folder / "video", mae)
     options = config.pretrain.video
     with torch.no_grad():
-        pictures = paint(mae.eval(), np.stack(views), options.get("mask", "tube"), float(options.get("mask_ratio", 0.9)))
+        pictures = reconstruct(mae.eval(), np.stack(views), options.get("mask", "tube"), float(options.get("mask_ratio", 0.9)))
     done, png = cv2.imencode(".png", np.ascontiguousarray(pictures[..., ::-1]))
     assert done
     write_bytes(folder / "reconstructions.png", png.tobytes())
 
 
 def first_clip(config: Config, clips: ClipStore, subject: int, size: int) -> np.ndarray | None:
-    """The centre view (T, S, S, 3) uint8 of the person's first clip that has a face."""
+    """The centre view (T, S, S, 3) uint8 of the subject's first clip that has a face."""
     signals = clips.signals(subject)
     usable = [s for s, count in zip(signals.samples, signals.n_crops, strict=True) if count]
     if not usable:
@@ -76,25 +76,25 @@ def first_clip(config: Config, clips: ClipStore, subject: int, size: int) -> np.
     return decode_window(frames, window(len(frames), config.clip.frames, config.clip.rate), size)
 
 
-def paint(mae: "VideoMAE", clips_BTSS3: np.ndarray, mask: str, ratio: float) -> np.ndarray:
-    """(3 B S, F S, 3) uint8: three rows a clip."""
+def reconstruct(mae: "VideoMAE", clips_BTSS3: np.ndarray, mask: str, ratio: float) -> np.ndarray:
+    """(3 B S, F S, 3) uint8: three rows of frames per clip."""
     from models.mae import masks
     from orchestrator.pretraining.objectives import as_video
 
     video = as_video(clips_BTSS3, next(mae.parameters()).device)
     visible = masks.mask_from_seeds(mask, list(range(len(video))), grid=mae.grid, ratio=ratio).to(video.device)
     original = mae.tubelets(video)
-    painted = original.clone()
+    restored = original.clone()
     hidden = original[~visible].view(len(video), -1, mae.patch_values)
-    painted[~visible] = _as_pixels(mae, mae.reconstruct(video, visible), hidden).flatten(0, 1)
+    restored[~visible] = _as_pixels(mae, mae.reconstruct(video, visible), hidden).flatten(0, 1)
     seen = original * visible.unsqueeze(-1) + 0.5 * (~visible).unsqueeze(-1)
     columns = np.linspace(0, mae.frames - 1, min(FRAMES, mae.frames)).round().astype(int)
-    rows = [frames(mae, pixels)[:, columns] for pixels in (original, seen, painted)]
+    rows = [frames(mae, pixels)[:, columns] for pixels in (original, seen, restored)]
     return np.concatenate([np.concatenate(list(row[i]), axis=1) for i in range(len(video)) for row in rows])
 
 
 def _as_pixels(mae: "VideoMAE", predicted_BMP: "Tensor", hidden_BMP: "Tensor") -> "Tensor":
-    """With norm_target the MAE paints standardised tubelets: mean and deviation are then the original's."""
+    """With norm_target the MAE predicts standardised tubelets; mean and standard deviation are taken from the original."""
     if not mae.norm_target:
         return predicted_BMP
     import torch
@@ -104,7 +104,7 @@ def _as_pixels(mae: "VideoMAE", predicted_BMP: "Tensor", hidden_BMP: "Tensor") -
 
 
 def frames(mae: "VideoMAE", pixels_BNP: "Tensor") -> np.ndarray:
-    """Tubelets back in place: (B, T, S, S, 3) uint8."""
+    """Frames from tubelets: (B, T, S, S, 3) uint8."""
     t, h, w = mae.grid
     p = mae.patch
     x = pixels_BNP.view(-1, t, h, w, 3, mae.tubelet, p, p).permute(0, 1, 5, 2, 6, 3, 7, 4)

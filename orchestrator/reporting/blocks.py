@@ -1,4 +1,4 @@
-"""What a page is made of, as plain data: sections of blocks. page.py renders them; nothing here knows HTML."""
+"""The content of a report page as plain data: sections of blocks, without HTML. page.py renders them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Table:
-    """The first `n_text` columns hold words and the others numbers; the first cell names its row. Rows in `ours` stand out."""
+    """The first `n_text` columns hold text, the others numbers; the first cell names its row. Rows in `ours` stand out."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -21,7 +21,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline drawing. alt: what a reader who does not see it has to know."""
+    """An inline drawing. alt: its content in words, for readers who cannot see it."""
 
     kind: ClassVar[str] = "figure"
     svg: Markup
@@ -53,7 +53,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Columns:
-    """Blocks side by side where the page is wide enough."""
+    """Blocks side by side if the page is wide enough."""
 
     kind: ClassVar[str] = "columns"
     columns: Sequence[Sequence["Block"]]
@@ -71,7 +71,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Headline:
-    """The number of the run, what stands under it, and what it means in words. number: "-" where there is none."""
+    """The main result of the run, the lines under it, and its meaning in words. number: "-" if there is none."""
 
     number: str
     unit: str
@@ -82,7 +82,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Page:
-    """links: (anchor, name) of each section. stamps: (word, sentence), what must be said loudly."""
+    """links: (anchor, name) of each section. stamps: (word, sentence), serious limits of the result."""
 
     name: str
     kind: str

@@ -1,10 +1,10 @@
-"""How many configurations were evaluated on these test subjects: each result that is looked at guides the next choice.
+"""How many configurations were evaluated on these test subjects: each result that is seen influences the next choice.
 
-<store>/private/met/<cohort>.json holds one entry for each configuration whose outer folds were asked for, in the order in
-which they first came. A configuration is what a run's content key says (settings, code, data, encoders): resumed, run again,
-elsewhere or with more seeds it is the same one. Inner scores of a sweep test nobody and do not count; each of the two runs of
-protocol=both does. Who is who is known by cohort and pseudonym; of manifests, whose subjects may have the same names in two
-studies, by the recordings as well (study.py).
+<store>/private/met/<cohort>.json holds one entry for each configuration whose outer folds were run, in the order of their
+first run. A configuration is identified by the run's content key (settings, code, data, encoders): resumed, run again, in
+another folder or with more seeds, it is the same one. Inner scores of a sweep use no test subjects and do not count; the two
+runs of protocol=both count as two. Subjects are identified by cohort and pseudonym; for manifests, where subjects of two
+studies may have the same names, also by their recordings (study.py).
 """
 
 import re
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def register(config: Config, cohort: Cohort, plan: Plan, content_key: str, hashes: Hashes) -> tuple[int, int]:
-    """(this configuration's number, how many there are by now) among those evaluated on any of the plan's test subjects.
+    """(number of this configuration, number of all so far) among those evaluated on any of the plan's test subjects.
 
-    Written down once: the same configuration keeps its number. Two commands at once wait for each
+    The same configuration keeps its number. Two commands at the same time wait for each
     other. A file that was truncated or changed is renamed, with a message, and counting starts again. hashes: of the
     recordings, as the clip store has them.
     """
@@ -49,8 +49,8 @@ def register(config: Config, cohort: Cohort, plan: Plan, content_key: str, hashe
 
 
 def counted(entries: list[dict], key: str, tested: Mapping[str, Marks], what: str) -> tuple[int, list[dict]]:
-    """(this configuration's number, all entries). tested: test subjects with the marks of their recordings, {} where the name
-    says who it is. More test subjects than before (max_folds) can raise a number, never lower it."""
+    """(number of this configuration, all entries). tested: test subjects with the marks of their recordings, {} if the name
+    identifies the subject. More test subjects than before (max_folds) can increase the number, but never decrease it."""
     place = next((i for i, entry in enumerate(entries) if entry["key"] == key), len(entries))
     known: dict[str, Any] = entries[place] if place < len(entries) else {"key": key, "what": what, "tested": {}, "number": 0}
     everyone = dict(sorted({**known["tested"], **{name: {**known["tested"].get(name, {}), **own}
@@ -62,7 +62,7 @@ def counted(entries: list[dict], key: str, tested: Mapping[str, Marks], what: st
 
 
 def _overlap(theirs: Mapping[str, Marks], ours: Mapping[str, Marks]) -> bool:
-    """Whether somebody is in both: by name, and not known to be somebody else by the recordings."""
+    """Whether a subject is in both: with the same name, and not with different recordings."""
     return any(same_recordings(theirs[name], own) is not False for name, own in ours.items() if name in theirs)
 
 
@@ -80,7 +80,7 @@ def _read(path: Path) -> list[dict]:
 
 
 def _name(config: Config, tested: list[str]) -> str:
-    """Of the tested subjects's cohort; the synthetic ones of another seed or effect are other subjects."""
+    """Name for the cohort of the test subjects; synthetic subjects with another seed or effect are other subjects."""
     cohort = tested[0].rpartition("/")[0]
     drawn: list[Any] = []
     if cohort == "synthetic":
@@ -103,8 +103,8 @@ def sentence(number: int, by_now: int = 0) -> str:
 
 
 def best_of(n: int, error: float) -> float:
-    """How far the best of n equally good results lies above the truth, if they err independently by `error` each: the expected
-    largest of n normal deviates, by Blom (1958)."""
+    """Expected optimism bias of the best of n equally good results with independent standard error `error`: the expected
+    maximum of n normal deviates, by Blom (1958)."""
     return float(scipy.stats.norm.ppf((n - 0.375) / (n + 0.25))) * error
 
 
@@ -119,11 +119,8 @@ def configurations_section(report: "Report") -> Section | None:
     if n > 1 and len(set(values)) > 1:  # subjects who do not differ show no random variation
         error = report.summary["accuracy_std"] / sqrt(len(values))
         said.append(f"If all {n} were equally good, the best of their results would be up to {100 * best_of(n, error):.1f} "
-                    f"points too "
-                    "high (optimism bias) by random variation alone. Test settings that were chosen after seeing results on "
-                    "new "
-                    "subjects.")
+                    "points too high (optimism bias) by random variation alone. Test settings that were chosen after seeing "
+                    "results on new subjects.")
     return Section("configurations", "Configurations evaluated on these subjects", [Sentences(said), Note(
         "A configuration counts once, also when it is resumed or run again. Inner scores of a sweep do not count. Runs in "
-        "other "
-        "stores or on other machines are not counted.")])
+        "other stores or on other machines are not counted.")])

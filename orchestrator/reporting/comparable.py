@@ -1,6 +1,7 @@
 """How two finished runs differ apart from their method: the study, the scale, and the training subjects.
 
-Each function returns sentences; only another study is refused. Reads the runs' records (lineage.json) and summaries.
+Each function returns sentences; only runs of different studies raise an error. Reads the runs' records (lineage.json) and
+summaries.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cohort.lineage import Lineage
-from orchestrator.cohort.study import same_recordings, some_apart
+from orchestrator.cohort.study import same_recordings, some_differ
 from orchestrator.errors import UserError
 from orchestrator.files.storage import intact
 from orchestrator.scores.results import tested_subjects
@@ -20,7 +21,7 @@ REFIT = "protocol.refit=true fits networks, too, on all subjects but the test su
 
 
 def checked(record: Any, where: Path) -> dict[str, Any]:
-    """A run's record, {} where there is none. Raises UserError for one that cannot be read."""
+    """A run's record, {} if there is none. Raises UserError if it cannot be read."""
     if record is None and not where.exists():
         return {}
     try:
@@ -32,8 +33,7 @@ def checked(record: Any, where: Path) -> dict[str, Any]:
         for own in (record.get("recordings") or {}).values():
             own.get("signals")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{where} was cut or changed since it was written: run the same command again, which writes it "
-                        "anew.") from error
+        raise UserError(f"{where} was truncated or edited: run the same command again to rewrite it.") from error
     return dict(record)
 
 
@@ -49,16 +49,13 @@ def study(a: "Result", b: "Result") -> list[str]:
     other = [subject for subject, equal in same.items() if equal is False]
     if both and len(other) == len(both):
         raise UserError(f"{a.name} and {b.name} cannot be compared: subjects and clips have the same names in both, but no "
-                        f"subject "
-                        "has a recording in both, so these are two studies; compare runs on the same files.")
+                        "subject has a recording in both, so these are two studies; compare runs on the same files.")
     said = [f"{a.name} and {b.name} read different recordings of {len(other)} of {len(both)} subjects with the same name: "
-            f"files "
-            "were replaced between the runs, or these are different subjects."] if other else []
-    part = [subject for subject, equal in same.items() if equal and some_apart(ours[subject], theirs[subject])]
+            "files were replaced between the runs, or these are different subjects."] if other else []
+    part = [subject for subject, equal in same.items() if equal and some_differ(ours[subject], theirs[subject])]
     if part:
         said.append(f"{a.name} and {b.name} do not read exactly the same recordings of {len(part)} of {len(both)} subjects: "
-                    f"clips "
-                    "were excluded, added or replaced between the runs. This may explain a part of the gap.")
+                    "clips were excluded, added or replaced between the runs. This may explain a part of the gap.")
     if silent := sum(equal is None for equal in same.values()):
         said.append(f"{unknown} of {silent} of {len(both)} subjects: one reads video only and the other signals only, or one "
                     "was made by an older version.")
@@ -125,8 +122,7 @@ def encoders(a: "Result", b: "Result") -> list[str]:
         return [f"The encoders of {other} were pretrained on {size} subjects without labels; {none[0]} has no pretrained "
                 f"encoder."]
     return [f"The encoders of {a.name} and {b.name} were pretrained on different subjects for {len(differ)} of {len(both)} "
-            f"test "
-            f"subjects ({sizes[0]} and {sizes[1]} each)."]
+            f"test subjects ({sizes[0]} and {sizes[1]} each)."]
 
 
 def _pretrained_on(record: Mapping[str, Any]) -> dict[str, frozenset[str]]:
@@ -134,7 +130,7 @@ def _pretrained_on(record: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     lineages = {e["index"]: Lineage.from_json(e["lineage"]).everyone() for e in record.get("encoders") or ()}
     found: dict[str, frozenset[str]] = {}
     for fold in record.get("folds") or ():
-        for subject in fold["test"]:  # of all seeds: each pretraining has encoders of its own
+        for subject in fold["test"]:  # over all seeds: each pretraining has its own encoders
             name = subject.rpartition("/")[2]
             found[name] = found.get(name, frozenset()) | lineages.get(fold["encoder"], frozenset())
     return found

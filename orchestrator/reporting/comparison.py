@@ -1,8 +1,7 @@
-"""Finished runs side by side, paired by subject. Reads summary.json, predictions.parquet and lineage.json.
+"""Comparison of finished runs, paired by subject. Reads summary.json, predictions.parquet and lineage.json.
 
-Two runs are comparable when they ask the same question (data set, task) of the same recordings and of subjects named with the
-same key. Other differences than the method (protocol, seeds, scale, training subjects, the subjects or clips scored) become
-warnings.
+Two runs are comparable if they have the same data set, task, recordings and pseudonym key. Other differences than the method
+(protocol, seeds, scale, training subjects, the subjects or clips that were scored) become warnings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +53,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Run a against run b over the subjects both tested; gap is a minus b. p_* two-sided; None where undefined."""
+    """Run a compared with run b over the subjects both tested; gap is a minus b. p_*: two-sided; None if undefined."""
 
     a: str
     b: str
@@ -70,7 +69,7 @@ class Pair:
     p_holm: float  # the sign-flip p values of all pairs, Holm-adjusted
     dz: float | None
     smallest_gap: float | None  # the true gap these subjects would have shown with 80 % power at 0.05
-    better: int  # subjects for whom a is ahead, equal, behind
+    better: int  # number of subjects with a better, equal, worse than b
     equal: int
     worse: int
     bounds95: tuple[float, float] | None = None  # one-sided, lower and upper, corrected for shared training
@@ -78,7 +77,7 @@ class Pair:
 
     @property
     def a_no_worse(self) -> bool | None:
-        """Whether a gap of -margin or below is refuted at 5 %; None without a margin or a bound."""
+        """Whether a gap of -margin or less is rejected at 5 %; None without a margin or a bound."""
         return None if self.margin is None or self.bounds95 is None else self.bounds95[0] > -self.margin
 
     @property
@@ -100,7 +99,7 @@ def read_run(path: Path | str) -> Result:
     if not path.is_dir():
         raise UserError(f"There is no folder {path}: give the run.dir of a finished run.")
     if (path / "clean").is_dir() and (path / "as_paper").is_dir():
-        raise UserError(f"{path} holds two runs: name {path / 'clean'} or {path / 'as_paper'}.")
+        raise UserError(f"{path} holds two runs: give {path / 'clean'} or {path / 'as_paper'}.")
     if not isinstance(summary, dict) or not table_path.exists():
         raise UserError(f"{path} is not a finished run (it needs a readable summary.json and predictions.parquet): "
                         "run the same command again to finish it.")
@@ -111,13 +110,13 @@ def read_run(path: Path | str) -> Result:
                         "the same command again.") from error
     if not table.num_rows:
         raise UserError(f"{path} holds no predictions (all its folds failed): there is nothing to compare.")
-    changed = UserError(f"summary.json or predictions.parquet in {path} was cut or changed since it was written: run the same "
-                        "command again to rewrite them.")
+    changed = UserError(f"summary.json or predictions.parquet in {path} was truncated or edited: run the same command "
+                        "again to rewrite them.")
     try:
-        if summary.get("predictions_sha256") not in (None, file_sha256(table_path)):  # None: made before it was written
+        if summary.get("predictions_sha256") not in (None, file_sha256(table_path)):  # None: from an older version
             raise changed
         result = _result(path, summary, table)
-        _run_cells(result), comparable.training(result, result)  # that it holds what is read of it later
+        _run_cells(result), comparable.training(result, result)  # raises if a field that is needed later is missing
         return result
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise changed from error
@@ -148,7 +147,7 @@ def _names(results: Sequence[Result], paths: Sequence[Path | str]) -> list[str]:
 
 
 def check(a: Result, b: Result) -> None:
-    """Raises UserError when the two runs answer different questions."""
+    """Raises UserError if the two runs are not comparable."""
     for name, words in MUST_AGREE.items():
         ours, theirs = a.summary.get(name), b.summary.get(name)
         if ours != theirs:
@@ -160,7 +159,7 @@ def check(a: Result, b: Result) -> None:
 
 
 def pair_up(a: Result, b: Result, margin: float | None = None) -> Pair:
-    """Everything but Holm, which needs all pairs: p_holm is the plain p here."""
+    """All but Holm's correction, which needs all pairs: p_holm is the unadjusted p here."""
     ours, theirs = a.by_subject, b.by_subject
     both = sorted(set(ours) & set(theirs))
     d = np.round([ours[subject] - theirs[subject] for subject in both], 12)
@@ -219,10 +218,10 @@ def compare(paths: Sequence[Path | str], margin: float | None = None) -> Compari
 
 def optimism(clean: Path | str, leaky: Path | str, clean_folds: Sequence[FoldResult] = (),
              leaky_folds: Sequence[FoldResult] = ()) -> dict[str, Any]:
-    """What the leaky protocol adds on the same subjects (gap = leaky minus clean): the answer of protocol=both.
+    """The gap of the leaky protocol on the same subjects (leaky minus clean): the result of protocol=both.
 
-    The pair, as a mapping, with what the folds (ledger entries) say beside it: same_training, whether both fitted the scored
-    models on the same subjects, and choosing, what the choice of the epoch alone adds.
+    The pair, as a mapping, with two values from the folds (ledger entries): same_training, whether both protocols fitted the
+    scored models on the same subjects, and choosing, the gain from choosing the epoch on the test subjects.
     """
     theirs = {(fold.seed, *fold.subjects): fold for fold in clean_folds}
     pairs = [(theirs[key], fold) for fold in leaky_folds if (key := (fold.seed, *fold.subjects)) in theirs]
@@ -237,13 +236,13 @@ def _fitted(fold: FoldResult) -> set[str]:
 
 
 def choosing(leaky: Sequence[FoldResult]) -> dict[str, Any] | None:
-    """What choosing an epoch for every test subject on that subject adds within the very same fits: the score at that epoch
-    minus the score at the one epoch that is best for all test subjects together. None without epochs, or with one test set.
+    """The gain from choosing the epoch on each test subject, within the same fits: the score at that epoch minus the score at
+    the one epoch that is best for all test subjects together. None without epochs, or with one test set.
 
-    leaky: as_paper's ledger entries. Mean over test sets, seeds averaged first. Both epochs lie on one curve of one fit, so
-    length of training, schedule and subjects are alike. The common epoch is chosen on the test subjects, too, so it is a lower
-    bound. (The epoch of the *other* subjects is no reference: it leans against the subject left out.) A fit that ended earlier
-    counts with its last epoch. Never negative.
+    leaky: as_paper's ledger entries. Mean over test sets, seeds averaged first. Both epochs are from the same fit, so length
+    of training, schedule and subjects are equal. The common epoch is chosen on the test subjects, too, so this is a lower
+    bound. (The epoch of the *other* subjects is no reference: it is biased against the left-out subject.) A fit that ended
+    earlier counts with its last epoch. Never negative.
     """
     fits = [(fold.subjects, fold.seed, [row["val_accuracy"] for row in fold.history if "val_accuracy" in row],
              fold.epochs or 0) for fold in leaky]
@@ -263,12 +262,11 @@ def choosing(leaky: Sequence[FoldResult]) -> dict[str, Any] | None:
 
 
 OPTIMISM = ("optimism bias, not a better model, and a lower bound: other choices that were made on the test subjects "
-            "(settings, "
-            "sample rates) are not repeated here.")
+            "(settings, sample rates) are not repeated here.")
 
 
 def optimism_words(pair: Mapping[str, Any]) -> list[str]:
-    """What follows from the gap between as_paper and clean, and what does not."""
+    """Interpretation of the gap between as_paper and clean."""
     ci95, gap = pair["gap_ci95"], pair["gap"]
     one_answer, n = pair.get("clean_one_answer") or (0, 0)
     if pair.get("same_training") is False:
@@ -280,8 +278,7 @@ def optimism_words(pair: Mapping[str, Any]) -> list[str]:
         said = ["The interval includes zero or is missing, so no optimism bias is shown."]
     elif n and 2 * one_answer >= n:
         said = [f"In {one_answer} of {n} folds the clean model predicts the same class for every clip, so it may be trained "
-                f"too "
-                "little: the share of optimism bias in the gap is not known."]
+                "too little: the share of optimism bias in the gap is not known."]
     elif pair.get("choosing"):
         said = ["as_paper uses the test subjects for scaling, encoder and epoch. It also trains for longer, until its learning "
                 "rate is down to 1e-6, so the gap may not be optimism bias alone."]
@@ -320,7 +317,7 @@ def _run_cells(run: Result) -> tuple[str, ...]:
 
 
 def _seed_std(found: metrics.Variance) -> str:
-    """Of another training seed; of another pretraining seed where these varied."""
+    """Standard deviation over training seeds, and over pretraining seeds if they varied."""
     both = [(found.seed_within_person, ""), (found.pretraining_within_person, " (pretraining)")]
     return ", ".join(f"{percent(value)}{what}" for value, what in both if value is not None) or "-"
 
@@ -338,7 +335,7 @@ def _pair_cells(pair: Pair) -> tuple[str, ...]:
 
 
 def margin_words(pair: Pair) -> str:
-    """What the margin says of the pair."""
+    """The result of the test against the margin."""
     if pair.margin is None:
         return ""
     within = f"{100 * pair.margin:g} points"
@@ -355,10 +352,9 @@ def margin_words(pair: Pair) -> str:
 
 
 NOTE = ("Gaps in points of accuracy, paired by subject, seeds averaged first. p flip: sign-flip test. p Holm: the same, "
-        "adjusted "
-        "for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these subjects finds "
-        "with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first run. Folds share "
-        "training subjects, so subjects are not fully independent. \"No worse\" needs a margin: "
+        "adjusted for all pairs. p Wilc: Wilcoxon signed-rank test. detect: the smallest true gap that a test with these "
+        "subjects finds with 80 % power at 0.05. +/=/-: number of subjects with a higher, equal, lower accuracy in the first "
+        "run. Folds share training subjects, so subjects are not fully independent. \"No worse\" needs a margin: "
         "compare.margin=POINTS tests it.")
 
 
@@ -370,7 +366,7 @@ def print_comparison(found: Comparison, console: Console | None = None) -> None:
             table.add_column(name, no_wrap=True, justify="left" if name in ("run", "model", "protocol", "pair") else "right")
         for row in rows:
             table.add_row(*row)
-        # whole names, beyond the width if need be: a file has none, and a terminal breaks lines by itself
+        # never shorten names: a file has no width, and a terminal breaks lines itself
         width, wanted = console.width, Measurement.get(console, console.options.update(max_width=10_000), table).maximum
         console.width = max(width, wanted)
         console.print(table)

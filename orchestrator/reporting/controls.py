@@ -1,8 +1,8 @@
 """Controls for every result: the accuracy of sex and age, the trial order, or the duration alone in the same folds.
 
 Each is the one-number baseline (models/baselines/estimators.py): a small decision tree on one or two numbers of a clip,
-fitted on the fold's training subjects and never on the subjects it tests. A model that is no better has not shown that it reads
-what was recorded.
+fitted on the fold's training subjects, never on its test subjects. If a model is no better than its controls, it is not shown
+that it uses the recordings.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 FEATURES = {"sex and age": "sex_age", "trial order": "trial_order", "duration": "clip_length"}
 UNKNOWN = {"sex and age": "not recorded for the subjects of this data set",
            "trial order": "not known: each clip is a separate file, and the order of the names is not used because it may "
-                          "reveal the "
-                          "class",
+                          "reveal the class",
            "duration": "not recorded for the clips of this data set"}
 
 
 def control_rows(folds: Sequence[Fold], data: FoldData, entries: Sequence[FoldResult]) -> list[dict]:
-    """One row a control: name, known, and where known n_people, accuracy, ci95, and the model's accuracy minus it, paired by
-    subject, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
+    """One row per control: name, known; if known also n_people, accuracy, ci95, and the model's accuracy minus that of the
+    control, paired by subject, with its interval: difference, difference_ci95. Over the finished folds of the first seed."""
     done = {(entry.fold, entry.seed): entry for entry in entries}
     first = [fold for fold in folds if fold.seed == folds[0].seed and (fold.index, fold.seed) in done]
     model = accuracies_of([done[fold.index, fold.seed] for fold in first], data.n_classes)
@@ -64,7 +63,7 @@ def _row(name: str, feature: str, folds: Sequence[Fold], data: FoldData, model: 
 
 
 def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
-    """Accuracy by test subject, of a control fitted on the fold's other subjects alone. Raises LineageError if it were not."""
+    """Accuracy by test subject of a control fitted on the fold's other subjects only; LineageError otherwise."""
     from models.baselines.estimators import OneNumber
 
     known = sorted({*fold.train, *fold.val} - {*fold.test})
@@ -80,7 +79,7 @@ def _tested(fold: Fold, data: FoldData, feature: str) -> dict[str, float]:
 
 
 def _only(numbers: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Numbers (n, 6) of these rows; no other row can be read."""
+    """Numbers (n, 6) of these rows; the others are NaN."""
     found = np.full(numbers.shape, np.nan)
     found[rows] = numbers[rows]
     return {"numbers": found}
@@ -90,9 +89,9 @@ def controls_section(report: "Report") -> Section | None:
     rows: Collection[Mapping] = report.run.get("controls") or []
     if not rows:
         return None
-    told = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
-             *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
-            for row in rows if row["known"]]
+    shown = [(row["name"], percent(row["accuracy"]), _between(row["ci95"]),
+              *((_points(row["difference"]), _between(row["difference_ci95"], sign=True)) if row["varies"] else ("-", "-")))
+             for row in rows if row["known"]]
     said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
     said += [f"{row['name'].capitalize()} is the same for all clips, so it cannot separate the classes."
              for row in rows if row["known"] and not row["varies"]]
@@ -102,7 +101,7 @@ def controls_section(report: "Report") -> Section | None:
         said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
                     "difference reaches zero or lies below it.")
     head = ("input of the control", "accuracy %", "95 % interval", "model minus control", "95 % interval")
-    tables = [Table("Accuracy of the controls, first seed", head, told)] if told else []
+    tables = [Table("Accuracy of the controls, first seed", head, shown)] if shown else []
     return Section("controls", "Controls without the recordings", [*tables, *map(Note, said), Note(
         "Small decision trees, fitted on the training subjects of the same folds (first seed). Sex and age are the same "
         "for all clips of a subject, so they separate classes only where subjects have different classes.")])

@@ -1,4 +1,4 @@
-"""What the numbers of a run mean in words, and its warnings.
+"""The results of a run in words, and its warnings.
 
 Everything is derived from the ledger and the summary; each function returns plain sentences (no markup).
 """
@@ -20,8 +20,8 @@ from orchestrator.scores.results import (
     Fold,
     Run,
     SubjectScores,
-    answers_of,
     clips_of,
+    correct_clips_of,
     excluded_of,
     in_order,
     seed_table,
@@ -30,7 +30,7 @@ from orchestrator.scores.results import (
 
 
 class Report:
-    """One run, with what several sections need computed once."""
+    """One run, with cached values that several sections need."""
 
     def __init__(self, run: Run, folds: Sequence[Fold], summary: Mapping[str, Any]):
         self.run, self.folds, self.summary = run, in_order(folds), summary
@@ -52,7 +52,7 @@ class Report:
     def variance(self) -> metrics.Variance:
         seeds, of = sorted({fold.seed for fold in self.folds}), self.run.get("seed_of") or {}
         pretraining = [of[str(seed)]["pretrain"] for seed in seeds] if all(str(seed) in of for seed in seeds) else None
-        return metrics.variance_parts(seed_table(self.subjects), answers_of(self.folds, len(self.names)), pretraining)
+        return metrics.variance_parts(seed_table(self.subjects), correct_clips_of(self.folds, len(self.names)), pretraining)
 
 
 def count(n: int, one: str, many: str | None = None) -> str:
@@ -64,7 +64,7 @@ def subjects(n: int) -> str:
 
 
 def excluded_by_class(report: Report) -> dict[str, tuple[int, int]]:
-    """{class: (excluded clips, all clips)}: of the whole cohort where the caller gave it, else the test clips of one seed."""
+    """{class: (excluded clips, all clips)}: of the whole cohort if the caller gave it, else the test clips of one seed."""
     excluded, clips = (report.run.get("quarantine") or {}).get("by_class"), report.run.get("clips")
     if excluded is not None and clips:
         of = {name: sum(own.get(name, 0) for own in clips.values()) for name in report.names}
@@ -78,17 +78,15 @@ def excluded_by_class(report: Report) -> dict[str, tuple[int, int]]:
 
 
 def plain_words(report: Report) -> list[str]:
-    """The headline in words for a reader who knows no statistics."""
+    """The main result in words, for readers without statistics."""
     summary, n_classes = report.summary, len(report.names)
     mean = summary["accuracy_mean"]
     if mean is None:
         return ["No fold finished, so there is no result."]
     whom = "subjects that had a part in its training" if summary["leaky"] else "unseen subjects"
     said = [f"On {whom}, the model predicts the right one of {n_classes} classes for about {100 * mean:.0f} of 100 clips. "
-            f"Uniform "
-            f"guessing would be right for {100 * summary['chance_uniform']:.0f}, and the majority baseline (always predicting "
-            f"the "
-            f"most frequent class of the training subjects) for {100 * summary['majority_baseline']:.0f}."]
+            f"Uniform guessing would be right for {100 * summary['chance_uniform']:.0f}, and the majority baseline (always "
+            f"predicting the most frequent class of the training subjects) for {100 * summary['majority_baseline']:.0f}."]
     spread = f"The accuracy of single subjects is {percent(min(report.values))} to {percent(max(report.values))} %"
     said.append(f"{spread}; {_subjects_above(report)}")
     if over := draws_words(summary):
@@ -100,7 +98,7 @@ def plain_words(report: Report) -> list[str]:
 
 
 def _subjects_above(report: Report) -> str:
-    """How many subjects are above chance on the metric that speaks, and how many guessing alone would put there."""
+    """How many subjects are above chance in the metric of the verdict, and the expected number for guessing."""
     summary, metric = report.summary, report.summary["verdict"]["metric"]
     values, bar = np.round(chance.values_of(report.subjects, metric), 9), 0.5 if metric == "auroc" else summary["chance"]
     above, at = int((values > bar + 1e-9).sum()), int((abs(values - bar) <= 1e-9).sum())
@@ -109,22 +107,21 @@ def _subjects_above(report: Report) -> str:
     if metric == "auroc":
         return f"{above} of {subjects(len(values))} have {name}{exactly}, where guessing would put about half."
     n = Counter(report.clips.subject)
-    lucky, even = chance.expected_by_guessing([n[subject.subject] for subject in report.subjects], bar)
+    guessed, even = chance.expected_by_guessing([n[subject.subject] for subject in report.subjects], bar)
     tied = f" and {even:.1f} exactly at it" if even >= 0.05 else ""
     return (f"{above} of {subjects(len(values))} have {name}{exactly}, where guessing every clip at that rate would put "
-            f"{lucky:.1f} above{tied}.")
+            f"{guessed:.1f} above{tied}.")
 
 
 def verdict_sentences(report: Report) -> list[str]:
-    """Whether the run is above chance, by the metric that speaks and its test over subjects (chance.py)."""
+    """Whether the run is above chance: the metric of the verdict and its test over subjects (chance.py)."""
     summary = report.summary
     found, bar = summary["verdict"], chance.level(chance.label_shares(report.clips, len(report.names)),
                                                   summary["majority_baseline"])
     areas = metric_words(summary, "auroc")
     if found["metric"] == "auroc":
         said = (f"Always predicting one class is right for {percent(bar)} % of the clips, so the test uses AUROC instead of "
-                f"accuracy: "
-                f"AUROC {areas}")
+                f"accuracy: AUROC {areas}")
         against = "50"
     else:
         best = summary["chance"] < bar - 5e-4
@@ -144,7 +141,7 @@ def verdict_sentences(report: Report) -> list[str]:
     if ends and ends[1] < (0.5 if found["metric"] == "auroc" else summary["chance"]):
         alone = " Where a subject has one label only, leaving the subject out makes that label rarer in training." \
             if (chance.label_shares(report.clips, len(report.names)) == 1).any(axis=1).all() else ""
-        return [f"{said}: the whole 95 % interval lies below chance. Look for the cause.{alone}"]
+        return [f"{said}: the whole 95 % interval is below chance. Look for the cause.{alone}"]
     return [f"{said} is not shown to be above chance, {against} {test}: this run does not show that the model "
             "generalises to new subjects."]
 
@@ -161,11 +158,10 @@ def warnings(report: Report) -> list[str]:
     if summary["n_folds"] < summary["n_planned"]:
         said.append(f"The mean is over {summary['n_folds']} of {summary['n_planned']} planned folds; "
                     f"{summary['n_failed']} failed.")
-    if not_asked := run.get("n_not_asked"):  # a mean over the folds that somebody picked is another number
+    if not_asked := run.get("n_not_asked"):  # a mean over selected folds is not comparable
         asked = run["n_planned"] // len(run["seeds"])
         said.append(f"max_folds: only {asked} of the {asked + not_asked} test folds were run; the subjects of the others are "
-                    f"in "
-                    "no mean.")
+                    "in no mean.")
     if overlapping := [fold.fold for fold in report.folds if used_in_training(fold)]:
         said.append(f"In {count(len(overlapping), 'fold')} the test subject was also used for training, validation or "
                     "scaling.")
@@ -194,8 +190,7 @@ def warnings(report: Report) -> list[str]:
     said += _absent(report, set(never))
     if without := [p for p in report.subjects if p.mean("auroc") is None]:
         said.append(f"No balanced accuracy and no AUROC for {subjects(len(without))} of {len(report.subjects)}, whose clips "
-                    f"are all "
-                    "of one class.")
+                    "are all of one class.")
     said += _excluded_unevenly(report)
     said += quality.warnings(run.get("quality") or [])
     if run.get("dirty"):
@@ -205,7 +200,7 @@ def warnings(report: Report) -> list[str]:
 
 
 def _absent(report: Report, never: set[str]) -> list[str]:
-    """Classes of which a subject has no usable clip: means over classes leave them out there."""
+    """Classes of which a subject has no usable clip: its means over classes are without them."""
     said = []
     for k, name in enumerate(report.names):
         without = [p.subject[:6] for p in report.subjects if not (report.clips.y_true[report.clips.subject == p.subject]
@@ -231,14 +226,14 @@ def _excluded_unevenly(report: Report) -> list[str]:
 
 
 def used_in_training(fold: Fold) -> set[str]:
-    """Test subjects who trained, chose the epoch or, under the leaky protocol, are in the scale."""
+    """Test subjects that were used for training, for choosing the epoch or, under the leaky protocol, for scaling."""
     own = set(fold.subjects)
     return own if fold.leaky else own & {*fold.train_subjects, *fold.val_subjects}
 
 
 def shared_training(folds: Sequence[Fold]) -> float | None:
-    """Mean over pairs of folds (first seed) of the share they have in common (Jaccard) of the subjects their models were fitted
-    on in the end, after a refit the inner validation subjects too."""
+    """Mean Jaccard index of the training subjects over pairs of folds (first seed), with the inner validation subjects after
+    a refit."""
     first = [fold.fitted_subjects() for fold in folds if fold.seed == folds[0].seed]
     shares = [len(a & b) / len(a | b) for a, b in combinations(first, 2) if a | b]
     return metrics.mean_std(shares)[0]

@@ -1,6 +1,6 @@
-"""report.html: one file, no request to anywhere, made to be read by a subject and to print well.
+"""report.html: one self-contained file without network requests, for reading and printing.
 
-What stands on it is plain data (blocks.py), collected here; what it looks like stands in templates/.
+Its content is plain data (blocks.py), collected here; its layout is in templates/.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,13 +61,13 @@ def page_of(report: Report) -> Page:
 
 
 def template(name: str) -> str:
-    """The text of a file of templates/, wherever the package is installed."""
+    """The text of a file in templates/."""
     return resources.files("orchestrator.reporting").joinpath("templates", name).read_text("utf-8")
 
 
 @cache
 def environment() -> jinja2.Environment:
-    """Everything is escaped but what is of type Markup: the style sheet here and drawings (plots.py), both our own."""
+    """Everything is escaped except Markup: the style sheet and the drawings (plots.py), both from this package."""
     return jinja2.Environment(loader=jinja2.FunctionLoader(template), autoescape=True, undefined=jinja2.StrictUndefined,
                               trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
 
@@ -81,7 +81,7 @@ def build_page(run: Run, folds: Sequence[Fold], summary: Mapping | None = None) 
 
 
 def write_report(run_dir: Path | str, run: Run, folds: Sequence[Fold], summary: Mapping | None = None) -> Path:
-    """Write run.dir/report.html atomically and return its path. Encoders' hashes come from lineage.json beside it."""
+    """Write run.dir/report.html atomically and return its path. Encoders' hashes come from lineage.json in the same folder."""
     path = Path(run_dir) / "report.html"
     record = read_json(path.parent / "lineage.json") or {}
     if encoders := record.get("encoders"):

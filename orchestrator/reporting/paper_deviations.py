@@ -1,8 +1,8 @@
-"""Where the paper, its released code and our default differ, and which of them a run took.
+"""Where the paper, its released code and our default differ, and which of them a run used.
 
-Paper: PeerJ CS 11:e3158 (text, tables) and its released code. What ran is read from the run's own configuration and counted
-in its folds; our default is the configuration that is shipped for the same data set and model. A row appears only where the
-model has the part it is about, and names every option of that part.
+Paper: PeerJ CS 11:e3158 (text, tables) and its released code. "This run" is read from the run's configuration and counted in
+its folds; "our default" is the default configuration for the same data set and model. A row appears only if the model has
+this part, and it names every option of the part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Deviation(NamedTuple):
 
 
 class Row(NamedTuple):
-    """cell: from flat values (and, of what ran, the run itself) to words. keys: the options it is about."""
+    """cell: from flat values (and the run, for the column "this run") to words. keys: the options of the row."""
 
     what: str
     paper: str
@@ -44,7 +44,7 @@ def deviations(run: Mapping[str, Any], folds: Sequence[FoldResult] = ()) -> list
 
 
 def rows(dataset: str, model: str, ran: Values) -> list[Row]:
-    """The rows that are about something this model has, on this data set."""
+    """The rows that apply to this model and data set."""
     wanted = needs_of(model)
     pretrains = TOKENS <= wanted or has_signal_encoder(model)
     found = [Row("split", SPLITS.get(dataset, "other data sets"),
@@ -61,10 +61,10 @@ def rows(dataset: str, model: str, ran: Values) -> list[Row]:
         found.append(Row("scaling of signals", "text: z-score over the entire data set, then Eq. 5; code: each clip by its own "
                          "range", ("scale",), _scale))
     if pretrains:
-        found.append(Row("pretraining subjects", "20 % of the subjects of BioVid A; tested on all of them, and used for the "
-                                                 "other "
-                         "data sets", ("pretrain.name", "pretrain.from", "pretrain.fraction", "pretrain.subjects",
-                                       "pretrain.seed", "pretrain.seeds"), _pretrained))
+        found.append(Row("pretraining subjects",
+                         "20 % of the subjects of BioVid A; tested on all of them, and used for the other data sets",
+                         ("pretrain.name", "pretrain.from", "pretrain.fraction", "pretrain.subjects", "pretrain.seed",
+                          "pretrain.seeds"), _pretrained))
     if wanted & (TOKENS | VIDEO):
         found += [*VIDEO_CLIPS, CLIP_PICTURES if wanted & VIDEO else CLIP_FRAMES]
     if TOKENS <= wanted:
@@ -90,7 +90,7 @@ def _maes(values: Values) -> bool:
 
 
 def _foreign(values: Values) -> bool:
-    """Whether the video encoder comes from elsewhere, sizes and training with it."""
+    """Whether the video encoder, with its size and training, comes from elsewhere."""
     return bool(values.get("pretrain.checkpoint") or values.get("pretrain.from"))
 
 
@@ -158,8 +158,8 @@ def _trained(values: Values, run: Mapping[str, Any] | None) -> str:
     if is_estimator(str(values.get("model.name"))) or values.get("protocol.val") == "fixed_epochs":
         return "all but the test subjects; none for validation"
     kept = values.get("protocol.val_subjects") or "a tenth (at least 2)"
-    refit = {None: ", with a refit on all of them under 20 subjects", True: ", then a refit on all of them", False: ", no "
-                                                                                                                    "refit"}
+    refit = {None: ", with a refit on all of them under 20 subjects", True: ", then a refit on all of them",
+             False: ", no refit"}
     return f"all but the test subjects; epoch chosen on {kept} of them" + refit[values.get("protocol.refit")]
 
 
@@ -240,8 +240,8 @@ def show(value: Any) -> str:
 
 
 def _listed(what: str, paper: str, switch: str = "", zero: bool = False, **parts: str) -> Row:
-    """A row that names each of its options: parts are key (dots as __) -> words around {}. What is off (null, empty, false) is
-    left out, zero: and 0 as well. switch: the key without which nothing of it is used."""
+    """A row that names each of its options: parts are key (dots as __) -> words around {}. Options that are off (null, empty,
+    false) are left out; with zero, those that are 0 as well. switch: the key that switches the whole part on."""
     keys = {name.replace("__", "."): words for name, words in parts.items()}
 
     def cell(values: Values, run: Mapping[str, Any] | None) -> str:
@@ -266,11 +266,11 @@ _BUILT_IN_AUGMENTATIONS = _listed(
 
 
 def _augmented(values: Values, run: Mapping[str, Any] | None) -> str:
-    """Those that are built in, and what a plugin adds: train.augment.NAME.OPTION."""
-    told = [_BUILT_IN_AUGMENTATIONS.cell(values, run)]
-    told += [f"{key.removeprefix('train.augment.')} {show(value)}" for key, value in sorted(values.items())
-             if key.startswith("train.augment.")]
-    return ", ".join(told if told[0] != "none" else told[1:]) or "none"
+    """Built-in augmentations, and those of plugins: train.augment.NAME.OPTION."""
+    named = [_BUILT_IN_AUGMENTATIONS.cell(values, run)]
+    named += [f"{key.removeprefix('train.augment.')} {show(value)}" for key, value in sorted(values.items())
+              if key.startswith("train.augment.")]
+    return ", ".join(named if named[0] != "none" else named[1:]) or "none"
 
 
 AUGMENTED = _BUILT_IN_AUGMENTATIONS._replace(cell=_augmented)
@@ -332,7 +332,7 @@ CONVOLUTIONS = {"smae__max_tokens": "at most {}", "smae__conv_layers": "{} convo
 
 
 def _signal_encoder() -> Row:
-    """Convolutions are named where they make the tokens."""
+    """Convolutions are named only if they make the tokens."""
     whole = _listed("signal encoder", E_TS, "", False, **TOKENIZER, **CONVOLUTIONS, **SIZES)
     steps = _listed("signal encoder", E_TS, "", False, **TOKENIZER, **SIZES)
 

@@ -1,6 +1,6 @@
-"""Figures of the report as inline SVG: no file, no font and no address outside the page.
+"""Figures of the report as inline SVG, without external files, fonts or links.
 
-The same numbers give the same drawing. alt says in words what it shows.
+The same numbers give the same drawing. alt: its content in words.
 """
 
 import functools
@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
 
 
 def _drawn(figure: Figure, name: str, alt: str) -> blocks.Figure:
-    """Matplotlib escapes the names that it draws, so that its SVG is markup of ours."""
+    """Matplotlib escapes the names that it draws, so its SVG is safe markup."""
     sink = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(sink, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04,
@@ -42,13 +42,13 @@ def _drawn(figure: Figure, name: str, alt: str) -> blocks.Figure:
     svg = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", svg)
     width = float(re.search(r'width="([\d.]+)pt"', svg).group(1))  # type: ignore[union-attr]
     svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt" width="[\d.]+pt"', "", svg, count=1)
-    # Scales down with the page, never up beyond its drawn size.
+    # The drawing shrinks with the page, but is never enlarged.
     svg = svg.replace("<svg", f'<svg style="width:100%;max-width:{width * 4 / 3:.0f}px;height:auto"', 1)
     return blocks.Figure(Markup(svg), alt)
 
 
 def styled(draw: Callable[..., blocks.Figure]) -> Callable[..., blocks.Figure]:
-    """Matplotlib reads its style when a part is made, so the whole of a figure is drawn within it."""
+    """Matplotlib reads its style when a part is created, so the whole figure is drawn within the style context."""
     @functools.wraps(draw)
     def within(*arguments: Any) -> blocks.Figure:
         with matplotlib.rc_context(STYLE):
@@ -133,7 +133,7 @@ def subjects_plot(subjects: Sequence[SubjectScores], mean: float, ci95: Sequence
 
 @styled
 def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> blocks.Figure:
-    """Rows are truth. Shade and per cent are within a row, small numbers are clips."""
+    """Rows are true classes. Shade and per cent are within a row, small numbers are clips."""
     K = len(names)
     of = matrix.sum(axis=1, keepdims=True)
     share = matrix / np.where(of > 0, of, 1)
@@ -156,7 +156,7 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]) -> blocks.Figure:
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    rows = [f"of {name} " + ", ".join(f"{_percent(of_row)} as {said}" for said, of_row in zip(names, row, strict=True))
+    rows = [f"of {name} " + ", ".join(f"{_percent(value)} as {predicted}" for predicted, value in zip(names, row, strict=True))
             for name, row in zip(names, share, strict=True)]
     return _drawn(figure, "confusion", f"Confusion matrix: {'; '.join(rows)}")
 
@@ -184,7 +184,7 @@ def reliability_plot(bins: Reliability) -> blocks.Figure:
 
 @styled
 def curves_plot(curves: Sequence[Mapping[str, Any]]) -> blocks.Figure:
-    """Pretraining loss by epoch, one small panel a stage."""
+    """Pretraining loss by epoch, one small panel per stage."""
     titles = [", ".join(filter(None, (row["stage"], row.get("encoder")))) for row in curves]
     stages = list(dict.fromkeys(titles))
     columns = min(3, len(stages))
@@ -206,11 +206,11 @@ def curves_plot(curves: Sequence[Mapping[str, Any]]) -> blocks.Figure:
 
 
 ROLES = {"not used": "#f4f6f8", "training": "#c3d5e6", "inner validation": AMBER, "test": TEAL,
-         "test subject, also used in training": "#4d0b1b"}  # lighter to darker, so that they differ in grey, too
+         "test subject, also used in training": "#4d0b1b"}  # from light to dark, so that they also differ in grey
 
 
 def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[str]]:
-    """(folds, subjects) index into ROLES, with the folds of the first seed and the subjects in order of their fold."""
+    """(folds, subjects) indices into ROLES, the folds of the first seed, and the subjects in the order of their folds."""
     first = in_order(folds)[0].seed
     rows = [fold for fold in in_order(folds) if fold.seed == first]
     subjects = list(dict.fromkeys(p for fold in rows for p in fold.subjects))
@@ -218,7 +218,7 @@ def roles_matrix(folds: Sequence[Fold]) -> tuple[np.ndarray, list[Fold], list[st
     matrix = np.zeros((len(rows), len(subjects)), dtype=int)
     for i, fold in enumerate(rows):
         train, val, test = set(fold.train_subjects), set(fold.val_subjects), set(fold.subjects)
-        used = test if fold.leaky else test & (train | val)  # the leaky scale is over all subjects
+        used = test if fold.leaky else test & (train | val)  # the leaky protocol scales over all subjects
         matrix[i] = [4 if p in used else 3 if p in test else 2 if p in val else int(p in train)
                      for p in subjects]
     return matrix, rows, subjects
@@ -231,10 +231,10 @@ def roles_plot(folds: Sequence[Fold], encoders: Sequence[Mapping[str, Any]] = ()
     n_folds, n_subjects = matrix.shape
     cell = min(0.24, 5.2 / max(n_subjects, 1))
     figure, ax = _axes(cell * n_subjects + 0.6, max(cell * n_folds + 0.5, 1.1))
-    inner = 1.04 if n_subjects > 40 else 0.9  # overlapping hides the seams between many small cells
+    inner = 1.04 if n_subjects > 40 else 0.9  # overlap hides the lines between many small cells
     colours = list(ROLES.values())
     for row in range(n_folds):
-        start = 0  # one rectangle for a stretch of equal cells keeps 87 x 87 small
+        start = 0  # one rectangle for adjacent equal cells keeps an 87 x 87 figure small
         for column in range(1, n_subjects + 1):
             if column == n_subjects or matrix[row, column] != matrix[row, start] or n_subjects <= 40:
                 ax.add_patch(Rectangle((start, row), column - start - 1 + inner, inner,

@@ -1,7 +1,7 @@
 """Published results for comparison with a run; each says how its epoch was chosen.
 
-Accuracies in per cent with the standard deviation over subjects where one was published. A result is shown beside a run of the
-same data, classes, split and protocol only; otherwise the report says why not.
+Accuracies in per cent, with the standard deviation over subjects if published. A result is shown only for a run with the same
+data, classes, split and protocol; otherwise the report says why not.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ NO_EPOCHS = "as published; no epoch to choose"
 
 @dataclass(frozen=True)
 class Published:
-    """split: a name of experiments/split, None where it is not known to us; own: whether the data set's own list is tested."""
+    """split: a name of experiments/split, None if not known to us; own: whether the test set is the data set's own list."""
 
     name: str
     inputs: str
@@ -32,8 +32,8 @@ class Published:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """Under which of ours it was made: as_paper where the epoch was chosen on the test subjects; a model without epochs
-        has none to choose; none where nobody says how it was chosen."""
+        """Our protocols that correspond to it: as_paper if the epoch was chosen on the test subjects, clean for a model without
+        epochs, none if it is not known how the epoch was chosen."""
         if self.chosen.startswith((HELD_OUT, REPORTED)):
             return ("as_paper",)
         return ("clean",) if self.chosen.startswith(NO_EPOCHS) else ()
@@ -83,11 +83,11 @@ BIOVID_B_BL_PA2_PA4 = _fixed([
     (PAPER, "signals", 46.22, None, REPORTED)], own=False)
 
 AI4PAIN = _fixed([
-    (PAPER, "video, fNIRS", 83.85, None, REPORTED + "; clip length alone tells no pain from pain there"),
+    (PAPER, "video, fNIRS", 83.85, None, REPORTED + "; there, clip length alone separates pain from no pain"),
     (PAPER, "video", 78.99, None, REPORTED),
     (PAPER, "fNIRS", 77.08, None, REPORTED)], own=True)
 
-# How many subjects were left out at a time is not known to us.
+# The number of subjects left out at a time is not known to us.
 WATCH = [replace(row, split=None) for row in _loso([
     ("Burns 2018, random forest", "inertial, 10 subjects", 87.3, None, NO_EPOCHS + "; subjects held out"),
     ("Burns 2018, CRNN", "inertial, 20 subjects (not these 10)", 88.9, None, UNKNOWN + "; subjects held out")])]
@@ -109,12 +109,12 @@ NOTES = {
 
 
 def published(dataset: str, task: str) -> list[Published]:
-    """Published numbers for this question; empty where none is known (synthetic data has none)."""
+    """Published results for this data set and task; empty if none is known (synthetic data have none)."""
     return PUBLISHED.get((dataset, task), [])
 
 
 def beside_run(run: Mapping[str, Any]) -> tuple[list[Published], list[str]]:
-    """(those that stand beside this run, sentences on those that do not)."""
+    """(results shown for this run, sentences on those not shown)."""
     known = published(run["dataset"], run["task"])
     if not known:
         return [], []
@@ -136,7 +136,7 @@ def beside_run(run: Mapping[str, Any]) -> tuple[list[Published], list[str]]:
 
 
 def _other_question(run: Mapping[str, Any]) -> str:
-    """Why no result published for the task is comparable; "" where some may be."""
+    """Why no published result for the task is comparable; "" if some may be."""
     config = run.get("config") or {}
     task = EXPERIMENTS / "task" / f"{run['task']}.yaml"
     published = (yaml.safe_load(task.read_text()) or {}).get("classes") if task.exists() else None

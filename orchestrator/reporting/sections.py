@@ -1,4 +1,4 @@
-"""The sections of the report: each a function of a Report that returns a Section, or None where the run has nothing to say."""
+"""The sections of the report: each a function of a Report that returns a Section, or None if it has no content."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -127,8 +127,8 @@ def variance_section(report: Report) -> Section | None:
     rows = [(name, percent(value)) for name, value in parts if value is not None]
     if not rows:
         return None
-    said = f"From {variance.n_people} subjects and " + (f"{variance.n_seeds} seeds each." if variance.n_seeds > 1 else "one "
-                                                                                                                       "seed.")
+    said = f"From {variance.n_people} subjects and " + (
+        f"{variance.n_seeds} seeds each." if variance.n_seeds > 1 else "one seed.")
     if variance.p_between is not None:
         differ = "Subjects differ by more than the random choice of clips explains" if variance.p_between < chance.ALPHA \
             else "It is not shown that subjects differ by more than the random choice of clips explains"
@@ -137,8 +137,7 @@ def variance_section(report: Report) -> Section | None:
         said += (" A training seed changes the estimator's own random numbers, if it uses any."
                  if is_estimator(report.summary["model"]) else
                  " A training seed changes initial weights, batches and the inner validation subjects, but neither encoders "
-                 "nor "
-                 "pretraining groups.")
+                 "nor pretraining groups.")
     if variance.pretraining_within_person is not None:
         trained = any(encoder["subjects"] for encoder in encoders_of(report.run))
         said += (" A pretraining seed changes the pretraining groups and trains the encoders again." if trained else
@@ -165,10 +164,8 @@ def excluded_section(report: Report) -> Section | None:
                         *([Note(f"and {more} more subjects")] if more > 0 else [])])
     return Section("excluded", "Excluded clips", [Columns(columns), Note(
         "A clip is excluded if it cannot be used, for example because a file is damaged or no face was found. At the highest "
-        "pain "
-        "level this does not happen at random: subjects turn their heads and grimace. Therefore the accuracy is also given "
-        "with "
-        "excluded clips counted as errors.")])
+        "pain level this does not happen at random: subjects turn their heads and grimace. Therefore the accuracy is also "
+        "given with excluded clips counted as errors.")])
 
 
 def _most(counts: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -191,8 +188,7 @@ def audit_section(report: Report) -> Section | None:
         Table("Questions", ("question", "verdict", "result"), [
             (r["question"], r["verdict"], r["text"]) for r in rows], 3),
         Note("Each question is tested on the data, model and folds of this run (first seed). FAILED means that information "
-             "about "
-             "test subjects reaches training. \"unclear\" proves neither that it does nor that it does not.")])
+             "about test subjects reaches training. \"unclear\" proves neither that it does nor that it does not.")])
 
 
 def curves_section(report: Report) -> Section | None:
@@ -217,8 +213,7 @@ def published_section(report: Report) -> Section | None:
     said = [*gap_words(run.get("optimism")), *absent]
     if known:
         said.append("These numbers are not directly comparable: where the epoch was chosen on the test subject or test set, "
-                    "the "
-                    "number does not estimate the accuracy on unseen subjects. "
+                    "the number does not estimate the accuracy on unseen subjects. "
                     + NOTES.get(run["dataset"], ""))
     table = Table("Accuracies", ("method", "inputs", "accuracy %", "how it was chosen"), ours + theirs, 4, range(len(ours)))
     return Section("published", "Comparison with published results" if known or absent else "Comparison with another protocol",
@@ -242,7 +237,7 @@ def our_row(summary: Mapping) -> tuple[str, str, str, str]:
 
 
 def gap_words(pair: Mapping | None) -> list[str]:
-    """What the other protocol adds, in one paragraph; none without it."""
+    """The gap to the other protocol, in one paragraph; empty without it."""
     if pair is None:
         return []
     between = " (95 % interval {:+.1f} to {:+.1f})".format(*(100 * end for end in pair["gap_ci95"])) if pair["gap_ci95"] else ""
@@ -270,8 +265,7 @@ def folds_section(report: Report) -> Section | None:
         "train", "val", "weights"), rows, 3)]
     if any(fold.refit for fold in report.folds):
         blocks.append(Note("train: subjects of the fit that chose the epoch. The scored model was then fitted on these and on "
-                           "the "
-                           "validation subjects."))
+                           "the validation subjects."))
     if failed := report.run.get("failed_folds"):
         blocks.append(Table("Failed folds", ("fold", "seed", "reason"), [(f["fold"], f["seed"], no_paths(f["reason"]))
                                                                    for f in failed], 3))
@@ -305,7 +299,7 @@ def settings_section(report: Report) -> Section | None:
 
 
 def no_paths(value: str) -> str:
-    """Reports are passed on; paths of a machine must not be."""
+    """Without paths of this machine, because reports are shared."""
     return re.sub(r"(?<![\w.])~?(/[\w.@+-]+){2,}/?", "(path)", value)
 
 

@@ -1,6 +1,6 @@
-"""How a result spreads over sex and age, where these are known. Groups of subjects, never single ones.
+"""Results by sex and age, if these are known; for groups of subjects, never for single ones.
 
-Nobody planned these comparisons and the groups are small: each has its interval, and a difference is claimed only where its
+These comparisons were not planned, and the groups are small: each has an interval, and a difference is reported only if its
 interval excludes zero.
 """
 
@@ -21,8 +21,8 @@ from orchestrator.scores.results import accuracies_of, interval
 if TYPE_CHECKING:
     from orchestrator.reporting.findings import Report
 
-FEWEST = 2  # subjects: a smaller group would be a single one
-SMALL = 10  # subjects: of fewer, an interval says little
+FEWEST = 2  # subjects; a smaller group would be a single subject
+SMALL = 10  # subjects; with fewer, an interval is not reliable
 SEXES = {"f": "female", "m": "male"}
 BANDS = ((35, "up to 35"), (50, "36 to 50"), (65, "51 to 65"), (200, "over 65"))  # the first three are BioVid's
 
@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[Callable[[Person], str | None], tuple[str, ...]]] = {
 
 
 def subgroup_rows(cohort: Cohort, entries: Sequence[FoldResult], n_classes: int) -> list[dict]:
-    """One row a kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (subjects in groups too small),
+    """One row per kind ("sex", "age"): groups [{name, n_people, accuracy, ci95}], left_out (subjects in groups too small),
     unknown (subjects), differences [{of, minus, difference, ci95}] in accuracy (Welch's interval), largest group first."""
     accuracy = accuracies_of(entries, n_classes)
     who = {subject.pseudonym: subject for subject in cohort.people}
@@ -56,20 +56,20 @@ def subgroup_rows(cohort: Cohort, entries: Sequence[FoldResult], n_classes: int)
         unknown = len(groups.pop(None, []))
         if not groups:
             continue
-        told = {name: groups[name] for name in order if len(groups.get(name, ())) >= FEWEST}
-        rows.append({"kind": kind, "unknown": unknown, "left_out": len(accuracy) - unknown - sum(map(len, told.values())),
-                     "groups": [_group(name, values) for name, values in told.items()], "differences": _differences(told)})
+        large = {name: groups[name] for name in order if len(groups.get(name, ())) >= FEWEST}
+        rows.append({"kind": kind, "unknown": unknown, "left_out": len(accuracy) - unknown - sum(map(len, large.values())),
+                     "groups": [_group(name, values) for name, values in large.items()], "differences": _differences(large)})
     return rows
 
 
 def _group(name: str, values: Sequence[float]) -> dict:
-    ci95 = interval(values)[0] if max(values) > min(values) else None  # no spread is no certainty
+    ci95 = interval(values)[0] if max(values) > min(values) else None  # without variance, there is no interval
     return {"name": name, "n_people": len(values), "accuracy": metrics.mean_std(values)[0],
             "ci95": list(ci95) if ci95 else None}
 
 
 def _differences(groups: Mapping[str, Sequence[float]]) -> list[dict]:
-    """Of the largest group from each other one: Welch (1947), which lets groups differ in spread."""
+    """The largest group minus each other group: Welch (1947), for groups with different variances."""
     if len(groups) < 2:
         return []
     largest = max(groups, key=lambda name: len(groups[name]))
@@ -83,7 +83,7 @@ def _differences(groups: Mapping[str, Sequence[float]]) -> list[dict]:
 
 
 def welch(one: Sequence[float], other: Sequence[float]) -> tuple[float, list[float] | None]:
-    """(difference of the means, its 95 % interval; None where neither group has any spread to judge it by)."""
+    """(difference of the means, its 95 % interval; None if both groups have no variance)."""
     gap = float(np.mean(one) - np.mean(other))
     parts = [float(np.var(values, ddof=1)) / len(values) for values in (one, other)]
     if sum(parts) < 1e-12:
@@ -99,15 +99,14 @@ def subgroups_section(report: "Report") -> Section | None:
         return None
     columns: list[list[Block]] = []
     for row in rows:
-        told = [(g["name"], g["n_people"], percent(g["accuracy"]),
-                 f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
-        tables = [Table(f"By {row['kind']}", (row["kind"], "subjects", "accuracy %", "95 % interval"), told)] if told else []
+        shown = [(g["name"], g["n_people"], percent(g["accuracy"]),
+                  f"{percent(g['ci95'][0])} to {percent(g['ci95'][1])}" if g["ci95"] else "-") for g in row["groups"]]
+        tables = [Table(f"By {row['kind']}", (row["kind"], "subjects", "accuracy %", "95 % interval"), shown)] if shown else []
         said = _said(row)
         columns.append([*tables, *([Sentences(said)] if said else [])])
     return Section("subgroups", "By sex and age", [Columns(columns), Note(
         "These comparisons were not planned. Of twenty groups that do not differ, one is expected to seem different. The "
-        "result "
-        "of a small group depends mostly on which subjects are in it.")])
+        "result of a small group depends mostly on which subjects are in it.")])
 
 
 def _said(row: Mapping) -> list[str]:

@@ -1,8 +1,8 @@
 """From the ledger to summary.json, predictions.parquet, folds.parquet and the table on the terminal.
 
-`folds` are ledger entries, `run` is what the caller knows beside them. Every accuracy is computed here from the
-predictions in the ledger; nothing a worker reported about its own accuracy is believed. Subjects weigh equally: seeds
-are averaged within a subject first, then subjects are averaged. Same folds, same bytes, wherever no time is involved.
+`folds` are ledger entries, `run` is what the caller knows in addition. Every accuracy is computed here from the
+predictions in the ledger, never taken from a worker's report. Subjects weigh equally: seeds are averaged within a subject
+first, then subjects are averaged. The same folds give the same bytes, except for times.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ FOLD_COPIED = ("fold", "seed", "n_quarantined", "epochs", "train_subjects", "val
 
 
 def _pooled_f1(folds: Sequence[Fold], n_classes: int) -> float | None:
-    """Macro F1 over all clips of a seed together, each once, then the mean over seeds: a seed is no second subject."""
+    """Macro F1 over all clips of a seed together, each once, then the mean over seeds."""
     by_seed = []
     for seed in sorted({fold.seed for fold in folds}):
         clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
@@ -61,7 +61,7 @@ def _fold_row(fold: Fold, scores: metrics.Scores) -> dict[str, Any]:
 
 
 def build_summary(run: Run, folds: Sequence[Fold]) -> dict[str, Any]:
-    """summary.json as the contract names it. Accuracies are fractions; null where nothing defines a number."""
+    """The content of summary.json. Accuracies are fractions; null if undefined."""
     folds, n_classes = in_order(folds), len(run["class_names"])
     subjects = subject_scores(folds, n_classes)
     values = [a for subject in subjects if (a := subject.mean("accuracy")) is not None]
@@ -102,8 +102,8 @@ def predictions_table(folds: Sequence[Fold], n_classes: int) -> pa.Table:
 
 
 def folds_table(run: Run, folds: Sequence[Fold]) -> pa.Table:
-    """One row a fold and seed: the summary's columns, every score, the cost, excluded clips by class, and the confusion
-    matrix row by row (truth)."""
+    """One row per fold and seed: the columns of the summary, all scores, time and memory, excluded clips by class, and the
+    confusion matrix row by row (true classes)."""
     rows = []
     for fold in in_order(folds):
         clips = clips_of([fold], len(run["class_names"]))
@@ -149,7 +149,7 @@ def write_run_files(run_dir: Path | str, run: Run, folds: Sequence[Fold]) -> dic
 
 
 def stamps(of: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What must be said loudly about a run (or its summary): (word, sentence)."""
+    """Serious limits of a run (or its summary): (word, sentence)."""
     texts = {"leaky": "this protocol uses the test subject in training or selection on purpose; "
                       "the result does not hold for unseen subjects",
              "unproven": "the training subjects of a checkpoint are not known; the test subjects may be among them",
@@ -162,7 +162,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def chance_words(summary: Mapping[str, Any]) -> str:
-    """Chance, which is the better of uniform guessing and the majority baseline, then the other one."""
+    """Chance (the better of uniform guessing and the majority baseline), then the other one."""
     guess, majority = f"uniform guessing 1/{len(summary['classes'])}", summary["majority_baseline"]
     if majority is not None and majority > summary["chance_uniform"] + 1e-9:
         return f"chance {percent(majority)} (majority baseline), {guess} {percent(summary['chance_uniform'])}"
@@ -170,7 +170,7 @@ def chance_words(summary: Mapping[str, Any]) -> str:
 
 
 def draws_words(summary: Mapping[str, Any]) -> str:
-    """Mean and spread over test sets of several subjects; "" where there is one, or none."""
+    """Mean and standard deviation over test sets of several subjects; "" with fewer than two test sets."""
     draws = summary.get("draws")
     if not draws or draws["n"] < 2:
         return ""
@@ -184,7 +184,7 @@ def _excluded(summary: Mapping[str, Any]) -> int:
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """One line: mean, spread, interval, chance, the verdict, and on how many folds it stands."""
+    """One line: mean, standard deviation, interval, chance, verdict, and the number of folds."""
     n_people = len({subject for fold in summary["folds"] if fold["accuracy"] is not None
                     for subject in tested_subjects(fold)})
     ci95 = summary["accuracy_ci95"]
@@ -206,7 +206,7 @@ def headline(summary: Mapping[str, Any]) -> str:
 
 
 def subject_table(summary: Mapping[str, Any]) -> Table:
-    """Rich table: one row a test subject (or group of subjects tested together), seeds averaged."""
+    """Rich table: one row per test subject (or group of subjects tested together), seeds averaged."""
     table = Table(title=f"{summary['dataset']} · {summary['task']} · {summary['model']} · {summary['protocol']}")
     for name in ("subject", "clips", "excluded", "accuracy %", "excluded as errors %", "macro F1 %"):
         table.add_column(name, justify="left" if name == "subject" else "right")

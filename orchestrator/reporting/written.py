@@ -1,6 +1,6 @@
-"""Whether the files of a run are still what would be written now: then they are shown, and nothing is computed again.
+"""Whether the files of a run are still up to date: then they are shown, and nothing is computed again.
 
-`<run.dir>/written.json` says what they were made of and which bytes they have. It is written last.
+`<run.dir>/written.json` holds a key of their inputs and their hashes. It is written last.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ RECORD = "written.json"
 
 
 def remember(folder: Path, made_of: Any) -> None:
-    """made_of: JSON-like; whatever else would make other files."""
+    """made_of: JSON-like; everything that determines the files."""
     write_sealed(folder / RECORD, {"made_of": key_of(made_of, 64), "files": _hashes(folder)})
 
 
 def standing(folder: Path, made_of: Any) -> dict | None:
-    """The summary, where every file is there as it was written, of the very same; else None."""
+    """The summary if all files are unchanged and made from the same inputs; else None."""
     record = read_sealed(folder / RECORD)
     if record is None or record["made_of"] != key_of(made_of, 64) or record["files"] != _hashes(folder):
         return None

@@ -1,1 +1,1 @@
-"""Numbers: from predictions to scores over subjects, and their tests."""
+"""Scores over subjects from predictions, and statistical tests of them."""

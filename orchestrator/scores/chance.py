@@ -1,20 +1,20 @@
-"""What guessing reaches, and whether a run is above it: the metric that speaks, its test over subjects, its words.
+"""The level of chance, and whether a run is above it: which metric is tested, the test over subjects, and its wording.
 
-P subjects, K classes. Leaving a subject out makes the training majority lean away from that subject's labels, so that
-"always the training majority" can lie far below 1/K; what a run is held against is therefore the better of the two. Which
-metric speaks follows from the labels alone, before any prediction is looked at:
+P subjects, K classes. If a subject is left out, the labels of this subject become rarer in training, so the majority baseline
+(always predicting the training majority) can be far below 1/K. A run is therefore compared with the better of the two. The
+metric of the test depends only on the labels, not on predictions:
 
-- labels are about balanced: accuracy, against the best of 1/K, the training majority and the best single answer;
-- one answer is right much more often than 1/K, and most subjects have clips of several classes: AUROC of each subject,
-  against 1/2. Accuracy can then equal the majority's however well the model ranks; a subject's own AUROC knows nothing of
-  how frequent a class is;
-- the same, but subjects have one class each: accuracy as above, since a subject's AUROC is undefined. (AUROC over all
-  subjects's clips pooled is no way out: scores of different folds have different scales, and lean against the subject left
-  out.)
+- labels are about balanced: accuracy, compared with the best of 1/K, the majority baseline and the best constant prediction;
+- a constant prediction is correct much more often than 1/K, and most subjects have clips of several classes: AUROC of each
+  subject, compared with 1/2. Accuracy may then equal the majority baseline even if the model ranks clips well; AUROC within
+  a subject does not depend on class frequencies;
+- the same, but each subject has one class only: accuracy as above, because AUROC within a subject is undefined. (AUROC over
+  the pooled clips of all subjects does not help: scores of different folds have different scales and are biased against the
+  left-out subject.)
 
-The test is a one-sided t test over subjects: the subject is what was drawn, not the clip. Subjects who train the models that
-test each other are not independent, even where nothing is to be learnt (see `inflation`); taking them for independent would
-call up to 12 % of runs on noise "above chance" instead of 5 %.
+The test is a one-sided t test over subjects, because subjects were sampled, not clips. Subjects that are in each other's
+training sets are not independent, even on pure noise (see `inflation`); a test that assumes independence would call up to
+12 % of runs on noise "above chance" instead of 5 %.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,36 +29,36 @@ from orchestrator.scores import metrics
 from orchestrator.scores.results import Clips, Fold, Run, SubjectScores, accuracies_of, in_order
 
 ALPHA = 0.05
-FEWEST = 5  # subjects: of fewer, not even all on one side reach ALPHA (2^-4 = 0.0625)
-UNBALANCED = 0.1  # of the way from 1/K to 1 that one single answer reaches
+FEWEST = 5  # subjects; with fewer, even if all are above chance, p > ALPHA (2^-4 = 0.0625)
+UNBALANCED = 0.1  # how far from 1/K to 1 the accuracy of a constant prediction may be
 
 
 def majority_baseline(run: Run, folds: Sequence[Fold]) -> float | None:
-    """Accuracy of always answering the training majority of each fold (a tie: the lower class), scored as accuracy is.
+    """Accuracy of always predicting the training majority of each fold (with ties, the lower class).
 
-    Seeds are averaged within a subject, then subjects weigh equally. Counts come with the fold, or by fold in `run`.
+    Seeds are averaged within a subject, then subjects weigh equally. Label counts are in the fold, or by fold in `run`.
     """
-    answered = []
+    constant = []
     for fold in folds:
         counts = fold.train_label_counts or run["train_label_counts"][fold.fold]
-        answer = int(np.argmax(counts))
-        answered.append(replace(fold, predictions=tuple(replace(row, y_pred=answer) for row in fold.predictions)))
-    return metrics.mean_std(list(accuracies_of(in_order(answered), len(run["class_names"])).values()))[0]
+        majority = int(np.argmax(counts))
+        constant.append(replace(fold, predictions=tuple(replace(row, y_pred=majority) for row in fold.predictions)))
+    return metrics.mean_std(list(accuracies_of(in_order(constant), len(run["class_names"])).values()))[0]
 
 
 def label_shares(clips: Clips, n_classes: int) -> np.ndarray:
-    """(P, K): of each subject's clips, the share of every class; subjects by name."""
+    """(P, K): the share of each class in each subject's clips; subjects sorted by name."""
     return np.array([np.bincount(clips.y_true[clips.subject == name], minlength=n_classes) / (clips.subject == name).sum()
                      for name in sorted(set(clips.subject))], dtype=float).reshape(-1, n_classes)
 
 
 def level(shares: np.ndarray, majority: float | None) -> float:
-    """What accuracy is held against: the best of 1/K, the training majority and the best single answer for these clips."""
+    """Chance for accuracy: the best of 1/K, the majority baseline and the best constant prediction here."""
     return max(1 / shares.shape[1], majority or 0.0, float(shares.mean(axis=0).max()))
 
 
-def speaking(shares: np.ndarray, majority: float | None) -> str:
-    """"accuracy" or "auroc", from the labels alone. shares (P, K)."""
+def verdict_metric(shares: np.ndarray, majority: float | None) -> str:
+    """"accuracy" or "auroc", depending only on the labels. shares (P, K)."""
     uniform = 1 / shares.shape[1]
     several = int(((shares > 0).sum(axis=1) > 1).sum())
     unbalanced = level(shares, majority) - uniform > UNBALANCED * (1 - uniform) + 1e-9
@@ -66,30 +66,30 @@ def speaking(shares: np.ndarray, majority: float | None) -> str:
 
 
 def inflation(folds: Sequence[Fold]) -> float:
-    """Variance of a mean over subjects of whom nothing can be learnt, over that of independent subjects; from 1 to about 2.
+    """Variance of a mean over subjects on pure noise, relative to that of independent subjects; from 1 to about 2.
 
-    Two subjects are tied where each helps to train the model that tests the other: both of their scores hold the same product
-    of their recordings. Of scores without information, with n subjects in training, the correlation is 1/n (what is averaged is
-    a U-statistic of pairs), so that leaving each subject out once gives 1 + 1: the correction n_test / n_train of Nadeau and
-    Bengio (2003), here over the pairs that are so tied. A fixed split has none and gives 1.
+    Two subjects are dependent if each is in the training set of the fold that tests the other: both scores contain the same
+    product of their recordings. On noise with n training subjects their correlation is 1/n (the mean is a U-statistic of
+    pairs), so leave-one-subject-out gives 1 + 1: the correction n_test / n_train of Nadeau and Bengio (2003), here summed over
+    the dependent pairs. A fixed split has no such pairs and gives 1.
     """
     names = sorted({name for fold in folds for name in fold.subjects})
     at = {name: i for i, name in enumerate(names)}
-    taught, times = np.zeros((len(names), len(names))), np.zeros(len(names))  # tested, teacher
+    weight, times = np.zeros((len(names), len(names))), np.zeros(len(names))  # (test subject, training subject)
     for fold in folds:
         known = {*fold.train_subjects, *fold.val_subjects}
-        teachers = [at[name] for name in known if name in at]
+        training = [at[name] for name in known if name in at]
         for name in fold.subjects:
-            taught[at[name], teachers] += len(known) ** -0.5
+            weight[at[name], training] += len(known) ** -0.5
             times[at[name]] += 1
-    taught /= times[:, None]
-    return 1 + float((taught * taught.T).sum() / len(names)) if names else 1.0
+    weight /= times[:, None]
+    return 1 + float((weight * weight.T).sum() / len(names)) if names else 1.0
 
 
 def p_greater(d: ArrayLike, inflated: float) -> float:
-    """p of the one-sided t test of mean d <= 0 against > 0, d (P,) by subject, its variance times `inflated`.
+    """p of the one-sided t test of mean d <= 0 against > 0. d (P,): by subject; the variance is multiplied by `inflated`.
 
-    Never below 2^-P, what equal signs of P subjects alone would give: where nobody differs from anybody, t knows no bounds.
+    Never below 2^-P, the p of a sign test if all P subjects agree: without variance between subjects, t has no bound.
     """
     found = np.round(np.asarray(d, dtype=float), 12)
     mean, error = found.mean(), found.std(ddof=1) * np.sqrt(inflated / found.size)
@@ -98,20 +98,20 @@ def p_greater(d: ArrayLike, inflated: float) -> float:
 
 
 def values_of(subjects: Sequence[SubjectScores], metric: str) -> list[float]:
-    """The metric by subject, seeds averaged. Balanced accuracy and AUROC exist for subjects with clips of several classes."""
+    """The metric by subject, seeds averaged. Balanced accuracy and AUROC need subjects with clips of several classes."""
     defined = subjects if metric == "accuracy" else [p for p in subjects if p.mean("auroc") is not None]
     return [value for subject in defined if (value := subject.mean(metric)) is not None]
 
 
 def verdict(run: Run, folds: Sequence[Fold], subjects: Sequence[SubjectScores], clips: Clips,
             majority: float | None) -> dict[str, Any]:
-    """{metric, above_chance, p} of the contract. above_chance is null where a protocol that uses the test subject, or
-    fewer than 5 subjects, leave nothing to be judged; p is then null as well."""
+    """{metric, above_chance, p} for summary.json. above_chance and p are null if the protocol uses the test subject in
+    training, or with fewer than 5 subjects."""
     n_classes = len(run["class_names"])
     if not subjects:
         return {"metric": None, "above_chance": None, "p": None}
     shares = label_shares(clips, n_classes)
-    metric = speaking(shares, majority)
+    metric = verdict_metric(shares, majority)
     values = np.array(values_of(subjects, metric))
     if run["leaky"] or len(values) < FEWEST:
         return {"metric": metric, "above_chance": None, "p": None}
@@ -120,8 +120,8 @@ def verdict(run: Run, folds: Sequence[Fold], subjects: Sequence[SubjectScores], 
 
 
 def expected_by_guessing(n_clips: Sequence[int], chance: float) -> tuple[float, float]:
-    """(above, at): how many subjects guessing alone puts above, and exactly at, `chance`, where every clip is right by itself
-    with that probability: the sum over subjects of the binomial's probabilities, ties kept apart."""
+    """(above, at): expected number of subjects above, and exactly at, `chance` if each clip is correct independently with this
+    probability: sums of binomial probabilities over subjects."""
     n = np.asarray(n_clips, dtype=int)
     hit = n * chance
     whole = np.round(hit)

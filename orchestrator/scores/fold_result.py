@@ -1,4 +1,4 @@
-"""What one fold gives, from the fit to the report: one type, whose JSON is an entry of the ledger. Free of ray and of torch."""
+"""The result of one fold: one type from the fit to the report, whose JSON is a ledger entry. Without Ray and torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Of one clip: labels are 0..K-1, prob has K probabilities, subject and sample are pseudonyms."""
+    """The prediction for one clip: labels 0..K-1, K probabilities in prob; subject and sample are pseudonyms."""
 
     sample: str
     subject: str
@@ -18,10 +18,10 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """subjects: the test subjects. quarantined_by_class: by the class's number as text; _by_subject: by pseudonym.
+    """subjects: the test subjects. quarantined_*: number of excluded clips, by the class's number as text, or by pseudonym.
 
-    train_subjects were fitted on, val_subjects kept for choosing the epoch; with refit the model was then fitted on both.
-    train_label_counts [K] of all subjects but the test subjects. Entries of older versions lack some; None is "not known".
+    The model is fitted on train_subjects, and the epoch is chosen on val_subjects; with refit, it is then fitted on both.
+    train_label_counts: [K] of all subjects but the test subjects. Older versions do not write all fields; None: not known.
     """
 
     fold: int
@@ -46,11 +46,11 @@ class FoldResult:
     peak_memory_mb: float | None = None
     predictions: tuple[Prediction, ...] = ()
     warnings: tuple[str, ...] = ()
-    train_accuracy: float | None = None  # where the audit asked for it
+    train_accuracy: float | None = None  # only for the audit
 
     @property
     def subject(self) -> str:
-        """The first test subject, whom an entry names beside the list."""
+        """The first test subject, which an entry names in addition to the list."""
         return self.subjects[0]
 
     @property
@@ -58,15 +58,15 @@ class FoldResult:
         return len(self.predictions)
 
     def joined_subjects(self) -> str:
-        """The test subjects in one word: joined by "+"."""
+        """The names of the test subjects, joined by "+"."""
         return "+".join(self.subjects)
 
     def fitted_subjects(self) -> set[str]:
-        """Whom the scored model was fitted on in the end: after a refit the inner validation subjects too."""
+        """Subjects of the final fit: with a refit, the inner validation subjects as well."""
         return {*self.train_subjects, *(self.val_subjects if self.refit else ())}
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the ledger."""
+        """The content of a ledger entry."""
         value = {f.name: getattr(self, f.name) for f in fields(self)}
         value |= {name: list(part) for name, part in value.items() if isinstance(part, tuple)}
         value |= {"subject": self.subject, "n_test": self.n_test, "predictions": [
@@ -78,7 +78,7 @@ class FoldResult:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "FoldResult":
-        """Of an entry of the ledger, or of a fold in a summary, which has no predictions. Names that are not known are left."""
+        """From a ledger entry, or from a fold of a summary, which has no predictions. Unknown fields are ignored."""
         own = {f.name: value[f.name] for f in fields(cls) if value.get(f.name) is not None}
         own |= {name: tuple(part) for name, part in own.items() if isinstance(part, list)}
         own["subjects"] = tuple(value.get("subjects") or value["subject"].split("+"))

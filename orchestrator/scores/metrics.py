@@ -1,9 +1,8 @@
-"""Numbers of one run: scores of a set of clips, then means and intervals over people.
+"""Scores of a set of clips, and means and intervals over subjects.
 
-Pure functions of arrays. n clips, K classes, P people, S seeds. A score that a set of clips cannot define
-(no clips, a class missing for AUROC) is None, never a neutral number such as 0.5: what scikit-learn computes stands behind
-wrappers that say so before it is asked, since it would give 0 or NaN and warn. It is imported where it is called (half a second
-that no `--help` and no fold needs).
+Pure functions of arrays. n clips, K classes, P subjects, S seeds. An undefined score (no clips, a missing class for AUROC) is
+None, never a neutral number such as 0.5. Wrappers check this before they call scikit-learn, which would return 0 or NaN with a
+warning. scikit-learn is imported inside functions, because the import takes half a second that `--help` and folds do not need.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
 
-T_BELOW = 30  # people: fewer than this and the interval is Student's t
+T_BELOW = 30  # subjects; with fewer, the interval is Student's t
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,27 +42,27 @@ class Reliability:
 
 @dataclass(frozen=True, kw_only=True)
 class Variance:
-    """Where the spread comes from, as standard deviations of accuracy; None where the numbers cannot tell.
+    """Variance components of accuracy, as standard deviations; None where they cannot be estimated.
 
-    pretraining_*: as seed_*, for pretraining seeds, the training seeds' noise taken out of the first.
+    pretraining_*: like seed_*, for pretraining seeds; the variance of training seeds is subtracted from the first.
     """
 
-    between_people: float | None  # true differences between people: clip sampling and seeds taken out
-    seed_within_person: float | None  # the same person again with another training seed
-    seed_of_mean: float | None  # the run's mean again with another training seed
+    between_people: float | None  # between subjects, without clip sampling and seeds
+    seed_within_person: float | None  # same subject, another training seed
+    seed_of_mean: float | None  # mean of the run, another training seed
     n_people: int
     n_seeds: int
-    clips_within_person: float | None = None  # the same person again with other clips of the same classes
-    p_between: float | None = None  # of people who do not differ at all (F test)
+    clips_within_person: float | None = None  # same subject, other clips of the same classes
+    p_between: float | None = None  # p value of no difference between subjects (F test)
     pretraining_within_person: float | None = None
     pretraining_of_mean: float | None = None
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One person's clips (n,): right (S, n) as fractions by seed, labels (n,). A seed's draws of the test set are averaged."""
+class CorrectClips:
+    """Clips of one subject. correct (S, n): share of correct predictions by seed, averaged over test sets; labels (n,)."""
 
-    right: np.ndarray
+    correct: np.ndarray
     labels: np.ndarray
 
 
@@ -84,8 +83,8 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike, weight: np.ndarray | None = N
 
 def macro_scores(y_true: ArrayLike, y_pred: ArrayLike, weight: np.ndarray | None = None) \
         -> tuple[float, float, float, float] | tuple[None, None, None, None]:
-    """Macro precision, recall and F1 over classes that occur in truth or prediction (0/0 is 0), and balanced accuracy: mean
-    recall of the classes that occur in the truth."""
+    """Macro precision, recall and F1 over the classes in labels or predictions (0/0 is 0), and balanced accuracy: mean recall
+    of the classes in the labels."""
     from sklearn.metrics import precision_recall_fscore_support
 
     truth = np.asarray(y_true, dtype=int)
@@ -99,7 +98,7 @@ def macro_scores(y_true: ArrayLike, y_pred: ArrayLike, weight: np.ndarray | None
 def brier(y_true: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None) -> float | None:
     """Brier (1950): mean over clips of the squared distance to the one-hot truth, 0 to 2 for any K. prob (n, K).
 
-    By hand: scikit-learn's is halved for two classes, and knows more of them from 1.7 on.
+    Not from scikit-learn, which halves it for two classes and supports more classes only since version 1.7.
     """
     truth = np.asarray(y_true, dtype=int)
     if not len(truth):
@@ -109,8 +108,8 @@ def brier(y_true: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None)
 
 
 def auroc(y_true: ArrayLike, prob: np.ndarray) -> float | None:
-    """Area under the ROC curve; for K > 2 one against the rest, macro over the classes there are. None where one class is
-    all there is."""
+    """Area under the ROC curve; for K > 2, one against the rest, macro-averaged over the classes that occur. None if only
+    one class occurs."""
     from sklearn.metrics import roc_auc_score
 
     truth, n_classes = np.asarray(y_true, dtype=int), prob.shape[1]
@@ -119,11 +118,11 @@ def auroc(y_true: ArrayLike, prob: np.ndarray) -> float | None:
         return None
     if n_classes == 2:
         return float(roc_auc_score(truth, prob[:, 1]))
-    return float(roc_auc_score(truth[:, None] == present, prob[:, present]))  # (n, classes there are), macro
+    return float(roc_auc_score(truth[:, None] == present, prob[:, present]))  # (n, classes that occur), macro
 
 
 def score(y_true: ArrayLike, y_pred: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None) -> Scores:
-    """weight (n,): of each prediction, where a clip has several; n is then their sum. AUROC knows no weights."""
+    """weight (n,): of each prediction, if clips have several; n is then their sum. AUROC is not weighted."""
     precision, recall, f1, balanced = macro_scores(y_true, y_pred, weight)
     return Scores(n=len(prob) if weight is None else int(round(weight.sum())), accuracy=accuracy(y_true, y_pred, weight),
                   balanced_accuracy=balanced, precision=precision, recall=recall, f1=f1, brier=brier(y_true, prob, weight),
@@ -133,7 +132,7 @@ def score(y_true: ArrayLike, y_pred: ArrayLike, prob: np.ndarray, weight: np.nda
 def reliability(y_true: ArrayLike, prob: np.ndarray, n_bins: int = 10, weight: np.ndarray | None = None) -> Reliability:
     """Expected calibration error and its bins (Guo et al. 2017, eq. 3): sum over bins of n_b/n |acc_b - conf_b|.
 
-    weight (n,): of each prediction, where a clip has several; count then holds their sums.
+    weight (n,): of each prediction, if clips have several; count then holds their sums.
     """
     truth = np.asarray(y_true, dtype=int)
     edges = np.linspace(0, 1, n_bins + 1)
@@ -151,14 +150,14 @@ def reliability(y_true: ArrayLike, prob: np.ndarray, n_bins: int = 10, weight: n
 
 
 def mean_std(values: ArrayLike) -> tuple[float | None, float | None]:
-    """Mean and sample standard deviation (ddof 1); None for what too few values leave undefined."""
+    """Mean and sample standard deviation (ddof 1); None if there are too few values."""
     array = np.asarray(values, dtype=float)
     mean = float(array.mean()) if array.size else None
     return mean, float(array.std(ddof=1)) if array.size > 1 else None
 
 
 def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Student's t interval of the mean. Not cut at 0 and 1."""
+    """Student's t interval of the mean, not clipped to [0, 1]."""
     array = np.asarray(values, dtype=float)
     if array.size < 2:
         return None
@@ -168,7 +167,7 @@ def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, flo
 
 def bootstrap_interval(values: ArrayLike, level: float = 0.95, draws: int = 10_000, seed: int = 0) \
         -> tuple[float, float] | None:
-    """Percentile bootstrap of the mean, drawing whole people with replacement; the seed is fixed."""
+    """Percentile bootstrap of the mean, drawing whole subjects with replacement; the seed is fixed."""
     array = np.asarray(values, dtype=float)
     if array.size < 2:
         return None
@@ -177,32 +176,32 @@ def bootstrap_interval(values: ArrayLike, level: float = 0.95, draws: int = 10_0
     return float(lo), float(hi)
 
 
-def _clip_noise(answers: Answers) -> tuple[float, float]:
-    """(clips, rest): variances of one person's mean accuracy over seeds that come from which clips of each class were
-    sampled, and of the accuracy with one seed that come from clips answered otherwise with another seed."""
-    seeds, n = answers.right.shape
-    by_clip, pooled, sampling = answers.right.mean(axis=0), 0.0, 0.0
+def _clip_noise(clips: CorrectClips) -> tuple[float, float]:
+    """(clips, rest): the variance of one subject's mean accuracy over seeds due to the sampling of clips within each class,
+    and the variance of the accuracy with one seed due to clips whose prediction changes with the seed."""
+    seeds, n = clips.correct.shape
+    by_clip, pooled, sampling = clips.correct.mean(axis=0), 0.0, 0.0
     if n > 1:
         pooled = float(by_clip.var(ddof=1))
-    for k in np.unique(answers.labels):  # how many of each class is design, not chance
-        own = by_clip[answers.labels == k]
+    for k in np.unique(clips.labels):  # the number of clips per class is fixed by the design, not sampled
+        own = by_clip[clips.labels == k]
         sampling += (own.size / n) ** 2 * (float(own.var(ddof=1)) if own.size > 1 else pooled) / own.size
     if seeds < 2 or n < 2:
         return sampling, 0.0
-    rest = answers.right - by_clip - answers.right.mean(axis=1, keepdims=True) + answers.right.mean()
+    rest = clips.correct - by_clip - clips.correct.mean(axis=1, keepdims=True) + clips.correct.mean()
     return sampling, float((rest**2).sum() / ((seeds - 1) * (n - 1)) / n)
 
 
-def variance_parts(table: np.ndarray, answers: Sequence[Answers | None] | None = None,
+def variance_parts(table: np.ndarray, clips: Sequence[CorrectClips | None] | None = None,
                    pretraining: Sequence[int] | None = None) -> Variance:
-    """Split the spread of accuracies (P, S) into people, clips and seeds: random effects, by the method of moments.
+    """Variance components of accuracies (P, S): subjects, clips and seeds; random effects, by the method of moments.
 
-    A model of crossed and nested effects (Searle, Casella & McCulloch 1992): person, clip within person, seed, person x
-    seed, and the rest. The variance of the people's means holds the variance between people, plus that of the clips that
-    happened to be sampled (within class, each person's own), plus person x seed over S. The last two are taken out; below
-    0 is 0. Without `answers` (by row of the table) the clips' part is not known, so between people is not either.
-    pretraining (S,): the pretraining seed of each column, where there are several. Rows with a NaN (a seed that failed
-    for a person) are left out.
+    A model of crossed and nested effects (Searle, Casella & McCulloch 1992): subject, clip within subject, seed, subject x
+    seed, and residual. The variance of the subjects' means is the variance between subjects, plus that of clip sampling
+    (within subject and class), plus subject x seed divided by S. The last two are subtracted; negative results become 0.
+    Without `clips` (by row of the table), the clip component is not known, and so neither is the one between subjects.
+    pretraining (S,): the pretraining seed of each column, if there are several. Rows with a NaN (a failed fold) are left
+    out.
     """
     whole = ~np.isnan(table).any(axis=1)
     complete = table[whole]
@@ -221,27 +220,27 @@ def variance_parts(table: np.ndarray, answers: Sequence[Answers | None] | None =
         noise = 0.0 if within is None else within * float(np.mean([1 / group.size for group in groups]))
         again, again_mean = max(0.0, means.var(axis=1, ddof=1).mean() - noise), means.mean(axis=0).var(ddof=1)
     between = sampled = p = None
-    if answers is not None:
-        own = [(row, answer) for row, answer, kept in zip(table, answers, whole, strict=True)
-               if kept and answer is not None and answer.labels.size > 1]
+    if clips is not None:
+        own = [(row, one) for row, one, kept in zip(table, clips, whole, strict=True)
+               if kept and one is not None and one.labels.size > 1]
         if len(own) > 1:
-            between, sampled, p = _between(np.array([row for row, _ in own]), [answer for _, answer in own])
+            between, sampled, p = _between(np.array([row for row, _ in own]), [one for _, one in own])
     return Variance(between_people=_root(between), seed_within_person=_root(within), seed_of_mean=_root(of_mean),
                     n_people=n_people, n_seeds=n_seeds, clips_within_person=_root(sampled), p_between=p,
                     pretraining_within_person=_root(again), pretraining_of_mean=_root(again_mean))
 
 
-def _between(table: np.ndarray, answers: Sequence[Answers]) -> tuple[float, float, float | None]:
-    """(between people, clip sampling, p): variances, and the p value of no difference between people."""
+def _between(table: np.ndarray, correct: Sequence[CorrectClips]) -> tuple[float, float, float | None]:
+    """(between subjects, clip sampling, p): variances, and the p value of no difference between subjects."""
     n_people, n_seeds = table.shape
     means = table.mean(axis=1)
-    clips, rest = np.array([_clip_noise(answer) for answer in answers]).mean(axis=0)
+    clips, rest = np.array([_clip_noise(one) for one in correct]).mean(axis=0)
     crossed = 0.0
     if n_seeds > 1:
         left = table - means[:, None] - table.mean(axis=0) + table.mean()
         crossed = max(0.0, float((left**2).sum() / ((n_people - 1) * (n_seeds - 1))) - rest)
     noise, spread = float(clips + crossed / n_seeds), float(means.var(ddof=1))
-    freedom = sum(max(1, answer.labels.size - np.unique(answer.labels).size) for answer in answers)
+    freedom = sum(max(1, one.labels.size - np.unique(one.labels).size) for one in correct)
     p = float(scipy.stats.f.sf(spread / noise, n_people - 1, freedom)) if noise > 0 else None
     return max(0.0, spread - noise), float(clips), p
 

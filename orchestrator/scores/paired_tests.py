@@ -1,17 +1,17 @@
-"""Two runs on the same subjects: paired tests, their correction for many pairs, effect size and power.
+"""Comparison of two runs on the same subjects: paired tests, correction for multiple comparisons, effect size and power.
 
-All take d (P,), the difference of two runs' accuracies for each subject, seeds averaged first.
+All functions take d (P,), the difference of the two runs' accuracies for each subject, seeds averaged first.
 """
 
 import numpy as np
 import scipy  # which imports its parts when they are used
 from numpy.typing import ArrayLike
 
-EXACT_UP_TO = 20  # subjects with a difference: 2^20 sign patterns are counted one by one
+EXACT_UP_TO = 20  # subjects with a difference: up to 2^20 sign patterns are enumerated
 
 
 def _differences(d: ArrayLike) -> np.ndarray:
-    """As floats with rounding dust removed, so that 0.7 - 0.6 and 0.1 tie as they should."""
+    """As floats without rounding errors, so that 0.7 - 0.6 equals 0.1."""
     return np.round(np.asarray(d, dtype=float), 12)
 
 
@@ -37,7 +37,7 @@ def sign_flip(d: ArrayLike, draws: int = 100_000, seed: int = 0) -> tuple[float,
 
 
 def wilcoxon(d: ArrayLike) -> float:
-    """Two-sided signed-rank test, zeros dropped (scipy picks exact or normal); 1 where nobody differs."""
+    """Two-sided signed-rank test, zeros dropped (scipy chooses exact or normal); 1 if no subject differs."""
     differences = _differences(d)
     return float(scipy.stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
@@ -53,7 +53,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
 
 def cohen_dz(d: ArrayLike) -> float | None:
-    """Mean difference over the standard deviation (ddof 1) of the differences; None where that is 0."""
+    """Mean difference over the standard deviation (ddof 1) of the differences; None if that is 0."""
     differences = _differences(d)
     spread = differences.std(ddof=1) if differences.size > 1 else 0.0
     return float(differences.mean() / spread) if spread > 0 else None
@@ -62,16 +62,16 @@ def cohen_dz(d: ArrayLike) -> float | None:
 def power(dz: float, n: int, alpha: float = 0.05) -> float:
     """Power of the two-sided paired t test for a true effect dz with n subjects (non-central t)."""
     critical, shift = scipy.stats.t.ppf(1 - alpha / 2, n - 1), dz * np.sqrt(n)
-    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN where it is below 1e-40
+    wrong_side = np.nan_to_num(scipy.stats.nct.cdf(-critical, n - 1, shift))  # scipy gives NaN below 1e-40
     return float(scipy.stats.nct.sf(critical, n - 1, shift) + wrong_side)
 
 
 def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -> tuple[float, float] | None:
     """The lower and the upper one-sided Student bound of the mean, each at `level`; None for fewer than 2 subjects.
 
-    Two one-sided tests against a margin (Schuirmann 1987) at 1 - level: the mean is above -margin where the lower bound is, and
-    below the margin where the upper one is; both together are equivalence. inflated: by how much the variance of the mean is
-    larger than that of independent subjects (chance.inflation).
+    Two one-sided tests against a margin (Schuirmann 1987) at 1 - level: the mean is above -margin if the lower bound is, and
+    below the margin if the upper bound is; both together mean equivalence. inflated: the variance of the mean relative to that
+    of independent subjects (chance.inflation).
     """
     differences = _differences(d)
     if differences.size < 2:
@@ -81,7 +81,7 @@ def one_sided_bounds(d: ArrayLike, level: float = 0.95, inflated: float = 1.0) -
 
 
 def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
-    """The effect size dz that n subjects show with the wanted power; None for fewer than 3 subjects."""
+    """The smallest effect size dz that n subjects detect with the wanted power; None for fewer than 3 subjects."""
     if n < 3:
         return None
     highest = (2 * scipy.stats.t.ppf(1 - alpha / 2, n - 1) + 2) / np.sqrt(n)
@@ -89,8 +89,8 @@ def smallest_dz(n: int, wanted: float = 0.8, alpha: float = 0.05) -> float | Non
 
 
 def smallest_gap(d: ArrayLike, wanted: float = 0.8, alpha: float = 0.05) -> float | None:
-    """The smallest true mean difference these subjects would have shown with the wanted power (of a t test), given their
-    spread; None where they have none, or are so few that no sign flip could reach alpha."""
+    """The smallest true mean difference that a t test on these subjects detects with the wanted power, given their standard
+    deviation; None if it is 0, or if there are too few subjects for the sign-flip test to reach alpha."""
     differences = _differences(d)
     if 2.0 ** (1 - differences.size) > alpha or np.ptp(differences) == 0:
         return None

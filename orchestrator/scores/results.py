@@ -1,11 +1,11 @@
 """The test subjects of a ledger, and their clips as arrays. n clips, K classes, P subjects, S seeds.
 
-`Run` is what the caller knows beside them. Needed: dataset, task, class_names, model, encoder, n_parameters, protocol,
+`Run` is what the caller knows in addition. Required: dataset, task, class_names, model, encoder, n_parameters, protocol,
 leaky, unproven, partial, n_subjects, n_planned, n_failed, seeds, wall_s, versions {name: version}, git_commit, dirty,
-key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry them. The report also shows, where given:
+key_fingerprint; train_label_counts {fold: [K]} if the folds do not have them. The report also shows, if given:
     failed_folds  [{fold, seed, reason}]
-    quarantine    {by_reason, by_class, by_subject}: {name: lost clips}
-    clips         {subject: {class: clips there were, lost ones included}}
+    quarantine    {by_reason, by_class, by_subject}: {name: excluded clips}
+    clips         {subject: {class: number of clips, excluded ones included}}
     curves        [{encoder, stage, epoch, loss}] of pretraining
     lineage       [{artefact, people ("cohort/pseudonym"), parents, proven, sha256}] of the encoders
     n_not_asked   test folds of the split that max_folds left out
@@ -13,7 +13,7 @@ key_fingerprint; train_label_counts {fold: [K]} where the folds do not carry the
     beside        [summary] of the other protocol
     optimism      comparison.Pair as a mapping: the leaky run minus the clean one, paired by subject
     audit         [{name, question, verdict, text}] of the leakage canaries
-    synthetic     whether the subjects are drawn, not filmed
+    synthetic     whether the subjects are synthetic
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ class Clips:
         return metrics.confusion(self.y_true, self.y_pred, self.prob.shape[1])
 
     def weight(self) -> np.ndarray:
-        """(n,) 1 over the predictions of the same clip: whoever sums these counts no clip twice."""
+        """(n,) 1 / number of predictions of the same clip, so that the sum counts each clip once."""
         clips = list(zip(self.subject, self.sample, strict=True))
         times = Counter(clips)
         return np.array([1 / times[clip] for clip in clips])
@@ -82,12 +82,12 @@ def in_order(folds: Sequence[Fold]) -> list[Fold]:
 
 
 def tested_subjects(row: Mapping[str, Any]) -> list[str]:
-    """The test subjects of a fold in a summary, which names them joined by "+"."""
+    """The test subjects of a fold in a summary, where their names are joined by "+"."""
     return list(row["subject"].split("+"))
 
 
 def excluded_of(fold: Fold, k: int, name: str) -> int:
-    """Lost clips of class k; quarantined_by_class may be keyed by the class's name or its number."""
+    """Excluded clips of class k; the keys of quarantined_by_class are class names or numbers."""
     return int(fold.quarantined_by_class.get(name, fold.quarantined_by_class.get(str(k), 0)))
 
 
@@ -97,9 +97,9 @@ def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
         raise ValueError(f"the ledger holds {sorted(wrong)} probabilities a clip, the task has {n_classes} classes")
     prob = np.array([row.prob for row in rows], dtype=float).reshape(len(rows), n_classes)
     if not np.isfinite(prob).all():
-        raise UserError(f"{(~np.isfinite(prob)).any(axis=1).sum()} of {len(rows)} predictions hold probabilities that are not "
-                        "numbers (NaN or infinite), so nothing can be scored: look at the input and at how the model was "
-                        "trained, for example with a lower train.lr, and run the folds again.")
+        raise UserError(f"{(~np.isfinite(prob)).any(axis=1).sum()} of {len(rows)} predictions have NaN or infinite "
+                        "probabilities, so nothing can be scored: check the input and the training of the model, for example "
+                        "with a lower train.lr, and run the folds again.")
     return Clips(np.array([row.y_true for row in rows], dtype=int),
                  np.array([row.y_pred for row in rows], dtype=int),
                  prob, np.array([row.subject for row in rows], dtype=object),
@@ -110,8 +110,8 @@ def clips_of(folds: Sequence[Fold], n_classes: int) -> Clips:
 def subject_scores(folds: Sequence[Fold], n_classes: int) -> list[SubjectScores]:
     """The test subjects of these folds, by name. A subject with no usable clip at all does not appear.
 
-    Whom several folds of a seed test (draws of a fixed split) is one subject: n counts their clips once, and AUROC, which
-    compares scores with each other, is taken within a fold and averaged.
+    A subject in several test sets of a seed (random draws of a fixed split) counts once: n counts its clips once, and AUROC,
+    which compares scores with each other, is computed within a fold and averaged.
     """
     found: dict[str, dict[int, metrics.Scores]] = {}
     for seed in sorted({fold.seed for fold in folds}):
@@ -122,7 +122,7 @@ def subject_scores(folds: Sequence[Fold], n_classes: int) -> list[SubjectScores]
 
 
 def accuracies_of(folds: Sequence[Fold], n_classes: int) -> dict[str, float]:
-    """Accuracy of each test subject by name, seeds averaged: as subject_scores, for those who ask for nothing else."""
+    """Accuracy of each test subject by name, seeds averaged; the same as in subject_scores, but faster."""
     found: dict[str, list[float]] = {}
     for seed in sorted({fold.seed for fold in folds}):
         clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
@@ -140,25 +140,25 @@ def _score(own: Clips) -> metrics.Scores:
     return replace(scores, n=own.n_clips(), auroc=metrics.mean_std(areas)[0])
 
 
-def answers_of(folds: Sequence[Fold], n_classes: int) -> list[metrics.Answers | None]:
-    """By subject, in the order of subject_scores: which clips are right; None where a seed is missing for a subject."""
+def correct_clips_of(folds: Sequence[Fold], n_classes: int) -> list[metrics.CorrectClips | None]:
+    """By subject, in the order of subject_scores: which clips are correct; None if a seed is missing for the subject."""
     seeds = sorted({fold.seed for fold in folds})
     by_seed: dict[str, dict[int, Clips]] = {}
     for seed in seeds:
         clips = clips_of([fold for fold in folds if fold.seed == seed], n_classes)
         for subject in set(clips.subject):
             by_seed.setdefault(subject, {})[seed] = clips.where(clips.subject == subject)
-    return [_answers([by_seed[subject][seed] for seed in seeds]) if len(by_seed[subject]) == len(seeds) else None
+    return [_correct_clips([by_seed[subject][seed] for seed in seeds]) if len(by_seed[subject]) == len(seeds) else None
             for subject in sorted(by_seed)]
 
 
-def _answers(by_seed: Sequence[Clips]) -> metrics.Answers | None:
+def _correct_clips(by_seed: Sequence[Clips]) -> metrics.CorrectClips | None:
     names = sorted(set(by_seed[0].sample))
     if any(set(own.sample) != set(names) for own in by_seed):
         return None
-    right = np.array([[np.mean(own.y_pred[own.sample == name] == own.y_true[own.sample == name]) for name in names]
-                      for own in by_seed])
-    return metrics.Answers(right, np.array([by_seed[0].y_true[by_seed[0].sample == name][0] for name in names]))
+    correct = np.array([[np.mean(own.y_pred[own.sample == name] == own.y_true[own.sample == name]) for name in names]
+                        for own in by_seed])
+    return metrics.CorrectClips(correct, np.array([by_seed[0].y_true[by_seed[0].sample == name][0] for name in names]))
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Draws:
 
     accuracies: tuple[float, ...]
     n_subjects: int
-    n_more_than_once: int  # subjects whom several of the test sets hold
+    n_more_than_once: int  # subjects in several test sets
 
     def as_json(self) -> dict[str, Any]:
         mean, std = metrics.mean_std(self.accuracies)
@@ -176,8 +176,8 @@ class Draws:
 
 
 def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
-    """The test sets of a split that tests several subjects together; None of leave-one-subject-out."""
-    by_set: dict[frozenset[str], list[float]] = {}  # of few subjects, the same ones may be drawn twice: one test set
+    """The test sets of a split that tests several subjects together; None for leave-one-subject-out."""
+    by_set: dict[frozenset[str], list[float]] = {}  # with few subjects, the same test set may be drawn twice: it counts once
     tested: list[str] = []
     for number in sorted({fold.fold for fold in folds}):
         if own := accuracies_of([fold for fold in folds if fold.fold == number], n_classes):
@@ -191,14 +191,14 @@ def draws_of(folds: Sequence[Fold], n_classes: int) -> Draws | None:
 
 
 def seed_table(subjects: Sequence[SubjectScores]) -> np.ndarray:
-    """(P, S) accuracies, NaN where a subject was not tested with a seed."""
+    """(P, S) accuracies, NaN if a subject was not tested with a seed."""
     seeds = sorted({seed for subject in subjects for seed in subject.by_seed})
     return np.array([[subject.by_seed[s].accuracy if s in subject.by_seed else np.nan for s in seeds]
                      for subject in subjects], dtype=float).reshape(len(subjects), len(seeds))
 
 
 def interval(values: Sequence[float]) -> tuple[tuple[float, float] | None, str]:
-    """The contract's interval, cut to [0, 1], and its name: Student's t below 30 subjects, else the bootstrap."""
+    """The 95 % interval, clipped to [0, 1], and its name: Student's t with fewer than 30 subjects, else the bootstrap."""
     if len(values) < metrics.T_BELOW:
         found, name = metrics.student_interval(values), "Student t"
     else:

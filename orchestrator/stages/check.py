@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.registry import MODELS
-from orchestrator.cohort import twins
+from orchestrator.cohort import duplicates
 from orchestrator.cohort.cohort import Clip, Cohort
 from orchestrator.config.configuration import Config, with_protocol
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, is_estimator, needs
@@ -151,10 +151,10 @@ def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Findi
         return ("" if video is None or not watched else group.get(video.path, str(video.path.absolute())),
                 "|".join(group.get(path, str(path.absolute())) for path in files))
 
-    found = twins.shared_files(people, digests)
+    found = duplicates.shared_files(people, digests)
     whole, n_little = True, 0
     if found is None and not data.planned:
-        decoded, whole, n_little = twins.shared_decoded(people, watched=watched)
+        decoded, whole, n_little = duplicates.shared_decoded(people, with_videos=watched)
         found = decoded[0] if decoded else None
     if found is not None:
         files = [str(one.path) for clip in found[:2] if (one := getattr(clip.recording, found[2]))]

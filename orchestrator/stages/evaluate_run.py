@@ -54,7 +54,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
         record = run_record.lineage_record(content, people, served, config.protocol.name, plan.leaky)
         run_record.write_start(folder, config, record | study.record(config, plan, people, clips.hashes))
-        ledger.sweep()
+        ledger.clean_up()
         number, by_now = cohort_ledger.register(config, people, plan, ledger.content_key, clips.hashes)
         failed = _run_missing(parts, ledger) if unfinished else {}
         if not unfinished:
@@ -76,7 +76,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
             write_report.show(folder, result)
             progress.say("loso", cohort_ledger.sentence(number, by_now))
             return result
-        run = run_record.facts(config, plan=plan, people=people, clips=clips, encoders=encoders, entries=entries,
+        run = run_record.facts(config, plan=plan, cohort=people, clips=clips, encoders=encoders, entries=entries,
                                failed=failed, wall_s=time.monotonic() - began, command=command,
                                used=frozenset(parts[0].data.samples),
                                chosen=[lineage for p in parts for lineage in p.part.lineages])
@@ -127,10 +127,10 @@ def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger
              clips: ClipStore) -> list[dict]:
     """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
     from orchestrator.evaluation import audit
-    from orchestrator.evaluation.raw_noise import Road
+    from orchestrator.evaluation.raw_noise import Pipeline
 
     one = next(p for p in parts if p.part.folds)
     own = replace(plan.parts(config)[0][1], folds=one.part.folds)
     return audit.run(config, plan=own, data=one.data, recipe=one.recipe, encoders=one.encoders, ledger=ledger, folder=folder,
-                     road=Road(one.part.config, own, people, clips, one.encoders),
+                     pipeline=Pipeline(one.part.config, own, people, clips, one.encoders),
                      served=[(p.part.folds, p.encoders) for p in parts])

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from orchestrator.cohort import cohort, twins
+from orchestrator.cohort import cohort, duplicates
 from orchestrator.cohort.cohort import Cohort, private_folder
 from orchestrator.config import plugins
 from orchestrator.config.configuration import Config
@@ -41,7 +41,7 @@ SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see b
 
 
 def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
-    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, twins).
+    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, duplicates).
 
     may_share: one recording under two people is told and not refused, as nobody is trained or tested yet.
     """
@@ -50,7 +50,7 @@ def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore
     jobs = plan_shards(config, people)
     hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
     with _refusing(not may_share):
-        twins.check_files(people, lambda clip: hashes[clip.sample], clip_options(config, False).limits)
+        duplicates.check_files(people, lambda clip: hashes[clip.sample], clip_options(config, False).limits)
     cache = HashCache(private_folder(config) / "hashes.json")
     if any(not current(job, cache) for job in jobs):
         with writing(config, "preprocess"):
@@ -60,7 +60,7 @@ def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore
     cache.save()
     store = ClipStore(jobs[0].path.parent, jobs)
     with _refusing(not may_share):
-        twins.check_prints(people, store.sides)
+        duplicates.check_prints(people, store.sides)
     _write_manifest(config, store, people)
     _report_quarantine(config, store, people)
     return store
@@ -83,7 +83,7 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
     if changed:
         progress.say("preprocess", f"{len(changed)} people are made again for another data.max_pixels, max_channels or "
                                    "max_rows")
-    damage.tell("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key)
+    damage.warn("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key)
                                               for job in missing if job not in changed))
     progress.say("preprocess", forecast(config, missing))
     need_space(config.store_dir, _bytes(config, missing), "Preprocessing")
@@ -235,5 +235,5 @@ def ensure_clips(config: Config, people: Cohort) -> ClipStore:
         return make_clips.ensure(config, people)
     configs = (config, tested(config))
     store = JoinedStore(config, [make_clips.ensure(c, part) for c, part in zip(configs, people.parts, strict=True)])
-    twins.check_prints(people, store.sides)
+    duplicates.check_prints(people, store.sides)
     return store

@@ -66,7 +66,7 @@ def notes(encoders: Sequence[Encoder]) -> list[str]:
 def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
     sweep_temporaries(config.store_dir / "encoders")
     folders = {plan.folder for plan in missing}  # they appear whole
-    damage.tell("pretrain", "encoders", (folder.exists() for folder in folders))
+    damage.warn("pretrain", "encoders", (folder.exists() for folder in folders))
     for plan in missing:
         shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
     train = [plan for plan in missing if any(plan.trains)]
@@ -121,7 +121,7 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
     seconds, size = 0.0, 0.0
     for plan in plans:
         assert plan.group is not None
-        parts = [clips.signals(s) for s in plan.group.learners]
+        parts = [clips.signals(s) for s in plan.group.trained_here]
         films, signals = (sum(int((p.n_crops > 0).sum()) for p in parts), sum(int(p.has_signal.sum()) for p in parts))
         work, disk = costs.training(config, plan.video if plan.trains[0] else None,
                                     plan.signal if plan.trains[1] else None, films, signals, speed)

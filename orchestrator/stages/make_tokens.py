@@ -54,7 +54,7 @@ def notes(jobs: Sequence[TokenJob]) -> list[str]:
 def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) -> None:
     if not missing:
         return
-    damage.tell("embed", "token files", (is_damaged(job.path.with_suffix(".json"), job.key) for job in missing))
+    damage.warn("embed", "token files", (is_damaged(job.path.with_suffix(".json"), job.key) for job in missing))
     encoder = next(e for e in encoders if e.plan.video is not None)
     assert encoder.plan.video is not None
     n, speed = sum(len(job.samples) for job in missing), costs.measured(config)

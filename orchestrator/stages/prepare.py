@@ -44,6 +44,6 @@ def prepare(part: Part, plan: Plan, people: Cohort, clips: ClipStore) -> Prepare
     tokens = make_tokens.ensure(config, people, clips, encoders)
     recipe = fold_data.recipe(config, plan.refit, plan.leaky)
     return Prepared(part, people, clips, encoders, tokens, recipe,
-                    run_record.content(config, people=people, clips=clips, encoders=encoders, tokens=tokens, recipe=recipe,
+                    run_record.content(config, cohort=people, clips=clips, encoders=encoders, tokens=tokens, recipe=recipe,
                                        lineages=part.lineages),
                     [*make_encoders.notes(encoders), *make_tokens.notes(tokens)])

@@ -164,7 +164,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
                 raise UserError(f"pretrain.from: the signal encoder of {origin.name} takes {origin.signal['n_channels']} "
                                 f"channels of {origin.signal['length']} steps, here they have {signal_shape(clips)[::-1]}: "
                                 "use model=video, or leave pretrain.from out.")
-        shards = [clips.sha256(subject) for subject in group.learners] if group and trains else []
+        shards = [clips.sha256(subject) for subject in group.trained_here] if group and trains else []
         content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
                    "pretrain": _recipe(config, foreign or origin) if trains else config.pretrain.seed,
                    "code": code_sha256(*(TRAINS if trains else TAKES_OVER))}
@@ -175,11 +175,11 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
         if foreign and seen:  # whom it has seen is part of what the artefact says
             content["foreign"] = [foreign.sha256, seen.sha256()]
         key = key_of(content)
-        names = people.keys(group.learners) if group and trains else []
+        names = people.keys(group.trained_here) if group and trains else []
         number = group.index if group else 0
         lineage = Lineage(f"encoder {number + 1} ({key})", frozenset(names), (seen,) if seen else ())
         name = "marlin" if foreign else config.encoder.name
-        learnt = [everybody.get(name, {}) for name in people.pseudonyms(group.learners)] if group and trains else []
+        learnt = [everybody.get(name, {}) for name in people.pseudonyms(group.trained_here)] if group and trains else []
         plan = EncoderPlan(index=number, group=group, folder=config.store_dir / "encoders" / key, key=key, video=video,
                            signal=signal, lineage=lineage, name=name, foreign=foreign, scale=config.scale)
         plans.append(replace(plan, about={**together, "name": name, "group": number, "video": video, "signal": signal,

@@ -1,4 +1,4 @@
-"""One run that nobody touches, for all kill tests: real people, signals only, the cheapest model."""
+"""One uninterrupted run for all kill tests: real subjects, signals only, the cheapest model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.helpers.processes import Started, all_gone, road, run
 
 @pytest.fixture(scope="session")
 def remains():
-    """What killed commands had started; looked at when the session ends, for it takes Ray's agents a minute to end."""
+    """Processes that killed commands had started; checked at the end of the session, because Ray's agents need a minute."""
     started: set[Started] = set()
     yield started
     all_gone(started)

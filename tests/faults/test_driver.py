@@ -1,4 +1,4 @@
-"""SIGKILL of a driver or a trial, and Ctrl-C: the same command does what is missing, and the result is the undisturbed one."""
+"""SIGKILL of a driver or a trial, and Ctrl-C: the same command resumes, and the result is that of an uninterrupted run."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ from tests.helpers.processes import (
     whole_again,
 )
 
-PAUSE = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}  # so that a signal meets a fold that is not done
+PAUSE = {"DUALPAIN_TEST_FOLD_PAUSE_S": "3"}  # so that the signal arrives before the fold is finished
 
 
 def shards(store: Path) -> dict[str, bytes]:
@@ -47,7 +47,7 @@ def test_killed_among_the_folds(undisturbed, remains, tmp_path):
 
 
 def test_interrupted_then_a_trial_killed(undisturbed, remains, tmp_path):
-    """Ctrl-C ends the first command with 130. In the second a trial is killed: that costs a try and nothing else."""
+    """Ctrl-C ends the first command with 130. In the second, a trial is killed and repeated."""
     (store, whole), run_dir, log, again = undisturbed, tmp_path / "run", tmp_path / "log", tmp_path / "again"
     process = start(road(store, run_dir), log, **PAUSE)
     wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
@@ -71,7 +71,7 @@ def test_killed_in_the_middle_of_a_networks_training(undisturbed, remains, tmp_p
     run(road(store, whole, *network), tmp_path / "other")
     process = start(road(store, run_dir, *network), log)
     wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)
-    time.sleep(1)  # of about four that a fold takes
+    time.sleep(1)  # a fold takes about four
     remains |= kill_driver(process)
     before = ledger(run_dir)
     assert 1 <= len(before) < FOLDS
@@ -81,7 +81,7 @@ def test_killed_in_the_middle_of_a_networks_training(undisturbed, remains, tmp_p
 
 @pytest.mark.slow
 def test_killed_while_embedding_then_an_actor(tree, remains, tmp_path):
-    """Token files are whole or absent: the same command makes the others, and a lost actor costs its file's second try."""
+    """Token files are complete or absent: the same command makes the others, and the file of a killed actor is repeated."""
     whole, store, log, again = tmp_path / "whole", tmp_path / "store", tmp_path / "log", tmp_path / "again"
     shards_of(compose("biovid_a", embedding(tree, store)[3:]), video=True)
     shutil.copytree(store, whole)

@@ -1,4 +1,4 @@
-"""A worker of Ray Data that dies whenever it is given its work: a few tries, then one sentence and code 2."""
+"""A worker of Ray Data that always dies: a few attempts, then one sentence and exit code 2."""
 
 
 import pytest

@@ -1,4 +1,4 @@
-"""Folds that never end: three tries, the codes of the contract, and a mean that says what it stands on."""
+"""Folds that never end: three attempts, exit code 3, and a mean that states its number of folds."""
 
 import shutil
 import sys
@@ -7,7 +7,7 @@ from tests.helpers.processes import ended, ledger, road, start, summary
 
 
 def test_folds_that_never_end_are_failed_folds_and_code_3(undisturbed, tmp_path):
-    """One fold is in the ledger; the other exceeds its time in every try."""
+    """One fold is in the ledger; the other exceeds its time limit in each attempt."""
     (store, whole), run_dir, log = undisturbed, tmp_path / "run", tmp_path / "log"
     (run_dir / "ledger").mkdir(parents=True)
     shutil.copy2(whole / "ledger" / "fold-000-seed-0.json", run_dir / "ledger")

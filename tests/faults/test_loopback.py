@@ -1,4 +1,4 @@
-"""A Ray that a command starts listens on loopback alone: read from /proc/net, with everything running."""
+"""A Ray started by a command listens on loopback only; read from /proc/net while everything runs."""
 
 import os
 import socket

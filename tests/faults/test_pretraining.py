@@ -1,6 +1,6 @@
 """Pretraining under SIGKILL of the driver, of a worker, of a node; of the writer of a checkpoint: tests/orchestrator.
 
-It goes on from the last whole checkpoint, and weights and the loss of every step are the undisturbed run's, byte for byte.
+It resumes from the last complete checkpoint; weights and losses are byte-identical to those of an uninterrupted run.
 """
 
 import os
@@ -24,12 +24,12 @@ from tests.helpers.processes import (
     wait_for,
 )
 
-SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that a signal meets a training that is not done
+SLOW = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.7"}  # so that the signal arrives before the training is finished
 
 
 @pytest.fixture(scope="module")
 def whole(signal_tree, tmp_path_factory) -> Path:
-    """The store of a pretraining that nobody touches; its clips are made here, which is quicker than by Ray."""
+    """The store of an uninterrupted pretraining; its clips are made here, which is faster than with Ray."""
     folder = tmp_path_factory.mktemp("pretrained")
     shards_of(compose("biovid_a", pretraining(signal_tree, folder / "store")[3:]), video=False)
     run(pretraining(signal_tree, folder / "store"), folder / "log")
@@ -45,7 +45,7 @@ def store(whole, tmp_path) -> Path:
 
 
 def test_the_driver_is_killed_then_a_worker(signal_tree, whole, store, remains, tmp_path):
-    """The same command goes on where the driver died; a worker that dies costs a restart and nothing else."""
+    """The same command resumes after the driver was killed; a killed worker is restarted."""
     first, again = tmp_path / "first", tmp_path / "again"
     process = start(pretraining(signal_tree, store), first, **SLOW)
     wait_for(lambda: len(checkpoints(store)) >= 2, process, first)
@@ -68,7 +68,7 @@ def test_a_lost_node_is_replaced_and_the_training_goes_on(signal_tree, whole, st
     assert trained(store) == trained(whole)
 
 
-@pytest.mark.slow  # the same path as above; that a killed video training goes on without Ray: tests/orchestrator
+@pytest.mark.slow  # the same path as above; a killed video training without Ray: tests/orchestrator
 def test_a_video_training_goes_on_too(tree, remains, tmp_path):
     whole, store, log = tmp_path / "whole", tmp_path / "store", tmp_path / "log"
     shards_of(compose("biovid_a", pretraining(tree, store, "video")[3:]), video=True)
@@ -82,5 +82,5 @@ def test_a_video_training_goes_on_too(tree, remains, tmp_path):
 
 
 def went_on(log: Path) -> int:
-    """How often the training began at a checkpoint."""
-    return log.read_text().count(" MAE of encoder 1 goes on after step") if log.exists() else 0
+    """How often the training resumed from a checkpoint."""
+    return log.read_text().count(" MAE of encoder 1 resumes after step") if log.exists() else 0

@@ -1,4 +1,4 @@
-"""SIGKILL of Ray's own processes: one sentence and code 2 at once, nothing left running, and the same command goes on."""
+"""SIGKILL of Ray's own processes: one sentence and exit code 2 at once, no process left, and the same command resumes."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ STEP = {"DUALPAIN_TEST_STEP_PAUSE_S": "0.5"}
 
 
 def die(process, log: Path, word: str) -> None:
-    """Kill that process of Ray. The command must say so in its last line; Ray's own end is code 1 after a silent minute."""
+    """Kill this process of Ray. The command must report it in its last line; Ray alone would end with code 1 after a minute."""
     left = started_by(process)
     os.kill(own_process(process.pid, word), signal.SIGKILL)
     ended(process, log, 2)
@@ -95,7 +95,7 @@ def test_in_pretraining(signal_tree, tmp_path, word):
     wait_for(lambda: len(checkpoints(store)) >= 2 and bool(train_workers(process.pid)), process, log)
     die(process, log, word)
     run(pretraining(signal_tree, store), again)
-    assert "goes on after step" in again.read_text() and trained(store) == trained(whole)
+    assert "resumes after step" in again.read_text() and trained(store) == trained(whole)
     assert not list(store.glob("encoders/*.partial")) and not list(store.glob("encoders/.*.tmp"))
 
 
@@ -115,7 +115,7 @@ def test_in_embedding(tree, tmp_path, word):
 
 @pytest.mark.slow
 def test_what_the_command_does_not_stand_on_may_go(undisturbed, tmp_path):
-    """The log monitor reads what nobody asks for."""
+    """The command does not need the log monitor."""
     (store, whole), run_dir, log = undisturbed, tmp_path / "run", tmp_path / "log"
     process = start(road(store, run_dir), log, **FOLD)
     wait_for(lambda: len(ledger(run_dir)) >= 1, process, log)

@@ -1,4 +1,4 @@
-"""Canaries of one fold: nothing the held-out person recorded reaches what is fitted, and leaks on purpose show."""
+"""Canaries of one fold: no data of the test subject reaches the fit, and deliberate leaks are detected."""
 
 import shutil
 import subprocess
@@ -32,7 +32,7 @@ def held_out_accuracy(data, how, n_people, leaky=False) -> list[float]:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_held_out_person_changes_predictions_alone(data, model):
+def test_the_test_subject_changes_only_predictions(data, model):
     noise = changed(data, [2])
     plain, other = (fit_entry(fold(2), d, recipe(model), encoder()) for d in (data, noise))
     assert {name: plain[name] for name in FITTED} == {name: other[name] for name in FITTED}
@@ -42,20 +42,20 @@ def test_the_held_out_person_changes_predictions_alone(data, model):
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("person", [1, 5], ids=["training", "validation"])
-def test_everybody_else_changes_the_weights(data, model, person):
-    """The counterpart: the canary above would not sing if nothing were read at all."""
+def test_every_other_subject_changes_the_weights(data, model, person):
+    """The positive control: the canary above would also pass if no data were read at all."""
     plain, other = (fit_entry(fold(2), d, recipe(model), encoder()) for d in (data, changed(data, [person])))
     assert plain["weights_sha256"] != other["weights_sha256"]
 
 
-def test_without_refit_a_validation_person_moves_no_scaler(data):
+def test_without_refit_a_validation_subject_does_not_change_the_scaler(data):
     how = recipe("signal", refit=False)
     plain, other = (fit_entry(fold(2), d, how, encoder()) for d in (data, changed(data, [5])))
     assert plain["scaler_sha256"] == other["scaler_sha256"]
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_how_many_clips_the_held_out_person_has_changes_nothing(data, gone):
+def test_the_number_of_test_clips_changes_nothing(data, gone):
     rows = (data.subject != 2) | ((np.arange(len(data.labels)) % 6 == 0) & (not gone))
     few = replace(data, samples=tuple(np.array(data.samples)[rows]), subject=data.subject[rows], labels=data.labels[rows],
                   signals=data.signals[rows], numbers=data.numbers[rows],
@@ -68,17 +68,17 @@ def test_how_many_clips_the_held_out_person_has_changes_nothing(data, gone):
                                   {"encoder": encoder(0), "extra_lineage": [Lineage("a sweep", frozenset({"made/p2"}))]},
                                   {"encoder": encoder(0), "extra_lineage": [Lineage("tokens", parents=(encoder(
                                       0, people=[2]).lineage,))]}], ids=["encoder", "sweep", "parent"])
-def test_a_fold_refuses_what_has_seen_its_test_person(data, used, monkeypatch):
+def test_a_fold_stops_if_an_artefact_was_trained_on_its_test_subject(data, used, monkeypatch):
     monkeypatch.setattr(foldfit, "fit_network", lambda *a: pytest.fail("something was fitted"))
-    with pytest.raises(LineageError, match=r"made/p2 has been seen by .*(encoder 1 \(abcd\)|a sweep)"):
+    with pytest.raises(LineageError, match=r"made/p2 leaked into training through .*(encoder 1 \(abcd\)|a sweep)"):
         fit_entry(fold(2), data, recipe("dual"), **used)
     monkeypatch.undo()
     assert fit_entry(fold(3), data, recipe("dual"), **used)["n_test"] == 6
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_clip_is_judged_by_itself(data, model):
-    """No scale, batch statistic or ranking over the held-out person's clips: what the others hold moves no prediction."""
+def test_a_prediction_does_not_depend_on_other_test_clips(data, model):
+    """No scale, batch statistic or ranking over the test subject's clips: other test clips do not change a prediction."""
     rows = np.flatnonzero(data.subject == 2)
     noise = changed(data, [2])
     keep = np.arange(len(data.labels)) == rows[0]
@@ -90,17 +90,17 @@ def test_a_clip_is_judged_by_itself(data, model):
     assert [r["prob"] for r in plain[1:]] != [r["prob"] for r in other[1:]]
 
 
-def test_a_scaler_that_met_the_test_person_stops_the_fold(data, monkeypatch):
-    """The guard asks what was fitted, whatever the plan said."""
+def test_a_scaler_fitted_on_the_test_subject_stops_the_fold(data, monkeypatch):
+    """The guard checks the fitted scaler, not the plan."""
     real = foldfit.fit_scaler
     monkeypatch.setattr(foldfit, "fit_scaler", lambda moments, subjects, kind: real(moments, [*subjects, 2], kind=kind))
     for model in ("ridge", "signal"):
-        with pytest.raises(LineageError, match="made/p2 has been seen by the scaler"):
+        with pytest.raises(LineageError, match="made/p2 leaked into training through the scaler"):
             fit_entry(fold(2), data, recipe(model), encoder())
 
 
 @pytest.mark.parametrize("model", ["ridge", "video"])
-def test_as_paper_scales_over_everybody_and_counts_its_looks(data, model):
+def test_as_paper_scales_over_all_subjects_and_counts_test_accesses(data, model):
     entries = [fit_entry(fold(s, leaky=True), data, recipe(model, leaky=True, refit=False), encoder()) for s in (2, 3)]
     clean = fit_entry(fold(2), data, recipe(model), encoder())
     assert entries[0]["scaler_sha256"] == entries[1]["scaler_sha256"] != clean["scaler_sha256"]
@@ -108,30 +108,30 @@ def test_as_paper_scales_over_everybody_and_counts_its_looks(data, model):
     assert (entries[0]["test_openings"], clean["test_openings"]) == (looks, 1) and (looks > 1) == (model == "video")
 
 
-def test_as_paper_goes_on_where_clean_refuses(data):
+def test_as_paper_runs_where_clean_stops(data):
     entry = fit_entry(fold(2, leaky=True), data, recipe("video", leaky=True, refit=False), encoder(0, people=[2]))
     assert entry["subject"] == "p2" and entry["val_subjects"] == ["p2"]
 
 
-def test_test_clips_are_opened_once():
+def test_test_clips_are_accessed_once():
     door = foldfit.TestClips(made_data(), fold(2))
-    assert list(door.open()) == list(range(12, 18)) and door.openings == 1
-    with pytest.raises(RuntimeError, match="opened once"):
-        door.open()
+    assert list(door.access()) == list(range(12, 18)) and door.accesses == 1
+    with pytest.raises(RuntimeError, match="only once"):
+        door.access()
 
 
-def test_no_label_of_the_held_out_person_is_read_before_the_end(data, monkeypatch):
-    """Labels of the test rows are spoilt while fitting runs: a fit that read one would fail."""
+def test_no_test_label_is_read_during_the_fit(data, monkeypatch):
+    """Labels of the test rows are invalid during the fit: a fit that reads one fails."""
     real, order = foldfit.fit_network, []
 
-    def spoilt(fold, data, recipe, encoder):
+    def with_invalid_labels(fold, data, recipe, encoder):
         order.append("fit")
         rows = np.isin(data.subject, fold.test)
         return real(fold, replace(data, labels=np.where(rows, -(10**6), data.labels),
                                   signals=np.where(rows[:, None, None], np.nan, data.signals)), recipe, encoder)
 
     door = foldfit.TestClips.open
-    monkeypatch.setattr(foldfit, "fit_network", spoilt)
+    monkeypatch.setattr(foldfit, "fit_network", with_invalid_labels)
     monkeypatch.setattr(foldfit.TestClips, "open", lambda self: order.append("open") or door(self))
     entry = fit_entry(fold(2), data, recipe("signal"), encoder())
     monkeypatch.undo()
@@ -151,8 +151,8 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(model):
 
 
 @pytest.mark.parametrize("model", ["video", "signal", "signal_small", "dual"])
-def test_networks_find_an_effect_and_invent_none(model):
-    """Above chance on new people where there is something to find, at chance where there is not."""
+def test_networks_find_an_effect_only_where_there_is_one(model):
+    """Above chance on new subjects if there is an effect, at chance if there is none."""
     right = {}
     for effect in (2, 0):
         data = made_data(n_people=7, n_clips=12, effect=effect, seed=3)
@@ -162,8 +162,8 @@ def test_networks_find_an_effect_and_invent_none(model):
     assert stats.binomtest(right[0], 84, 0.5).pvalue > 0.01, right
 
 
-def test_a_code_of_person_and_label_is_learnt_and_is_of_no_use():
-    """Memory of people is not knowledge of pain: training accuracy 1, held-out accuracy at chance."""
+def test_a_code_of_subject_and_label_is_memorised_and_does_not_generalise():
+    """Memorised subjects: training accuracy 1, test accuracy at chance."""
     data = made_data(n_people=10, n_clips=8, effect=0, tokens=False)
     rng = np.random.default_rng(1)
     codes = rng.normal(size=(10, 2, *data.signals.shape[1:])).astype(np.float32)
@@ -174,12 +174,12 @@ def test_a_code_of_person_and_label_is_learnt_and_is_of_no_use():
     rows = coded.rows(range(1, 10))
     fitted = build("random_forest", n_classes=2).fit({"signals": coded.signals}, coded.labels, rows)
     assert (fitted.predict_proba({"signals": coded.signals}, rows).argmax(1) == coded.labels[rows]).all()
-    by_person = held_out_accuracy(coded, how, 10)  # 0 or 1 a person: one guess for all its clips
+    by_person = held_out_accuracy(coded, how, 10)  # 0 or 1 per subject: one guess for all its clips
     assert stats.ttest_1samp(by_person, 0.5).pvalue > 0.01
 
 
 def test_as_paper_beats_clean_on_pure_noise():
-    """Choosing the epoch on the held-out person is worth points where there is nothing to learn."""
+    """Choosing the epoch on the test subject gains points even on pure noise."""
     data = made_data(n_people=8, n_clips=10, effect=0, seed=1)
     training = {"max_epochs": 12, "patience": 12, "lr": 0.01}
     clean = held_out_accuracy(data, recipe("video", **training), 8)
@@ -188,19 +188,19 @@ def test_as_paper_beats_clean_on_pure_noise():
     assert stats.ttest_1samp(clean, 0.5).pvalue > 0.05
 
 
-# The line that protects, and what a careless change would make of it.
+# A line that prevents a leak, and what a careless change would make of it.
 FOLD = "orchestrator/evaluation/fit_fold.py"
 HOLES = {
     "guard": (FOLD, "guard(data.keys(fold.test), [*extra", "_ = (data.keys(fold.test), [*extra"),
     "fitted": (FOLD, "guard(data.keys(fold.test), [Lin", "_ = (data.keys(fold.test), [Lin"),
-    "scaler": (FOLD, "_network(data, recipe, encoder, seed), _scaler(data, everybody, recipe)",
+    "scaler": (FOLD, "_network(data, recipe, encoder, seed), _scaler(data, both_sets, recipe)",
                "_network(data, recipe, encoder, seed), _scaler(data, range(7), recipe)"),
-    "rows": (FOLD, "    rows = _trainable(data, everybody)", "    rows = _trainable(data, range(7))"),
+    "rows": (FOLD, "    rows = _trainable(data, both_sets)", "    rows = _trainable(data, range(7))"),
 }
 
 
 @pytest.mark.parametrize("hole", HOLES)
-def test_a_hole_in_a_scratch_copy_fails_a_canary(tmp_path, hole):
+def test_a_leak_in_a_copy_of_the_code_fails_a_canary(tmp_path, hole):
     for name in ("orchestrator", "preprocessing", "models"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests" / "helpers", tmp_path / "tests" / "helpers")
@@ -209,7 +209,7 @@ def test_a_hole_in_a_scratch_copy_fails_a_canary(tmp_path, hole):
     text = (tmp_path / name).read_text()
     assert text.count(old) == 1
     (tmp_path / name).write_text(text.replace(old, new))
-    chosen = {"guard": "refuses and encoder", "fitted": "scaler_that_met"}.get(hole, "predictions_alone and signal_small")
+    chosen = {"guard": "fold_stops and encoder", "fitted": "scaler_fitted_on"}.get(hole, "only_predictions and signal_small")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "test_copied.py", "-k", chosen]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1 and "1 failed" in done.stdout, done.stdout[-2000:]

@@ -1,7 +1,7 @@
-"""From raw files through every stage in empty stores: one person's recordings become noise of the same names.
+"""From raw files through all stages in empty stores: one subject's recordings are replaced by noise with the same names.
 
-The fold that tests the person must keep its scaler, encoder and head to the last bit; every fold that trained on the
-person must not; nobody moves between roles.
+The fold that tests the subject must keep its scaler, encoder and head to the last bit; every fold that trained on the
+subject must not; nobody moves between roles.
 """
 
 import shutil
@@ -21,13 +21,13 @@ FITTED = ("scaler_sha256", "encoder_sha256", "weights_sha256", "epochs", "histor
 
 @pytest.fixture(scope="module")
 def other_faces(tmp_path_factory):
-    """One other person's videos: faces that are found, but not this cohort's."""
+    """Videos of another subject: faces are found, but not those of this cohort."""
     return generate(tmp_path_factory.mktemp("others") / "tree", subjects=1, clips_per_level=CLIPS_PER_LEVEL, seed=77,
                     levels=("BL1", "PA4"), size=(160, 120), jobs=1)
 
 
 def spoil(tree, other, person: str) -> None:
-    """Signals become noise; of the videos half become another face, half bytes that are no video."""
+    """Signals become noise; half of the videos show another face, the other half are invalid files."""
     rng = np.random.default_rng(3)
     for path in sorted((tree / "biosignals_raw" / person).iterdir()):
         header, *rows = path.read_text().splitlines()
@@ -41,9 +41,9 @@ def spoil(tree, other, person: str) -> None:
 
 
 @pytest.fixture
-def spoilt(road, other_faces, tmp_path, inline):
-    """(person index, the same road over a tree in which that person of the first group is noise), in an empty store."""
-    group = road.config().pretrain.seed  # groups follow from number and seed alone
+def noisy_run(road, other_faces, tmp_path, inline):
+    """(subject index, the same run on data in which this subject of the first group is noise), in an empty store."""
+    group = road.config().pretrain.seed  # groups depend only on the number of subjects and the seed
     from orchestrator.plan.pretrain_groups import draw
 
     person = draw(PEOPLE, 2, group)[0].subjects[0]
@@ -56,8 +56,8 @@ def spoilt(road, other_faces, tmp_path, inline):
     return person, noise
 
 
-def test_the_noisy_persons_fold_is_the_same_and_all_others_are_not(road, spoilt):
-    person, noise = spoilt
+def test_noise_in_a_test_subject_changes_all_folds_but_its_own(road, noisy_run):
+    person, noise = noisy_run
     plain, other = list(road.ledger().values()), list(noise.ledger().values())
     assert [(e["subject"], e["train_subjects"], e["val_subjects"]) for e in plain] \
         == [(e["subject"], e["train_subjects"], e["val_subjects"]) for e in other]
@@ -71,14 +71,14 @@ def test_the_noisy_persons_fold_is_the_same_and_all_others_are_not(road, spoilt)
             assert plain[index]["weights_sha256"] != other[index]["weights_sha256"]
             assert plain[index]["scaler_sha256"] != other[index]["scaler_sha256"]
     served = {e["encoder_sha256"] for e in plain} & {e["encoder_sha256"] for e in other}
-    assert served == {own["encoder_sha256"]}, "the noisy person is in the other group's encoder alone"
+    assert served == {own["encoder_sha256"]}, "the noisy subject is in the other group's encoder alone"
     before, now = hashes(road.store / "clips"), hashes(noise.store / "clips")
     changed = {name.rpartition("/")[2] for name in now if name.endswith(".parquet") and before[name] != now[name]}
     assert changed == {f"{own['subject']}.parquet", "quarantine.parquet"}
 
 
-def test_an_encoder_that_says_it_saw_a_test_person_is_refused(road, inline, tmp_path, capsys):
-    """The guard asks the artefact, not the plan: an encoder whose own lineage names a test person stops the run."""
+def test_an_encoder_with_a_test_subject_in_its_lineage_is_an_error(road, inline, tmp_path, capsys):
+    """The guard checks the artefact, not the plan: an encoder with a test subject in its lineage stops the run."""
     mine = road.copy(tmp_path, run=False)
     lineage = read_json(road.run / "lineage.json")
     tested, index = lineage["folds"][0]["test"][0], lineage["folds"][0]["encoder"]
@@ -89,12 +89,12 @@ def test_an_encoder_that_says_it_saw_a_test_person_is_refused(road, inline, tmp_
             write_json(side, seal(value))
     assert cli.run(loso.main, mine.argv("max_folds=1")) == 2
     said = capsys.readouterr().err
-    assert f"Test person {tested} has been seen by encoder {index + 1}" in said and "Traceback" not in said
+    assert f"Test subject {tested} leaked into training through encoder {index + 1}" in said and "Traceback" not in said
     assert inline["pretrain"] == [] and not list(mine.run.glob("ledger/*.json"))
 
 
-def test_as_paper_is_stamped_everywhere(road, inline, tmp_path, capsys):
-    """One encoder for all, everybody's scale, the held-out person chooses the epoch: leaky in every output."""
+def test_as_paper_is_marked_leaky_in_all_outputs(road, inline, tmp_path, capsys):
+    """One encoder for all, scaling over all subjects, epoch chosen on the test subject: marked leaky in all outputs."""
     paper = Road(road.root, road.store, tmp_path / "run")
     assert paper.main("protocol=as_paper", "max_folds=2") == 0
     assert inline["pretrain"] == [], "the first group's encoder is there already"

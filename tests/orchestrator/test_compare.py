@@ -140,12 +140,12 @@ def test_a_margin_says_nothing_of_a_leaky_run_and_is_given_once(tmp_path, capsys
     (lambda p: (p / "summary.json").write_text("{"), "not a finished run"),
     (lambda p: (p / "predictions.parquet").unlink(), "not a finished run"),
     (lambda p: (p / "predictions.parquet").write_bytes(b"PAR1 no"), "cannot be read"),
-    (lambda p: os.replace(p.parent / "other" / "predictions.parquet", p / "predictions.parquet"), "cut or changed"),
+    (lambda p: os.replace(p.parent / "other" / "predictions.parquet", p / "predictions.parquet"), "truncated or edited"),
     (lambda p: edit(p / "summary.json", accuracy_mean=float("nan")), "do not belong"),
-    (lambda p: edit(p / "summary.json", folds=None), "cut or changed"),
-    (lambda p: edit(p / "summary.json", folds=[{}]), "cut or changed"),
-    (lambda p: edit(p / "summary.json", accuracy_ci95="x"), "cut or changed"),
-    (lambda p: (p / "lineage.json").write_text("{}"), "cut or changed")])
+    (lambda p: edit(p / "summary.json", folds=None), "truncated or edited"),
+    (lambda p: edit(p / "summary.json", folds=[{}]), "truncated or edited"),
+    (lambda p: edit(p / "summary.json", accuracy_ci95="x"), "truncated or edited"),
+    (lambda p: (p / "lineage.json").write_text("{}"), "truncated or edited")])
 def test_a_broken_run_is_one_sentence_and_exit_2(tmp_path, spoil, words, capsys):
     a, b = write(tmp_path, "a"), write(tmp_path, "b")
     write(tmp_path, "other", skill=0.2)
@@ -162,7 +162,7 @@ def test_missing_folder_one_run_and_a_run_without_folds(tmp_path, capsys):
     assert cli.run(compare.main, []) == 2
     (tmp_path / "both" / "clean").mkdir(parents=True)
     (tmp_path / "both" / "as_paper").mkdir()
-    with pytest.raises(UserError, match="holds two runs: name .*clean or .*as_paper"):
+    with pytest.raises(UserError, match="holds two runs: give .*clean or .*as_paper"):
         read_run(tmp_path / "both")
     empty = write(tmp_path, "empty", drop=8)
     assert cli.run(compare.main, [str(a), str(empty)]) == 2
@@ -245,7 +245,7 @@ def test_a_record_that_was_changed_is_one_sentence(tmp_path, text, capsys):
     (b / "lineage.json").write_text(text)
     assert cli.run(compare.main, [str(a), str(b)]) == 2
     err = capsys.readouterr().err
-    assert "lineage.json was cut or changed" in err and err.count("\n") == 1
+    assert "lineage.json was truncated or edited" in err and err.count("\n") == 1
 
 
 def test_a_transductive_scale_is_another_question(tmp_path):

@@ -435,7 +435,7 @@ def test_filters_lengths_and_rates_are_looked_at(tmp_path, capsys):
     assert code == 0 and "emg: not filtered: the band from 20 Hz lies at or above the Nyquist limit" in out
     assert "clips last" in out
     code, _, err = ask(capsys, *words, "signal.window_mode=crop", "signal.length=50")
-    assert code == 2 and "different rates (16, 32 Hz)" in err
+    assert code == 2 and "different sampling rates (16, 32 Hz)" in err
 
 
 def manifest(folder: Path, seconds, film: Path | None = None) -> tuple[str, ...]:
@@ -454,9 +454,9 @@ def manifest(folder: Path, seconds, film: Path | None = None) -> tuple[str, ...]
 def test_a_class_of_another_length_stays_and_is_told(tmp_path, capsys):
     words = manifest(tmp_path, lambda person, label, i: (60, 10)[label])
     code, out, _ = ask(capsys, *words)
-    assert code == 0 and "Clips of class rest last 60 s, of pain 10 s: a model can tell the classes by their length" in out
+    assert code == 0 and "Clips of class rest last 60 s, of pain 10 s: a model can separate these classes by duration" in out
     code, out, _ = ask(capsys, *words, "signal.seconds=10")
-    assert code == 0 and "classes by their length" not in out and "clips last" not in out
+    assert code == 0 and "classes by duration" not in out and "clips last" not in out
 
 
 def test_a_class_whose_clips_are_all_excluded_stops(tmp_path, capsys):
@@ -476,7 +476,7 @@ def test_a_class_whose_clips_are_all_excluded_stops(tmp_path, capsys):
         (tmp_path / f"{i}.npy").unlink()
     np.save(tmp_path / "3.npy", np.random.default_rng(3).normal(size=200))  # one person's cannot train the own fold
     code, _, err = ask(capsys, *words)
-    assert code == 2 and "No training person of fold 3 has a usable clip of class rest" in err
+    assert code == 2 and "No training subject of fold 3 has a usable clip of class rest" in err
 
 
 @pytest.mark.parametrize(("seconds", "fits"), [(3.0, True), (1.0, False), (6.0, False)])

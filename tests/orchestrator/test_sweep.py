@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from orchestrator import cli, sweep
-from orchestrator.cohort.lineage import Lineage, person_key
+from orchestrator.cohort.lineage import Lineage, subject_key
 from orchestrator.errors import LineageError
 from orchestrator.evaluation.fit_fold import FoldData, FoldRecipe, UsedEncoder
 from orchestrator.evaluation.fit_validation import ValidationResult, fit_validation
-from orchestrator.evaluation.sweep_points import Point, PointLedger, ranked, seen_by
+from orchestrator.evaluation.sweep_points import Point, PointLedger, lineage_of, ranked
 from orchestrator.executors import choice
 from orchestrator.executors.on_ray import RayExecutor
 from orchestrator.files.storage import read_json
@@ -66,7 +66,7 @@ def test_a_grid_on_tune_then_resumed_without_it(road, tmp_path, inline, monkeypa
         assert test not in {*entry["train_subjects"], *entry["val_subjects"]}
         assert entry["accuracy"] == pytest.approx(np.mean(list(entry["people"].values())))
     seen = Lineage.from_json(result["lineage"]).everyone()
-    assert seen == {person_key(cohort.name, name) for name in names}  # two folds are enough to meet everybody
+    assert seen == {subject_key(cohort.name, name) for name in names}  # two folds are enough to meet everybody
 
     # killed between two folds: one file is missing, and it alone is made again
     monkeypatch.setitem(choice.KINDS, "ray", recording)
@@ -218,5 +218,5 @@ def test_the_lineage_counts_losing_points_too(tmp_path):
     a, b = made_point(tmp_path, "a", {}), made_point(tmp_path, "b", {})
     entries = {"a": [made_result(train_subjects=["s1"], val_subjects=[])],
                "b": [made_result(train_subjects=[], val_subjects=["s2"])]}
-    lineage = seen_by({"a": a, "b": b}, entries, "made")
+    lineage = lineage_of({"a": a, "b": b}, entries, "made")
     assert lineage.everyone() == {"made/s1", "made/s2", "made/s9"} and len(lineage.parents) == 2

@@ -1,4 +1,4 @@
-"""People behind pseudonyms, order by rank of the raw name, and a bad root in one sentence before anything is written."""
+"""Pseudonyms of subjects, order by rank of the raw name, and a bad root: one sentence before anything is written."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def test_index_is_the_rank_of_the_raw_name(loaded):
     assert people.label_counts([0, 4])[2] == {0: 2, 1: 2} and people.label_counts([4])[0] == {0: 2}
 
 
-def test_pseudonyms_say_nothing_and_are_the_keys(loaded, tmp_path):
+def test_pseudonyms_reveal_nothing_and_depend_on_the_key(loaded, tmp_path):
     one = loaded(data_set())
     names = [p.pseudonym for p in one.people] + [c.sample for c in one.clips]
     assert len(set(names)) == 15 and all(name[0] in "sc" and len(name) == 17 for name in names)
@@ -59,7 +59,7 @@ def test_pseudonyms_say_nothing_and_are_the_keys(loaded, tmp_path):
     assert one.key_fingerprint != two.key_fingerprint and len(one.key_fingerprint) == 12
 
 
-def test_a_person_is_the_same_in_both_parts_of_a_cohort(loaded):
+def test_a_subject_has_one_pseudonym_in_both_parts_of_a_cohort(loaded):
     a, b = loaded(data_set()), loaded(data_set(name="biovid_b"))
     assert [p.pseudonym for p in a.people] == [p.pseudonym for p in b.people] and a.name == b.name == "biovid"
     assert not {c.sample for c in a.clips} & {c.sample for c in b.clips}
@@ -88,7 +88,7 @@ def test_the_key_is_made_once_and_is_the_owners_alone(loaded, tmp_path):
 
 @pytest.mark.parametrize("links", [True, False])
 def test_two_first_commands_make_one_key(tmp_path, monkeypatch, links):
-    """Whoever comes second, between the look and the writing, reads the first one's key."""
+    """The second command, between check and write, reads the key of the first."""
     if not links:
         monkeypatch.setattr(os, "link", lambda *paths: (_ for _ in ()).throw(PermissionError()))
     path = tmp_path / "pseudonym.key"
@@ -117,7 +117,7 @@ def read_manifest(folder, *words):
     return cohort.load(compose("manifest", [f"store={folder.parent / 'store'}", f"data.root={folder}", *words]))
 
 
-def test_two_manifests_with_the_same_people_have_stores_of_their_own(tmp_path):
+def test_two_manifests_with_the_same_subjects_have_separate_stores(tmp_path):
     a, b = (read_manifest(manifest(tmp_path / name)) for name in "ab")
     again = cohort.load(compose("manifest", [f"store={tmp_path / 'store'}", f"data.root={tmp_path / 'a' / 'manifest.csv'}"]))
     assert a.people == b.people and a.store_name == again.store_name != b.store_name
@@ -129,11 +129,11 @@ def test_two_manifests_with_the_same_people_have_stores_of_their_own(tmp_path):
     assert len(list((tmp_path / "store" / "private").glob("manifest-*.json"))) == 2
 
 
-def test_what_a_manifest_brings_and_a_run_does_not_use_is_told(tmp_path):
+def test_unused_columns_of_a_manifest_are_reported(tmp_path):
     folder = manifest(tmp_path / "a", session="1", split="train")
-    assert read_manifest(folder).notes[-2:] == ("The column session is kept and not used by split=loso.",
-                                                "The column split is kept and not used by split=loso.")
-    assert read_manifest(folder, "split=fixed").notes[1:] == ("The column session is kept and not used by split=fixed.",)
+    assert read_manifest(folder).notes[-2:] == ("The column session is not used by split=loso.",
+                                                "The column split is not used by split=loso.")
+    assert read_manifest(folder, "split=fixed").notes[1:] == ("The column session is not used by split=fixed.",)
     assert read_manifest(folder, "split=fixed", "split.list=random").notes[-1].endswith("split=fixed split.list=random.")
 
 
@@ -148,17 +148,18 @@ def test_the_parts_of_an_own_split(loaded):
 
 
 @pytest.mark.parametrize(("name", "word", "said"), [
-    ("manifest", "data.source=filtered", "does nothing for manifest"), ("watch", "data.subjects=67", "does nothing for watch"),
-    ("synthetic", "data.root=/tmp", "data.root does nothing for synthetic"), ("ai4pain", "data.subjects=67", "for ai4pain"),
-    ("synthetic", "data.source=filtered", "synthetic has neither")])
-def test_a_word_that_does_nothing_for_this_data_set(name, word, said):
+    ("manifest", "data.source=filtered", "has no effect for manifest"),
+    ("watch", "data.subjects=67", "has no effect for watch"),
+    ("synthetic", "data.root=/tmp", "data.root has no effect for synthetic"), ("ai4pain", "data.subjects=67", "for ai4pain"),
+    ("synthetic", "data.source=filtered", "no effect for synthetic")])
+def test_an_option_without_effect_for_this_data_set_is_an_error(name, word, said):
     with pytest.raises(UserError, match=said):
         cohort.preview(compose(name, [word]))
 
 
 @pytest.mark.parametrize("name", ["BioVid", "bio_vid", "ai4pain 2025", "Watch"])
 def test_a_manifest_under_another_spelling_of_a_built_in_cohort(name):
-    with pytest.raises(UserError, match="is a built-in one"):
+    with pytest.raises(UserError, match="close to the built-in"):
         cohort._check(compose("manifest", []), data_set(cohort=name))
 
 
@@ -169,7 +170,7 @@ def test_a_key_file_that_is_not_there(loaded, tmp_path):
 
 @pytest.mark.parametrize("name", ["watch", "synthetic"])
 def test_a_manifest_cannot_take_a_built_in_sets_name_and_with_it_the_public_key(loaded, name):
-    with pytest.raises(UserError, match=f"calls its data set {name}, as the built-in one is called"):
+    with pytest.raises(UserError, match=f"names its data set {name}, which is the name of a built-in one"):
         cohort._check(compose("manifest", []), data_set(cohort=name))
 
 
@@ -181,8 +182,8 @@ def test_an_incomplete_cohort_writes_nothing_and_can_be_accepted(loaded, tmp_pat
     assert loaded(few, "data.allow_partial=true").partial and not loaded(data_set()).partial
 
 
-def test_a_class_that_nobody_has_writes_nothing(loaded, tmp_path):
-    with pytest.raises(UserError, match=r"task=five needs the classes PA1, PA2, PA3, which no person in .* has"):
+def test_a_class_without_clips_writes_nothing(loaded, tmp_path):
+    with pytest.raises(UserError, match=r"task=five needs the classes PA1, PA2, PA3, which no subject in .* has"):
         loaded(data_set(), "task=five")
     with pytest.raises(UserError, match="no usable recording"):
         loaded(replace(data_set(), recordings=()))
@@ -251,17 +252,17 @@ MISTAKES = {
               ["holds neither video", "biosignals_raw"]),
     "incomplete": (lambda root: [shutil.rmtree(p) for p in sorted((root / "biosignals_raw").iterdir())[:1]]
                    and strip_samples(root, 1), [], ["is incomplete", "data.allow_partial=true"]),
-    "few people": (lambda root: strip_samples(root, 1), ["data.allow_partial=true", "model=signal"],
-                   ["6 people are too few", "pretrain=none protocol.val=fixed_epochs"]),
+    "few subjects": (lambda root: strip_samples(root, 1), ["data.allow_partial=true", "model=signal"],
+                   ["6 subjects are too few", "pretrain=none protocol.val=fixed_epochs"]),
     "absent class": (lambda root: None, ["task=five"], ["PA1, PA2, PA3", "choose another task"]),
     "one has it": (lambda root: only_first_has(root, "PA4"), ["data.allow_partial=true"],
-                   ["No training person of fold 0", "PA4"]),
+                   ["No training subject of fold 0", "PA4"]),
     "two classes in a row": (lambda root: spoil_samples(root), [], ["samples.csv", "line 2"]),
 }
 
 
 def strip_samples(root: Path, n: int) -> None:
-    """Leave the first n people out of the list."""
+    """Leave the first n subjects out of the list."""
     path = root / "starting_point" / "samples.csv"
     header, *rows = path.read_text().splitlines()
     gone = sorted({row.split("\t")[1] for row in rows})[:n]
@@ -296,7 +297,7 @@ def test_a_bad_root_is_one_sentence_exit_2_and_nothing_written(signal_tree, inli
     assert not written, written
 
 
-def test_three_people_are_enough_without_pretraining(signal_tree, inline, tmp_path):
+def test_three_subjects_are_enough_without_pretraining(signal_tree, inline, tmp_path):
     shutil.copytree(signal_tree, tmp_path / "tree")
     strip_samples(tmp_path / "tree", 4)
     few = Road(tmp_path / "tree", tmp_path / "store", tmp_path / "run", [*TINY, "model=signal"])
@@ -307,7 +308,7 @@ def test_three_people_are_enough_without_pretraining(signal_tree, inline, tmp_pa
     assert "PARTIAL" in (few.run / "report.html").read_text()
 
 
-def test_two_data_sets_of_one_cohort_may_not_spell_a_person_in_two_ways(tmp_path):
+def test_two_data_sets_of_one_cohort_must_spell_a_subject_alike(tmp_path):
     first = read_manifest(manifest(tmp_path / "a", ("S1", "S2"), dataset="lab"))
     cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "b", ("S1", "S3"), dataset="lab")))
     twin = read_manifest(manifest(tmp_path / "c", ("S01", "S3"), dataset="lab"))
@@ -318,7 +319,7 @@ def test_two_data_sets_of_one_cohort_may_not_spell_a_person_in_two_ways(tmp_path
         cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "e", ("S01", "S3"), dataset="Lab")))
 
 
-def test_a_preview_names_people_as_the_stores_own_key_does(tmp_path):
+def test_a_preview_uses_the_pseudonyms_of_the_stores_key(tmp_path):
     folder = manifest(tmp_path / "a")
     words = [f"data.root={folder}", f"store={tmp_path / 'store'}"]
     config = compose("manifest", words)

@@ -1,4 +1,4 @@
-"""Which study a run was made of: marks that follow the content of recordings and give nobody away."""
+"""Which study a run used: marks depend on the content of recordings and do not reveal subjects."""
 
 import hashlib
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.cohort.cohort import Clip, Cohort, Person
-from orchestrator.cohort.study import KEPT, in_one, marks, record, same_recordings, some_apart
+from orchestrator.cohort.study import KEPT, in_one, marks, record, same_recordings, some_differ
 from orchestrator.config.configuration import compose
 from orchestrator.plan.folds import make_plan
 from preprocessing.recordings import Recording, SignalRef
@@ -25,8 +25,8 @@ def test_a_mark_follows_the_content_of_its_file():
     assert len({mark for own in plain.values() for mark in own["signals"]}) == 9 and plain == marks(PEOPLE, HASHES)
     changed = marks(PEOPLE, HASHES | {1: {**HASHES[1], "c11": ("", "other")}})
     assert [person for person in plain if plain[person] != changed[person]] == ["s1"]
-    assert same_recordings(plain["s1"], changed["s1"]) is True and some_apart(plain["s1"], changed["s1"])
-    assert same_recordings(plain["s1"], plain["s2"]) is False and not some_apart(plain["s1"], plain["s1"])
+    assert same_recordings(plain["s1"], changed["s1"]) is True and some_differ(plain["s1"], changed["s1"])
+    assert same_recordings(plain["s1"], plain["s2"]) is False and not some_differ(plain["s1"], plain["s1"])
 
 
 def test_a_mark_cannot_be_made_without_the_key():
@@ -44,27 +44,27 @@ def test_what_is_not_read_or_not_there_has_no_mark():
     assert same_recordings({"video": ["1"], "signals": ["2"]}, {"video": ["other"], "signals": ["2"]}) is True
 
 
-def test_older_marks_say_the_same_of_each_other_and_nothing_of_newer_ones():
+def test_older_marks_compare_with_each_other_but_not_with_newer_ones():
     old, other, new = {"signals": "1"}, {"signals": "2"}, {"signals": ["1"]}
     assert same_recordings(old, dict(old)) is True and same_recordings(old, other) is False
     assert same_recordings(old, new) is None and same_recordings(new, old) is None
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.75, 0.98])
-def test_somebody_is_known_again_by_a_part_of_many_clips(kept):
+def test_a_subject_is_recognised_by_some_of_many_clips(kept):
     whole = {0: {f"c{i}": ("", f"file {i}") for i in range(400)}}
     ours = marks(PEOPLE, whole)["s0"]
     assert len(ours["signals"]) == KEPT + 1
     for seed in range(50):
         chosen = np.random.default_rng(seed).choice(400, int(400 * kept), replace=False)
         theirs = marks(PEOPLE, {0: {f"renamed {i}": ("", f"file {i}") for i in chosen}})["s0"]
-        assert same_recordings(ours, theirs) is True and some_apart(ours, theirs)
+        assert same_recordings(ours, theirs) is True and some_differ(ours, theirs)
     stranger = marks(PEOPLE, {0: {f"c{i}": ("", f"another {i}") for i in range(400)}})["s0"]
     assert same_recordings(ours, stranger) is False
 
 
-def test_a_file_that_several_people_share_marks_its_parts():
-    """One archive of everybody, as of the data set watch, or one table: two people of it are no one person."""
+def test_a_file_that_several_subjects_share_marks_its_parts():
+    """One archive (as in the data set watch) or table of all subjects: two of its subjects are not the same."""
     def cohort(rows):
         files = [SignalRef(Path("all.npz"), "watch", (), item=i) for i in range(len(rows))]
         clips = tuple(Clip(person, i, f"x{i}", 0, Recording("r", f"r{i}", 0, "a", None, files[i]))
@@ -76,10 +76,10 @@ def test_a_file_that_several_people_share_marks_its_parts():
     assert same_recordings(whole["s0"], whole["s1"]) is False and same_recordings(whole["s1"], whole["s2"]) is False
     assert same_recordings(whole["s0"], marks(*cohort([0, 0, 1, 1]))["s0"]) is True
     fewer = marks(*cohort([0, 1, 1]))  # of the first a clip was left out; here the numbers of the parts move on
-    assert same_recordings(whole["s0"], fewer["s0"]) is True and some_apart(whole["s0"], fewer["s0"])
+    assert same_recordings(whole["s0"], fewer["s0"]) is True and some_differ(whole["s0"], fewer["s0"])
 
 
-def test_somebody_in_two_data_sets_has_the_marks_of_both():
+def test_a_subject_in_two_data_sets_has_the_marks_of_both():
     twice = replace(PEOPLE, people=(Person(0, "s0"), Person(1, "s0")))
     found = marks(twice, {0: {"a": ("", "1")}, 1: {"b": ("", "2")}})
     assert set(found) == {"s0"} and len(found["s0"]["signals"]) == 3

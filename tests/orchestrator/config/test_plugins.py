@@ -68,7 +68,7 @@ def test_the_documents_data_set_and_model_run_from_a_folder_of_their_own(place):
     text = (place / "logistic.py").read_text()
     (place / "logistic.py").write_text(text + "# a comment\n")
     again = command(place, *words, plugins=("gait", "logistic"))
-    assert again.returncode == 0 and "folds are in the ledger already" in again.stdout, again.stdout + again.stderr
+    assert again.returncode == 0 and "folds are already in the ledger" in again.stdout, again.stdout + again.stderr
     (place / "logistic.py").write_text(text.replace("max_iter=1000", "max_iter=500"))
     other = command(place, *words, plugins=("gait", "logistic"))
     assert other.returncode == 2 and "code" in other.stderr, other.stdout + other.stderr
@@ -122,7 +122,7 @@ def test_a_loader_cannot_give_the_people_of_another_cohort(place, tmp_path):
     done = subprocess.run([sys.executable, "-m", "orchestrator.doctor", *named, "model=ridge"], cwd=tmp_path, timeout=100,
                           env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     said = " ".join([*done.stdout.split(), *done.stderr.split()])
-    assert done.returncode == 2 and "which its registration does not name" in said
+    assert done.returncode == 2 and "which is not in its registration" in said
 
 
 def test_what_runs_is_what_the_keys_and_the_record_hold(tmp_path):

@@ -1,4 +1,4 @@
-"""What was finished and is not what it was is damage; what was never finished, or has another key, is not."""
+"""Damage: a finished file that has changed; not an unfinished one, and not one with another key."""
 
 import pytest
 
@@ -9,38 +9,38 @@ from orchestrator.runtime.store_lock import KEYS, sweep_store, writing
 
 
 @pytest.mark.parametrize(("spoil", "damaged"), [
-    (lambda side: None, True),  # the caller found other bytes beside it
+    (lambda side: None, True),  # the caller found other bytes
     (lambda side: side.write_text(side.read_text()[:-5]), True),
     (lambda side: side.write_text(""), True),
     (lambda side: side.write_text(side.read_text().replace("one", "two")), True),
     (lambda side: side.write_text("[]"), True),
     (lambda side: side.unlink(), False),
     (lambda side: storage.write_json(side, storage.seal({"key": "another"})), False)])
-def test_a_side_file_tells(tmp_path, spoil, damaged):
+def test_a_sidecar_shows_damage(tmp_path, spoil, damaged):
     side = tmp_path / "s1.json"
     storage.write_json(side, storage.seal({"key": "k", "more": "one"}))
     spoil(side)
     assert damage.is_damaged(side, "k") is damaged
 
 
-def test_damage_is_told_once_with_its_number(capsys):
-    damage.tell("embed", "token files", [True, False, True])
-    damage.tell("embed", "token files", [False])
+def test_damage_is_reported_once_with_its_number(capsys):
+    damage.warn("embed", "token files", [True, False, True])
+    damage.warn("embed", "token files", [False])
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_only_files_that_cannot_be_read_are_told_of(tmp_path, capsys):
+def test_only_unreadable_files_are_reported(tmp_path, capsys):
     storage.write_json(tmp_path / "facts.json", {})
     (tmp_path / "summary.json").write_text("{")
     (tmp_path / "lineage.json").write_bytes(b"\xff\xfe")
     said = damage.facts("loso", tmp_path)
-    assert said == [f"{name} of this run was damaged and was written anew." for name in ("lineage.json", "summary.json")]
+    assert said == [f"{name} of this run was damaged and was written again." for name in ("lineage.json", "summary.json")]
     assert capsys.readouterr().out.count("is written anew") == 2
 
 
 @pytest.fixture
 def store(tmp_path):
-    """With what killed commands leave at every place of it."""
+    """A store with temporary files of killed commands in all places."""
     for folder in ("", "private", "clips/watch-1", "encoders", "tokens/ab", "synthetic", "tensorboard"):
         place = tmp_path / folder
         place.mkdir(parents=True, exist_ok=True)
@@ -55,13 +55,13 @@ def store(tmp_path):
     return tmp_path
 
 
-def test_the_store_is_swept_everywhere_and_of_finished_trainings(store):
+def test_the_whole_store_is_cleaned_up(store):
     sweep_store(compose("watch", [f"store={store}"]))
     assert not list(store.rglob(".*.tmp")) and len(list(store.rglob("kept.json"))) == 7
     assert [p.name for p in store.glob("encoders/*.partial")] == ["half.partial"], "what a training goes on from"
 
 
-def test_nothing_is_swept_while_another_command_works_on_the_store(store):
+def test_nothing_is_cleaned_up_while_another_command_uses_the_store(store):
     config = compose("watch", [f"store={store}"])
     storage.write_json(store / "store.json", {"keys": KEYS})
     with writing(config, "embed"):

@@ -1,4 +1,4 @@
-"""One fold, Ray-free: what it reads, what it fits, what it writes down."""
+"""One fold, without Ray: what it reads, fits and writes."""
 
 import json
 from dataclasses import replace
@@ -56,7 +56,7 @@ def test_the_place_of_a_fold_in_the_plan_changes_nothing(data):
     assert one["weights_sha256"] == two["weights_sha256"] and one["predictions"] == two["predictions"]
 
 
-def test_the_scaler_is_that_of_the_training_people(data):
+def test_the_scaler_is_that_of_the_training_subjects(data):
     entry = fit_entry(fold(0), data, recipe("signal", refit=False), encoder())
     assert entry["scaler_sha256"] == fit_scaler(data.moments, [1, 2, 3, 4]).sha256()
     entry = fit_entry(fold(0), data, recipe("signal", refit=True), encoder())
@@ -65,25 +65,25 @@ def test_the_scaler_is_that_of_the_training_people(data):
     assert entry["scaler_sha256"] == fit_scaler(data.moments, range(7)).sha256()
 
 
-def test_validation_people_choose_the_epoch_and_refit_trains_on_them_too(data):
+def test_the_epoch_is_chosen_on_validation_subjects_and_refit_uses_them_too(data):
     chosen = fit_entry(fold(0), data, recipe("signal", refit=False, max_epochs=4), encoder())
     again = fit_entry(fold(0), data, recipe("signal", refit=True, max_epochs=4), encoder())
     assert chosen["epochs"] == again["epochs"] == 1 + int(np.argmin([row["val_loss"] for row in chosen["history"]]))
     assert chosen["weights_sha256"] != again["weights_sha256"]
-    turned = changed(data, [5])  # a validation person
+    turned = changed(data, [5])  # a validation subject
     other = fit_entry(fold(0), turned, recipe("signal", refit=False, max_epochs=4), encoder())
     losses = [[row["train_loss"] for row in entry["history"]] for entry in (chosen, other)]
     assert all(a == b for a, b in zip(*losses, strict=False))
     assert other["history"][0]["val_loss"] != chosen["history"][0]["val_loss"]
 
 
-def test_fixed_epochs_uses_everybody_for_all_epochs(data):
+def test_fixed_epochs_uses_all_subjects_for_all_epochs(data):
     plan = Fold(0, 0, (0,), (1, 2, 3, 4, 5, 6), (), None)
     entry = fit_entry(plan, data, recipe("signal", refit=False, fixed_epochs=True), None)
     assert entry["epochs"] == 3 and entry["val_subjects"] == [] and len(entry["history"]) == 3
 
 
-def test_three_people_are_enough_for_fixed_epochs():
+def test_three_subjects_are_enough_for_fixed_epochs():
     data = made_data(n_people=3)
     entry = fit_entry(Fold(0, 0, (0,), (1, 2), (), None), data, recipe("signal", refit=False, fixed_epochs=True), None)
     assert entry["n_test"] == 6
@@ -115,7 +115,7 @@ def test_rows_outside_are_zero_in_what_a_model_sees(data, monkeypatch):
     assert tested["signals"][own].any() and not tested["signals"][others].any()
 
 
-def test_whoever_reads_a_test_clip_while_fitting_is_stopped(data, monkeypatch):
+def test_reading_a_test_clip_during_the_fit_is_an_error(data, monkeypatch):
     import models.classifier.training
 
     real = models.classifier.training.fit_classifier
@@ -126,11 +126,11 @@ def test_whoever_reads_a_test_clip_while_fitting_is_stopped(data, monkeypatch):
         return real(model, arrays, labels, *rest, **more)
 
     monkeypatch.setattr(models.classifier.training, "fit_classifier", peek)
-    with pytest.raises(RuntimeError, match="must not see"):
+    with pytest.raises(RuntimeError, match="must not be used"):
         fit_entry(fold(2), data, recipe("video"), encoder())
 
 
-def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data):
+def test_a_subject_without_a_usable_clip_has_an_entry_without_predictions(data):
     rows = data.subject != 4
     tokens = {i: t[rows] for i, t in data.tokens.items()}
     samples = tuple(s for s, keep in zip(data.samples, rows, strict=True) if keep)
@@ -145,39 +145,39 @@ def test_a_person_without_a_usable_clip_leaves_an_entry_without_predictions(data
     assert fit_entry(fold(0), lost, recipe("signal"), encoder())["n_test"] == 6
 
 
-def test_a_class_that_the_test_person_lacks_is_a_warning(data):
+def test_a_class_missing_in_the_test_clips_is_a_warning(data):
     few = replace(data, labels=np.where(data.subject == 1, 0, data.labels))
     entry = fit_entry(fold(1), few, recipe("ridge"), None)
     assert entry["warnings"] == ["no usable clip of class L1 among the test clips"]
     assert fit_entry(fold(2), few, recipe("ridge"), None)["warnings"] == []
 
 
-def test_a_class_that_no_training_person_has_is_the_users(data):
+def test_a_class_missing_in_training_is_a_user_error(data):
     few = replace(data, labels=np.where(data.subject == 1, data.labels, 0))
-    with pytest.raises(FoldError, match="No training person has a usable clip of class"):
+    with pytest.raises(FoldError, match="No training subject has a usable clip of class"):
         fit_entry(fold(1), few, recipe("ridge"), None)
 
 
-def test_probabilities_that_are_no_numbers_end_the_fold_in_a_sentence(data, monkeypatch):
-    """A ledger entry cannot hold them, and argmax would take NaN for an answer."""
+def test_nan_probabilities_stop_the_fold_with_a_message(data, monkeypatch):
+    """A ledger entry cannot hold NaN, and argmax would take NaN for the prediction."""
     monkeypatch.setattr(foldfit, "predict", lambda fitted, data, rows, *rest: np.full((len(rows), data.n_classes), np.nan))
-    with pytest.raises(FoldError, match="probabilities for 6 of 6 test clips are not numbers"):
+    with pytest.raises(FoldError, match="probabilities for 6 of 6 test clips are NaN"):
         fit_entry(fold(1), data, recipe("ridge"), None)
 
 
-def test_tokens_that_saw_the_test_person_are_refused_whatever_their_encoder_says(data):
+def test_tokens_with_a_test_subject_in_their_lineage_are_an_error(data):
     told = replace(data, token_lineages={0: Lineage("tokens of encoder 1", frozenset({"made/p3"}))})
-    with pytest.raises(LineageError, match="made/p3 has been seen by tokens of encoder 1:"):
+    with pytest.raises(LineageError, match="made/p3 leaked into training through tokens of encoder 1:"):
         fit_entry(fold(3), told, recipe("video"), encoder())
     assert fit_entry(fold(2), told, recipe("video"), encoder())["n_test"] == 6
-    with pytest.raises(LineageError, match="made/p3"):  # a sweep's validation person is scored too
+    with pytest.raises(LineageError, match="made/p3"):  # a sweep's validation subject is scored too
         fit_validation(fold(2, val=(3, 4)), told, recipe("video"), encoder())
 
 
 @pytest.mark.parametrize("scale", KINDS)
 @pytest.mark.parametrize("model", ["signal", "ridge"])
-def test_every_scale_fits_blind_to_the_test_person(data, model, scale):
-    """The test person's clips become noise: nothing that is fitted moves, whatever kind of scale there is."""
+def test_no_scale_depends_on_the_test_subject(data, model, scale):
+    """The test subject's clips become noise: the fit does not change with any kind of scale."""
     how = replace(recipe(model), scale=scale)
     entry, noise = (fit_entry(fold(2), d, how, None) for d in (data, changed(data, [2])))
     assert {n: entry[n] for n in FITTED} == {n: noise[n] for n in FITTED}
@@ -187,8 +187,8 @@ def test_every_scale_fits_blind_to_the_test_person(data, model, scale):
         assert entry["weights_sha256"] != fit_entry(fold(2), data, recipe(model), None)["weights_sha256"]
 
 
-def test_a_persons_own_scale_is_their_own(data):
-    """One person's sensor reads sixteen times as much: by the person's own spread that is nobody's business."""
+def test_subject_z_depends_only_on_the_subject(data):
+    """One subject's sensor has sixteen times the gain: scaling by subject removes this."""
     gain = np.where(data.subject == 2, np.float32(16), np.float32(1))[:, None, None]
     louder = with_moments(replace(data, signals=gain * data.signals))
     how = replace(recipe("ridge"), scale="subject_z")
@@ -196,15 +196,15 @@ def test_a_persons_own_scale_is_their_own(data):
     assert one["weights_sha256"] == two["weights_sha256"] and one["predictions"] == two["predictions"]
 
 
-def test_no_usable_validation_clip_is_the_users(data):
+def test_no_usable_validation_clip_is_a_user_error(data):
     rows = ~np.isin(data.subject, (5, 6))
     few = replace(data, samples=data.samples[: rows.sum()], subject=data.subject[rows], labels=data.labels[rows],
                   signals=data.signals[rows], numbers=data.numbers[rows], tokens={})
-    with pytest.raises(FoldError, match="validation people have no usable clip"):
+    with pytest.raises(FoldError, match="validation subjects have no usable clip"):
         fit_entry(fold(1), few, recipe("signal"), None)
 
 
-def test_an_unknown_training_option_is_the_users(data):
+def test_an_unknown_training_option_is_a_user_error(data):
     with pytest.raises(UserError, match="train.epochs"):
         fit_entry(fold(1), data, recipe("signal", epochs=3), None)
 
@@ -219,7 +219,7 @@ def test_the_control_reads_the_number_it_is_asked_for():
 
 
 def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatch):
-    """Python's registry and torch would say it in the first fold of a process alone."""
+    """Python and torch would give this warning only in the first fold of a process."""
     import warnings
 
     import torch
@@ -242,8 +242,8 @@ def test_a_warning_of_a_library_reaches_the_entry_of_every_fold(data, monkeypatc
 
 @pytest.mark.parametrize("model", ["ridge", "random_forest", "svm", "one_number"])
 @pytest.mark.parametrize("leaky", [False, True])
-def test_an_estimator_is_fitted_on_everybody_but_the_test_people_and_keeps_nobody_back(data, model, leaky):
-    """However the plan shares them out: the entry says what was fitted, and the fit is the same."""
+def test_an_estimator_is_fitted_on_all_but_the_test_subjects(data, model, leaky):
+    """For any split into training and validation: the entry names the subjects of the fit, and the fit is the same."""
     how = recipe(model, leaky=leaky)
     entries = [fit_entry(plan, data, how, None) for plan in (fold(2, leaky=leaky), replace(fold(2), val=(5, 6)),
                                                            replace(fold(2), train=(0, 1, 3, 4, 5, 6), val=()))]
@@ -254,17 +254,17 @@ def test_an_estimator_is_fitted_on_everybody_but_the_test_people_and_keeps_nobod
     assert entries[0]["predictions"] == entries[1]["predictions"] == entries[2]["predictions"]
 
 
-def test_who_is_fitted_of_a_network(data):
+def test_training_subjects_of_a_network(data):
     plain = fit_entry(fold(2), data, recipe("signal", refit=False), None)
     assert (plain["train_subjects"], plain["val_subjects"], plain["refit"]) == (["p0", "p1", "p3", "p4"], ["p5", "p6"], False)
     assert fit_entry(fold(2), data, recipe("signal", refit=True), None)["refit"] is True
     fixed = fit_entry(fold(2), data, recipe("signal", refit=False, fixed_epochs=True), None)
-    assert fixed["train_subjects"] == ["p0", "p1", "p3", "p4"] and fixed["val_subjects"] == []  # nobody chose anything
+    assert fixed["train_subjects"] == ["p0", "p1", "p3", "p4"] and fixed["val_subjects"] == []  # no epoch was chosen
     leaky = fit_entry(fold(2, leaky=True), data, recipe("signal", leaky=True, refit=False), None)
     assert leaky["val_subjects"] == ["p2"] and len(leaky["train_subjects"]) == 6 and leaky["refit"] is False
 
 
-def test_the_published_way_stops_by_the_released_rule_and_not_by_the_run_s():
+def test_as_paper_uses_the_stopping_rule_of_the_released_code():
     from models.classifier.training import ClassifierRecipe
 
     given = ClassifierRecipe(max_epochs=12, patience=3, lr=3e-3, lr_schedule="cosine", lr_decay=0.9, batch_size=48)
@@ -273,9 +273,9 @@ def test_the_published_way_stops_by_the_released_rule_and_not_by_the_run_s():
     assert foldfit.published(given, None).max_epochs == 12
 
 
-def test_the_epochs_of_the_published_way_are_its_own(data):
+def test_as_paper_has_its_own_number_of_epochs(data):
     how = replace(recipe("signal", leaky=True, refit=False, max_epochs=2, patience=1, lr=0.01), as_paper_epochs=6)
     entry = fit_entry(fold(2, leaky=True), data, how, None)
-    assert len(entry["history"]) == 6 and entry["test_openings"] == 7  # as many looks as epochs, and the last
+    assert len(entry["history"]) == 6 and entry["test_openings"] == 7  # one test-set access per epoch, and the last one
     accuracies = [row["val_accuracy"] for row in entry["history"]]
     assert entry["epochs"] == 1 + accuracies.index(max(accuracies))

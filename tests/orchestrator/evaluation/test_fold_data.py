@@ -1,4 +1,4 @@
-"""What folds share is gathered once; a recording that two people share is refused."""
+"""The data that folds share; an identical recording of two subjects is an error."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import pytest
 from orchestrator import cli, loso
 from orchestrator.cohort.cohort import Cohort, Person
 from orchestrator.errors import UserError
-from orchestrator.evaluation.fold_data import check_twins
+from orchestrator.evaluation.fold_data import check_duplicates
 from tests.helpers.roads import Road
 
 
@@ -22,17 +22,17 @@ def clips(n=4):
     return np.random.default_rng(0).normal(size=(n, 8, 2)).astype(np.float32)
 
 
-def test_one_recording_under_two_people_is_refused():
+def test_an_identical_recording_of_two_subjects_is_an_error():
     signals, subject = clips(), np.array([0, 0, 1, 2])
-    check_twins(signals, subject, cohort("p0", "p1", "p2"))
+    check_duplicates(signals, subject, cohort("p0", "p1", "p2"))
     signals[3] = signals[0]
-    with pytest.raises(UserError, match="People made/p0 and made/p2 have a recording in common"):
-        check_twins(signals, subject, cohort("p0", "p1", "p2"))
-    check_twins(signals, subject, cohort("p0", "p1", "p0"))  # one person in two data sets
-    check_twins(signals, subject, cohort("p0", "p1", "p2"), np.zeros(len(subject), bool))  # too little to tell
+    with pytest.raises(UserError, match="Subjects made/p0 and made/p2 contain an identical recording"):
+        check_duplicates(signals, subject, cohort("p0", "p1", "p2"))
+    check_duplicates(signals, subject, cohort("p0", "p1", "p0"))  # one subject in two data sets
+    check_duplicates(signals, subject, cohort("p0", "p1", "p2"), np.zeros(len(subject), bool))  # too little information
     signals[[0, 3]] = 1.5
-    check_twins(signals, subject, cohort("p0", "p1", "p2"))  # a sensor that fell off says nothing
-    check_twins(np.zeros((0, 0, 0), np.float32), subject, cohort("p0", "p1", "p2"))
+    check_duplicates(signals, subject, cohort("p0", "p1", "p2"))  # a constant signal is no duplicate
+    check_duplicates(np.zeros((0, 0, 0), np.float32), subject, cohort("p0", "p1", "p2"))
 
 
 def test_a_copied_file_stops_the_run(ridge, inline, tmp_path, capsys):
@@ -44,4 +44,4 @@ def test_a_copied_file_stops_the_run(ridge, inline, tmp_path, capsys):
     copied = Road(tree, tmp_path / "store", tmp_path / "run", list(ridge.words))
     assert cli.run(loso.main, copied.argv()) == 2
     said = capsys.readouterr().err
-    assert "have a recording in common" in said and len(said.strip().splitlines()) == 1 and inline["loso"] == []
+    assert "contain an identical recording" in said and len(said.strip().splitlines()) == 1 and inline["loso"] == []

@@ -1,4 +1,4 @@
-"""One file a fold: complete or absent, the run's own, never written twice."""
+"""One file per fold: complete or absent, from this run, written once."""
 
 import json
 
@@ -58,8 +58,8 @@ def test_a_damaged_fold_is_an_absent_one_and_is_written_again(ledger, damage):
     assert ledger.read(FOLDS[0]).wall_s == 3.0
 
 
-def test_what_is_there_and_does_not_count_is_named_with_the_reason(ledger, capsys):
-    """What is absent, or valid, is not."""
+def test_invalid_entries_are_named_with_the_reason(ledger, capsys):
+    """Absent and valid entries are not named."""
     for fold in FOLDS:
         ledger.write(fold, made(fold.index, wall_s=1.0))
     assert ledger.invalid(FOLDS) == [] and damage.entries("loso", ledger, FOLDS) == []
@@ -67,19 +67,19 @@ def test_what_is_there_and_does_not_count_is_named_with_the_reason(ledger, capsy
     (folder / names[0]).write_text((folder / names[0]).read_text().replace("1.0", "9.0"))
     (folder / names[1]).write_bytes((folder / names[2]).read_bytes())
     (folder / names[2]).unlink()
-    assert ledger.invalid(FOLDS) == [(FOLDS[0], "cut, or changed since it was written"), (FOLDS[1], "another fold's")]
+    assert ledger.invalid(FOLDS) == [(FOLDS[0], "truncated or edited"), (FOLDS[1], "it belongs to another fold")]
     Ledger(ledger.run_dir, "another").write(FOLDS[2], made(2))
     capsys.readouterr()
     said = damage.entries("loso", ledger, FOLDS)
-    assert "fold 0 seed 0 was there and is not valid (cut, or changed" in said[0] and "another run's" in said[2]
+    assert "fold 0 seed 0 is not valid (truncated or edited" in said[0] and "another run" in said[2]
     told = capsys.readouterr().out
     assert len(said) == 3 == told.count("is not valid") and told.count("the fold runs again") == 3
 
 
 @settings(max_examples=40)
 @given(place=st.integers(0, 10**6), kept=st.booleans(), byte=st.integers(0, 255))
-def test_whatever_becomes_of_an_entry_it_is_valid_or_told(tmp_path_factory, place, kept, byte):
-    """Cut anywhere, or one byte changed anywhere: it is never silently absent."""
+def test_a_damaged_entry_is_valid_or_reported(tmp_path_factory, place, kept, byte):
+    """Truncated anywhere, or with one byte changed: it is never silently ignored."""
     ledger = Ledger(tmp_path_factory.mktemp("run"), "key")
     ledger.write(FOLDS[0], made(0))
     path, value = ledger.files.folder / ledger.name(FOLDS[0]), ledger.read(FOLDS[0])
@@ -111,13 +111,13 @@ def test_a_run_folder_is_claimed_once(ledger):
 @pytest.mark.parametrize(("there", "said"), [
     ({"code": "1", "clips": "1", "tokens": "2"}, r"\(differing: clips, tokens\)"),
     (None, "data, configuration or code"), ([], "data, configuration or code")])
-def test_a_refusal_says_what_differs(ledger, there, said):
+def test_the_error_says_what_differs(ledger, there, said):
     storage.write_json(ledger.run_dir / "lineage.json", {"content_key": "another", "content": there})
     with pytest.raises(UserError, match=said):
         claim(ledger, {"code": "1", "clips": "2", "tokens": "3"})
 
 
-def test_without_its_lineage_the_folds_themselves_tell(ledger):
+def test_without_lineage_json_the_folds_identify_the_run(ledger):
     run = ledger.run_dir
     ledger.write(FOLDS[0], made(0))
     for text in (None, "{", "[]"):
@@ -128,11 +128,11 @@ def test_without_its_lineage_the_folds_themselves_tell(ledger):
             claim(Ledger(run, "another"))
 
 
-def test_sweeping_spares_folds(ledger):
+def test_cleaning_up_keeps_folds(ledger):
     ledger.write(FOLDS[0], made(0))
     (ledger.files.folder / ".fold-001-seed-0.json.1.tmp").write_text("half")
     (ledger.run_dir / ".tune.x.tmp").mkdir()
-    ledger.sweep()
+    ledger.clean_up()
     assert [p.name for p in ledger.files.folder.iterdir()] == ["fold-000-seed-0.json"]
     assert [p.name for p in ledger.run_dir.iterdir()] == ["ledger"]
 

@@ -1,4 +1,4 @@
-"""A ledger on a file system of pyarrow's: whole objects, read back, the same results as in a folder."""
+"""A ledger on a pyarrow file system: complete objects, read back after writing, the same results as in a folder."""
 
 import pickle
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_another_runs_folds_are_refused(files, tmp_path):
 
 
 class Losing:
-    """A file system whose first writes arrive cut."""
+    """A file system that truncates the first writes."""
 
     def __init__(self, inner, times):
         self.inner, self.times, self.type_name, self.opened = inner, times, "s3", []
@@ -90,7 +90,7 @@ def test_the_checksum_is_read_back():
     files = RemoteFiles(Losing(inner, 2), "bucket/run")
     files.write("fold-000-seed-0.json", {"a": 1})
     assert files.filesystem.opened == ["bucket/run/fold-000-seed-0.json"] * 3, "one object a try, no temporary name"
-    with pytest.raises(OSError, match="did not come back"):
+    with pytest.raises(OSError, match="was not read back"):
         RemoteFiles(Losing(inner, 3), "bucket/run").write("fold-001-seed-0.json", {"a": 1})
 
 
@@ -116,7 +116,7 @@ def test_addresses(tmp_path):
 
 
 def test_a_run_with_its_ledger_elsewhere(ridge, inline, tmp_path, monkeypatch, capsys):
-    """The same bytes as with a folder; resumed, reported again, and refused to another run."""
+    """The same bytes as with a folder; a run can resume and report, and another run gets an error."""
     monkeypatch.setattr("orchestrator.evaluation.ledger.files_at", lambda uri: RemoteFiles(LocalFileSystem(), uri.removeprefix("x://")))
     words = [*TINY, "model=ridge", "max_folds=2"]
     plain = Road(ridge.root, ridge.store, tmp_path / "plain", words)
@@ -141,7 +141,7 @@ def test_both_protocols_keep_their_folds_apart(ridge, inline, tmp_path):
     assert sorted(p.name for p in (tmp_path / "far").iterdir()) == ["as_paper", "clean"]
 
 
-def test_one_shared_person_gives_no_gap_and_no_error(ridge, inline, tmp_path, capsys):
+def test_one_shared_subject_gives_no_gap_and_no_error(ridge, inline, tmp_path, capsys):
     one = Road(ridge.root, ridge.store, tmp_path / "run", [*TINY, "model=ridge", "max_folds=1", "protocol=both"])
     assert one.main() == 0
     assert "no gap between as_paper and clean" in capsys.readouterr().out

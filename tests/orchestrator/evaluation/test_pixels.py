@@ -1,4 +1,4 @@
-"""The baselines that read pixels, in the folds: clips decoded from the clip store, small frames, small networks."""
+"""Folds with baselines that read pixels: clips decoded from the clip store, small frames, small networks."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""What a run is: its content key, its folder, and what may be said about it in a file."""
+"""The identity of a run: its content key, its folder, and what its files may contain."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from orchestrator.files.storage import key_of, read_json
 
 @pytest.fixture(scope="module")
 def parts(road):
-    """Everything a content key is made of, of the session's road."""
+    """The inputs of a content key, from the session's run."""
     from orchestrator.cohort import cohort
     from orchestrator.config.model_inputs import needs
     from orchestrator.plan import folds
@@ -28,7 +28,7 @@ def parts(road):
 def content(parts, config=None, **more):
     found, people, clips, encoders, tokens = parts
     config = config or found
-    refit = config.protocol.refit is not False  # as the plan of so few people has it
+    refit = config.protocol.refit is not False  # the default with so few subjects
     return run_record.content(config, people, clips, encoders, more.get("tokens", tokens), recipe(config, refit, False))
 
 
@@ -60,7 +60,7 @@ def test_what_is_no_content(road, parts, word):
 
 
 def test_how_a_refit_was_asked_for_is_no_content(road, parts):
-    """protocol=both asks for it, a small cohort has it by default, and an estimator is fitted once whatever is asked."""
+    """protocol=both requests it, a small cohort has it by default, and an estimator is fitted once in any case."""
     assert key(parts, road.config("protocol.refit=true")) == key(parts)
     asked = ([], ["protocol.refit=true"], ["protocol.refit=false"])
     ridge = [key(parts, road.config("model=ridge", *words)) for words in asked]
@@ -83,7 +83,7 @@ def test_other_code_is_another_run(parts, monkeypatch):
     assert key(parts) != before
 
 
-def test_on_whom_shipped_settings_were_chosen_is_in_the_report_of_what_is_trained_with_them():
+def test_the_report_names_the_data_on_which_default_settings_were_chosen():
     (said,) = run_record._settings(compose("watch", []))
     assert "inner validation people, who are nine of these ten" in said
     assert run_record._settings(compose("watch", ["model=random_forest"])) == []
@@ -94,7 +94,7 @@ def test_folds_of_several_configurations_differ_in_what_they_do_not_share(road, 
     one, other = content(parts), content(parts, road.config("train.lr=0.002"))
     alone, both = run_record.together([one]), run_record.together([one, other])
     assert [name for name in alone if alone[name] != both[name]] == ["configuration"]
-    assert both != run_record.together([other, one]), "which configuration serves which folds is content"
+    assert both != run_record.together([other, one]), "the configuration of each fold is content"
 
 
 def test_the_folder_without_a_name_is_named_by_content(monkeypatch, tmp_path):

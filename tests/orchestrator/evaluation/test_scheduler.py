@@ -1,4 +1,4 @@
-"""The scheduler keeps no state of its own: what is asked of Tune, and what is made of what Tune says. No Ray here."""
+"""The scheduler has no state: what it requests from Tune, and how it handles the results. Without Ray."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def test_only_what_the_ledger_lacks_is_asked_for(work, monkeypatch):
 
 
 class FakeTune:
-    """What the scheduler uses of ray.tune; trials run at once, in this process."""
+    """The parts of ray.tune that the scheduler uses; trials run immediately, in this process."""
 
     def __init__(self, results):
         self.results, self.seen, self.reported = results, {}, []
@@ -112,7 +112,7 @@ def test_a_fold_that_failed_every_time_is_named_with_its_reason(monkeypatch, wor
 
 
 def test_what_shows_progress_stays_here_when_tune_pickles_what_it_was_given():
-    """On a terminal the bar holds locks."""
+    """On a terminal, the progress bar holds locks."""
     import copy
     import threading
 
@@ -131,7 +131,7 @@ def test_what_shows_progress_stays_here_when_tune_pickles_what_it_was_given():
 
 
 def test_a_fold_of_which_tune_says_nothing_is_not_done(monkeypatch, work, tmp_path):
-    """A reused worker that dies between two trials: Tune ends the next one without a result, and without a second try."""
+    """A reused worker that dies between two trials: Tune ends the next one without a result and without a retry."""
     first, second, third = work.folds
     silent = types.SimpleNamespace(config={"name": second}, metrics=None, error=None)
     failed, _ = run_trials(monkeypatch, work, [result(first), silent], tmp_path)
@@ -190,7 +190,7 @@ import re, sys, time, types
 from ray import tune
 from orchestrator.executors import ray_trials
 tune.report = print
-run = lambda name: {"accuracy": 1.0} if name == "quick" else re.match("(a+)+$", 50 * "a" + "b")  # never gives the lock back
+run = lambda name: {"accuracy": 1.0} if name == "quick" else re.match("(a+)+$", 50 * "a" + "b")  # never releases the lock
 ray_trials.trial({"name": "quick"}, types.SimpleNamespace(run=run), 0.2)
 time.sleep(0.4)
 print("a finished fold's clock has stopped", flush=True)

@@ -1,4 +1,4 @@
-"""What a sweep chose, in loso: each half chooses for the other, and a choice that has met a test person is refused."""
+"""Settings chosen by a sweep, in loso: each half chooses for the other; a choice that depends on a test subject is an error."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def config(*words):
 
 @pytest.fixture
 def swept(monkeypatch, inline, tmp_path):
-    """sweep.json of a sweep over two halves of sixteen made-up people."""
+    """sweep.json of a cross-fitted sweep over two halves of sixteen generated subjects."""
     data = made_data(n_people=N, n_clips=4)
 
     def stages(configs, people, plan, folder):
@@ -61,7 +61,7 @@ def test_halves_are_disjoint_and_choose_apart(swept):
     assert {p.name for p in folder.iterdir()} >= {"half-1", "half-2", "sweep.json"}
 
 
-def test_every_fold_is_served_by_the_half_that_never_met_it(swept):
+def test_every_fold_uses_the_choice_of_the_other_half(swept):
     result, folder, _ = swept
     run, people = config(f"sweep.read={folder}"), cohort()
     plan = make_plan(run, people.people)
@@ -78,26 +78,27 @@ def test_every_fold_is_served_by_the_half_that_never_met_it(swept):
         other = next(p for p in parts if p is not part).folds[0]
         with pytest.raises(LineageError, match="chosen by a sweep, half"):
             fit_entry(other, data, how, encoder(), part.lineages)
-    assert len(sweep_choice.notes(parts)) == 2 and "8 people took part" in sweep_choice.notes(parts)[0]
+    assert len(sweep_choice.notes(parts)) == 2 and "a sweep over 8 subjects" in sweep_choice.notes(parts)[0]
 
 
-def test_a_sweep_that_met_everybody_is_refused_with_the_way_out(swept, tmp_path):
+def test_a_sweep_over_all_subjects_is_an_error_that_names_the_fix(swept, tmp_path):
     result, folder, _ = swept
     whole = {**result, **result["halves"][0]}
     del whole["halves"]
     write_json(tmp_path / "one.json", seal(whole))
     run, people = config(f"sweep.read={tmp_path / 'one.json'}"), cohort()
     plan = make_plan(run, people.people)
-    with pytest.raises(LineageError, match=r"made/p\d+ has been seen by the setting vit_\w+-mask-0.9.*sweep.halves=true"):
+    with pytest.raises(LineageError, match=r"made/p\d+ leaked into training through the setting vit_\w+-mask-0.9"
+                                           r".*sweep.halves=true"):
         sweep_choice.parts(run, (), plan, people)
     paper = make_plan(config("protocol=as_paper"), people.people)
     assert len(sweep_choice.parts(run, (), paper, people)) == 1
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    ({"task": "five"}, "chose for task=five"), ({"key_fingerprint": "x"}, "key_fingerprint=x"),
+    ({"task": "five"}, "made for task=five"), ({"key_fingerprint": "x"}, "key_fingerprint=x"),
     ({"dataset": None}, "dataset=None")])
-def test_a_sweep_of_something_else_is_refused(swept, tmp_path, change, said):
+def test_another_sweep_is_an_error(swept, tmp_path, change, said):
     result, _, _ = swept
     write_json(tmp_path / "other.json", seal({**result, **change}))
     run, people = config(f"sweep.read={tmp_path / 'other.json'}"), cohort()
@@ -105,12 +106,12 @@ def test_a_sweep_of_something_else_is_refused(swept, tmp_path, change, said):
         sweep_choice.read(run, people)
     unfinished = [{**half, "chosen": None} for half in result["halves"]]
     write_json(tmp_path / "other.json", seal({**result, "halves": unfinished}))
-    with pytest.raises(UserError, match="chosen nothing yet"):
+    with pytest.raises(UserError, match="no choice yet"):
         sweep_choice.read(run, people)
 
 
-def test_a_sweep_that_forgot_somebody_afterwards_is_refused(swept, tmp_path):
-    """Whom it has seen is what the guard asks: a file changed by hand counts for nothing."""
+def test_an_edited_lineage_of_a_sweep_is_an_error(swept, tmp_path):
+    """The guard checks the lineage: an edited file is not accepted."""
     result = read_json(swept[1] / "sweep.json")
     result["halves"][0]["lineage"]["people"] = []
     write_json(tmp_path / "sweep.json", result)
@@ -128,7 +129,7 @@ def test_mistakes(tmp_path):
 
 
 def sweep_file(road, path, halves, proven=True):
-    """A sweep as if each half (a list of people's indices) had chosen its own mask ratio."""
+    """A sweep in which each half (a list of subject indices) chose another mask ratio."""
     people = road.cohort()
     rows = [{"name": f"vit_micro-mask-{r}", "encoder": "vit_micro", "mask_ratio": r} for r in (0.9, 0.5)]
     seen = [Lineage("the setting chosen by a sweep", frozenset(people.keys(half)), proven=proven) for half in halves]
@@ -138,7 +139,7 @@ def sweep_file(road, path, halves, proven=True):
 
 
 def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):
-    """Two configurations in one run: each fold with the other half's, one ledger, one table, resumed as ever."""
+    """Two configurations in one run: each fold uses the other half's choice; one ledger, one table, and it resumes."""
     words = [w for w in TINY if not w.startswith("encoder=")] + ["model=video", "max_folds=4", "train.max_epochs=1",
                                                                  "protocol.refit=false"]
     mine = replace(road.copy(tmp_path, run=False), words=[*words, f"sweep.read={tmp_path / 'sweep.json'}"])
@@ -151,7 +152,7 @@ def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):
     for fold, planned in zip(found["folds"], lineage["folds"], strict=True):
         assert fold["encoder_sha256"] == sha[planned["encoder"]] and (planned["encoder"] < 2) == (fold["fold"] in (1, 3))
     assert [len(c["people"]) for c in lineage["chosen_by"]] == [3, 4]
-    assert "chosen by a sweep in which 3 people took part" in (mine.run / "report.html").read_text()
+    assert "chosen by a sweep over 3 subjects" in (mine.run / "report.html").read_text()
     assert str(tmp_path) not in (mine.run / "config.yaml").read_text()
     inline["loso"].clear()
     assert mine.main() == 0 and inline["loso"] == []
@@ -163,7 +164,7 @@ def test_a_run_with_chosen_settings(road, inline, tmp_path, capsys):
     assert "chosen by a sweep" in capsys.readouterr().err and not list(fresh.run.glob("ledger/*"))
     sweep_file(mine, tmp_path / "sweep.json", [[0, 2, 4], [1, 3, 5, 6]], proven=False)
     assert not found["unproven"] and fresh.main("max_folds=1") == 0
-    assert fresh.summary()["unproven"], "nobody knows whom the setting has seen"
+    assert fresh.summary()["unproven"], "the lineage of the setting is not known"
 
 
 def test_sizes_of_halves():

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.medium
 ARTEFACTS = {
     "clips": clip_store.MAKES, "clips of watch": (*clip_store.MAKES, *FORMATS["watch"].sources),
     "fixed": ("orchestrator.plan.splits:fixed",), "encoders": encoder_store.TRAINS, "adopted": encoder_store.TAKES_OVER,
-    "tokens": token_store.MAKES, "audit": audit.SPOILS,
+    "tokens": token_store.MAKES, "audit": audit.PERTURBATIONS,
     **{model: (*run_record.FOLDS, *models.source(model), "orchestrator.plan.splits:loso")
        for model in ("dual", "signal_small", "lstm", "random_forest")}}
 CLIPS = {"clips", "clips of watch"}
@@ -76,7 +76,7 @@ def test_what_computes_nothing_changes_no_key(before, copy, file, old, new):
     ("models/classifier/dcan.py", "dim**-0.5 if scale", "dim**-0.25 if scale", {"dual", "signal_small"}),
     ("models/baselines/signal_nets.py", "class LSTMFCN(nn.Module):", "class LSTMFCN(nn.Module):\n    WIDTH = 1\n", {"lstm"}),
     ("orchestrator/plan/splits.py", "17 / 86", "18 / 86", {"fixed"}),
-    ("orchestrator/plan/splits.py", "[[p.index] for p in people]", "[[p.index] for p in people][1:]", FOLDS),
+    ("orchestrator/plan/splits.py", "[[p.index] for p in subjects]", "[[p.index] for p in subjects][1:]", FOLDS),
     ("preprocessing/signals/watch_file.py", 'int(ref.item or 0)', 'int(ref.item or 1)', {"clips of watch"}),
     ("orchestrator/evaluation/fit_fold.py", "def fit_fold(", "ROUNDS = 2\n\n\ndef fit_fold(", set()),
     ("orchestrator/stores/cross_dataset.py", "part = self.parts[subject >= self.parts[1].first]",

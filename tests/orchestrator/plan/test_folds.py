@@ -1,4 +1,4 @@
-"""The fold plan: roles, sizes by the contract, and what it may depend on."""
+"""The fold plan: roles, documented sizes, and what it may depend on."""
 
 from collections import Counter
 from functools import cache
@@ -51,8 +51,8 @@ def test_clean_plans_of_every_size(clean, n):
         check_roles(fold.test, fold.train, fold.val, leaky=False)
         assert len(fold.val) == wanted and {*fold.test, *fold.train, *fold.val} == set(range(n))
         seen = set(plan.groups[fold.group].subjects)
-        assert not seen & set(fold.test), "the encoder has seen the test person"
-        assert not seen & set(fold.val), "the encoder has seen a validation person"
+        assert not seen & set(fold.test), "the encoder was pretrained on the test subject"
+        assert not seen & set(fold.val), "the encoder was pretrained on a validation subject"
         assert list(fold.train) == sorted(fold.train) and list(fold.val) == sorted(fold.val)
     served = Counter(f.group for f in plan.folds)
     assert served == {0: n - size, 1: size}
@@ -65,7 +65,7 @@ def test_validation_sizes(n):
 
 @pytest.mark.parametrize("n", range(7))
 def test_fewer_than_seven_people_get_an_offer(clean, n):
-    with pytest.raises(UserError, match=rf"^{n} people are too few.*pretrain=none protocol.val=fixed_epochs"):
+    with pytest.raises(UserError, match=rf"^{n} subjects are too few.*pretrain=none protocol.val=fixed_epochs"):
         make_plan(clean, people(n))
 
 
@@ -104,7 +104,7 @@ def test_one_person_cannot_be_left_out(unpretrained):
 
 def test_the_text_names_the_sizes(clean):
     text = make_plan(clean, people(8)).text()
-    assert "8 people, 8 test folds" in text and "groups: 3, 3 people" in text
+    assert "8 subjects, 8 test folds" in text and "groups: 3, 3 subjects" in text
     assert "5 train, 2 inner validation, 1 test" in text and "refit" in text
 
 
@@ -140,7 +140,7 @@ def test_strata_are_kept_where_four_or_more_validate():
         chosen = choose_validation(cohort, 4, np.random.default_rng(seed))
         assert Counter((i < 20, i % 2) for i in chosen) == dict.fromkeys([(a, b) for a in (True, False) for b in (0, 1)], 1)
     pairs = {tuple(i < 20 for i in choose_validation(cohort, 2, np.random.default_rng(s))) for s in range(40)}
-    assert (True, True) in pairs  # two people are a plain draw
+    assert (True, True) in pairs  # two subjects are drawn without strata
 
 
 def test_unknown_sex_and_age_are_strata_too():
@@ -155,13 +155,13 @@ def test_as_paper_is_leaky_on_purpose_and_says_so(clean):
 
 
 @pytest.mark.parametrize("model", ["ridge", "random_forest"])
-def test_as_paper_asks_nobody_to_choose_where_there_is_no_epoch(model):
+def test_as_paper_without_epochs_has_no_validation_subjects(model):
     plan = make_plan(compose("synthetic", [f"model={model}", "protocol=as_paper"]), people(10))
     assert plan.leaky and all(f.val == () and len(f.train) == 9 for f in plan.folds)
     assert "choose the epoch" not in plan.text()
 
 
-def test_clean_beside_as_paper_is_refitted_so_that_both_fit_on_the_same_people():
+def test_clean_with_as_paper_is_refitted_so_that_both_fit_on_the_same_subjects():
     both = compose("synthetic", ["protocol=both"])
     clean, paper = (make_plan(with_protocol(both, name), people(30)) for name in ("clean", "as_paper"))
     assert clean.refit and not paper.refit and not make_plan(compose("synthetic", []), people(30)).refit
@@ -169,7 +169,7 @@ def test_clean_beside_as_paper_is_refitted_so_that_both_fit_on_the_same_people()
         assert {*ours.train, *ours.val} == set(theirs.train) and theirs.val == theirs.test
     declined = compose("synthetic", ["protocol=both", "protocol.refit=false"])
     assert not make_plan(with_protocol(declined, "clean"), people(30)).refit
-    assert "the test people choose the epoch" in paper.text() and "the test people choose" not in clean.text()
+    assert "the epoch is chosen on the test subjects" in paper.text() and "chosen on the test" not in clean.text()
 
 
 def test_exclude_pretrain_tests_nobody_the_encoder_saw(clean):
@@ -183,22 +183,22 @@ def test_both_is_planned_as_two(clean):
         make_plan(with_protocol(clean, "both"), people(10))
 
 
-def test_too_many_validation_people_are_refused(clean):
+def test_too_many_validation_subjects_are_an_error(clean):
     with pytest.raises(UserError, match="lower protocol.val_subjects"):
         make_plan(varied(clean, val_subjects=6), people(8))
     assert make_plan(varied(clean, val_subjects=4), people(8)).n_val == 4
 
 
-def test_a_class_without_training_people_is_named(clean):
+def test_a_class_without_training_subjects_is_named(clean):
     plan = make_plan(clean, people(7))
     counts = {i: Counter({0: 2, 1: 2}) for i in range(7)}
     check_classes(plan.folds, counts, ("BL1", "PA4"), with_val=False)
     counts = {i: Counter({0: 2, 1: 2 * (i == 3)}) for i in range(7)}
-    with pytest.raises(UserError, match=r"No training person of fold \d has a usable clip of class PA4"):
+    with pytest.raises(UserError, match=r"No training subject of fold \d has a usable clip of class PA4"):
         check_classes(plan.folds, counts, ("BL1", "PA4"), with_val=True)
 
 
-def test_a_class_that_only_validation_people_have(unpretrained):
+def test_a_class_that_only_validation_subjects_have(unpretrained):
     plan = make_plan(compose("synthetic", ["pretrain=none"]), people(7))
     fold = plan.folds[0]
     counts = {i: Counter({0: 2, 1: 2 * (i in (*fold.val, *fold.test))}) for i in range(7)}

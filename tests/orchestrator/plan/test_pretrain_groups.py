@@ -1,11 +1,11 @@
-"""Pretraining groups: sizes by the rules for small cohorts, disjoint, drawn from number and seed alone."""
+"""Pretraining groups: sizes by the rules for small cohorts, disjoint, and dependent only on number and seed."""
 
 import pytest
 
 from orchestrator.errors import UserError
 from orchestrator.plan.pretrain_groups import draw, group_size
 
-# The contract's rule by hand: floor(0.4 n) below 20 people, 20 % each from 20 on.
+# The documented rule by hand: floor(0.4 n) below 20 subjects, 20 % each from 20 on.
 SIZES = {7: 2, 8: 3, 9: 3, 10: 4, 11: 4, 12: 4, 13: 5, 14: 5, 15: 6, 16: 6, 17: 6, 18: 7, 19: 7,
          20: 4, 21: 4, 22: 4, 23: 5, 24: 5, 25: 5, 26: 5, 27: 5, 28: 6, 29: 6, 30: 6, 86: 17, 87: 17}
 
@@ -26,7 +26,7 @@ def test_number_and_seed_alone_decide():
     assert draw(30, 1, seed=3)[0] == draw(30, 2, seed=3)[0]
 
 
-def test_every_person_is_drawn_now_and_then():
+def test_every_subject_is_drawn_sometimes():
     seen = {s for seed in range(60) for s in draw(9, 1, seed)[0].subjects}
     assert seen == set(range(9))
 
@@ -36,7 +36,7 @@ def test_a_given_group_is_taken_and_the_other_drawn_beside_it():
     assert one.subjects == (1, 7) and len(two.subjects) == 4 and not {1, 7} & set(two.subjects)
 
 
-def test_a_fraction_is_a_share_of_the_people():
+def test_a_fraction_is_a_share_of_the_subjects():
     assert len(draw(40, 1, 0, fraction=0.1)[0].subjects) == 4
     assert len(draw(8, 1, 0, fraction=0.01)[0].subjects) == 1
 

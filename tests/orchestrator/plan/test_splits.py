@@ -1,4 +1,4 @@
-"""Who is tested together: every split over cohorts of many sizes, and encoders disjoint from all whom a fold tests."""
+"""All splits for cohorts of many sizes, and encoders disjoint from all test subjects of a fold."""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +23,7 @@ def config(split, *words):
 
 
 def sound(plan, cohort, leaky=False):
-    """What must hold in every plan, whatever the split."""
+    """Conditions for every plan and split."""
     identity = {p.index: (p.cohort, p.pseudonym) for p in cohort}
     for fold in plan.folds:
         check_roles(fold.test, fold.train, fold.val, leaky)
@@ -34,15 +34,15 @@ def sound(plan, cohort, leaky=False):
             assert not tested & {identity[s] for s in fold.val}
         if fold.group is not None and not leaky:
             seen = set(plan.groups[fold.group].subjects)
-            assert not tested & {identity[s] for s in seen}, "the encoder has seen a test person"
-            assert not seen & set(fold.val), "the encoder has seen a validation person"
+            assert not tested & {identity[s] for s in seen}, "the encoder was pretrained on a test subject"
+            assert not seen & set(fold.val), "the encoder was pretrained on a validation subject"
     assert [f.index for f in plan.folds if f.seed == plan.folds[0].seed] == list(range(len({f.index for f in plan.folds})))
 
 
 @pytest.mark.parametrize("n", [10, 13, 19, 20, 30, 87])  # what depends on the number changes at 20
 @pytest.mark.parametrize(("split", "words"), [("lnso", ["split.n=2"]), ("lnso", ["split.n=3"]), ("kfold", []),
                                               ("kfold", ["split.k=3"]), ("kfold", ["split.k=10"])])
-def test_blocks_test_everybody_once_with_an_encoder_that_saw_nobody_of_them(n, split, words):
+def test_blocks_test_each_subject_once_with_a_disjoint_encoder(n, split, words):
     cohort, asked = people(n), config(split, *words)
     plan = make_plan(asked, cohort)
     sound(plan, cohort)
@@ -64,7 +64,7 @@ def test_the_blocks_follow_number_and_seed_alone():
     assert tests(people(20), "max_folds=2") == tests(people(20))[:2]
 
 
-def test_two_halves_are_served_by_each_others_encoder():
+def test_two_halves_use_each_others_encoder():
     plan = make_plan(config("kfold", "split.k=2"), people(40))
     assert [set(plan.groups[fold.group].subjects) <= set(fold.train) for fold in plan.folds] == [True, True]
     assert len(plan.groups) == 2
@@ -110,7 +110,7 @@ def test_an_encoder_that_cannot_be_had_is_refused():
     sound(make_plan(config("lnso", "split.n=6", "pretrain=none"), people(12)), people(12))
 
 
-def test_a_named_group_serves_the_folds_it_may_and_others_get_another():
+def test_a_given_group_is_used_where_possible_and_others_are_drawn():
     cohort = people(20)
     plan = make_plan(config("kfold", "pretrain.subjects=[0,1,2]"), cohort)
     sound(plan, cohort)
@@ -130,7 +130,7 @@ def test_the_other_protocols(split):
     assert len(without.groups) == 1
 
 
-def test_strangers_of_another_data_set_are_one_fold():
+def test_subjects_only_in_the_other_data_set_are_one_fold():
     cohort = people(12) + people(5, 12, "q", "other", [CROSS])
     plan = make_plan(config("cross_dataset"), cohort)
     sound(plan, cohort)
@@ -139,7 +139,7 @@ def test_strangers_of_another_data_set_are_one_fold():
     assert max(plan.groups[0].subjects) < 12 and plan.n_subjects == 17
 
 
-def test_whoever_is_in_both_is_tested_by_folds_that_never_met_them():
+def test_subjects_in_both_data_sets_are_not_trained_on_in_their_fold():
     cohort = people(12) + [replace(p, index=p.index + 12, held_out=frozenset([CROSS])) for p in people(12)]
     plan = make_plan(config("cross_dataset", "split.k=4"), cohort)
     sound(plan, cohort)
@@ -154,7 +154,7 @@ def test_whoever_is_in_both_is_tested_by_folds_that_never_met_them():
 @pytest.mark.parametrize(("n_train", "n_val", "n_test"), [(10, 2, 1), (8, 1, 5), (25, 6, 3)])
 @pytest.mark.parametrize("words", [["pretrain=none"], ["pretrain=none", "protocol.val=fixed_epochs"], [],
                                    ["protocol=as_paper"]])
-def test_people_of_the_own_validation_validate_or_train_where_nothing_is_chosen_on_them(n_train, n_val, n_test, words):
+def test_own_validation_subjects_validate_or_train_if_no_epoch_is_chosen(n_train, n_val, n_test, words):
     cohort = (people(n_train, 0, "a", held_out=[OWN_TRAIN]) + people(n_val, n_train, "b", held_out=[OWN_VALIDATION])
               + people(n_test, n_train + n_val, "c", held_out=[OWN]))
     plan = make_plan(config("fixed", *words), cohort)
@@ -166,20 +166,20 @@ def test_people_of_the_own_validation_validate_or_train_where_nothing_is_chosen_
     assert fold.val == (fold.test if plan.leaky else tuple(range(n_train, n_train + n_val)) if chooses else ())
 
 
-def test_an_own_split_is_never_a_random_draw_without_a_word():
+def test_an_own_split_is_never_replaced_by_a_random_draw():
     everybody_trains = people(12, held_out=[OWN_TRAIN])
-    with pytest.raises(UserError, match="split.list=own holds out 0 of 12 people"):
+    with pytest.raises(UserError, match="split.list=own has 0 test subjects of 12"):
         make_plan(config("fixed"), everybody_trains)
     assert len(make_plan(config("fixed", "split.list=random"), everybody_trains).folds) == 5
     nobody = people(8, held_out=[OWN]) + people(4, 8, "v", held_out=[OWN_VALIDATION])
-    with pytest.raises(UserError, match="leaves nobody to train"):
+    with pytest.raises(UserError, match="leaves none for training"):
         make_plan(config("fixed", "pretrain=none"), nobody)
 
 
 @pytest.mark.parametrize("word", ["split.test_subjects=3", "split.repeats=2", "split.seed=1"])
-def test_words_on_a_draw_beside_a_list_are_refused(word):
+def test_options_of_a_draw_with_a_list_are_an_error(word):
     cohort = people(12, held_out=[OWN_TRAIN]) + people(4, 12, "v", held_out=[OWN])
-    with pytest.raises(UserError, match=f"{word.partition('=')[0]} is about a random draw"):
+    with pytest.raises(UserError, match=f"{word.partition('=')[0]} is for a random draw"):
         make_plan(config("fixed", word), cohort)
     named = cohort + people(2, 16, "w", held_out=[OWN_VALIDATION])
     with pytest.raises(UserError, match="protocol.val_subjects"):

@@ -1,4 +1,4 @@
-"""Pretraining is a pure function of clips, recipe and seed: order, masks, views, and the reports on the way."""
+"""Pretraining depends only on clips, recipe and seed: order, masks, views, and progress reports."""
 
 import json
 import multiprocessing
@@ -80,7 +80,7 @@ def test_two_ranks_share_every_batch_of_one():
     for whole in batches:
         shares = [rank.share(whole) for rank in ranks]
         assert len(shares[0]) == len(shares[1]) == 2 and sorted(np.concatenate(shares)) == sorted(whole)
-    assert set(np.concatenate(batches)) == set(range(10)), "an epoch leaves nobody out"
+    assert set(np.concatenate(batches)) == set(range(10)), "an epoch uses every clip"
     assert [Rank(0, w).whole(5) for w in (1, 2, 3, 4)] == [5, 6, 6, 8]
 
 
@@ -128,7 +128,7 @@ def test_as_video_is_channels_first_in_unit_range():
 
 
 def test_whole_lines_only_are_followed(tmp_path):
-    """The watcher may read while a worker writes: half a line waits for its end."""
+    """The reader may read while a worker writes: an incomplete line waits for its end."""
     lines, stopped, seen = tmp_path / "rows.jsonl", threading.Event(), []
     row = json.dumps({"kind": "epoch", "loss": 0.5})
     lines.write_text(row + "\n" + row[:10])
@@ -162,7 +162,7 @@ def undisturbed(shards, signals, tmp_path_factory):
 
 
 def kept(folder):
-    """What a training leaves: weights, and the loss of every step."""
+    """The output of a training: weights, and the loss of every step."""
     return {name: (folder / name).read_bytes() for name in ("video.safetensors", "signal.safetensors", "steps.parquet",
                                                             "curve.json")}
 
@@ -171,7 +171,7 @@ def kept(folder):
     (3, "video MAE", {"save_epochs": None, "save_steps": 1}), (4, "video MAE", {}), (2, "signal MAE", {}),
     (3, "signal MAE", {"save_epochs": None, "save_steps": 2}), (1, "video MAE", {}),
     (2, "video MAE", {"save_epochs": None, "save_seconds": 1e-9})])
-def test_a_killed_training_goes_on_bit_for_bit(shards, signals, undisturbed, tmp_path, steps, stage, every):
+def test_a_killed_training_resumes_bit_for_bit(shards, signals, undisturbed, tmp_path, steps, stage, every):
     """Optimisers, critic, schedule and curve are in the checkpoint; in mid-epoch as at its end."""
     mine = job(tmp_path, shards, VIDEO, SIGNAL, signals, **every)
     with pytest.raises(Killed):
@@ -205,7 +205,7 @@ def test_half_a_checkpoint_does_not_count(shards, signals, undisturbed, tmp_path
 
 
 def killed_at_rename(mine, number):
-    """Train, but SIGKILL this process when checkpoint file `number` is written whole and has its temporary name yet."""
+    """Train, but SIGKILL this process when checkpoint file `number` is complete but still has its temporary name."""
     torch.set_num_threads(1)
     real, seen = os.replace, []
 
@@ -233,7 +233,7 @@ def test_sigkill_while_a_checkpoint_is_written(shards, signals, undisturbed, tmp
     assert kept(tmp_path) == kept(undisturbed)
 
 
-def test_another_batch_begins_anew_and_clears_what_it_cannot_use(shards, tmp_path):
+def test_another_batch_starts_again_and_removes_old_checkpoints(shards, tmp_path):
     with pytest.raises(Killed):
         train_job(job(tmp_path, shards, VIDEO, save_steps=1), Rank(), killed_after(4, "video MAE"))
     rows = []
@@ -241,7 +241,7 @@ def test_another_batch_begins_anew_and_clears_what_it_cannot_use(shards, tmp_pat
     assert rows[0]["step"] == 0 and Checkpoints(tmp_path, "video", Every()).steps() == [1, 2]
 
 
-def test_another_kind_of_device_begins_anew(shards, tmp_path):
+def test_another_kind_of_device_starts_again(shards, tmp_path):
     with pytest.raises(Killed):
         train_job(job(tmp_path, shards, VIDEO, save_steps=1), Rank(), killed_after(4, "video MAE"))
     newest = Checkpoints(tmp_path, "video", Every()).newest()
@@ -254,7 +254,7 @@ def test_another_kind_of_device_begins_anew(shards, tmp_path):
     assert rows[0]["kind"] == "resumed" and rows[0]["step"] == 0
 
 
-def test_a_command_that_was_overtaken_writes_no_more(tmp_path):
+def test_a_replaced_command_writes_no_checkpoints(tmp_path):
     (tmp_path / "owner").write_text("new")
     keep = Checkpoints(tmp_path, "video", Every(), owner="old")
     with pytest.raises(RuntimeError, match="another command"):
@@ -262,7 +262,7 @@ def test_a_command_that_was_overtaken_writes_no_more(tmp_path):
     assert keep.steps() == []
 
 
-def test_a_full_disk_is_one_sentence_with_the_way_on(shards, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_sentence_with_the_checkpoint(shards, tmp_path, monkeypatch):
     mine, real = job(tmp_path, shards, VIDEO, save_steps=1), training_state.save
 
     def full(path, tensors, facts):
@@ -271,7 +271,7 @@ def test_a_full_disk_is_one_sentence_with_the_way_on(shards, tmp_path, monkeypat
         real(path, tensors, facts)
 
     monkeypatch.setattr(training_state, "save", full)
-    with pytest.raises(UserError, match=r"is full.*goes on from the last good checkpoint, video-00000002") as told:
+    with pytest.raises(UserError, match=r"is full.*resumes from the last good checkpoint, video-00000002") as told:
         train_job(mine, Rank(), lambda row: None)
     assert "\n" not in str(told.value)
 
@@ -288,8 +288,8 @@ def test_final_weights_on_a_full_disk_are_one_sentence_too(signals, tmp_path, mo
 
 
 @pytest.mark.parametrize("kind", ["video", "signal"])
-def test_what_a_clip_meets_is_its_own_and_of_epoch_and_step(shards, signals, tmp_path, monkeypatch, kind):
-    """View and mask: the same whichever rank holds the clip and whatever is beside it; others in another step or epoch."""
+def test_views_and_masks_depend_on_clip_epoch_and_step(shards, signals, tmp_path, monkeypatch, kind):
+    """View and mask: independent of rank and of other clips in the batch; different in another step or epoch."""
     monkeypatch.setattr(Rank, "wrap", lambda self, module: module)
     stage = {"video": objectives.VideoStage, "signal": objectives.SignalStage}[kind]
     work = job(tmp_path, shards, VIDEO, SIGNAL, signals)
@@ -320,7 +320,7 @@ def test_the_schedule_the_clipping_and_the_precision_reach_every_step(shards, tm
     assert {(clip, precision) for _, clip, precision in seen} == {(0.5, torch.bfloat16)}
 
 
-def test_a_loss_that_is_no_number_stops_with_step_clips_and_checkpoint(tmp_path, signals):
+def test_a_nan_loss_stops_with_step_clips_and_checkpoint(tmp_path, signals):
     bad = np.load(signals)
     bad[4, 3, 1] = np.nan
     np.save(tmp_path / "bad.npy", bad)
@@ -329,7 +329,7 @@ def test_a_loss_that_is_no_number_stops_with_step_clips_and_checkpoint(tmp_path,
         train_job(job(tmp_path / "out", signal=SIGNAL, signals=tmp_path / "bad.npy", save_steps=1), Rank(), lambda row: None)
 
 
-def test_memory_that_does_not_suffice_is_told_with_a_batch_that_fits(tmp_path, signals, monkeypatch):
+def test_insufficient_memory_is_an_error_with_a_batch_that_fits(tmp_path, signals, monkeypatch):
     from models.mae.signal_mae import SignalMAE
 
     real = SignalMAE.reconstruct
@@ -340,7 +340,7 @@ def test_memory_that_does_not_suffice_is_told_with_a_batch_that_fits(tmp_path, s
         return real(self, x, *rest)
 
     monkeypatch.setattr(SignalMAE, "reconstruct", small)
-    with pytest.raises(UserError, match=r"with 4 clips at once; 1 fit: pretrain.signal.accumulate=4 .*pretrain.signal.batch=1"):
+    with pytest.raises(UserError, match=r"4 clips at once; 1 fit: use pretrain.signal.accumulate=4 .*signal.batch=1"):
         train_job(job(tmp_path / "a", signal=SIGNAL, signals=signals), Rank(), lambda row: None)
     monkeypatch.setattr(SignalMAE, "reconstruct", lambda *a: small(None, [1, 2]))
     with pytest.raises(UserError, match="even with one clip"):
@@ -359,7 +359,7 @@ def test_a_step_in_parts_is_the_whole_step(shards, signals, undisturbed, tmp_pat
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 8
 
 
-def test_a_step_tells_its_terms(shards, tmp_path):
+def test_a_step_reports_its_loss_terms(shards, tmp_path):
     rows = []
     train_job(job(tmp_path, shards, VIDEO), Rank(), rows.append)
     step = [row for row in rows if row["kind"] == "step"][1]

@@ -1,4 +1,4 @@
-"""What pretraining shows: epochs counted once, TensorBoard's curves without the steps that were done again, gauges."""
+"""Monitoring of pretraining: epochs counted once, TensorBoard curves without repeated steps, gauges."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from orchestrator.pretraining import monitor
 from orchestrator.pretraining.monitor import Watch
 
 PLACE = {"encoder": "encoder 1", "stage": "video MAE", "epochs": 3}
-PLAN = "3 epochs of 4 steps, largest rate 1.50e-03 (lr 0.048 x batch 8 / 256, cosine after 1 epochs of warm-up)"
+PLAN = "3 epochs of 4 steps, largest learning rate 1.50e-03 (lr 0.048 x batch 8 / 256, cosine after 1 epochs of warm-up)"
 
 
 def step(n, loss=0.5):
@@ -45,7 +45,7 @@ def test_a_worker_that_starts_again_counts_no_epoch_twice(tmp_path, gauges, caps
     watch.close()
     said = " ".join(capsys.readouterr().out.split())
     assert f"video MAE of encoder 1: {PLAN}" in said
-    assert sum(ticks) == 3 and "goes on after step 4" in said
+    assert sum(ticks) == 3 and "resumes after step 4" in said
     line = "lr 0.1, reconstruction 9, grad_norm_generator 2; 8 clips/s, 1.5 min left"
     assert said.count(line) == 1 == said.count("grad_norm_generator"), "lines of epochs are 30 s apart"
     assert notes[-2] == "video MAE of encoder 1, epoch 3 of 3: loss 0.5, 8 clips/s, 1.5 min left"

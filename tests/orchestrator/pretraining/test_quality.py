@@ -1,4 +1,4 @@
-"""quality.json: measured on strangers where there are any, told, warned of, and nothing else touched by it."""
+"""quality.json: measured on unseen subjects if there are any; printed, with warnings; changes nothing else."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ FIELDS = {"masked_error", "visible_mean_error", "ratio", "on", "effective_lr"}
 
 
 class Store:
-    """The part of a ClipStore that is read here. opened: whose shards were."""
+    """The part of a ClipStore that is needed here. opened: subjects whose shards were read."""
 
     def __init__(self, shards):
         self.paths, self.opened = dict(shards), set()
@@ -45,7 +45,7 @@ class Store:
 
 
 class Cast:
-    """Subject 4, where there is one, is subject 0 under another index: one person in two data sets."""
+    """Subject 4, if there is one, is subject 0 under another index: one subject in two data sets."""
 
     def keys(self, subjects):
         return [f"made/p{s % 4}" for s in subjects]
@@ -53,7 +53,7 @@ class Cast:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """An encoder of the first two of five people, as pretraining leaves it: config, store, plan, folder, scaler."""
+    """An encoder of the first two of five subjects, as pretraining leaves it: config, store, plan, folder, scaler."""
     place = tmp_path_factory.mktemp("quality")
     config = compose("synthetic", WORDS)
     store, folder = Store(made_shards(place, people=5, clips=3)), place / "encoder"
@@ -76,7 +76,7 @@ def measured(trained, **changes):
     return quality.measure(config, changes.get("people", Cast()), store, changes.get("plan", plan), folder, scaler)
 
 
-def test_strangers_are_measured_and_nothing_else_is_touched(trained, capsys):
+def test_quality_is_measured_on_unseen_subjects(trained, capsys):
     folder = trained[3]
     before = hashes(folder)
     found = measured(trained)
@@ -89,20 +89,20 @@ def test_strangers_are_measured_and_nothing_else_is_touched(trained, capsys):
         assert part["ratio"] == pytest.approx(part["masked_error"] / part["visible_mean_error"]) and part["steps"] == (2, 4)[
             kind == "signal"]
     assert found["effective_lr"] == pytest.approx(0.064 * 8 / 256) and found["signal"]["effective_lr"] == 0.002
-    assert trained[1].opened == {2, 3}, "not the group's own people, nor one of them in another data set"
+    assert trained[1].opened == {2, 3}, "not the group's own subjects, nor one of them in another data set"
     said = " ".join(capsys.readouterr().out.split())
     assert f"video MAE of encoder 1: masked error {found['masked_error']:.4g}" in said
-    assert "6 clips of 2 people it has not seen. Largest rate 2.00e-03, 2 steps." in said
+    assert "6 clips of 2 unseen subjects. Largest learning rate 2.00e-03, 2 steps." in said
 
 
-def test_where_nobody_else_is_there_its_own_people_are(trained, capsys):
+def test_without_unseen_subjects_quality_uses_its_own(trained, capsys):
     class One(Cast):
         def keys(self, subjects):
             return ["made/p0" for _ in subjects]
 
     found = measured(trained, people=One())
     assert found["on"] == found["signal"]["on"] == "own" and found["n_subjects"] == 2 and trained[1].opened == {0, 1}
-    assert "2 of its own people, since nobody else is there" in " ".join(capsys.readouterr().out.split())
+    assert "2 subjects of its own pretraining, because there are no others" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_encoder_as_bad_as_the_visible_mean_is_warned_of(trained, capsys):
@@ -116,12 +116,13 @@ def test_an_encoder_as_bad_as_the_visible_mean_is_warned_of(trained, capsys):
         path.write_bytes(data)
     assert found["ratio"] > 1
     said = " ".join(capsys.readouterr().out.split())
-    assert ("warning: The video MAE of encoder 1 has learnt nothing that helps to paint what is hidden: its error is "
+    assert ("warning: The video MAE of encoder 1 reconstructs masked patches no better than the visible mean: its error is "
             f"{found['ratio']:.2f} times that of the visible mean.") in said
     rows = [{**found, "encoder": "encoder 1"}]
     assert len(quality.words(rows)) == 2 and any("video MAE" in text for text in quality.warnings(rows))
     assert not quality.warnings([{**found, "ratio": 0.99, "signal": {**found["signal"], "ratio": None}, "encoder": "e"}])
-    assert quality.warnings([{**found, "ratio": 1.0, "encoder": "e"}])[0].startswith("The video MAE of e has learnt nothing")
+    again = quality.warnings([{**found, "ratio": 1.0, "encoder": "e"}])[0]
+    assert again.startswith("The video MAE of e reconstructs masked patches no better")
 
 
 def test_signals_alone_stand_by_themselves(trained):
@@ -131,26 +132,26 @@ def test_signals_alone_stand_by_themselves(trained):
     assert found["kind"] == "signal" and "signal" not in found and FIELDS <= found.keys()
 
 
-def test_what_is_stored_is_read_back_and_a_damaged_file_is_told(trained, tmp_path, capsys):
+def test_a_damaged_quality_file_is_reported(trained, tmp_path, capsys):
     found = measured(trained)
     encoder = SimpleNamespace(plan=SimpleNamespace(group=None, folder=trained[3], index=0))
     assert quality.of([encoder]) == [{**found, "encoder": "encoder 1"}]
     write_json(tmp_path / quality.FILE, {**seal(found), "ratio": 0.1})
     rows = quality.of([SimpleNamespace(plan=SimpleNamespace(group=None, folder=tmp_path, index=0))])
     assert rows == [{"encoder": "encoder 1", "damaged": True}] and not quality.words(rows)
-    assert quality.warnings(rows)[0].startswith("How good encoder 1 is, is not told: its quality.json was damaged")
+    assert quality.warnings(rows)[0].startswith("The reconstruction error of encoder 1 is not known: its quality.json is")
     capsys.readouterr()
     origin = SimpleNamespace(folder=tmp_path, video={}, signal=None)
     assert quality._adopted(SimpleNamespace(origin=origin)) == {}
-    assert "quality.json was damaged or changed" in " ".join(capsys.readouterr().out.split())
+    assert "quality.json is damaged or was edited" in " ".join(capsys.readouterr().out.split())
     (tmp_path / quality.FILE).unlink()
     assert quality.of([SimpleNamespace(plan=SimpleNamespace(group=None, folder=tmp_path, index=0))]) == []
     assert quality.words([{"encoder": "encoder 1"}]) == []
 
 
 @pytest.mark.parametrize(("count", "each"), [({0: 100, 1: 3}, 12), ({s: 5 for s in range(86)}, 1), ({}, 0), ({3: 0}, 0)])
-def test_people_take_turns(count, each):
-    chosen = quality._turns(count)
+def test_clips_are_spread_over_subjects(count, each):
+    chosen = quality._spread(count)
     assert len(set(chosen)) == len(chosen) <= quality.CLIPS and all(i < count[s] for s, i in chosen)
     assert all(sum(s == person for s, _ in chosen) <= each for person in count)
     assert {s for s, _ in chosen} == set(count) - {3} or len(count) > quality.CLIPS and len(chosen) == quality.CLIPS

@@ -1,4 +1,4 @@
-"""Reconstructions: whose face may be drawn, tubelets back in place, and what a trained MAE makes of people it has not seen."""
+"""Reconstructions: whose face may be shown, frames from tubelets, and reconstructions of unseen subjects."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ from orchestrator.stores.cross_dataset import join
 from tests.helpers.made_shards import shards_of, waves
 
 
-def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):
+def test_only_real_faces_that_the_paper_shows_are_shown(road, monkeypatch):
     people = road.cohort()
     assert people.synthetic and reconstructions.may_show(people) == list(range(7))
     real = replace(people, synthetic=False, name="biovid")
@@ -30,7 +30,7 @@ def test_nobody_real_is_drawn_but_those_the_paper_prints(road, monkeypatch):
     assert reconstructions.may_show(real) == [2] and reconstructions.may_show(replace(real, name="ai4pain")) == []
 
 
-def test_beside_synthetic_people_real_ones_are_no_less_real(road):
+def test_real_subjects_beside_synthetic_ones_stay_protected(road):
     people = road.cohort()
     real = replace(people, synthetic=False, name="biovid")
     config = road.config("split=cross_dataset", "split.test=synthetic")
@@ -44,7 +44,7 @@ def test_every_encoder_leaves_its_picture(road):
     pictures = sorted(road.store.glob("encoders/*/reconstructions.png"))
     assert len(pictures) == 2
     for path in pictures:
-        assert cv2.imread(str(path)).shape == (3 * reconstructions.PEOPLE * 32, reconstructions.FRAMES * 32, 3)
+        assert cv2.imread(str(path)).shape == (3 * reconstructions.SUBJECTS * 32, reconstructions.FRAMES * 32, 3)
 
 
 @pytest.mark.parametrize("norm_target", [False, True])
@@ -54,17 +54,17 @@ def test_tubelets_go_back_where_they_were(norm_target):
     clip = waves(0, 0, 16, 32)[None]
     assert np.array_equal(reconstructions.frames(mae, mae.tubelets(as_video(clip, torch.device("cpu")))), clip)
     with torch.no_grad():
-        picture = reconstructions.paint(mae, clip, "tube", 0.5)
+        picture = reconstructions.reconstruct(mae, clip, "tube", 0.5)
     assert picture.shape == (3 * 32, 4 * 32, 3)
-    original, seen, painted = picture[:32], picture[32:64], picture[64:]
+    original, seen, restored = picture[:32], picture[32:64], picture[64:]
     visible = (seen == original).all(-1)
-    assert np.array_equal(painted[visible], original[visible]) and 0.3 < visible.mean() < 0.7
-    assert not np.array_equal(painted, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
+    assert np.array_equal(restored[visible], original[visible]) and 0.3 < visible.mean() < 0.7
+    assert not np.array_equal(restored, original) and (seen[~visible] == 128).mean() > 0.9  # half of 255, rounded
 
 
 @pytest.mark.slow
-def test_faces_of_strangers_are_painted_twice_as_well_as_by_their_visible_mean(tmp_path):
-    """Twelve people teach a tiny video MAE with its critic; of four others it hides three quarters."""
+def test_unseen_faces_are_reconstructed_twice_as_well_as_by_the_visible_mean(tmp_path):
+    """A tiny video MAE with critic, trained on twelve subjects; three quarters are masked for four others."""
     config = compose("synthetic", [f"store={tmp_path}", "synthetic.subjects=16", "synthetic.clips_per_level=1",
                                    "synthetic.size=[160,120]", "signal.emd=false"])
     shards = [(job.subject, job.path) for job in shards_of(config, video=True)]

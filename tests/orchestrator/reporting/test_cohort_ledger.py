@@ -1,4 +1,4 @@
-"""How many configurations have met the test subjects: each once, in the order of their first time."""
+"""How many configurations were evaluated on the test subjects: each counts once, in the order of the first run."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,17 +32,17 @@ def test_a_configuration_counts_once():
     assert numbers == [1, 2, 1, 3, 2, 1] and len(entries) == 3
 
 
-def test_only_those_count_that_met_one_of_these_people():
+def test_only_configurations_tested_on_one_of_these_subjects_count():
     _, entries = counted([], "one", dict.fromkeys(["c/a"], {}), "")
     _, entries = counted(entries, "two", dict.fromkeys(["c/b"], {}), "")
     number, entries = counted(entries, "three", dict.fromkeys(["c/b", "c/c"], {}), "")
-    assert number == 2, "one met nobody of them"
+    assert number == 2, "one was evaluated on none of them"
     number, entries = counted(entries, "three", dict.fromkeys(["c/a"], {}), "")  # max_folds was raised
     assert number == 3 and counted(entries, "three", dict.fromkeys(["c/b"], {}), "") == (3, entries)
-    assert counted(entries, "one", dict.fromkeys(["c/b"], {}), "")[0] == 1, "nobody was there before it"
+    assert counted(entries, "one", dict.fromkeys(["c/b"], {}), "")[0] == 1, "none came before it"
 
 
-def test_people_of_two_manifests_with_one_name_are_two():
+def test_subjects_of_two_manifests_with_one_name_are_two():
     _, entries = counted([], "one", {"manifest/a": {"signals": ["1", "2"]}}, "")
     assert counted(entries, "two", {"manifest/a": {"signals": ["3"]}}, "")[0] == 1
     assert counted(entries, "two", {"manifest/a": {"signals": ["1"]}}, "")[0] == 2, "without a clip it is the same subject"
@@ -90,7 +90,7 @@ def test_a_run_says_which_configuration_it_is(made, inline, tmp_path, capsys):
     assert not [name for name in raw if name in ledger.read_text()]
 
 
-def test_a_dry_run_and_preprocessing_meet_nobody(made, inline):
+def test_a_dry_run_and_preprocessing_do_not_count(made, inline):
 
     assert preprocess.main(made.argv()) == 0 and made.main("--dry-run") == 0
     assert not (made.store / "private" / "met").exists()
@@ -104,7 +104,7 @@ def test_two_commands_at_once_get_two_numbers(made):
     assert sorted(numbers) == list(range(1, 17))
 
 
-def test_a_damaged_list_is_put_aside_and_told(made, capsys):
+def test_a_damaged_list_is_renamed_and_reported(made, capsys):
     config, people = made.config(), made.cohort()
     plan = folds.make_plan(config, people.people)
     assert [register(config, people, plan, key, {}) for key in ("one", "two", "one")] == [(1, 1), (2, 2), (1, 2)]
@@ -123,7 +123,7 @@ def test_both_protocols_are_two(made):
     assert numbers == [1, 2]
 
 
-def test_synthetic_people_of_another_seed_are_others(made):
+def test_synthetic_subjects_of_another_seed_are_others(made):
     names = {cohort_ledger._name(made.config(word), [f"{cohort}/s1"]) for word in ("synthetic.seed=0", "synthetic.seed=1")
              for cohort in ("synthetic",)}
     assert len(names) == 2

@@ -1,4 +1,4 @@
-"""Controls that know one number of a clip and nothing else, in the run's own folds."""
+"""Controls that use one number of a clip, in the folds of the run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ GSR = (Channel("gsr", 0, "gsr", 100.0),)
 
 
 def numbered(sex=None, age=None, order=None, seconds=None, **more):
-    """made_data with columns as FoldData.numbers has them."""
+    """made_data with the columns of FoldData.numbers."""
     data = made_data(n_people=8, n_clips=12, **more)
     n = len(data.labels)
     columns = [np.full(n, np.nan) if value is None else np.asarray(value(data), float) for value in (sex, age, order)]
@@ -38,7 +38,7 @@ def rows_of(data):
     return {row["name"]: row for row in control_rows(folds, data, entries)}
 
 
-def test_a_duration_that_tells_the_class_is_shown():
+def test_a_duration_that_reveals_the_class_is_shown():
     found = rows_of(numbered(seconds=lambda d: 5.0 + d.labels, effect=0.0))
     assert found["duration"]["accuracy"] == 1.0 and found["duration"]["varies"] and found["duration"]["n_people"] == 8
     low, high = found["duration"]["difference_ci95"]
@@ -46,7 +46,7 @@ def test_a_duration_that_tells_the_class_is_shown():
     assert not found["sex and age"]["known"] and not found["trial order"]["known"]
 
 
-def test_whoever_is_in_several_test_sets_counts_the_mean_of_them():
+def test_a_subject_in_several_test_sets_counts_once():
     data = numbered(seconds=lambda d: 5.0 + (d.labels ^ (np.arange(len(d.labels)) % 7 == 0)), effect=0.0)
     sets = [replace(fold(0, 8), index=0), replace(fold(0, 8, val=(1, 2)), index=1), replace(fold(3, 8), index=2)]
     each = [controls._tested(one, data, "clip_length") for one in sets]
@@ -56,21 +56,21 @@ def test_whoever_is_in_several_test_sets_counts_the_mean_of_them():
     assert row["accuracy"] == pytest.approx((np.mean([each[0][zero], each[1][zero]]) + each[2][three]) / 2)
 
 
-def test_an_order_that_tells_the_class_is_shown():
+def test_an_order_that_reveals_the_class_is_shown():
     found = rows_of(numbered(order=lambda d: d.labels * 0.5 + np.tile(np.arange(12), 8) / 40, effect=0.0))
     assert found["trial order"]["accuracy"] == 1.0
     alternating = rows_of(numbered(order=lambda d: np.tile(np.arange(12), 8) // 2 / 5, effect=0.0))
     assert alternating["trial order"]["accuracy"] == pytest.approx(0.5)
 
 
-def test_sex_and_age_tell_nothing_where_classes_are_as_frequent():
+def test_sex_and_age_are_useless_if_classes_are_balanced():
     found = rows_of(numbered(sex=lambda d: d.subject % 2, age=lambda d: 20 + 5 * d.subject, effect=3.0))
     assert found["sex and age"]["accuracy"] == pytest.approx(0.5) and found["sex and age"]["varies"]
     assert found["sex and age"]["difference"] > 0.2 and found["sex and age"]["difference_ci95"][0] > 0
     assert not found["duration"]["varies"] and found["duration"]["accuracy"] == pytest.approx(0.5)
 
 
-def test_sex_that_goes_with_the_class_is_found_from_other_people():
+def test_a_correlation_of_sex_and_class_is_found_on_other_subjects():
     """Women mostly of class 1, men mostly of class 0."""
     data = numbered(sex=lambda d: d.subject % 2, effect=0.0)
     labels = np.where(np.tile(np.arange(12), 8) < 10, 1 - data.subject % 2, data.subject % 2)
@@ -78,8 +78,8 @@ def test_sex_that_goes_with_the_class_is_found_from_other_people():
     assert found["sex and age"]["accuracy"] == pytest.approx(10 / 12)
 
 
-def test_the_test_person_is_in_no_control(monkeypatch):
-    """Its numbers and labels change its own answers and nobody's fit; a control that had met it is refused."""
+def test_no_control_uses_the_test_subject(monkeypatch):
+    """Its numbers and labels change its own predictions and no fit; a control fitted on it is an error."""
     data = numbered(seconds=lambda d: 5.0 + d.labels, effect=0.0)
     seen = []
     honest = controls.guard
@@ -103,7 +103,7 @@ def test_only_rows_asked_for_can_be_read():
     assert np.isnan(found[[0, 3]]).all() and (found[[1, 2]] == 1).all()
 
 
-# ---------------------------------------------------------------- when a clip was recorded
+# ---------------------------------------------------------------- trial order
 
 def cohort(*recordings: Recording) -> Cohort:
     clips = tuple(Clip(0, i, f"c{i}", 0, r) for i, r in enumerate(recordings))
@@ -125,7 +125,7 @@ def test_order_comes_from_where_windows_begin():
 
 
 def test_clips_that_are_files_of_their_own_have_no_order():
-    """BioVid's: the rank of a name tells the class, so that it is no order."""
+    """In BioVid, the rank of a name reveals the class, so it is not used as order."""
     found = trial_order(cohort(*(cut(0.0, file=f"{i}.csv") for i in range(4)), cut(file="x.csv")))
     assert np.isnan(list(found.values())).all()
 

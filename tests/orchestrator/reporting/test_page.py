@@ -1,4 +1,4 @@
-"""The report: self-contained, true to the summary, and loud where a reader must be careful."""
+"""The report: self-contained, equal to the summary, and with clear warnings."""
 
 import re
 from html.parser import HTMLParser
@@ -139,7 +139,7 @@ HOSTILE = "</style><script>alert('1')</script>&\"{{ 7 * 7 }}"
 
 
 def test_every_template_escapes():
-    """A page whose every text is hostile goes through every template."""
+    """A page with hostile text everywhere, rendered by all templates."""
     note, table = Note(HOSTILE), Table(HOSTILE, [HOSTILE] * 2, [[HOSTILE, HOSTILE]])
     figure = Figure(Markup("<svg></svg>"), HOSTILE, HOSTILE)
     blocks = [note, table, figure, Sentences([HOSTILE], HOSTILE), Listing(HOSTILE, HOSTILE), Columns([[note], [table]])]
@@ -168,7 +168,7 @@ def test_a_name_that_a_template_does_not_know_is_an_error():
         page.environment().get_template("page.html.jinja").render(stylesheet="")
 
 
-def test_hostile_names_of_people_and_clips_are_text():
+def test_hostile_names_of_subjects_and_clips_are_text():
     run, folds = made_run(n_people=6, classes=("BL1", HOSTILE), task=HOSTILE, encoder=HOSTILE, notes=[HOSTILE],
                           lineage=[{"artefact": HOSTILE, "sha256": f"{0:064d}", "people": [f"made/{HOSTILE}"], "parents": []}],
                           quarantine={"by_reason": {HOSTILE: 2}, "by_class": {"PA4": 2}, "by_subject": {HOSTILE: 2}})
@@ -197,7 +197,7 @@ def test_roles_differ_in_grey():
     assert all(lighter - darker > 30 for lighter, darker in zip(shades, shades[1:], strict=False))
 
 
-def test_stamps_stand_before_the_number():
+def test_stamps_come_before_the_result():
     run, folds = made_run(leaky=True, protocol="as_paper", partial=True, unproven=True)
     text = Tags(build_page(run, folds)).text
     assert text.index("LEAKY") < text.index("79.7") and "PARTIAL" in text and "UNPROVEN" in text
@@ -212,7 +212,7 @@ def test_a_run_without_folds_still_has_a_page():
 
 
 def test_words_about_chance():
-    """They repeat the verdict, not whether an interval happens to include a number."""
+    """They repeat the verdict of the test, not whether an interval includes a number."""
     assert "is above chance, 50.0 (one-sided t test" in " ".join(plain_words(report(skill=1.5)))
     at_chance = " ".join(plain_words(report(skill=0.0)))
     assert "is not shown to be above chance, 50.0" in at_chance and "generalises to new subjects" in at_chance
@@ -226,18 +226,18 @@ def test_words_about_chance():
     assert "No verdict: the test subjects were used" in leaky and "is above chance" not in leaky
 
 
-def test_the_least_p_that_so_many_people_can_show_is_named_as_such():
+def test_the_smallest_possible_p_is_named():
     said = " ".join(plain_words(report(skill=20.0)))
     assert "p = 0.004, the smallest p that 8 subjects can give" in said and "level 0.05" in said
     assert "the smallest p" not in " ".join(plain_words(report(skill=0.0)))
 
 
-def test_people_who_all_have_one_accuracy_are_no_certainty():
+def test_equal_accuracies_are_no_certainty():
     assert any("no width. This does not mean certainty" in text for text in warnings(report(skill=20.0)))
     assert not any("no width" in text for text in warnings(report()))
 
 
-def test_luck_is_not_told_from_people_who_do_not_differ():
+def test_no_optimism_bias_is_computed_if_subjects_do_not_differ():
     assert "random variation" in words_of(configurations_section(report(configurations_on_cohort=5)))
     said = words_of(configurations_section(report(skill=20.0, configurations_on_cohort=5)))
     assert "5th configuration" in said and "random variation" not in said
@@ -255,7 +255,7 @@ def test_a_leaky_run_that_scores_lower_is_no_optimism_and_an_estimator_chose_no_
     assert "chosen on the test subject" not in row[3] and "no epoch to choose" in row[3]
 
 
-def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
+def test_a_constant_control_has_no_gap():
     row = {"name": "duration", "known": True, "n_people": 8, "accuracy": 0.0, "ci95": [0.0, 0.0], "difference": 0.139,
            "difference_ci95": [0.06, 0.21]}
 
@@ -267,7 +267,7 @@ def test_a_control_that_cannot_tell_classes_apart_has_no_gap():
     assert "better than duration alone" in said(near, True) and "better than duration alone" not in said(near, False)
 
 
-def test_a_refit_shares_the_validation_people_too():
+def test_a_refit_shares_the_validation_subjects_too():
     run, folds = made_run(n_people=8)
     again = [fold | {"refit": True} for fold in folds]
     everybody = [len({*a["train_subjects"], *a["val_subjects"]} & {*b["train_subjects"], *b["val_subjects"]}) for a in folds
@@ -316,7 +316,7 @@ def test_warnings_fit_the_run():
     assert "8 of 9 planned folds; 1 failed" in failed and "uncommitted changes" in failed
 
 
-def test_constant_answers_and_missing_classes_are_said():
+def test_constant_predictions_and_missing_classes_are_reported():
     run, folds = made_run()
     for fold in folds:
         for row in fold["predictions"]:
@@ -330,7 +330,7 @@ def test_constant_answers_and_missing_classes_are_said():
     assert said[-1] == "In 1 fold: the loss was not finite once."
 
 
-def test_uneven_loss_is_said_with_its_rates():
+def test_uneven_exclusion_is_reported_with_its_rates():
     clips = {pseudonym(i): {"PA4": 8, "BL1": 8} for i in range(8)}
     made = report(quarantine={"by_class": {"PA4": 16, "BL1": 2}}, clips=clips)
     assert any("25.0 % of class PA4, but 3.1 % of BL1" in text for text in warnings(made))
@@ -338,11 +338,11 @@ def test_uneven_loss_is_said_with_its_rates():
     assert not any("Classes differ" in text for text in warnings(even))
 
 
-def test_losses_come_from_the_folds_where_nothing_else_is_known():
+def test_excluded_clips_are_counted_from_the_folds_by_default():
     assert excluded_by_class(report(seeds=(0, 1))) == {"BL1": (0, 64), "PA4": (2, 66)}
 
 
-def test_lineage_tells_who_has_seen_whom():
+def test_lineage_shows_training_subjects_of_each_part():
     made = report()
     said = " ".join(lineage_words(made))
     assert "trained on 5 subjects; the epoch was chosen on 2 others" in said and "In no fold" in said and "read once" in said
@@ -352,13 +352,13 @@ def test_lineage_tells_who_has_seen_whom():
     assert f"{100 * share:.0f} % in common" in said
 
 
-def test_a_model_without_epochs_says_who_trained_it():
+def test_a_model_without_epochs_names_its_training_subjects():
     run, folds = made_run()
     said = lineage_words(Report(run, [fold | {"epochs": 0} for fold in folds], build_summary(run, folds)))
     assert "also trained on the 2 inner validation subjects" in said[0]
 
 
-def test_a_test_person_who_was_used_is_not_hidden():
+def test_a_test_subject_used_in_training_is_reported():
     run, folds = made_run()
     folds[0]["train_subjects"] = [*folds[0]["train_subjects"], folds[0]["subject"]]
     folds[1]["test_openings"] = 2
@@ -377,7 +377,7 @@ def test_a_test_person_who_was_used_is_not_hidden():
     assert names[matrix[0, people.index(folds[0]["subject"])]] == "test subject, also used in training"
 
 
-def test_an_encoder_that_met_a_test_person_is_named():
+def test_an_encoder_pretrained_on_a_test_subject_is_named():
     parent = {"artefact": "checkpoint", "people": [f"made/{pseudonym(5)}"], "parents": [], "proven": True}
     encoders = [{"artefact": "encoder 1", "sha256": f"{0:064d}", "proven": True, "parents": [],
                  "people": [f"made/{pseudonym(1)}", f"made/{pseudonym(3)}"]},
@@ -398,7 +398,7 @@ def test_hashes_of_the_encoders_come_from_the_lineage_beside_the_report(tmp_path
     assert "Encoder 1 was pretrained on 1 subject and is used in 4 folds; none of their test subjects is" in text
 
 
-def test_no_path_of_anybodys_machine_travels(full):
+def test_no_path_is_in_the_report(full):
     run, folds, html = full
     assert "/home" not in html and "root: (path)" in html and "data.root=(path) model=dual" in html
     reason = f"cannot read /home/me/BioVid/{123456}_w_{99}.mp4, 3/4 done"
@@ -436,8 +436,8 @@ def test_a_model_without_epochs_does_not_say_when_stopping_was_decided():
     assert "number of epochs fixed in advance" in Tags(build_page(run | {"model": "lstm"}, fixed)).text
 
 
-def test_of_a_leaky_run_nobody_is_said_to_be_unseen():
-    """An estimator keeps nobody back and its scale holds the test subject all the same."""
+def test_a_leaky_run_has_no_unseen_subjects():
+    """An estimator has no validation subjects, but its scale includes the test subject."""
     run, folds = made_run(model="ridge", leaky=True, protocol="as_paper")
     folds = [fold | {"leaky": True, "epochs": 0, "val_subjects": []} for fold in folds]
     said = " ".join(lineage_words(Report(run, folds, build_summary(run, folds))))
@@ -446,13 +446,13 @@ def test_of_a_leaky_run_nobody_is_said_to_be_unseen():
     assert (np.array(list(plots.ROLES))[matrix].diagonal() == "test subject, also used in training").all()
 
 
-def test_folds_that_somebody_picked_are_told_first_thing():
+def test_selected_folds_are_reported_first():
     run, folds = made_run(n_people=8, seeds=(0, 1))
     assert "max_folds: only 8 of the 20 test folds were run" in Tags(build_page(run | {"n_not_asked": 12}, folds)).text
     assert "max_folds" not in Tags(build_page(run | {"n_not_asked": 0}, folds)).text
 
 
-def test_a_transductive_scale_is_declared():
+def test_a_transductive_scale_is_reported():
     assert "Transductive" in Tags(build_page(*made_run(config={"scale": "subject_z"}))).text
     assert "Transductive" not in Tags(build_page(*made_run(config={"scale": "train_z"}))).text
 
@@ -472,7 +472,7 @@ def test_both_protocols_side_by_side_give_the_optimism():
     assert "paired over 7 subjects: as_paper minus clean is +12.3 points." in few
 
 
-def test_a_person_with_one_clip_has_a_report():
+def test_a_subject_with_one_clip_has_a_report():
     run, folds = made_run()
     folds[0] = folds[0] | {"predictions": folds[0]["predictions"][:1]}
     found = build_summary(run, folds)

@@ -1,4 +1,4 @@
-"""The table of the paper and the default: what ran is read from the configuration, and every option of a row moves it."""
+"""The table of paper and default: "this run" is read from the configuration, and every option of a row changes it."""
 
 from copy import deepcopy
 from functools import cache
@@ -17,7 +17,7 @@ from tests.helpers.made_runs import made_run, takes_entries
 deviations = takes_entries(deviations)
 
 pytestmark = pytest.mark.medium
-OTHERS = {  # another value of options whose kind is not to be seen from the value itself
+OTHERS = {  # another value for options whose type does not follow from the value
     "split.name": "kfold", "split.list": "own", "frames": "all", "scale": "clip_minmax",
     "pretrain.name": "none", "pretrain.video.betas": [0.5, 0.9], "smae.tokenizer": "step",
     "protocol.val": "fixed_epochs", "protocol.refit": True, "protocol.val_subjects": 5,
@@ -96,21 +96,21 @@ def test_every_option_of_a_row_changes_what_ran(dataset, model):
     assert asked > (5 if is_estimator(model) else 25 if model != "resnet3d" else 15)
 
 
-ELSEWHERE = {  # options that have an effect and no row: where they are told
+ELSEWHERE = {  # options with an effect but no row: where they are reported
     "dataset": "title", "task.": "title", "model.name": "title", "protocol.name": "title, and what follows it",
     "encoder.name": "row of the sizes", "encoder.frames": "clip.frames", "synthetic.": "the built-in cohort has no paper",
     "data.root": "where the same recordings lie", "split.root": "the same", "data.allow_partial": "stamp: partial",
     "data.max_": "bounds beyond which a recording is left out, which is counted", "face.hold_mb": "memory; the same crops",
     "face.weights_dir": "the same weights, by their hash", "pretrain.cache_mb": "memory", "pretrain.save_": "checkpoints",
     "pretrain.workers": "the same steps",
-    "train.augment": "row of the augmentations, by what is named there", "embed.batch": "the same tokens but for a last bit",
+    "train.augment": "row of the augmentations, if named there", "embed.batch": "the same tokens but for a last bit",
     "pretrain.checkpoint": "'as its file says', see below", "pretrain.video.warmup_epochs": "name of warmup in the code",
     "encoder.decoder": "a flag of the code, whether there is one", "model.signal.": "smae.*, which it wins over"}
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
 @pytest.mark.parametrize("dataset", ["biovid_a", "watch"])
-def test_every_option_with_an_effect_is_in_a_row_or_told_elsewhere(dataset, model):
+def test_every_option_with_an_effect_is_in_a_row_or_elsewhere(dataset, model):
     words = [f"model={model}", "pretrain=mae"]
     config = composed(dataset, *words) if not is_estimator(model) else composed(dataset, f"model={model}")
     ran = filled(config.model_dump(mode="json"), model)
@@ -118,7 +118,7 @@ def test_every_option_with_an_effect_is_in_a_row_or_told_elsewhere(dataset, mode
     blind = {key for key in ran if key not in named and key.split(".")[0] not in NOT_CONTENT
              and not without_effect(config, key)
              and not any(key == name or (name[-1] in "._" and key.startswith(name)) for name in ELSEWHERE)}
-    if "signals" not in MODELS[model].needs:  # signals are prepared with every film, and not read
+    if "signals" not in MODELS[model].needs:  # signals are prepared with every video, but not read
         blind = {key for key in blind if not key.startswith(("signal.", "data.source"))}
     if model == "dual":  # DCAN pools by itself; another value is an error
         blind -= {"model.pooling", "model.dropout"}
@@ -128,7 +128,7 @@ def test_every_option_with_an_effect_is_in_a_row_or_told_elsewhere(dataset, mode
 @pytest.mark.parametrize("dataset, model", [*(("synthetic", model) for model in sorted(MODELS)), ("watch", "signal_small"),
                                             ("biovid_a", "dual"), ("ai4pain", "dual"), ("manifest", "ridge")])
 def test_what_is_shipped_is_its_own_default(dataset, model):
-    """Nothing of the default is typed: a run of the shipped configuration shows it in every row that is not counted."""
+    """Defaults are not hard-coded: a run of the default configuration shows them in every row that is not counted."""
     config = composed(dataset, f"model={model}").model_dump(mode="json")
     found = table(dataset, config, model)
     counted = {"parameters", "pretraining subjects"}
@@ -156,7 +156,7 @@ def test_the_options_of_the_data_set_are_the_default_there():
     assert shipped("biovid_a", "dual")["train.optimizer"] == "radam"
 
 
-def test_who_trained_is_counted_in_the_folds():
+def test_training_subjects_are_counted_in_the_folds():
     config = compose("synthetic", ["model=signal"]).model_dump(mode="json")
     _, folds = made_run()
     def fitted(folds):
@@ -184,7 +184,7 @@ def test_a_run_without_a_configuration_has_no_table():
     assert deviations(made_run()[0]) == []
 
 
-def test_an_augmentation_of_a_plugin_is_told():
+def test_an_augmentation_of_a_plugin_is_named():
     config = composed("watch").model_dump(mode="json")
     config["train"] = {**config["train"], "augment": {"dropped": {"share": 0.2}}}
     row = table("watch", config, "signal_small")["augmentation of training signals"]

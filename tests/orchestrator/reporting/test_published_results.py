@@ -1,4 +1,4 @@
-"""Published numbers stand beside the same data, classes, split and protocol, and nowhere else; the report says why."""
+"""Published results are shown only for the same data, classes, split and protocol; otherwise the report says why not."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Results by sex and age: groups of subjects, with intervals, and no difference where none is shown."""
+"""Results by sex and age: groups of subjects, with intervals, and differences only if they are shown."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def people_like(folds, sexes, ages) -> Cohort:
 
 
 def with_accuracy(folds, accuracies):
-    """The folds with so many of 16 answers right."""
+    """Folds with the given numbers of 16 correct predictions."""
     found = []
     for fold, accuracy in zip(folds, accuracies, strict=True):
         rows = [{**row, "y_pred": row["y_true"] if i < round(16 * accuracy) else 1 - row["y_true"]}
@@ -60,13 +60,13 @@ def test_welch_is_scipys_and_no_spread_is_no_certainty():
     run, folds = made_run(n_people=4)
     folds = with_accuracy(folds, [1.0, 1.0, 0.5, 0.5])
     (sex,) = subgroup_rows(people_like(folds, "ffmm", [None] * 4), folds, 2)
-    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two subjects who are alike are no certainty"
+    assert [g["ci95"] for g in sex["groups"]] == [None, None], "two equal subjects are no certainty"
     page = words_of(subgroups_section(Report({**run, "subgroups": [sex]}, folds, build_summary(run, folds))))
     assert "+50.0 points, without an interval" in page
 
 
-def test_no_difference_is_claimed_of_equal_people():
-    """95 % intervals of subjects who do not differ: about one in twenty leaves zero out."""
+def test_no_difference_is_reported_for_equal_subjects():
+    """95 % intervals without a true difference: about one in twenty excludes zero."""
     claimed = 0
     for chooser in range(100):
         _, folds = made_run(n_people=12, skill=0.0, chooser=chooser)
@@ -76,7 +76,7 @@ def test_no_difference_is_claimed_of_equal_people():
     assert claimed <= 12
 
 
-def test_where_nothing_is_known_nothing_is_said():
+def test_without_sex_and_age_there_is_no_section():
     run, folds = made_run(n_people=4)
     assert subgroup_rows(people_like(folds, [None] * 4, [None] * 4), folds, 2) == []
     assert subgroups_section(Report(run, folds, build_summary(run, folds))) is None

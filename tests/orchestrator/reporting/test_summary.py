@@ -1,4 +1,4 @@
-"""The files of a run, held to the contract's names, orders and definitions."""
+"""The files of a run: their documented names, order and definitions."""
 
 import copy
 import io
@@ -34,9 +34,9 @@ def test_exactly_the_fields_of_the_contract():
     json.dumps(summary, allow_nan=False)
 
 
-def test_seeds_are_averaged_within_a_person_before_people_are():
+def test_seeds_are_averaged_within_a_subject_first():
     run, folds = made_run(n_people=9, seeds=(0, 1, 2))
-    folds = [fold for fold in folds if not (fold["fold"] == 4 and fold["seed"] > 0)]  # two seeds of one person failed
+    folds = [fold for fold in folds if not (fold["fold"] == 4 and fold["seed"] > 0)]  # two seeds of one subject failed
     summary = build_summary(run, folds)
     by_person = {}
     for fold in summary["folds"]:
@@ -50,7 +50,7 @@ def test_seeds_are_averaged_within_a_person_before_people_are():
     assert summary["n_folds"] == 25 and summary["n_planned"] == 27
 
 
-def test_thirty_people_or_more_get_the_bootstrap_and_intervals_stay_within_0_and_1():
+def test_thirty_subjects_or_more_get_the_bootstrap_and_intervals_stay_within_0_and_1():
     many = build_summary(*made_run(n_people=30))
     assert many["accuracy_ci95"] == many["accuracy_ci95_bootstrap"]
     few = build_summary(*made_run(n_people=3, skill=2.0))
@@ -69,7 +69,7 @@ def test_macro_f1_and_pooled_equal_scikit_learn():
 
 
 def test_chance_is_the_better_of_guessing_and_the_training_majority():
-    """It was the majority alone, which lies below guessing where leaving somebody out tips it away from them."""
+    """Not the majority baseline alone, which is below guessing if leaving a subject out makes its class rarer in training."""
     run, folds = made_run(n_people=2, n_clips=4)
     folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
     del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
@@ -82,7 +82,7 @@ def test_chance_is_the_better_of_guessing_and_the_training_majority():
     assert low["chance"] == low["chance_uniform"] == 0.5
 
 
-def test_balanced_accuracy_and_auroc_are_of_people_with_several_classes():
+def test_balanced_accuracy_and_auroc_are_of_subjects_with_several_classes():
     run, folds = made_run(n_people=8)
     folds[2]["predictions"] = [row for row in folds[2]["predictions"] if row["y_true"] == 1]
     summary, people = build_summary(run, folds), subject_scores(folds, 2)
@@ -95,7 +95,7 @@ def test_balanced_accuracy_and_auroc_are_of_people_with_several_classes():
 
 
 def drawn(draws, n_people=6, **more):
-    """(run, folds) of a fixed split: the subjects of made_run, drawn into test sets; another draw answers otherwise."""
+    """(run, folds) of a fixed split: the subjects of made_run, drawn into test sets; predictions differ between draws."""
     run, one = made_run(n_people=n_people, **more)
     folds = []
     for number, draw in enumerate(draws):
@@ -108,7 +108,7 @@ def drawn(draws, n_people=6, **more):
     return run | {"split": "fixed"}, folds
 
 
-def test_draws_of_a_fixed_split_have_a_mean_of_their_own_and_count_nobody_twice():
+def test_draws_of_a_fixed_split_count_each_subject_once():
     draws = [(0, 1), (0, 2), (0, 3)]
     run, folds = drawn(draws)
     summary, people = build_summary(run, folds), subject_scores(folds, 2)
@@ -140,8 +140,8 @@ def test_one_test_set_drawn_twice_is_one():
     assert twice["n"] == once["n"] == 2 and twice["n_more_than_once"] == 1
 
 
-def test_auroc_of_a_person_in_several_draws_is_taken_within_a_draw():
-    """Scores of two models have two scales: pooled, the ranks would mean nothing."""
+def test_auroc_of_a_subject_in_several_draws_is_computed_within_a_draw():
+    """Scores of two models have different scales: pooled ranks would be meaningless."""
     run, folds = drawn([(0, 1), (0, 2)])
     for row in folds[1]["predictions"]:
         row["prob"] = [0.9 + row["prob"][0] / 10, row["prob"][1] / 10]
@@ -151,7 +151,7 @@ def test_auroc_of_a_person_in_several_draws_is_taken_within_a_draw():
     assert person.mean("auroc") == pytest.approx(np.mean(areas))
 
 
-def test_seeds_are_averaged_within_a_person_of_a_draw():
+def test_seeds_are_averaged_within_a_subject_of_a_draw():
     run, folds = drawn([(0, 1), (2, 3)])
     other = [{**fold, "seed": 1, "predictions": [{**r, "y_pred": r["y_true"]} for r in fold["predictions"]]} for fold in folds]
     one, two = build_summary(run, folds)["draws"], build_summary(run, [*folds, *other])["draws"]
@@ -165,20 +165,20 @@ def test_leaving_one_out_has_no_draws_and_one_fixed_test_set_no_spread():
     assert alone["draws"]["n"] == 1 and alone["draws"]["accuracy_std"] is None and "test sets" not in headline(alone)
 
 
-def test_lost_clips_are_those_of_one_seed():
+def test_excluded_clips_are_those_of_one_seed():
     one, three = build_summary(*made_run()), build_summary(*made_run(seeds=(0, 1, 2)))
     assert "2 test clips were excluded" in headline(one) and "2 test clips were excluded" in headline(three)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_probabilities_that_are_no_numbers_are_refused_in_a_sentence(value):
+def test_nan_probabilities_are_an_error(value):
     run, folds = made_run()
     folds[2]["predictions"][1]["prob"] = [value, 0.5]
-    with pytest.raises(UserError, match="1 of 128 predictions .* not numbers"):
+    with pytest.raises(UserError, match="1 of 128 predictions have NaN"):
         build_summary(run, folds)
 
 
-def test_a_class_that_nobody_has_leaves_numbers_where_they_are_defined():
+def test_a_missing_class_leaves_defined_scores():
     run, folds = made_run(classes=("a", "b", "c"), n_clips=15)
     for fold in folds:
         fold["predictions"] = [row for row in fold["predictions"] if row["y_true"] < 2]
@@ -187,7 +187,7 @@ def test_a_class_that_nobody_has_leaves_numbers_where_they_are_defined():
     assert json.dumps(summary, allow_nan=False)
 
 
-def test_lost_clips_count_as_wrong_in_the_second_accuracy():
+def test_excluded_clips_count_as_errors_in_the_second_accuracy():
     summary = build_summary(*made_run())
     fold = summary["folds"][1]
     assert (fold["n_test"], fold["n_quarantined"]) == (16, 2)
@@ -196,7 +196,7 @@ def test_lost_clips_count_as_wrong_in_the_second_accuracy():
     assert other["accuracy_with_quarantined"] == other["accuracy"]
 
 
-def test_a_fold_whose_clips_are_all_lost_is_undefined_not_zero():
+def test_a_fold_whose_clips_are_all_excluded_is_undefined_not_zero():
     run, folds = made_run()
     folds[2] = folds[2] | {"predictions": [], "n_test": 0, "n_quarantined": 16}
     summary = build_summary(run, folds)
@@ -205,7 +205,7 @@ def test_a_fold_whose_clips_are_all_lost_is_undefined_not_zero():
         np.mean([fold["accuracy"] for fold in summary["folds"] if fold["accuracy"] is not None]))
 
 
-def test_reported_accuracies_in_the_ledger_are_not_believed():
+def test_accuracies_reported_by_workers_are_not_used():
     run, folds = made_run()
     lying = [fold | {"accuracy": 1.0, "n_test": 999} for fold in folds]
     assert build_summary(run, lying) == build_summary(run, folds)
@@ -219,7 +219,7 @@ def test_no_finished_fold_is_a_summary_without_numbers(tmp_path):
     assert print_text(summary).rstrip().endswith("on 0 of 8 folds")
 
 
-def test_folds_of_several_people_still_weigh_people_equally():
+def test_folds_of_several_subjects_weigh_subjects_equally():
     run, folds = made_run(n_people=4)
     pair = {**folds[0], "subjects": [folds[0]["subject"], folds[1]["subject"]],
             "predictions": folds[0]["predictions"] + folds[1]["predictions"][:4]}
@@ -313,7 +313,7 @@ def test_pooled_f1_counts_a_clip_once_a_seed():
     assert build_summary(run, folds)["macro_f1_pooled"] == pytest.approx(np.mean(means))
 
 
-def test_lost_clips_of_several_people_count_against_their_own_person():
+def test_excluded_clips_count_for_their_own_subject():
     from orchestrator.reporting.findings import Report
     from orchestrator.reporting.sections import accuracies_with_excluded
 

@@ -1,4 +1,4 @@
-"""The files of a run are shown again only as they were written, of the very same."""
+"""The files of a run are shown again only if they and their inputs are unchanged."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 """Whether "above chance" can be trusted: on noise at most 5 % of verdicts, with true effects found, whatever the labels.
 
-Datasets are simulated with numpy; a nearest-centroid classifier leaves one person out, as the folds of a run do.
+Datasets are simulated with numpy; a nearest-centroid classifier leaves one subject out, as the folds of a run do.
 """
 
 import copy
@@ -23,7 +23,7 @@ N_DATASETS = 300
 
 
 def labels_of(design, n_people, n_clips):
-    """(P, n): what everybody's clips are labelled."""
+    """(P, n): labels of all clips."""
     if design == "balanced":
         return np.tile(np.arange(n_clips) % 2, (n_people, 1))
     if design == "one label a subject":
@@ -38,7 +38,7 @@ def labels_of(design, n_people, n_clips):
 
 
 def scored(y, features, blocks):
-    """(P, n, K) scores of nearest centroids fitted on everybody outside their block; NaN: not tested. features (P, n, d)"""
+    """(P, n, K) scores of nearest centroids fitted on all subjects outside the block; NaN: not tested. features (P, n, d)"""
     n_people, n_clips, _ = features.shape
     n_classes = y.max() + 1
     scores = np.full((n_people, n_clips, n_classes), np.nan)
@@ -67,7 +67,7 @@ def folds_of(n_people, blocks=None):
 
 
 def found_above(y, features, blocks=None):
-    """(metric, p) as the verdict has it; blocks: subjects who are tested together, by default one at a time."""
+    """(metric, p) of the verdict; blocks: subjects who are tested together, by default one at a time."""
     n_people, n_classes = len(y), y.max() + 1
     blocks = blocks or [[s] for s in range(n_people)]
     tested = sorted(s for block in blocks for s in block)
@@ -77,7 +77,7 @@ def found_above(y, features, blocks=None):
     folds, y = folds_of(n_people, blocks), y[tested]
     shares = np.array([np.bincount(own, minlength=n_classes) / own.size for own in y])
     majority = float(np.mean([shares[i, answer[s]] for i, s in enumerate(tested)]))
-    metric = chance.speaking(shares, majority)
+    metric = chance.verdict_metric(shares, majority)
     if metric == "accuracy":
         values = (scores.argmax(axis=-1) == y).mean(axis=1) - chance.level(shares, majority)
     else:
@@ -91,7 +91,7 @@ def datasets(design, n_people, n_clips, n_features, identity, effect, n, seed=0)
     for i in range(n):
         rng = np.random.default_rng([seed, i])
         noise = rng.normal(size=(n_people, n_clips, n_features))
-        if identity:  # somebody's clips look alike, as real ones do
+        if identity:  # clips of a subject are similar, as in real data
             noise = 0.3 * noise + 2 * rng.normal(size=(n_people, 1, n_features))
         noise[..., 0] += effect * y
         yield y, noise
@@ -121,7 +121,7 @@ def test_nor_where_several_are_left_out_together(blocks, design):
 
 
 def test_without_the_correction_for_shared_training_it_would_be_twice_as_many():
-    """The other side of the test above: it can fail."""
+    """The test above can fail."""
     y, bare = labels_of("balanced", 14, 8), []
     for _, features in datasets("balanced", 14, 8, 60, False, 0.0, N_DATASETS):
         values = (leave_one_out(y, features).argmax(axis=-1) == y).mean(axis=1) - 0.5
@@ -137,13 +137,13 @@ def test_true_effects_are_found(design, n_people, n_clips):
     assert np.mean(found) > 0.9
 
 
-def test_what_leaving_one_out_ties():
+def test_dependence_of_subjects_in_leave_one_out():
     assert chance.inflation(results(folds_of(9))) == pytest.approx(2)
     fixed = [FoldResult(fold=0, seed=0, subjects=("a", "b"), train_subjects=("c", "d"), val_subjects=("e",))]
     assert chance.inflation(fixed) == 1
     half = [FoldResult(fold=0, seed=0, subjects=("a", "b"), train_subjects=("c", "d")),
             FoldResult(fold=1, seed=0, subjects=("c", "d"), train_subjects=("a", "b"))]
-    assert chance.inflation(half) == pytest.approx(2)  # each is tied to 2 people by 1/2
+    assert chance.inflation(half) == pytest.approx(2)  # each depends on 2 subjects with weight 1/2
     assert chance.inflation([]) == 1
 
 
@@ -154,20 +154,20 @@ def test_the_test_equals_scipy_where_nothing_is_shared():
     assert chance.p_greater(d, 2.0) == pytest.approx(stats.t.sf(t, 8))
 
 
-def test_people_who_are_all_alike_give_no_p_of_nought():
+def test_equal_subjects_do_not_give_p_0():
     assert chance.p_greater([0.3] * 6, 2.0) == 2**-6
     assert chance.p_greater([0.0] * 6, 2.0) == 1.0 == chance.p_greater([-0.1] * 6, 2.0)
 
 
-def test_which_metric_speaks_follows_from_the_labels():
+def test_the_metric_of_the_verdict_follows_from_the_labels():
     equal, skewed = np.full((8, 2), 0.5), np.tile([0.8, 0.2], (8, 1))
-    assert chance.speaking(equal, 0.5) == "accuracy" and chance.speaking(skewed, 0.8) == "auroc"
-    assert chance.speaking(np.tile([0.54, 0.46], (8, 1)), 0.54) == "accuracy", "a few lost clips change no metric"
+    assert chance.verdict_metric(equal, 0.5) == "accuracy" and chance.verdict_metric(skewed, 0.8) == "auroc"
+    assert chance.verdict_metric(np.tile([0.54, 0.46], (8, 1)), 0.54) == "accuracy", "a few excluded clips change nothing"
     one_each = np.eye(2)[[0, 0, 0, 0, 0, 0, 1, 1]]
-    assert chance.speaking(one_each, 0.75) == "accuracy", "nobody has a rank of their own"
-    assert chance.speaking(np.concatenate([skewed, one_each]), 0.8) == "auroc"
-    assert chance.speaking(np.concatenate([skewed[:4], one_each]), 0.8) == "accuracy"
-    assert chance.speaking(np.tile([0.5, 0.25, 0.25], (8, 1)), 0.5) == "auroc"
+    assert chance.verdict_metric(one_each, 0.75) == "accuracy", "AUROC within a subject is undefined"
+    assert chance.verdict_metric(np.concatenate([skewed, one_each]), 0.8) == "auroc"
+    assert chance.verdict_metric(np.concatenate([skewed[:4], one_each]), 0.8) == "accuracy"
+    assert chance.verdict_metric(np.tile([0.5, 0.25, 0.25], (8, 1)), 0.5) == "auroc"
 
 
 def test_a_verdict_never_depends_on_results_for_its_metric():
@@ -193,7 +193,7 @@ def cohort(labels, score, threshold=0.5, **more):
 
 
 def test_a_rare_class_that_is_ranked_well_is_above_chance():
-    """20 % positives, accuracy equal to the majority's, AUROC of everybody far above 50: uses AUROC instead of accuracy."""
+    """20 % positives, accuracy equal to the majority baseline, AUROC of all subjects far above 50: uses AUROC."""
     rng = np.random.default_rng(1)
     y = labels_of("20 % positives", 9, 20)
     run, folds = cohort(y, 0.2 + 0.15 * y + 0.05 * rng.normal(size=y.shape).clip(-2, 2))
@@ -207,8 +207,8 @@ def test_a_rare_class_that_is_ranked_well_is_above_chance():
         assert part in said
 
 
-def test_noise_with_one_label_a_person_is_never_below_guessing():
-    """The training majority is always the other class: 0 %. Answering 1 of 5 right is not "above chance"."""
+def test_noise_with_one_label_per_subject_is_never_below_guessing():
+    """The training majority is always the other class: 0 %. 20 % correct is not "above chance"."""
     y = labels_of("one label a subject", 12, 6)
     run, folds = cohort(y, np.where(np.arange(6) == 0, y, 1 - y))
     summary = build_summary(run, folds)
@@ -221,7 +221,7 @@ def test_noise_with_one_label_a_person_is_never_below_guessing():
 
 
 def test_the_majority_is_scored_as_accuracy_is():
-    """Seeds averaged within a subject, subjects weigh equally, whatever the number of their clips."""
+    """Seeds averaged within a subject, subjects weigh equally for any number of clips."""
     run, folds = made_run(n_people=2, n_clips=4)
     folds[0]["train_label_counts"], folds[1]["train_label_counts"] = [9, 3], [3, 9]
     del folds[1]["predictions"][0]  # truth of fold 1 is now 0, 1, 1
@@ -240,14 +240,14 @@ def test_how_many_guessing_puts_above_chance(rate, n):
     assert at == pytest.approx(10 * np.mean(np.abs(right - rate) < 1e-9), abs=0.05)
 
 
-def test_who_guesses_is_told_beside_who_is_above():
+def test_the_expected_number_for_guessing_is_reported():
     run, folds = made_run(n_people=10, skill=0.0)
     report = Report(run, folds, build_summary(run, folds))
     lucky, even = chance.expected_by_guessing([len(fold["predictions"]) for fold in folds], 0.5)
     assert f"would put {lucky:.1f} above and {even:.1f} exactly at it" in " ".join(plain_words(report))
 
 
-def test_nothing_to_judge_is_null_and_said():
+def test_no_verdict_is_null_and_reported():
     few = build_summary(*made_run(n_people=4, skill=3.0))
     assert few["verdict"] == {"metric": "accuracy", "above_chance": None, "p": None} and "fewer than 5" in headline(few)
     leaky = build_summary(*made_run(leaky=True, skill=3.0))

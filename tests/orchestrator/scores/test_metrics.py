@@ -1,4 +1,4 @@
-"""Each number against scikit-learn, scipy, a published table, or a value worked by hand."""
+"""Each number compared with scikit-learn, scipy, a published table, or a value computed by hand."""
 
 import warnings
 from itertools import product
@@ -55,13 +55,13 @@ def test_a_missing_class_leaves_auroc_undefined_and_the_rest_defined():
     prob = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
     got = statistics.score([0, 0, 0], [0, 0, 1], prob)
     assert got.auroc is None
-    assert got.balanced_accuracy == pytest.approx(2 / 3)  # the only class there is
+    assert got.balanced_accuracy == pytest.approx(2 / 3)  # the only class in the labels
     assert got.f1 == pytest.approx((2 * 2 / 5 + 0) / 2)  # class 1 was predicted, so it counts
     assert got.f1 == pytest.approx(metrics.f1_score([0, 0, 0], [0, 0, 1], average="macro"))
 
 
 def test_auroc_of_several_classes_is_over_those_there_are():
-    """A class that somebody has no clip of took the whole number away; what it needs is two classes."""
+    """AUROC needs two classes, not all of them, among a subject's clips."""
     truth, _, prob = clips(K=3)
     left = truth != 2
     areas = [metrics.roc_auc_score(truth[left] == k, prob[left, k]) for k in (0, 1)]
@@ -85,7 +85,7 @@ def test_weights_equal_scikit_learn():
 
 @st.composite
 def scored(draw):
-    """(truth, predicted, prob, weight) of 1 to 12 clips, classes missing at will, probabilities with ties."""
+    """(truth, predicted, prob, weight) of 1 to 12 clips, possibly without some classes, probabilities with ties."""
     K, n = draw(st.integers(2, 4)), draw(st.integers(1, 12))
     classes = st.lists(st.integers(0, K - 1), min_size=n, max_size=n)
     prob = np.array(draw(st.lists(st.lists(st.integers(1, 5), min_size=K, max_size=K), min_size=n, max_size=n)), dtype=float)
@@ -96,7 +96,7 @@ def scored(draw):
 
 @given(scored())
 def test_scores_equal_their_definitions_whatever_is_missing(found):
-    """Counted clip by clip and pair by pair; a class without clips makes nothing warn."""
+    """Counted by clip and by pair; a class without clips gives no warning."""
     truth, predicted, prob, weight = found
     w = np.ones(len(truth)) if weight is None else weight
     with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def test_no_clips_no_numbers():
 def test_calibration_by_hand():
     prob = np.array([[0.95, 0.05], [0.95, 0.05], [0.35, 0.65], [0.3, 0.7]])
     got = statistics.reliability([0, 1, 1, 1], prob)
-    # bin (0.9, 1.0]: 2 clips, 0.95 sure, half right; bin (0.6, 0.7]: 2 clips, 0.675 sure, all right
+    # bin (0.9, 1.0]: 2 clips, confidence 0.95, half correct; bin (0.6, 0.7]: 2 clips, confidence 0.675, all correct
     np.testing.assert_array_equal(got.count, [0, 0, 0, 0, 0, 0, 2, 0, 0, 2])
     assert got.ece == pytest.approx((2 * 0.45 + 2 * 0.325) / 4)
     assert got.accuracy[9] == pytest.approx(0.5) and np.isnan(got.accuracy[0])
@@ -173,10 +173,10 @@ def test_variance_parts_by_hand():
     assert (got.n_people, got.n_seeds) == (2, 2)
     assert got.between_people is None, "accuracies alone do not say how much of it is which clips were sampled"
     one = statistics.variance_parts(np.array([[0.5], [1.0], [0.75]]), [
-        statistics.Answers(np.array([[1, 0, 1, 0]]), np.array([0, 0, 1, 1])),
-        statistics.Answers(np.array([[1, 1, 1, 1]]), np.array([0, 0, 1, 1])),
-        statistics.Answers(np.array([[1, 1, 1, 0]]), np.array([0, 0, 1, 1]))])
-    # sampling: by class 1/4 of (variance over 2); person 0: 2 x 0.5 / 8; person 1: 0; person 2: 0.5 / 8
+        statistics.CorrectClips(np.array([[1, 0, 1, 0]]), np.array([0, 0, 1, 1])),
+        statistics.CorrectClips(np.array([[1, 1, 1, 1]]), np.array([0, 0, 1, 1])),
+        statistics.CorrectClips(np.array([[1, 1, 1, 0]]), np.array([0, 0, 1, 1]))])
+    # sampling: by class 1/4 of (variance over 2); subject 0: 2 x 0.5 / 8; subject 1: 0; subject 2: 0.5 / 8
     sampling = np.mean([0.125, 0, 0.0625])
     assert one.clips_within_person == pytest.approx(sampling**0.5)
     assert one.between_people == pytest.approx(max(0, np.var([0.5, 1, 0.75], ddof=1) - sampling) ** 0.5)
@@ -184,9 +184,9 @@ def test_variance_parts_by_hand():
 
 
 def made_answers(n_people=300, n_clips=40, n_seeds=5, spread=0.0, recalls=(0.7, 0.7), seed_spread=0.0, seed=0):
-    """Who is right about which clip: each clip has a difficulty of its own, so that seeds answer alike.
+    """Correct predictions by clip: each clip has its own difficulty, so predictions of seeds are correlated.
 
-    spread, seed_spread: standard deviations of a person's accuracy, and of the same person's with another seed.
+    spread, seed_spread: standard deviations of a subject's accuracy, and of the same subject's with another seed.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(n_clips) % 2
@@ -194,20 +194,20 @@ def made_answers(n_people=300, n_clips=40, n_seeds=5, spread=0.0, recalls=(0.7, 
     hard = rng.random((n_people, 1, n_clips))
     again = np.where(rng.random((n_people, n_seeds, n_clips)) < 0.7, hard, rng.random((n_people, n_seeds, n_clips)))
     right = again < rate[:, None] + seed_spread * rng.choice([-1, 1], (n_people, n_seeds, 1))
-    return right.mean(axis=2), [statistics.Answers(own.astype(float), labels) for own in right]
+    return right.mean(axis=2), [statistics.CorrectClips(own.astype(float), labels) for own in right]
 
 
 @pytest.mark.parametrize("n_seeds", [1, 5])
 @pytest.mark.parametrize("recalls", [(0.7, 0.7), (0.9, 0.5)])
-def test_equal_people_differ_by_nothing(n_seeds, recalls):
-    """Which clips happened to be sampled was counted as a true difference: 5 to 7 points between equal people."""
+def test_equal_subjects_differ_by_nothing(n_seeds, recalls):
+    """Clip sampling must not count as a difference between subjects: it was 5 to 7 points for equal subjects."""
     table, answers = made_answers(n_people=3000, n_seeds=n_seeds, recalls=recalls)
     assert table.mean(axis=1).std(ddof=1) > 0.045
     got = statistics.variance_parts(table, answers)
     assert got.between_people < 0.02 < 0.045 < got.clips_within_person
 
 
-def test_p_of_equal_people_is_that_of_a_test():
+def test_p_of_equal_subjects_is_uniform():
     found = [statistics.variance_parts(*made_answers(n_people=20, seed=i)).p_between for i in range(200)]
     assert np.mean([p < 0.05 for p in found]) < 0.1
     assert statistics.variance_parts(*made_answers(n_people=20, spread=0.15)).p_between < 1e-3
@@ -218,12 +218,12 @@ def test_p_of_equal_people_is_that_of_a_test():
 def test_variance_parts_recover_what_made_them(n_seeds, recalls):
     table, answers = made_answers(n_people=2000, n_seeds=n_seeds, spread=0.1, recalls=recalls, seed_spread=0.05)
     got = statistics.variance_parts(table, answers)
-    extra = 0.05**2 if n_seeds == 1 else 0.0  # with one seed nothing tells it from the person
+    extra = 0.05**2 if n_seeds == 1 else 0.0  # with one seed it cannot be separated from the subject
     assert got.between_people == pytest.approx((0.1**2 + extra) ** 0.5, rel=0.06)
     assert (got.seed_within_person is None) == (n_seeds == 1)
 
 
-def test_pretraining_seeds_are_told_from_training_seeds():
+def test_pretraining_seeds_are_separated_from_training_seeds():
     rng = np.random.default_rng(0)
     encoder, training = rng.normal(0, 0.04, (3000, 3, 1)), rng.normal(0, 0.02, (3000, 3, 2))
     table = 0.7 + (encoder + training).reshape(3000, 6)
@@ -271,7 +271,7 @@ def test_wilcoxon_by_hand():
 
 @pytest.mark.parametrize("d", [[1, 1, -1, 2, 2, 3], [0.5, 0, -0.25, 0.25, 0, 0.75], [0, 0, 1, 1, 1, -1, 2, -2, 4]])
 def test_wilcoxon_with_ties_and_zeros_counts_every_pattern_of_signs(d):
-    """Zeros dropped, mean ranks for ties: the share of the 2^m patterns whose rank sum is as far from its middle."""
+    """Zeros dropped, mean ranks for ties: the share of the 2^m patterns whose rank sum is at least as far from the mean."""
     left = np.array([x for x in d if x])
     ranks = stats.rankdata(np.abs(left))
     middle = ranks.sum() / 2

@@ -96,9 +96,9 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
     assert cli.run(report.main, made.argv()) == 0
     entry, other = (made.run / "ledger" / f"fold-00{i}-seed-0.json" for i in range(2))
     text = entry.read_text()
-    for damage, why in ((None, "it has no ledger entry"), (text[:-9], "is not valid (cut, or changed"),
-                        (text.replace('"seed": 0', '"seed": 1'), "is not valid (cut, or changed"),
-                        (other.read_text(), "is not valid (another fold's)")):
+    for damage, why in ((None, "it has no ledger entry"), (text[:-9], "is not valid (truncated or edited"),
+                        (text.replace('"seed": 0', '"seed": 1'), "is not valid (truncated or edited"),
+                        (other.read_text(), "is not valid (it belongs to another fold)")):
         entry.unlink()
         if damage is not None:
             entry.write_text(damage)
@@ -112,8 +112,8 @@ def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(m
         inline["loso"].clear()
         assert made.main() == 0 and inline["loso"] == ["fold-000-seed-0"]
         told, noted = capsys.readouterr().out, (made.run / "report.html").read_text()
-        assert ("fold 0 seed 0 was there and is not valid" in told) == (damage is not None)
-        assert ("fold 0 seed 0 was there and is not valid" in noted) == (damage is not None)
+        assert ("fold 0 seed 0 is not valid" in told) == (damage is not None)
+        assert ("fold 0 seed 0 is not valid" in noted) == (damage is not None)
         assert cli.run(report.main, made.argv()) == 0 and made.summary()["n_failed"] == 0
         entry.write_text(text)  # with the first fit's time, so that every round begins alike
 
@@ -132,7 +132,7 @@ def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_an
     assert f"{name} was cut or changed since it was written: run the same" in capsys.readouterr().err
     readable = read_json(path) is not None
     assert made.main() == 0 and inline["loso"] == [] and without_times(read_json(path)) == whole | (
-        {} if readable else {"notes": [*whole["notes"], f"{name} of this run was damaged and was written anew."]}
+        {} if readable else {"notes": [*whole["notes"], f"{name} of this run was damaged and was written again."]}
         if name == "facts.json" else {})
     assert (f"{name} of this run was damaged and is written anew" in capsys.readouterr().out) != readable
 

@@ -50,12 +50,12 @@ def test_a_further_protocol_seed_leaves_the_others_as_they_are():
 
 
 def test_nobody_left_to_test_is_one_sentence():
-    with pytest.raises(UserError, match="protocol=exclude_pretrain leaves nobody to test"):
+    with pytest.raises(UserError, match="protocol=exclude_pretrain leaves no test subject"):
         plan("protocol=exclude_pretrain", f"pretrain.subjects={list(range(PEOPLE + 1))}")
 
 
 def test_a_group_that_is_drawn_anew_cannot_be_left_untested():
-    with pytest.raises(UserError, match="protocol=exclude_pretrain leaves the people of one pretraining group untested"):
+    with pytest.raises(UserError, match="protocol=exclude_pretrain does not test the subjects of one pretraining group"):
         plan("protocol=exclude_pretrain", "pretrain.seeds=2")
     fixed = plan("protocol=exclude_pretrain", "pretrain.seeds=2", "pretrain.subjects=[0,1,2]")
     assert {fold.test for fold in fixed.folds} == {(i,) for i in range(3, PEOPLE + 1)}

@@ -388,5 +388,5 @@ def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
         assert [shard_maker.make_shard(job, clip_store.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
         return clip_store.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
 
-    assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can tell the classes by their length")
+    assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can separate these classes by duration")
     assert told("signal.seconds=6") == told("signal.window_mode=crop", "signal.length=50") == []

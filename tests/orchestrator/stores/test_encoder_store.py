@@ -152,6 +152,6 @@ def test_a_group_without_a_usable_clip_is_told_before_training(road, planned, in
     store = ClipStore(road.store, plan_shards(road.config(), people))
     real = store.signals
     monkeypatch.setattr(store, "signals", lambda s: replace(real(s), n_crops=0 * real(s).n_crops))
-    with pytest.raises(UserError, match=r"Nobody in pretraining group 1 has a usable video clip"):
+    with pytest.raises(UserError, match=r"No subject of pretraining group 1 has a usable video clip"):
         make_encoders.ensure(config, people, store, folds.make_plan(config, people.people).groups)
     assert inline["pretrain"] == []

@@ -120,7 +120,7 @@ def test_two_folders_are_what_the_name_stands_for(b):
 
 
 def test_people_tested_together_need_one_encoder_that_saw_none_of_them(b):
-    with pytest.raises(LineageError, match="people whom each of the encoders of pretrain.from=biovid_a has seen"):
+    with pytest.raises(LineageError, match="subjects on whom each of the encoders of pretrain.from=biovid_a was pretrained"):
         planned(b, FROM, "model=video", "split=kfold", "split.k=2")
     assert planned(b, FROM, "model=video", "split=kfold", "split.k=2", "protocol=as_paper").leaky
 
@@ -148,7 +148,7 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
     assert [len(g.own) for g in plan.groups] == [2, 2] and not set(plan.groups[0].own) & set(plan.groups[1].own)
     video = b.config(FROM, "model=video")
     (group,) = folds.make_plan(video, strangers.people, origin.read(video, strangers)).groups
-    assert group.subjects == group.learners == ()
+    assert group.subjects == group.trained_here == ()
 
 
 def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt, inline, capsys):
@@ -264,5 +264,5 @@ def test_a_checkpoint_of_unknown_people_stays_unproven(spoilt):
 def test_pretrain_alone_says_what_is_there_already(b, inline, capsys):
     assert pretrain.main(b.argv(FROM, "model=video")) == 0
     said = capsys.readouterr().out
-    assert "pretrained already: encoder 1 of biovid_a" in said and "has seen 2 people, 2 of these" in said
+    assert "already pretrained: encoder 1 of biovid_a on 2 subjects, 2 of them" in said
     assert inline["pretrain"] == []

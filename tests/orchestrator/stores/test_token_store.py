@@ -164,7 +164,7 @@ def test_a_file_says_whom_its_encoder_has_seen_and_the_guard_asks_the_file(road,
     assert changed == PEOPLE
     assert cli.run(loso.main, mine.argv("max_folds=1")) == 2
     said = capsys.readouterr().err
-    assert f"Test person {tested} has been seen by tokens of encoder" in said and "Traceback" not in said
+    assert f"Test subject {tested} leaked into training through tokens of encoder" in said and "Traceback" not in said
 
 
 def test_whom_the_tokens_saw_is_in_their_key_and_the_signal_mae_beside_them_is_not(planned):

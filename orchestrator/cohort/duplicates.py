@@ -1,8 +1,8 @@
-"""One recording under two people: whichever of them is tested, training has seen it.
+"""Duplicates: an identical recording of two subjects, which leaks into training when one of them is tested.
 
-Told by the files before anything is decoded (the same bytes, in windows that overlap), and by prints of what was decoded,
-which another container, coding or unit does not change (preprocessing/prints.py). Constant recordings say nothing, nor do
-those that hold so little that two may be equal by chance (preprocessing/information.py); these are counted and told.
+They are found in the files before decoding (the same bytes in overlapping windows), and by fingerprints of the decoded
+recordings, which do not change with container, lossless coding or unit (preprocessing/prints.py). Recordings that are
+constant or hold so little information that two may be equal by chance (preprocessing/information.py) are skipped and counted.
 """
 
 import hashlib
@@ -21,64 +21,65 @@ from preprocessing.notes import gathered
 from preprocessing.prints import same_films, same_signals, signal_print, tells
 from preprocessing.recordings import SignalRef, VideoRef
 
-FRAMES, LONGEST = 5, 4000  # of a film, and values of a channel, that the doctor compares
-MOST_OPENED = 200  # films, and signals, that are opened to see whether they say anything
+FRAMES, LONGEST = 5, 4000  # frames of a video, and values of a channel, that the doctor compares
+MOST_OPENED = 200  # videos, and signals, that are opened to see whether they hold information
 
 
-def refusal(people: Cohort, one: int, other: int, how: str) -> UserError:
-    return UserError(f"People {people.keys([one])[0]} and {people.keys([other])[0]} have a recording in common, {how}: "
-                     "whichever is tested, training has seen it. Remove one (python -m orchestrator.doctor names the files).")
+def duplicate_error(cohort: Cohort, one: int, other: int, how: str) -> UserError:
+    return UserError(f"Subjects {cohort.keys([one])[0]} and {cohort.keys([other])[0]} contain an identical recording ({how}), "
+                     "which leaks into training when one of them is tested. Remove one (python -m orchestrator.doctor names "
+                     "the files).")
 
 
-def check_files(people: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None) -> None:
-    """Refuse overlapping windows of one content under two people. digests: (video, signal) of a clip's files, "" for none.
+def check_files(cohort: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None) -> None:
+    """Raises UserError if clips of two subjects are overlapping windows of identical files.
 
-    Raises UserError.
+    digests: hashes of a clip's files (video, signal), "" for none.
     """
-    found = shared_files(people, digests, limits)
+    found = shared_files(cohort, digests, limits)
     if found is not None:
         clip, other, what = found
-        how = "byte for byte" if _window(clip, what) == _window(other, what) else "in windows of one file that overlap"
-        raise refusal(people, clip.subject, other.subject, how)
+        how = "byte for byte" if _window(clip, what) == _window(other, what) else "overlapping windows of one file"
+        raise duplicate_error(cohort, clip.subject, other.subject, how)
 
 
-def shared_files(people: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None,
+def shared_files(cohort: Cohort, digests: Callable[[Clip], Sequence[str]], limits: Limits | None = None,
                  ) -> tuple[Clip, Clip, str] | None:
-    """The first two clips of two people that read one content, and which of them ("video" | "signal"); None without any."""
+    """The first two clips of two subjects with identical file content, and which ("video" | "signal"); None without any."""
     known: dict[tuple, bool] = {}
     opened: Counter = Counter()
-    for clip, other, what in _overlaps(people, digests):
+    for clip, other, what in _overlaps(cohort, digests):
         ref = getattr(clip.recording, what)
         one_file = ref.path == getattr(other.recording, what).path
-        if not one_file:  # two files' signals may be equal by chance; all of them counts, as their bytes are equal to the end
+        if not one_file:  # short windows of two files may be equal by chance, so the information of the whole files counts
             ref = replace(ref, start_s=None, end_s=None, **({} if what == "video" else {"start_row": None, "end_row": None}))
         if (ref, one_file) not in known:
             if opened[what] == MOST_OPENED:
                 continue
             opened[what] += 1
-            known[ref, one_file] = _says_something(ref, limits, one_file)
+            known[ref, one_file] = _is_informative(ref, limits, one_file)
         if known[ref, one_file]:
             return clip, other, what
     return None
 
 
-def _overlaps(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> Iterable[tuple[Clip, Clip, str]]:
-    """(clip, clip of somebody else, "video" | "signal") that read the same part of the same content."""
+def _overlaps(cohort: Cohort, digests: Callable[[Clip], Sequence[str]]) -> Iterable[tuple[Clip, Clip, str]]:
+    """(clip, clip of another subject, "video" | "signal") that read the same part of identical files."""
     found: dict[tuple, list[tuple[float, float, Clip]]] = defaultdict(list)
-    for clip in people.clips:
+    for clip in cohort.clips:
         for what, digest in zip(("video", "signal"), digests(clip), strict=True):
             reference = getattr(clip.recording, what)
             if reference is None or digest in ("", "unreadable"):
                 continue
             for part, start, end in _parts(reference):
                 found[what, digest, part].append((start, end, clip))
-    identity = {p.index: people.keys([p.index])[0] for p in people.people}
+    identity = {p.index: cohort.keys([p.index])[0] for p in cohort.people}
     for (what, *_), windows in found.items():
         latest: dict[str, tuple[float, Clip]] = {}
         for start, end, clip in sorted(windows, key=lambda window: window[:2]):
             own = identity[clip.subject]
-            for person, (until, other) in latest.items():
-                if person != own and until > start:
+            for subject, (until, other) in latest.items():
+                if subject != own and until > start:
                     yield other, clip, what
                     break
             if own not in latest or latest[own][0] < end:
@@ -86,7 +87,7 @@ def _overlaps(people: Cohort, digests: Callable[[Clip], Sequence[str]]) -> Itera
 
 
 def _parts(reference: VideoRef | SignalRef) -> Iterable[tuple[tuple, float, float]]:
-    """(what of the file, start, end): of a signal every column, as one file may hold several people side by side."""
+    """(part of the file, start, end): for a signal each column, as one file may hold several subjects in columns."""
     start, end = reference.start_s, reference.end_s
     if isinstance(reference, VideoRef):
         yield (), start or 0.0, float("inf") if end is None else end
@@ -102,10 +103,10 @@ def _window(clip: Clip, what: str) -> list[tuple]:
     return sorted(_parts(getattr(clip.recording, what)), key=repr)
 
 
-def _says_something(ref: VideoRef | SignalRef, limits: Limits | None, one_file: bool) -> bool:
-    """Whether the file can be read and is not constant: what cannot becomes a quarantine row in either person.
+def _is_informative(ref: VideoRef | SignalRef, limits: Limits | None, one_file: bool) -> bool:
+    """Whether the file can be read and is not constant. An unreadable file is excluded for both subjects anyway.
 
-    one_file: two people name the same file, which is no chance however little it holds.
+    one_file: two subjects use the same file; this is no coincidence, even with little information.
     """
     from preprocessing.signals.signals import read_signal
     from preprocessing.video.video import Video
@@ -121,15 +122,15 @@ def _says_something(ref: VideoRef | SignalRef, limits: Limits | None, one_file: 
         return False
 
 
-def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 200, watched: bool = True,
+def shared_decoded(cohort: Cohort, most_signals: int = 3000, most_videos: int = 200, with_videos: bool = True,
                    ) -> tuple[list[tuple[Clip, Clip, str]], bool, int]:
-    """(clips of two people that decode to one recording and which of it ("video" | "signal"), whether all were
-    compared, how many signals hold too little for that), without a store.
+    """(clips of two subjects that decode to an identical recording and which ("video" | "signal"), whether all were
+    compared, how many signals hold too little information for that), without a store.
 
-    watched: whether films count. Signals go by their prints; of films the first frames, which must be equal to the last bit.
+    with_videos: whether videos are compared. Signals are compared by fingerprints, videos by bit-identical first frames.
     """
-    signals = [clip for clip in people.clips if clip.recording.signal is not None]
-    films = [clip for clip in people.clips if watched and clip.recording.video is not None]
+    signals = [clip for clip in cohort.clips if clip.recording.signal is not None]
+    videos = [clip for clip in cohort.clips if with_videos and clip.recording.video is not None]
     pairs: list[tuple[Clip, Clip, str]] = []
     n_little = 0
     if len(signals) <= most_signals:
@@ -137,19 +138,19 @@ def shared_decoded(people: Cohort, most_signals: int = 3000, most_films: int = 2
         read = [(clip, found) for clip, found in readable if found]
         n_little = len(readable) - len(read)
         pairs += [(read[i][0], read[j][0], "signal") for i, j in same_signals([found for _, found in read])]
-    if len(films) <= most_films:
+    if len(videos) <= most_videos:
         first: dict[str, Clip] = {}
-        for clip in films:
-            if (digest := _begin_of(clip)) is not None:
+        for clip in videos:
+            if (digest := _first_frames(clip)) is not None:
                 pairs += [(first[digest], clip, "video")] if digest in first else []
                 first.setdefault(digest, clip)
-    between = [(a, b, what) for a, b, what in pairs if people.keys([a.subject]) != people.keys([b.subject])]
-    return between, len(signals) <= most_signals and len(films) <= most_films, n_little
+    between = [(a, b, what) for a, b, what in pairs if cohort.keys([a.subject]) != cohort.keys([b.subject])]
+    return between, len(signals) <= most_signals and len(videos) <= most_videos, n_little
 
 
 def _signal_of(clip: Clip) -> list[float] | None:
-    """The print of the raw channels; each of its own length, so that they are brought to one by leaving values out. Empty where
-    they hold too little, None where they cannot be read."""
+    """The fingerprint of the raw channels, subsampled to a common length. Empty if they hold too little information, None if
+    they cannot be read."""
     from preprocessing.signals.signals import read_signal
 
     assert clip.recording.signal is not None
@@ -166,7 +167,7 @@ def _signal_of(clip: Clip) -> list[float] | None:
     return signal_print(np.stack([v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values], axis=1)) or []
 
 
-def _begin_of(clip: Clip) -> str | None:
+def _first_frames(clip: Clip) -> str | None:
     from preprocessing.video.video import Video
 
     assert clip.recording.video is not None
@@ -183,8 +184,8 @@ def _begin_of(clip: Clip) -> str | None:
     return digest.hexdigest() if n and varies else None
 
 
-def check_prints(people: Cohort, sides: Mapping[int, Mapping]) -> None:
-    """Refuse what is equal after decoding under two people. sides: a clip store's side files by person. Raises UserError."""
+def check_prints(cohort: Cohort, sides: Mapping[int, Mapping]) -> None:
+    """Raises UserError if decoded recordings of two subjects are identical. sides: a clip store's sidecars by subject."""
     for what, same in (("signal", same_signals), ("video", same_films)):
         owners, prints = [], []
         for subject in sorted(sides):
@@ -192,12 +193,12 @@ def check_prints(people: Cohort, sides: Mapping[int, Mapping]) -> None:
                 if found.get(what) is not None:
                     owners.append(subject)
                     prints.append(found[what])
-        refuse(people, owners, same(prints), "equal after decoding")
+        refuse(cohort, owners, same(prints), "equal after decoding")
 
 
-def refuse(people: Cohort, owners: Sequence[int], pairs: Iterable[tuple[int, int]], how: str) -> None:
-    """UserError for the first pair whose owners are two people. owners: a person's index by row."""
+def refuse(cohort: Cohort, owners: Sequence[int], pairs: Iterable[tuple[int, int]], how: str) -> None:
+    """UserError for the first pair of rows with different subjects. owners: subject index by row."""
     for i, j in pairs:
         one, other = owners[i], owners[j]
-        if one != other and people.keys([one]) != people.keys([other]):
-            raise refusal(people, one, other, how)
+        if one != other and cohort.keys([one]) != cohort.keys([other]):
+            raise duplicate_error(cohort, one, other, how)

@@ -1,4 +1,4 @@
-"""One recording under two people: by the files, by windows that overlap, and by what was decoded."""
+"""Duplicate recordings of two subjects: by file content, overlapping windows, and decoded values."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.cohort import twins
+from orchestrator.cohort import duplicates
 from orchestrator.cohort.cohort import Clip, Cohort, Person
 from orchestrator.errors import UserError
 from preprocessing.prints import signal_print
@@ -49,7 +49,7 @@ def walk(tmp_path):
     return save
 
 
-def test_overlapping_windows_of_one_content_are_refused_and_others_are_not(walk):
+def test_only_overlapping_windows_of_identical_files_are_duplicates(walk):
     path = walk("a.npy")
     for window, other, bad in (({}, {}, True), ({"start_s": 0.0, "end_s": 5.0}, {"start_s": 4.0, "end_s": 9.0}, True),
                                ({"start_s": 0.0, "end_s": 5.0}, {"start_s": 5.0, "end_s": 10.0}, False),
@@ -57,11 +57,12 @@ def test_overlapping_windows_of_one_content_are_refused_and_others_are_not(walk)
                                ({"start_row": 0, "end_row": 50}, {"start_row": 50, "end_row": 99}, False)):
         people = cohort(heard(0, path, **window), heard(1, path, **other))
         if bad:
-            with pytest.raises(UserError, match="made/p0 and made/p1 have a recording in common"):
-                twins.check_files(people, by_path)
-            twins.check_files(replace(people, people=(people.people[0], replace(people.people[1], pseudonym="p0"))), by_path)
+            with pytest.raises(UserError, match="made/p0 and made/p1 contain an identical recording"):
+                duplicates.check_files(people, by_path)
+            one_subject = (people.people[0], replace(people.people[1], pseudonym="p0"))
+            duplicates.check_files(replace(people, people=one_subject), by_path)
         else:
-            twins.check_files(people, by_path)
+            duplicates.check_files(people, by_path)
 
 
 def by_content(clip: Clip) -> tuple[str, str]:
@@ -69,31 +70,31 @@ def by_content(clip: Clip) -> tuple[str, str]:
 
 
 def coarse(kind: str, rng: np.random.Generator, n: int = 10) -> np.ndarray:
-    """(n,) whole beats a minute, or whole per cent with one step down, at 1 Hz."""
+    """(n,) integer beats per minute, or integer per cent with one step down, at 1 Hz."""
     if kind == "heart rate":
         return np.round(rng.integers(60, 80) + rng.normal(0, 0.4, n).cumsum())
     return float(rng.integers(96, 100)) - (np.arange(n) >= rng.integers(1, n))
 
 
 @pytest.mark.parametrize("kind", ["heart rate", "SpO2"])
-def test_coarse_values_that_are_equal_by_chance_are_no_recording_in_common(walk, kind):
+def test_coarse_values_that_are_equal_by_chance_are_no_duplicates(walk, kind):
     rng = np.random.default_rng(1)
     clips = [heard(p, walk(f"{p}-{c}.npy", coarse(kind, rng))) for p in range(20) for c in range(10)]
-    assert list(twins._overlaps(cohort(*clips), by_content))  # there are equal ones
-    twins.check_files(cohort(*clips), by_content)
-    assert twins.shared_decoded(cohort(*clips)) == ([], True, 200)
+    assert list(duplicates._overlaps(cohort(*clips), by_content))  # there are equal ones
+    duplicates.check_files(cohort(*clips), by_content)
+    assert duplicates.shared_decoded(cohort(*clips)) == ([], True, 200)
 
 
 def test_a_real_copy_among_coarse_cohorts_is_refused(walk, tmp_path):
     rng = np.random.default_rng(2)
     clips = [heard(p, walk(f"{p}-{c}.npy", coarse("heart rate", rng))) for p in range(20) for c in range(10)]
-    long = coarse("heart rate", rng, 3600)  # an hour in whole beats is nobody else's
+    long = coarse("heart rate", rng, 3600)  # one hour of integer heart rates is unique
     copied = [heard(20, walk("a.npy", long), start_row=0, end_row=10), heard(21, walk("b.npy", long), start_row=5, end_row=15)]
-    with pytest.raises(UserError, match="made/p20 and made/p21 .* in windows of one file"):
-        twins.check_files(cohort(*clips, *copied), by_content)
-    same = walk("c.npy", coarse("heart rate", rng))  # however little it holds: the manifest names one file twice
+    with pytest.raises(UserError, match="made/p20 and made/p21 .*overlapping windows of one file"):
+        duplicates.check_files(cohort(*clips, *copied), by_content)
+    same = walk("c.npy", coarse("heart rate", rng))  # even with little information: the manifest names one file twice
     with pytest.raises(UserError, match="made/p0 and made/p1"):
-        twins.check_files(cohort(heard(0, same), heard(1, same)), by_content)
+        duplicates.check_files(cohort(heard(0, same), heard(1, same)), by_content)
 
 
 @pytest.mark.parametrize("what", ["ten channels", "ECG", "EDA", "24-bit counts"])
@@ -109,22 +110,22 @@ def test_a_copy_is_found_after_decoding(tmp_path, what):
     channels = tuple(Channel(f"x{i}", i, "other", 4.0) for i in range(values.shape[1]))
     clips = [heard(p, tmp_path / name) for p, name in enumerate(("a.npy", "b.npy", "c.npy"))]
     clips = [replace(c, recording=replace(c.recording, signal=replace(c.recording.signal, channels=channels))) for c in clips]
-    pairs, _, n_little = twins.shared_decoded(cohort(*clips))
+    pairs, _, n_little = duplicates.shared_decoded(cohort(*clips))
     assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and n_little == 0
 
 
-def test_columns_of_one_table_are_several_peoples(walk, tmp_path):
+def test_columns_of_one_table_belong_to_several_subjects(walk, tmp_path):
     np.save(tmp_path / "both.npy", np.random.default_rng(0).normal(size=(100, 2)))
-    twins.check_files(cohort(heard(0, tmp_path / "both.npy", 0), heard(1, tmp_path / "both.npy", 1)), by_path)
+    duplicates.check_files(cohort(heard(0, tmp_path / "both.npy", 0), heard(1, tmp_path / "both.npy", 1)), by_path)
 
 
-def test_what_is_constant_or_cannot_be_read_says_nothing(walk, tmp_path):
-    twins.check_files(cohort(heard(0, walk("c.npy", np.full(100, 2.5))), heard(1, tmp_path / "c.npy")), by_path)
+def test_constant_or_unreadable_recordings_are_no_duplicates(walk, tmp_path):
+    duplicates.check_files(cohort(heard(0, walk("c.npy", np.full(100, 2.5))), heard(1, tmp_path / "c.npy")), by_path)
     (tmp_path / "broken.npy").write_bytes(b"no array")
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     for make, name in ((heard, "broken.npy"), (seen, "broken.mp4")):
-        twins.check_files(cohort(make(0, tmp_path / name), make(1, tmp_path / name)), by_path)
-    twins.check_files(cohort(heard(0, walk("a.npy")), heard(1, tmp_path / "a.npy")), lambda clip: ("", "unreadable"))
+        duplicates.check_files(cohort(make(0, tmp_path / name), make(1, tmp_path / name)), by_path)
+    duplicates.check_files(cohort(heard(0, walk("a.npy")), heard(1, tmp_path / "a.npy")), lambda clip: ("", "unreadable"))
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
@@ -132,7 +133,7 @@ def test_what_is_constant_or_cannot_be_read_says_nothing(walk, tmp_path):
 def test_an_overlap_is_found_whenever_there_is_one(windows):
     clips = [heard(s, Path("x.npy"), start_s=float(a), end_s=float(a + n)) for s, a, n in windows]
     real = any(s != t and a < b + m and b < a + n for s, a, n in windows for t, b, m in windows)
-    assert bool(list(twins._overlaps(cohort(*clips), by_path))) == real
+    assert bool(list(duplicates._overlaps(cohort(*clips), by_path))) == real
 
 
 def test_another_format_and_unit_decode_to_one_recording(walk, tmp_path):
@@ -140,9 +141,9 @@ def test_another_format_and_unit_decode_to_one_recording(walk, tmp_path):
     clips = [heard(0, walk("a.csv", values), "x"), heard(1, walk("b.npy", (values * 1e-3).astype(np.float32))),
              heard(2, walk("c.npy", seed=9)), heard(3, walk("d.csv", np.full(100, 1.0)), "x"),
              heard(4, walk("e.npy", np.full(100, 1.0)))]
-    pairs, whole, n_little = twins.shared_decoded(cohort(*clips))
+    pairs, whole, n_little = duplicates.shared_decoded(cohort(*clips))
     assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)] and whole and n_little == 2
-    assert not twins.shared_decoded(cohort(*clips), most_signals=2)[1]
+    assert not duplicates.shared_decoded(cohort(*clips), most_signals=2)[1]
 
 
 def film(path: Path, codec: str, pictures: np.ndarray) -> Path:
@@ -160,21 +161,21 @@ def film(path: Path, codec: str, pictures: np.ndarray) -> Path:
     return path
 
 
-def test_another_container_and_lossless_coding_decode_to_one_film(tmp_path):
+def test_another_container_and_lossless_coding_decode_to_one_video(tmp_path):
     one, two = (np.random.default_rng(seed).integers(40, 200, (8, 48, 64)).astype(np.uint8) for seed in (0, 1))
     clips = [seen(0, film(tmp_path / "a.mkv", "ffv1", one)), seen(1, film(tmp_path / "b.avi", "ffvhuff", one)),
              seen(2, film(tmp_path / "c.mkv", "ffv1", two)), seen(3, film(tmp_path / "d.mkv", "ffv1", one * 0 + 90)),
              seen(4, film(tmp_path / "e.avi", "ffvhuff", one * 0 + 90))]
-    pairs, _, _ = twins.shared_decoded(cohort(*clips))
+    pairs, _, _ = duplicates.shared_decoded(cohort(*clips))
     assert [(a.subject, b.subject) for a, b, _ in pairs] == [(0, 1)]
 
 
-def test_prints_in_the_side_files_refuse_two_people_and_spare_one():
+def test_fingerprints_in_sidecars_find_duplicates_of_two_subjects():
     values = np.random.default_rng(0).normal(size=(50, 2))
     sides = {s: {"prints": {f"c{s}": {"signal": signal_print(values * (1 + s)), "video": None}}} for s in (0, 1)}
     people = cohort(heard(0, Path("a.npy")), heard(1, Path("b.npy")))
-    with pytest.raises(UserError, match="in common, equal after decoding"):
-        twins.check_prints(people, sides)
-    twins.check_prints(cohort(*people.clips, names={1: "p0"}), sides)
+    with pytest.raises(UserError, match="recording .equal after decoding"):
+        duplicates.check_prints(people, sides)
+    duplicates.check_prints(cohort(*people.clips, names={1: "p0"}), sides)
     sides[1]["prints"]["c1"]["signal"] = None
-    twins.check_prints(people, sides)
+    duplicates.check_prints(people, sides)
