@@ -50,7 +50,7 @@ def merge_all(parts: Sequence[Sums]) -> Sums:
     return total
 
 
-def everyone_but(parts: Sequence[Sums]) -> Iterator[Sums]:
+def leave_one_out_sums(parts: Sequence[Sums]) -> Iterator[Sums]:
     """For each part in turn the sums of all others: those before it, merged, with those after it, merged.
 
     3 P merges; the P sums of what comes after are held in memory (8 F^2 bytes each). ValueError for fewer than two.
@@ -100,5 +100,5 @@ def leave_one_out(x: np.ndarray, y: np.ndarray, people: np.ndarray, alpha: float
     """(person, ridge fitted on everybody else) for every person in ascending order. x (n, F), y (n, K), people (n,)."""
     names = np.unique(people)
     parts = [Sums.of(x[people == name], y[people == name]) for name in names]
-    for name, sums in zip(names.tolist(), everyone_but(parts), strict=True):
+    for name, sums in zip(names.tolist(), leave_one_out_sums(parts), strict=True):
         yield name, solve(sums, alpha)

@@ -1,7 +1,7 @@
 """One recording under two people: whichever of them is tested, training has seen it.
 
 Told by the files before anything is decoded (the same bytes, in windows that overlap), and by prints of what was decoded,
-which another container, coding or unit does not change (preprocessing/prints.py). Constant recordings say nothing, nor do
+which another container, coding or unit does not change (preprocessing/fingerprints.py). Constant recordings say nothing, nor do
 those that hold so little that two may be equal by chance (preprocessing/information.py); these are counted and told.
 """
 
@@ -18,7 +18,7 @@ from orchestrator.errors import UserError
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
 from preprocessing.notes import gathered
-from preprocessing.prints import same_films, same_signals, signal_print, tells
+from preprocessing.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint
 from preprocessing.recordings import SignalRef, VideoRef
 
 FRAMES, LONGEST = 5, 4000  # of a film, and values of a channel, that the doctor compares
@@ -114,7 +114,7 @@ def _says_something(ref: VideoRef | SignalRef, limits: Limits | None, one_file: 
         if isinstance(ref, SignalRef):
             with gathered():
                 values = [c.values for c in read_signal(ref, limits or Limits()).channels]
-            return any((v != v[:1]).any() for v in values) and (one_file or tells(values, exactly=True))
+            return any((v != v[:1]).any() for v in values) and (one_file or is_distinctive(values, exactly=True))
         with gathered(), Video(ref, limits=limits) as video:
             return next(iter(video), None) is not None
     except ClipError:
@@ -160,10 +160,11 @@ def _signal_of(clip: Clip) -> list[float] | None:
         return None
     if not values or not min(map(len, values)):
         return None
-    if not tells(values):
+    if not is_distinctive(values):
         return []
     length = min(max(map(len, values)), LONGEST)
-    return signal_print(np.stack([v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values], axis=1)) or []
+    resampled = [v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values]
+    return signal_fingerprint(np.stack(resampled, axis=1)) or []
 
 
 def _begin_of(clip: Clip) -> str | None:
@@ -185,7 +186,7 @@ def _begin_of(clip: Clip) -> str | None:
 
 def check_prints(people: Cohort, sides: Mapping[int, Mapping]) -> None:
     """Refuse what is equal after decoding under two people. sides: a clip store's side files by person. Raises UserError."""
-    for what, same in (("signal", same_signals), ("video", same_films)):
+    for what, same in (("signal", same_signals), ("video", same_videos)):
         owners, prints = [], []
         for subject in sorted(sides):
             for _, found in sorted(sides[subject].get("prints", {}).items()):

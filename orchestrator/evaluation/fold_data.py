@@ -17,7 +17,7 @@ from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
 from orchestrator.stores.frame_reader import Frames, ShardClips
 from orchestrator.stores.token_store import TokenJob, Tokens, stored_lineage, token_shape
-from preprocessing.prints import same_signals, signal_print
+from preprocessing.fingerprints import same_signals, signal_fingerprint
 from preprocessing.shard import ShardSignals
 
 
@@ -99,7 +99,7 @@ def check_twins(signals: np.ndarray, subject: np.ndarray, people: Cohort, tells:
     """
     rows, prints = [], []
     for row, clip in enumerate(signals):  # no rows where the data set has no signals
-        if (tells is None or tells[row]) and (found := signal_print(clip)) is not None:
+        if (tells is None or tells[row]) and (found := signal_fingerprint(clip)) is not None:
             rows.append(int(subject[row]))
             prints.append(found)
     twins.refuse(people, rows, same_signals(prints), "equal after decoding")

@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from models import build
-from models.baselines.exact_ridge import Sums, everyone_but, leave_one_out, merge_all, solve
+from models.baselines.exact_ridge import Sums, leave_one_out, leave_one_out_sums, merge_all, solve
 
 P, CLIPS, F, K = 11, 9, 24, 3
 
@@ -57,14 +57,14 @@ def test_total_minus_own_would_have_left_a_trace(data):
 def test_sums_of_all_others_are_merges_before_and_after(data):
     x, y, people = data
     parts = [Sums.of(x[people == p], y[people == p]) for p in range(P)]
-    for person, sums in enumerate(everyone_but(parts)):
+    for person, sums in enumerate(leave_one_out_sums(parts)):
         whole = Sums.of(x[people != person], y[people != person])
         assert sums.n == whole.n
         np.testing.assert_allclose(sums.xx, whole.xx, rtol=1e-9, atol=1e-6)
         np.testing.assert_allclose(sums.xy, whole.xy, rtol=1e-9, atol=1e-9)
-    assert [s.n for s in everyone_but(parts[:2])] == [parts[1].n, parts[0].n]
+    assert [s.n for s in leave_one_out_sums(parts[:2])] == [parts[1].n, parts[0].n]
     with pytest.raises(ValueError, match="two"):
-        next(everyone_but(parts[:1]))
+        next(leave_one_out_sums(parts[:1]))
     with pytest.raises(ValueError, match="some"):
         Sums.of(x[:0], y[:0])
 
