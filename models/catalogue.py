@@ -1,7 +1,8 @@
-"""The built-in models, an entry each: what the command line, the checks, the estimates and the tables of the documents know.
+"""The built-in models: one entry each, used by the command line, the checks, the cost estimates and the tables of the docs.
 
-Apart from the networks' own files, so that their names cost no import of torch. share: measured by benchmarks/models.py on one
-thread, used where a step is too long to be tried out; of models that read pixels with clips of 64 to 96 pixels.
+They are separate from the files of the networks, so that torch is not imported for their names. share: measured by
+benchmarks/models.py on one thread, and used where a training step is too long to be timed; for models that read pixels with
+clips of 64 to 96 pixels.
 """
 
 from models.registry import SIGNALS, TOKENS, VIDEO, Model, add
@@ -24,29 +25,30 @@ def _estimator(name: str, make: str, **more: object) -> Model:
 BUILT_IN = (
     _classifier("dual", TOKENS | SIGNALS, signal_encoder="step", share=0.17, paper="Fig. 7, Table 4",
                 about="video tokens and signals: HPA on each stream, DCAN fusion"),
-    _classifier("video", TOKENS, share=0.11, paper="Tables 5 to 8", about="the video stream alone"),
-    _classifier("signal", SIGNALS, signal_encoder="step", share=0.14, paper="Tables 5 to 8", about="the signal stream alone"),
+    _classifier("video", TOKENS, share=0.11, paper="Tables 5 to 8", about="the video stream only"),
+    _classifier("signal", SIGNALS, signal_encoder="step", share=0.14, paper="Tables 5 to 8", about="the signal stream only"),
     _classifier("signal_small", SIGNALS, signal_encoder="conv", share=0.7,
                 about="the signal stream on strided-convolution tokens, for short windows of wearables"),
     _network("lstm", "signal_nets:LSTMFCN", SIGNALS, share=0.64, recurrent=True, paper="Tables 7 and 8",
-             about="a bidirectional LSTM beside three convolutions"),
+             about="a bidirectional LSTM in parallel with three convolutions"),
     _network("transformer", "signal_nets:SignalTransformer", SIGNALS, share=0.013, paper="Tables 7 and 8",
-             about="a transformer block over the signal's steps"),
+             about="a transformer block over the time steps of the signal"),
     _network("convtran", "signal_nets:ConvTran", SIGNALS, share=0.06, paper="Tables 7 and 8",
              about="convolutional embedding, tAPE and eRPE on the raw signals"),
     _network("resnet3d", "video_nets:ResNet3D", VIDEO, share=0.7, paper="Tables 7 and 8",
              about="R3D-18 on the pixels of a clip"),
     _network("vit3d", "video_nets:ViT3D", VIDEO, share=0.85, paper="Tables 7 and 8",
              about="a vision transformer over tubelets"),
-    _network("vgg_rnn", "video_nets:VGGRNN", VIDEO, share=0.5, paper="Tables 7 and 8", about="VGG-16 a frame, then an LSTM"),
+    _network("vgg_rnn", "video_nets:VGGRNN", VIDEO, share=0.5, paper="Tables 7 and 8", about="VGG-16 per frame, then an LSTM"),
     _network("e2e_mer", "fusion_nets:E2EMER", VIDEO | SIGNALS, share=0.6, recurrent=True, paper="Tables 7 and 8",
              about="end-to-end fusion of pixels and signals"),
     _network("mte_mer", "fusion_nets:MTEMER", VIDEO | SIGNALS, share=0.5, recurrent=True, paper="Tables 7 and 8",
-             about="the same with an embedding of every class"),
+             about="fusion of pixels and signals with an embedding of each class"),
     _estimator("random_forest", "RandomForest", paper="beside Table 9", about="random forest on statistics of the window"),
-    _estimator("svm", "GaussianSVM", paper="beside Table 9", about="RBF support vectors on the same statistics"),
-    _estimator("ridge", "RidgeLeastSquares", paper="beside Table 9", about="ridge on the same statistics"),
-    _estimator("one_number", "OneNumber", about="a control: one number a clip, such as its length or its place in the session"),
+    _estimator("svm", "GaussianSVM", paper="beside Table 9", about="RBF support vector machine on the same statistics"),
+    _estimator("ridge", "RidgeLeastSquares", paper="beside Table 9", about="ridge classifier on the same statistics"),
+    _estimator("one_number", "OneNumber",
+               about="a control: one number per clip, such as its duration or its position in the session"),
 )
 for _model in BUILT_IN:
     add(_model)

@@ -49,7 +49,7 @@ def _preset(keyframe: Mapping[str, Any]) -> KeyframeOptions:
     try:
         return KeyframeOptions.preset(keyframe.get("preset", "default"))
     except ValueError as error:
-        raise InputError(f"keyframe.preset is not valid: {error}.") from error
+        raise InputError(f"keyframe.preset does not fit: {error}.") from error
 
 
 def _options(default: Any, node: str, given: Mapping[str, Any]) -> Any:
@@ -61,7 +61,7 @@ def _options(default: Any, node: str, given: Mapping[str, Any]) -> Any:
     try:
         return replace(default, **values)
     except (ValueError, TypeError) as error:
-        raise InputError(f"An option of {node} is not valid: {error}.") from error
+        raise InputError(f"An option of {node} does not fit: {error}.") from error
 
 
 def prepare_clip(recording: Recording, engine: FaceEngine | None, options: ClipOptions) -> PreparedClip:

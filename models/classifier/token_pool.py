@@ -1,4 +1,4 @@
-"""Optional mean pooling of the frozen video tokens: cheaper, and not exact (the paper keeps all 1,568).
+"""Optional mean pooling of the frozen video tokens: faster, but not equivalent (the paper uses all 1,568).
 
 Shapes: B batch, N tokens in raster order (t, h, w), D width.
 """
@@ -11,9 +11,9 @@ PoolKind = Literal["none", "2x2", "temporal"]
 
 
 class TokenPool(nn.Module):
-    """(B, N, D) -> (B, N', D): "none" keeps all, "2x2" means spatial 2 x 2 cells, "temporal" leaves one a time slice.
+    """(B, N, D) -> (B, N', D): "none" keeps all, "2x2" averages 2 x 2 cells in space, "temporal" all cells of a time slice.
 
-    Already pooled tokens pass through, so that a training loop may pool them once and keep the result.
+    Tokens that are already pooled are returned unchanged, so that a training loop may pool them once.
     """
 
     def __init__(self, grid: tuple[int, int, int], kind: PoolKind = "none"):
