@@ -44,9 +44,9 @@ BUILT_IN = (
              about="end-to-end fusion of pixels and signals"),
     _network("mte_mer", "fusion_nets:MTEMER", VIDEO | SIGNALS, share=0.5, recurrent=True, paper="Tables 7 and 8",
              about="fusion of pixels and signals with an embedding of each class"),
-    _estimator("random_forest", "RandomForest", paper="beside Table 9", about="random forest on statistics of the window"),
-    _estimator("svm", "GaussianSVM", paper="beside Table 9", about="RBF support vector machine on the same statistics"),
-    _estimator("ridge", "RidgeLeastSquares", paper="beside Table 9", about="ridge classifier on the same statistics"),
+    _estimator("random_forest", "RandomForest", paper="compare Table 9", about="random forest on statistics of the window"),
+    _estimator("svm", "GaussianSVM", paper="compare Table 9", about="RBF support vector machine on the same statistics"),
+    _estimator("ridge", "RidgeLeastSquares", paper="compare Table 9", about="ridge classifier on the same statistics"),
     _estimator("one_number", "OneNumber",
                about="a control: one number per clip, such as its duration or its position in the session"),
 )

@@ -37,18 +37,18 @@ def toeplitz_product(bias_OH: Tensor, v_BHND: Tensor) -> Tensor:
     return out_BHDN.transpose(-1, -2).to(dtype)
 
 
-def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, scale: float, room: int = 1) -> Tensor:
-    """softmax(q k^T scale) v by the fused kernel, with the head width zero-padded to a multiple of `room`.
+def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, scale: float, multiple: int = 1) -> Tensor:
+    """softmax(q k^T scale) v by the fused kernel, with the head width zero-padded to a multiple of `multiple`.
 
-    Zeros change neither scores nor values; the kernels without an N x N tensor need this padding: see `head_room`.
+    Zeros change neither scores nor values; the kernels without an N x N tensor need this padding: see `head_multiple`.
     """
     width = v_BHND.shape[-1]
-    if width % room:
-        q_BHND, k_BHND, v_BHND = (F.pad(x, (0, -width % room)) for x in (q_BHND, k_BHND, v_BHND))
+    if width % multiple:
+        q_BHND, k_BHND, v_BHND = (F.pad(x, (0, -width % multiple)) for x in (q_BHND, k_BHND, v_BHND))
     return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, scale=scale)[..., :width]
 
 
-def head_room(device: torch.device) -> int:
+def head_multiple(device: torch.device) -> int:
     """CUDA's memory-efficient kernels need head widths in multiples of 16 bytes; those of HPA are 2 wide (16 / 8 heads)."""
     return 8 if device.type == "cuda" else 1
 
@@ -117,7 +117,7 @@ class ERPEAttention(nn.Module):
         if self.erpe == "pre_softmax":
             bias_HNN = bias_matrix(self.relative_bias.to(q_BHND.dtype))
             return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, bias_HNN, scale=self.scale)
-        attended = attend(q_BHND, k_BHND, v_BHND, self.scale, head_room(q_BHND.device))
+        attended = attend(q_BHND, k_BHND, v_BHND, self.scale, head_multiple(q_BHND.device))
         return attended + toeplitz_product(self.relative_bias, v_BHND)
 
     def _naive(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:

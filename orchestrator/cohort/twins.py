@@ -16,9 +16,9 @@ import numpy as np
 from orchestrator.cohort.cohort import Clip, Cohort
 from orchestrator.errors import UserError
 from preprocessing.errors import ClipError
+from preprocessing.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint
 from preprocessing.limits import Limits
 from preprocessing.notes import gathered
-from preprocessing.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint
 from preprocessing.recordings import SignalRef, VideoRef
 
 FRAMES, LONGEST = 5, 4000  # of a film, and values of a channel, that the doctor compares

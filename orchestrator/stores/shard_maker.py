@@ -13,9 +13,9 @@ from orchestrator.stores.clip_store import ShardJob
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.face.engine import FaceEngine
+from preprocessing.fingerprints import HOLDS_LITTLE, signal_fingerprint, video_fingerprint
 from preprocessing.moments import Moments
 from preprocessing.notes import gathered
-from preprocessing.fingerprints import HOLDS_LITTLE, signal_fingerprint, video_fingerprint
 from preprocessing.shard import Row, write_shard
 
 

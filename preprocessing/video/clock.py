@@ -35,7 +35,7 @@ class Clock:
     def __init__(self, kind: str, stream: Any, rate: float, given: bool):
         self.rate, self.given, self.n = rate, given, 0
         self.base = float(stream.time_base or 0)
-        self.sought = False
+        self.has_seeked = False
         self.ran_back = False  # a time stamp was earlier than that of the previous frame
         self.end_s = 0.0
         self._stream, self._kind = stream, kind
@@ -69,10 +69,10 @@ class Clock:
         """Time of the next frame in seconds; called once per frame, in the order of the decoder."""
         time_s = self._counted() if self._counts else self._stamped(frame)
         if time_s <= self._last_s:
-            if self.given and not self.sought:  # set by the user, because these time stamps are useless
+            if self.given and not self.has_seeked:  # set by the user, because these time stamps are useless
                 self._counts = True
                 time_s = self._counted()
-            elif time_s < self._last_s or self.sought:
+            elif time_s < self._last_s or self.has_seeked:
                 self.ran_back = True
         self.n, self._last_s = self.n + 1, time_s
         return time_s

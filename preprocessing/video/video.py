@@ -167,7 +167,7 @@ class Video:
             note("the video is a bare stream without a frame rate: its frames have numbers, but no times")
         clock = self._clock()
         pieces = self._sought(clock, start_s) if self.may_seek and start_s > SEEK_FROM_S else None
-        sought = pieces is not None
+        has_seeked = pieces is not None
         if pieces is None:
             clock = self._clock()
             pieces = self._pieces(clock)
@@ -186,7 +186,7 @@ class Video:
                 number = index if self.may_seek else len(times) - 1
                 index += 1
                 yield DecodedFrame(number, time_s, squared(frame), turns, reformatter, mirrored=mirrored)
-        if not (sought or self._went_beyond):
+        if not (has_seeked or self._went_beyond):
             self.n_frames = len(times)
         self._judge(np.array(times), start_s, end_s, clock)
 
@@ -241,7 +241,7 @@ class Video:
             return None
         if not first[1] < clock.seconds(begin) <= start_s + TIME_SLACK_S:
             return None
-        clock.sought = True
+        clock.has_seeked = True
         pieces = self._pieces(clock, chain([packet], packets))
         for frame, bad in pieces:
             if bad or frame is None or frame.pts is None:
