@@ -20,7 +20,7 @@ def check_name(name: str, where: str) -> str:
     if name.casefold() in MISSING:
         raise InputError(f"{where}: the name {name!r} is how a missing value is written; give the row its name.")
     if name in (".", "..") or "/" in name or "\\" in name:
-        raise InputError(f"{where}: the name {name!r} reads as a path; use a name without slashes or dots alone.")
+        raise InputError(f"{where}: the name {name!r} reads as a path; use a name without slashes, and not only dots.")
     return name
 
 

@@ -44,7 +44,7 @@ class CoAttention(nn.Module):
         self.affinity = nn.Linear(dim, dim, bias=False)
         self.scale = dim**-0.5 if scale else 1.0
         if fusion not in ("mlp", "linear"):
-            raise ValueError(f"no such fusion: {fusion!r}")
+            raise ValueError(f"unknown fusion: {fusion!r}")
         self.fuse_video: nn.Module = MLPFusion(dim, hidden) if fusion == "mlp" else LinearFusion(dim)
         self.fuse_signal: nn.Module = MLPFusion(dim, hidden) if fusion == "mlp" else LinearFusion(dim)
 

@@ -20,7 +20,7 @@ class TokenPool(nn.Module):
         super().__init__()
         t, h, w = self.grid = (int(grid[0]), int(grid[1]), int(grid[2]))
         if kind not in ("none", "2x2", "temporal"):
-            raise ValueError(f"no such token pooling: {kind!r}")
+            raise ValueError(f"unknown token pooling: {kind!r}")
         if kind == "2x2" and (h % 2 or w % 2):
             raise ValueError(f"2x2 pooling needs an even grid, got {h} x {w}")
         self.kind, self.n_all = kind, t * h * w

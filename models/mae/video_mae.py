@@ -34,7 +34,7 @@ class VideoMAE(nn.Module):
     """A 3D ViT that encodes tubelets, and a small decoder that reconstructs the masked ones.
 
     scale: a name of SCALES; depth, dim and heads override it. Decoder: decoder_depth blocks (the scale's own if
-    None: 8, large 12, micro 2) of width decoder_dim (dim / 2 if None); decoder=False builds the encoder alone.
+    None: 8, large 12, micro 2) of width decoder_dim (dim / 2 if None); decoder=False builds the encoder only.
     norm_target: patchify() gives each tubelet with zero mean and unit variance per colour (VideoMAE), instead of raw
     pixels (the paper's Eq. 3). Positions: one fixed sine-cosine table over the flattened (t,h,w) index.
 
@@ -126,7 +126,7 @@ class VideoMAE(nn.Module):
         return self._encode(x)
 
     def encode_visible(self, video: Tensor, visible_mask: Tensor) -> Tensor:
-        """Tokens of the visible tubelets alone: video, visible_mask (B,N) true = visible -> (B,V,D), raster order."""
+        """Tokens of the visible tubelets only: video, visible_mask (B,N) true = visible -> (B,V,D), raster order."""
         return self._encode_visible(self.tubelets(video), self.split(visible_mask)[0])
 
     def reconstruct(self, video: Tensor, visible_mask: Tensor) -> Tensor:

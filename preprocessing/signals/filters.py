@@ -19,7 +19,7 @@ def unfit(low: float | None, high: float | None, fs: float) -> str:
     if low is not None and low >= limit:
         return f"not filtered: the band from {low:g} Hz lies at or above the Nyquist limit, half the rate"
     if high is not None and high >= limit:
-        left = "not filtered" if low is None else "high-pass alone"
+        left = "not filtered" if low is None else "high-pass only"
         return f"{left}: the upper corner of {high:g} Hz lies at or above the Nyquist limit, half the rate"
     return ""
 
