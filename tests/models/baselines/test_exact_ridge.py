@@ -65,7 +65,7 @@ def test_sums_of_all_others_are_merges_before_and_after(data):
     assert [s.n for s in leave_one_out_sums(parts[:2])] == [parts[1].n, parts[0].n]
     with pytest.raises(ValueError, match="two"):
         next(leave_one_out_sums(parts[:1]))
-    with pytest.raises(ValueError, match="some"):
+    with pytest.raises(ValueError, match="at least one sample"):
         Sums.of(x[:0], y[:0])
 
 

@@ -74,7 +74,7 @@ def test_a_missing_video_does_not_shift_the_others(tmp_path):
     assert set(names) == {"1_B1", "1_R1", "1_R2"} and "3 pain videos of one subject of train are excluded" in notes
     (videos / "1_Pain_HIGH_1.mp4").touch()
     names, notes = named()
-    assert names["1_H1"] == "1_Pain_HIGH_1" and names["1_L2"] == "1_Pain_LOW_2" and "left out" not in notes
+    assert names["1_H1"] == "1_Pain_HIGH_1" and names["1_L2"] == "1_Pain_LOW_2" and "excluded" not in notes
     fnirs.write_bytes(kept.replace(b"L1\n", b"X1\n").replace(b"H1\n", b"L1\n").replace(b"X1\n", b"H1\n"))
     names, notes = named()  # the recording has them in another order than the videos
     assert names["1_H1"] is None and names["1_B1"] == "1_Baseline" and "4 pain videos" in notes
@@ -128,7 +128,7 @@ def test_a_bad_fnirs_file_affects_only_the_signals_of_its_subject(tmp_path, name
     data = registry.load("ai4pain", tmp_path)
     assert {r.subject for r in data.recordings if r.signal is None} == {"1"}
     assert {r.subject for r in data.recordings if r.signal is not None} == {"2", "3"}
-    assert any("left out" in note for note in data.notes) and len(data.recordings) == 21
+    assert any("is excluded" in note for note in data.notes) and len(data.recordings) == 21
 
 
 def test_missing_modalities(tmp_path):

@@ -80,7 +80,7 @@ def test_unknown_and_duplicate_columns_and_two_splits(tmp_path):
         registry.load("ai4pain_2025", tmp_path)
     path.write_text("")
     data = registry.load("ai4pain_2025", tmp_path)
-    assert any("left out (empty_file)" in note for note in data.notes)
+    assert any("excluded (empty_file)" in note for note in data.notes)
     (tmp_path / "validation" / "Bvp" / "7.csv").write_text(text)
     with pytest.raises(InputError, match="both train and validation"):
         registry.load("ai4pain_2025", tmp_path)

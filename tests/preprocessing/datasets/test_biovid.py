@@ -278,7 +278,7 @@ def test_a_list_in_another_coding_and_blank_lines(tmp_path):
     with pytest.raises(InputError, match="samples.csv is UTF-16 text"):
         registry.load("biovid_a", tmp_path)
     table.write_bytes(text.replace("BL1", "BL\xe91", 1).encode("latin-1"))
-    with pytest.raises(InputError, match="line 2 holds a byte that is no UTF-8 .*Latin-1"):
+    with pytest.raises(InputError, match="line 2 holds a byte that is not UTF-8 .*Latin-1"):
         registry.load("biovid_a", tmp_path)
     table.write_text("\n".join(line + "\t0" if i else line + "\tclass_id" for i, line in enumerate(text.splitlines())))
     with pytest.raises(InputError, match="the column class_id twice"):

@@ -39,7 +39,7 @@ def test_every_field(tmp_path):
     assert first.signal.channels[0].fs == 4.0 and first.signal.channels[0].unit == "uS"
     assert first.attributes == {} and second.attributes == {"sha256": "ab" * 32} and second.video is None
     assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.",
-                          "1 rows fill video_fps without a video_path: these cells are not used.")
+                          "1 rows fill video_fps without a video_path: these cells are ignored.")
 
 
 def test_parquet_gives_the_same_as_csv(tmp_path):

@@ -460,12 +460,12 @@ def test_gaps_of_other_kinds():
     ecg = 3 + np.sin(2 * np.pi * 1.2 * t) ** 21
     lost = ecg.copy()
     lost[1000:1200] = 0.0
-    with pytest.warns(UserWarning, match="ecg: stretches"):
+    with pytest.warns(UserWarning, match="ecg: parts"):
         got = process_signal(one(lost, "ecg", 256.0), SignalOptions(ecg_band=(0.1, 100.0), length=2560))[:, 0]
     assert np.ptp(got) < 1.2 * np.ptp(process_signal(one(ecg, "ecg", 256.0), SignalOptions(ecg_band=(0.1, 100.0), length=2560)))
     eda = 4 + 0.1 * np.sin(t)
     eda[300:400] = 0.0
-    with pytest.warns(UserWarning, match="eda: stretches"):
+    with pytest.warns(UserWarning, match="eda: parts"):
         assert process_signal(one(eda, "eda", 256.0)).min() > 3.8
     with warnings.catch_warnings():
         warnings.simplefilter("error")
