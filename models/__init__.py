@@ -1,19 +1,19 @@
-"""Every network of the project by name. Plain torch: knows neither Ray nor the other rooms.
+"""All models of the project by name, in plain torch and scikit-learn: without Ray and without the other packages.
 
-`build(name, **options)` imports the file it needs and no other, so that `import models` costs nothing.
+`build(name, **options)` imports only the module it needs, so that `import models` is fast.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from models import catalogue as catalogue  # fills the register
+from models import catalogue as catalogue  # fills the registry
 from models.errors import ModelError
 from models.registry import MODELS, find
 
 if TYPE_CHECKING:
     from torch import nn
 
-STAGE_1 = {  # name -> where its class stands
+STAGE_1 = {  # name -> "module:class"
     "video_mae": "models.mae.video_mae:VideoMAE",
     "signal_mae": "models.mae.signal_mae:SignalMAE",
     "critic": "models.mae.critic:Critic",
@@ -28,10 +28,10 @@ def names() -> list[str]:
 
 
 def build(name: str, **options: Any) -> "nn.Module":
-    """The model called `name` (see names()), on the CPU, freshly initialised from torch's global generator.
+    """The model called `name` (see names()), on the CPU, with initial weights from torch's global generator.
 
-    Raises ModelError for an unknown name. Options are checked by the model itself; classifiers and baselines leave aside
-    names they do not know, so that one set of sizes builds any of them (a run's own options are checked before it starts).
+    Raises ModelError for an unknown name. Options are checked by the model itself; classifiers and baselines ignore options
+    they do not have, so that one set of sizes builds any of them (the options of a run are checked before it starts).
     """
     if name not in STAGE_1:
         return _known(name).build(**options)
@@ -40,7 +40,7 @@ def build(name: str, **options: Any) -> "nn.Module":
 
 
 def source(name: str) -> tuple[str, ...]:
-    """Where the code of the model called `name` begins, as "module:name": what a key of anything that it computes holds.
+    """The code of the model called `name` as "module:name"; it is part of the content key of everything that it computes.
 
     Raises ModelError for an unknown name.
     """

@@ -1,7 +1,8 @@
-"""The built-in models, an entry each: what the command line, the checks, the estimates and the tables of the documents know.
+"""The built-in models: one entry each, used by the command line, the checks, the cost estimates and the tables of the docs.
 
-Apart from the networks' own files, so that their names cost no import of torch. share: measured by benchmarks/models.py on one
-thread, used where a step is too long to be tried out; of models that read pixels with clips of 64 to 96 pixels.
+They are separate from the files of the networks, so that torch is not imported for their names. share: measured by
+benchmarks/models.py on one thread, and used where a training step is too long to be timed; for models that read pixels with
+clips of 64 to 96 pixels.
 """
 
 from models.registry import SIGNALS, TOKENS, VIDEO, Model, add
@@ -24,8 +25,8 @@ def _estimator(name: str, make: str, **more: object) -> Model:
 BUILT_IN = (
     _classifier("dual", TOKENS | SIGNALS, signal_encoder="step", share=0.17, paper="Fig. 7, Table 4",
                 about="video tokens and signals: HPA on each stream, DCAN fusion"),
-    _classifier("video", TOKENS, share=0.11, paper="Tables 5 to 8", about="the video stream alone"),
-    _classifier("signal", SIGNALS, signal_encoder="step", share=0.14, paper="Tables 5 to 8", about="the signal stream alone"),
+    _classifier("video", TOKENS, share=0.11, paper="Tables 5 to 8", about="the video stream only"),
+    _classifier("signal", SIGNALS, signal_encoder="step", share=0.14, paper="Tables 5 to 8", about="the signal stream only"),
     _classifier("signal_small", SIGNALS, signal_encoder="conv", share=0.7,
                 about="the signal stream on strided-convolution tokens, for short windows of wearables"),
     _network("lstm", "signal_nets:LSTMFCN", SIGNALS, share=0.64, recurrent=True, paper="Tables 7 and 8",

@@ -1,5 +1,5 @@
-"""The user's mistake about a model: one sentence that says what, where and what to do."""
+"""Mistakes of the user about a model: one sentence that says what is wrong, where, and what to do."""
 
 
 class ModelError(Exception):
-    """A model, checkpoint or mask that cannot be had as asked for. Entry points turn it into exit code 2."""
+    """A model, checkpoint or mask that cannot be built as requested. The commands end with exit code 2."""

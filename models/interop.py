@@ -1,7 +1,7 @@
-"""Weights of other people's models in ours: MARLIN's video MAE, ConvTran's block, the mvts signal encoder.
+"""Load published weights: the video MAE of MARLIN, the block of ConvTran, the mvts signal encoder.
 
-Files are read as safetensors or through torch.load(weights_only=True), which builds tensors and runs nothing; a pickle
-that wants more is refused. Dimensions and depths come from the shapes. Every loader returns the model in eval mode.
+Files are read as safetensors or by torch.load(weights_only=True), which builds tensors and runs no code; other pickles are
+rejected. Dimensions and depths follow from the shapes. Every loader returns the model in eval mode.
 """
 
 import math
@@ -23,7 +23,7 @@ from models.mae.video_mae import VideoMAE
 
 M = TypeVar("M", bound=nn.Module)
 State = Mapping[str, Tensor]
-Rules = tuple[tuple[str, str], ...]  # (pattern of their name, our name)
+Rules = tuple[tuple[str, str], ...]  # (pattern of the published name, name in this project)
 
 MARLIN_RULES: Rules = (
     (r"^encoder\.patch_embedding\.projection\.", "embed."),
@@ -61,24 +61,24 @@ def load_marlin(
     decoder_heads: int | None = None,
     frames: int | None = None,
 ) -> VideoMAE:
-    """A released MARLIN checkpoint, whole or its encoder alone (reconstruct then raises), as a VideoMAE.
+    """A released MARLIN checkpoint as a VideoMAE: with decoder, or the encoder only (then reconstruct raises ModelError).
 
-    heads, decoder_heads: width / 64 if None, a ModelError where that does not divide. frames: only the product of
-    frames and image size can be read off the position table; None takes 16 where that gives a square image.
+    heads, decoder_heads: None: width / 64, ModelError if that is not an integer. frames: the position table only gives the
+    product of frames and image size; None: 16 if that gives a square image.
     The pixels of a tubelet are in MARLIN's training order: channel, frame, row, column.
     """
     state = _rename(_read(path_or_state), MARLIN_RULES, drop=("discriminator.",))
     conv = _get(state, "embed.weight", "MARLIN", ndim=5)
     dim, colours, tubelet, patch, other_side = conv.shape
     if colours != 3 or other_side != patch:
-        raise ModelError(f"This is no MARLIN checkpoint: its patch projection has the shape {tuple(conv.shape)}.")
+        raise ModelError(f"This is not a MARLIN checkpoint: its patch projection has the shape {tuple(conv.shape)}.")
     state["embed.weight"] = conv.flatten(1)
     for name in ("positions", "decoder.positions"):
         if name in state:
             state[name] = state[name].squeeze(0)
     n_tokens = len(_get(state, "positions", "MARLIN", ndim=2))
     if frames is not None and (frames < 1 or frames % tubelet):
-        raise ModelError(f"{frames} frames cannot be cut into tubelets of {tubelet}: give another number of frames.")
+        raise ModelError(f"{frames} frames cannot be divided into tubelets of {tubelet}: give another number of frames.")
     t, side = _square_grid(n_tokens, None if frames is None else frames // tubelet, preferred=max(1, 16 // tubelet))
     decoder = "decoder.mask_token" in state
     width = 0
@@ -105,7 +105,7 @@ def load_marlin(
 def load_convtran_block(path_or_state: Path | str | State) -> HPA:
     """A ConvTran block (embedding, tAPE, eRPE attention, feed-forward) as an HPA, called m(tokens (B,N,C)).
 
-    Leaves aside what is computed again (relative index, tAPE table) and the classification head.
+    Ignores what is computed again (relative index, tAPE table) and the classification head.
     """
     drop = ("attention_layer.relative_index", "Fix_Position.", "out.", "gap.", "flatten.")
     state = _rename(_read(path_or_state), CONVTRAN_RULES, drop=drop)
@@ -125,7 +125,9 @@ def load_convtran_block(path_or_state: Path | str | State) -> HPA:
 
 
 def load_mvts_encoder(path_or_state: Path | str | State, n_heads: int) -> "MvtsEncoder":
-    """The mvts transformer encoder (Zerveas et al. 2021), called m(x (B,L,C), keep (B,L)) -> latent (B,L,d)."""
+    """The mvts transformer encoder (Zerveas et al. 2021), called m(x (B,L,C), keep (B,L)) -> latent (B,L,d).
+
+    keep: key padding mask, true = a sample, false = padding."""
     state = mvts_state(path_or_state)
     positions = state.pop("positions", None)
     dim, n_channels = _get(state, "embed.weight", "mvts", ndim=2).shape
@@ -144,17 +146,17 @@ def load_mvts_encoder(path_or_state: Path | str | State, n_heads: int) -> "MvtsE
 
 
 def mvts_state(path_or_state: Path | str | State) -> dict[str, Tensor]:
-    """The same weights under SignalMAE's names (decoder="linear"); `positions` (L,d) where the file has them."""
+    """The same weights under the names of SignalMAE (decoder="linear"); with `positions` (L,d) if the file has them."""
     state = _rename(_read(path_or_state), MVTS_RULES)
     if "positions" in state:
-        state["positions"] = state["positions"].squeeze(1)  # (L,1,d) there
+        state["positions"] = state["positions"].squeeze(1)  # (L,1,d) in the file
     return state
 
 
 class MvtsEncoder(nn.Module):
-    """SignalMAE's encoder for any length: x sqrt(d), fixed positions unless the file brought a table, layers.
+    """The encoder of SignalMAE for any length: x sqrt(d), fixed positions or the table of the file, layers.
 
-    head: whether the file had its output layer; `reconstruct` then gives it.
+    head: whether the file has its output layer, which `reconstruct` needs.
     """
 
     positions: Tensor | None
@@ -178,10 +180,10 @@ class MvtsEncoder(nn.Module):
         self.head = nn.Linear(dim, n_channels) if head else None
 
     def forward(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
-        """(B,L,C), keep (B,L) bool false = padding -> (B,L,d) after the last layer."""
+        """(B,L,C) -> (B,L,d) after the last layer; keep (B,L) bool: key padding mask, false = padding."""
         L, d = x_BLC.shape[1], self.embed.out_features
         if self.positions is not None and len(self.positions) < L:
-            raise ModelError(f"This encoder has positions for {len(self.positions)} steps, the signals have {L}.")
+            raise ModelError(f"This encoder has positions for {len(self.positions)} steps, the signals have {L}: shorten them.")
         table = sincos_table(L, d).to(x_BLC) if self.positions is None else self.positions[:L]
         x = self.embed(x_BLC) * math.sqrt(d) + table
         key_mask = None if keep is None else keep[:, None, None, :]
@@ -197,7 +199,7 @@ class MvtsEncoder(nn.Module):
 
 
 def _read(path_or_state: Path | str | State) -> dict[str, Tensor]:
-    """Tensors by name, from a file or as given. Raises ModelError for anything else than tensors."""
+    """Tensors by name, from a file or as given. Raises ModelError for anything other than tensors."""
     state: object
     if isinstance(path_or_state, Mapping):
         state = path_or_state
@@ -210,15 +212,15 @@ def _read(path_or_state: Path | str | State) -> dict[str, Tensor]:
                 state = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise ModelError(f"There is no file {path}: give the path of a checkpoint.") from None
-        except Exception as error:  # a damaged or hostile file makes the readers raise nearly anything
+        except Exception as error:  # damaged or malicious files raise many types of exceptions
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"{path} holds more, or other, than tensors and was not loaded ({reason}).") from None
+            raise ModelError(f"{path} holds other data than tensors and was not loaded ({reason}).") from None
         if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
             state = state["state_dict"]  # a Lightning checkpoint
     if not isinstance(state, Mapping) or not state or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
     ):
-        raise ModelError("A foreign checkpoint must be a dictionary of tensors by name; this one is not.")
+        raise ModelError("The checkpoint must be a dictionary of tensors by name; this one is not.")
     return dict(state)
 
 
@@ -235,15 +237,15 @@ def _rename(state: State, rules: Rules, drop: tuple[str, ...] = ()) -> dict[str,
 
 def _get(state: State, name: str, family: str, ndim: int) -> Tensor:
     if name not in state:
-        raise ModelError(f"This is no {family} checkpoint: it lacks what we call {name}.")
+        raise ModelError(f"This is not a {family} checkpoint: the tensor called {name} in this project is missing.")
     if state[name].ndim != ndim or 0 in state[name].shape:
-        raise ModelError(f"This is no {family} checkpoint: {name} has the shape {tuple(state[name].shape)}.")
+        raise ModelError(f"This is not a {family} checkpoint: {name} has the shape {tuple(state[name].shape)}.")
     return state[name]
 
 
 def _check_heads(part: str, dim: int, heads: int) -> None:
     if heads < 1 or dim % heads:
-        raise ModelError(f"The {part}'s width {dim} does not divide into {heads} heads: change one of them.")
+        raise ModelError(f"The {part}'s width {dim} is not divisible by {heads} heads: change one of them.")
 
 
 def _depth(state: State, pattern: str) -> int:
@@ -256,7 +258,7 @@ def _heads(part: str, dim: int, heads: int | None) -> int:
         return heads
     if dim % 64:
         option = "heads" if part == "encoder" else "decoder_heads"
-        raise ModelError(f"The {part} is {dim} wide, no multiple of 64: say how many heads it has with {option}=.")
+        raise ModelError(f"The {part} is {dim} wide, which is not a multiple of 64: give its number of heads with {option}=.")
     return dim // 64
 
 
@@ -266,11 +268,11 @@ def _square_grid(n_tokens: int, t: int | None, preferred: int) -> tuple[int, int
         side = math.isqrt(n_tokens // slices)
         if slices * side * side == n_tokens:
             return slices, side
-    raise ModelError(f"{n_tokens} positions are not {t} slices of a square grid: give another number of frames.")
+    raise ModelError(f"{n_tokens} positions are not {t} time slices of a square grid: give another number of frames.")
 
 
 def _fill(model: M, state: State, family: str) -> M:
-    """Every tensor of the file must find its place, and every place its tensor (BatchNorm's counter aside)."""
+    """File and model must have the same tensors with the same shapes (except BatchNorm's counter)."""
     own = model.state_dict()
     state = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     for name in sorted(own.keys() | state.keys()):
@@ -279,6 +281,6 @@ def _fill(model: M, state: State, family: str) -> M:
         if name not in own or name not in state or own[name].shape != state[name].shape:
             here = tuple(own[name].shape) if name in own else "nothing"
             there = tuple(state[name].shape) if name in state else "nothing"
-            raise ModelError(f"This {family} checkpoint does not fit: {name} is {there} there and {here} here.")
+            raise ModelError(f"This {family} checkpoint does not match: {name} is {there} in the file and {here} in the model.")
     model.load_state_dict(state, strict=False)
     return model.eval()

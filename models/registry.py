@@ -1,7 +1,7 @@
-"""The register of models: by its name what each reads, how it is built, what it costs and where in the paper it stands.
+"""The registry of models: for each name its inputs, how it is built, its cost and its place in the paper.
 
-Light: nothing here imports torch. A model's own file is imported when the model is built. The built-in models stand in
-catalogue.py; a file of somebody else's adds one with `register`, as decorator of the class or function that builds it
+Nothing here imports torch: the module of a model is imported when the model is built. The built-in models are listed in
+catalogue.py; a plugin adds one with the decorator `register` on the class or function that builds it
 (docs/how-to/extend.md).
 """
 
@@ -20,7 +20,7 @@ Make = TypeVar("Make", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Bounds:
-    """Beside an option's type, in Annotated: what it is, and its limits. least and most are allowed, above and below not."""
+    """For Annotated types of options: a description and bounds. least and most are inclusive, above and below exclusive."""
 
     about: str
     least: float | None = None
@@ -31,16 +31,16 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One model. make: what builds it, itself or as "module:name"; it is called with n_classes, what the data give
-    (n_channels, signal_length, token_dim, token_grid, frames, image_size, channels) and the options, by keyword; what it does
-    not name it is not given.
+    """One model. make: the class or function that builds it, or "module:name"; called by keyword with n_classes, the sizes of
+    the data (n_channels, signal_length, token_dim, token_grid, frames, image_size, channels) and the options; it gets only the
+    arguments that it names.
 
-    needs: keys of the batch that it reads, of tokens, signals and video. family: "classifier" is the paper's with some of its
-    streams, "network" another torch module that is trained by epochs, "estimator" is fitted once (fit, predict_proba).
-    signal_encoder: where it has E_ts, which the signal MAE pretrains, of what the tokens are: "step" or "conv".
-    given: words of the call that the name stands for. settings: the options' values that come with the name.
-    share: of a machine's rate of matrix products, what its training step reaches (benchmarks/models.py); what the step computes
-    is counted. recurrent: goes through a signal step by step, which takes long to count.
+    needs: keys of the batch that it reads, out of tokens, signals and video. family: "classifier" is the model of the paper or
+    one of its streams, "network" another torch module trained in epochs, "estimator" is fitted once (fit, predict_proba).
+    signal_encoder: if it has E_ts, which the signal MAE pretrains, the kind of its tokens: "step" or "conv".
+    given: fixed arguments of the call. settings: default values of options.
+    share: the fraction of the machine's matrix-product rate that its training step reaches (benchmarks/models.py); the
+    operations of a step are counted. recurrent: processes a signal step by step, for which counting takes long.
     """
 
     name: str
@@ -61,53 +61,54 @@ class Model:
 
     @property
     def source(self) -> str:
-        """Where its code begins, as "module:name"."""
+        """The class or function that builds it, as "module:name"."""
         return self.make if isinstance(self.make, str) else f"{self.make.__module__}:{self.make.__qualname__}"
 
     def facts(self) -> list[Any]:
-        """What a fold makes of the entry, JSON-like: a part of the run's key."""
+        """The fields that affect a fold, as JSON types: part of the content key of the run."""
         return [sorted(self.needs), self.family, self.signal_encoder, dict(self.given)]
 
     def maker(self) -> Callable[..., Any]:
-        """What builds it. Imports its file."""
+        """The class or function that builds it. Imports its module."""
         if not isinstance(self.make, str):
             return self.make
         module, _, name = self.make.partition(":")
         return getattr(import_module(module), name)
 
     def build(self, n_classes: int, seed: int | None = None, **options: Any) -> Any:
-        """The model, freshly initialised. `seed` fixes the initial weights without touching the global random state.
+        """The model with new initial weights. `seed` fixes them without changing the global random state.
 
-        Options that `make` does not name are left aside, so that one set of sizes builds any model.
+        Options that `make` does not name are ignored, so that one set of sizes builds any model.
         """
         make = self.maker()
-        words = {**self.given, **options, "n_classes": n_classes}
+        keywords = {**self.given, **options, "n_classes": n_classes}
         parameters = inspect.signature(make).parameters
         if self.estimator:
-            words["seed"] = seed or 0
+            keywords["seed"] = seed or 0
         if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-            words = {name: value for name, value in words.items() if name in parameters}
+            keywords = {name: value for name, value in keywords.items() if name in parameters}
         if self.estimator:
-            return make(**words)
+            return make(**keywords)
         import torch
 
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            return make(**words)
+            return make(**keywords)
 
 
 MODELS: dict[str, Model] = {}
 
 
 def add(model: Model) -> None:
-    """Put a model into the register. ModelError for a name that is taken, or words that say nothing."""
+    """Add a model to the registry. ModelError for a name that is taken, or an unknown family or input."""
     if model.name in MODELS:
         raise ModelError(f"There is a model called {model.name!r} already: give the new one another name.")
     if model.family not in FAMILIES:
-        raise ModelError(f"The model {model.name!r} is of no family {model.family!r}: choose one of {', '.join(FAMILIES)}.")
+        raise ModelError(f"The model {model.name!r} has the unknown family {model.family!r}; choose one of "
+                         f"{', '.join(FAMILIES)}.")
     if not model.needs or not model.needs <= TOKENS | SIGNALS | VIDEO:
-        raise ModelError(f"The model {model.name!r} needs {sorted(model.needs)}: name some of tokens, signals and video.")
+        raise ModelError(f"The model {model.name!r} has needs={sorted(model.needs)}: give some of tokens, signals and video.")
     MODELS[model.name] = model
 
 

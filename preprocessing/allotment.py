@@ -1,7 +1,8 @@
-"""What this process may use of its machine: cores, memory, processes. Batch systems and containers give a slice of it.
+"""The resources of the machine that this process may use: cores, memory, processes.
 
-A slice is an affinity mask (taskset, Slurm, docker --cpuset-cpus) or a limit of a control group (docker --cpus, --memory),
-version 1 or 2, set on the process' own group or on any group above it.
+A batch system or a container may allow only a part of the machine: by an affinity mask (taskset, Slurm,
+docker --cpuset-cpus) or by a limit of a control group (cgroup, version 1 or 2; docker --cpus, --memory), which is set on the
+group of the process or on any group above it.
 """
 
 import os
@@ -12,14 +13,14 @@ OWN_GROUPS, MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def usable_cores(wanted: int | None = None, own: Path = OWN_GROUPS, mount: Path = MOUNT) -> int:
-    """At least 1: the least of the affinity mask, the quota of the control groups (rounded down) and `wanted`."""
+    """At least 1: the minimum of the affinity mask, the quota of the control groups (rounded down) and `wanted`."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = [_quota(folder) for folder in _groups("cpu", own, mount)]
     return max(1, min([here, *(int(share) for share in shares if share), *([wanted] if wanted else [])]))
 
 
 def memory_bytes(own: Path = OWN_GROUPS, mount: Path = MOUNT) -> tuple[int, int]:
-    """(total, available) of this process: the machine's, within the limits of its control groups."""
+    """(total, available) memory of this process: that of the machine, within the limits of its control groups."""
     page = os.sysconf("SC_PAGE_SIZE")
     total, available = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     try:
@@ -44,7 +45,7 @@ def processes_left(own: Path = OWN_GROUPS, mount: Path = MOUNT) -> int | None:
 
 
 def _quota(folder: Path) -> float | None:
-    """Cores' worth of time that a group may use; None without a limit."""
+    """CPU time that a group may use, in cores; None without a limit."""
     words = _text(folder / "cpu.max").split()
     if len(words) == 2 and words[0].isdigit() and int(words[1]) > 0:
         return max(1.0, int(words[0]) / int(words[1]))
@@ -53,7 +54,7 @@ def _quota(folder: Path) -> float | None:
 
 
 def _reclaimable(folder: Path) -> int:
-    """File cache that counts as used and is given up when somebody needs memory."""
+    """File cache: it counts as used, but the system frees it when memory is needed."""
     rows = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines() if " " in line)
     value = rows.get("total_inactive_file", rows.get("inactive_file", ""))
     return int(value) if value.isdigit() else 0
@@ -62,7 +63,8 @@ def _reclaimable(folder: Path) -> int:
 def _groups(controller: str, own: Path, mount: Path) -> Iterator[Path]:
     """The folders of this process' group and of all above it, wherever this controller may be mounted.
 
-    In a container the group's own path may be the host's, which is not there: the mount's top then is the group itself.
+    In a container the path of the group may be a path of the host that does not exist here: then the top folder of the
+    mount is the group itself.
     """
     seen = set()
     for line in _text(own).splitlines():
@@ -91,6 +93,6 @@ def _text(path: Path) -> str:
 
 
 def _number(path: Path) -> int | None:
-    """The file's number; None where it is absent, or says `max` or -1."""
+    """The number in the file; None where the file is absent or holds `max` or -1."""
     text = _text(path).strip()
     return int(text) if text.isdigit() else None

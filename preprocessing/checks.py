@@ -1,4 +1,4 @@
-"""What an option's value must be. ValueError with one clause that names it; who reads the configuration adds where."""
+"""Checks of option values. They raise ValueError that names the option; the configuration reader adds where it stands."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 def check_number(name: str, value: Any, least: float | None = None, most: float | None = None, above: float | None = None,
                  whole: bool = False) -> None:
-    """A finite number, not a bool, within least..most and greater than `above`; `whole`: an integer."""
+    """Check for a finite number (no bool) within least..most and greater than `above`; `whole`: an integer."""
     right = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and math.isfinite(value)
     if right and (least is None or value >= least) and (most is None or value <= most) and (above is None or value > above):
         return
@@ -18,7 +18,7 @@ def check_number(name: str, value: Any, least: float | None = None, most: float 
 
 
 def check_band(name: str, band: Sequence[float | None] | None) -> None:
-    """None, or (low, high) in Hz, each above 0 or None, rising."""
+    """Check for None, or (low, high) in Hz: each above 0 or None, and low below high."""
     if band is None:
         return
     if not isinstance(band, tuple | list) or len(band) != 2:
@@ -28,7 +28,7 @@ def check_band(name: str, band: Sequence[float | None] | None) -> None:
             check_number(name, corner, above=0)
     low, high = band
     if low is not None and high is not None and low >= high:
-        raise ValueError(f"{name}={list(band)!r} must rise: the lower frequency comes first")
+        raise ValueError(f"{name}={list(band)!r} must have the lower frequency first")
 
 
 def check_flag(name: str, value: Any) -> None:

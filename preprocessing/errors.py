@@ -1,15 +1,15 @@
-"""The two kinds of bad input: the user's mistake, and one bad clip among good ones."""
+"""The two kinds of input errors: a mistake of the user, which stops the run, and a single clip that cannot be used."""
 
 
 class InputError(Exception):
-    """The user's mistake: one sentence that says what is wrong, where, and what to do. Ends with exit code 2."""
+    """A mistake of the user: one sentence that says what is wrong, where, and what to do. Leads to exit code 2."""
 
 
 class ClipError(Exception):
-    """One clip that cannot be used: becomes a quarantine row, never stops its neighbours.
+    """One clip that cannot be used: it is excluded and listed with its reason; the other clips are processed.
 
     stage: "video" | "face" | "keyframes" | "signal"; reason: a short stable slug such as "no_face";
-    fix: one sentence for the person who owns the recordings.
+    fix: one sentence for the user that says what to do.
     """
 
     def __init__(self, stage: str, reason: str, fix: str):

@@ -1,7 +1,8 @@
-"""How much a recording holds, in bits: ten heart rates in whole beats are soon equal by chance, a second of ECG never is.
+"""How much information a recording holds, in bits. Ten heart rates in whole beats may be equal in two recordings by chance;
+a second of ECG never is.
 
 Two recordings of one kind are equal by chance with a probability of about 2^-bits, where bits sums the collision entropy
-(Renyi 1961, order 2: -log2 of the probability that two draws are equal) of what is new in each value.
+(Renyi 1961, order 2: -log2 of the probability that two draws are equal) of the change from each value to the next.
 """
 
 from collections.abc import Sequence
@@ -10,20 +11,20 @@ import numpy as np
 
 # 100,000 clips are 5e9 = 2^32 pairs, so that 60 bits leave one chance in 2^28 that any two of them are equal by chance.
 LEAST_BITS = 60.0
-BEGIN = 512  # values of a channel that are looked at first, as they mostly suffice
-FEWEST = 16  # values a channel keeps where only every 2nd, 4th ... is looked at
+BEGIN = 512  # values of a channel that are used first; they are mostly enough
+FEWEST = 16  # least values of a channel where only every 2nd, 4th, ... value is used
 
 
 def holds_enough(channels: Sequence[np.ndarray], tolerance: float, rounding: float, least: float = LEAST_BITS) -> bool:
-    """Whether channels (n,), each of its own length, hold at least `least` bits together; one that repeats another adds none.
+    """Whether channels (n,), which may differ in length, hold at least `least` bits together; a copy of another adds none.
 
-    tolerance (of a standard deviation) + rounding (of the mean's size): what the comparison takes as equal.
+    Values that differ by less than tolerance (in standard deviations) + rounding (relative to the mean) count as equal.
     """
     return any(_total(channels, tolerance, rounding, length, least) >= least for length in (BEGIN, None))
 
 
 def _total(channels: Sequence[np.ndarray], tolerance: float, rounding: float, length: int | None, least: float) -> float:
-    total, seen = 0.0, set()
+    total, seen = 0.0, set()  # seen: changes of the channels so far, to skip a channel that repeats another one, even negated
     for channel in channels:
         values = np.asarray(channel, np.float64)
         if not values.size or not np.isfinite(values).all():
@@ -32,7 +33,7 @@ def _total(channels: Sequence[np.ndarray], tolerance: float, rounding: float, le
         if not apart:
             continue
         steps = np.rint(np.diff(values[:length]) / apart)
-        if (key := np.abs(steps).astype(np.float32).tobytes()) not in seen:  # left and right of one device, or one upside down
+        if (key := np.abs(steps).astype(np.float32).tobytes()) not in seen:
             seen.add(key)
             total += bits(values[:length], apart)
         if total >= least:
@@ -41,9 +42,9 @@ def _total(channels: Sequence[np.ndarray], tolerance: float, rounding: float, le
 
 
 def bits(values: np.ndarray, apart: float) -> float:
-    """(n,) to the bits of its changes from value to value; changes that differ by less than `apart` are equal.
+    """Bits of the changes between successive values of (n,); changes that differ by less than `apart` count as equal.
 
-    Values that move by less than `apart` are looked at in wider steps as well: the most of them counts.
+    Where values change by less than `apart`, every 2nd, 4th, ... value is tried as well; the largest result counts.
     """
     step = grid(values, apart)
     found, stride = 0.0, 1
@@ -56,7 +57,7 @@ def bits(values: np.ndarray, apart: float) -> float:
 
 
 def grid(values: np.ndarray, apart: float = 0.0) -> float:
-    """The step all values (n,) are whole multiples of from one another, where it is above `apart`; else `apart`."""
+    """The quantisation step, of which all differences of values (n,) are multiples; `apart` if larger, or if there is none."""
     levels = np.unique(values)
     gaps = np.diff(levels)
     gaps = gaps[gaps > apart / 4]
@@ -67,7 +68,7 @@ def grid(values: np.ndarray, apart: float = 0.0) -> float:
 
 
 def _of_changes(changes: np.ndarray) -> float:
-    """The least of three ways to write them: one by one, as values that are held, as slopes that are held (interpolation)."""
+    """The minimum over three ways to code them: one by one, as constant runs, as runs of constant slope (interpolation)."""
     moves = np.flatnonzero(changes)
     held = np.diff(moves, prepend=-1)
     turns = np.flatnonzero(np.diff(changes)) + 1
@@ -76,9 +77,9 @@ def _of_changes(changes: np.ndarray) -> float:
 
 
 def _entropy(symbols: np.ndarray) -> float:
-    """(m,) whole numbers to m times their collision entropy, from the share of pairs that are equal (one more is added).
+    """m times the collision entropy of (m,) whole numbers, estimated from the share of equal pairs (plus one pair).
 
-    Where no two are equal it is as well the entropy by their spacings (Vasicek 1976), which bits by pairs cannot reach.
+    Where no two are equal, the spacing estimate (Vasicek 1976) is used if it is larger: the pairs cannot measure that much.
     """
     m = len(symbols)
     if m < 2:

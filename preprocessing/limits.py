@@ -1,4 +1,4 @@
-"""How large an input may be before it is opened: sizes are read from headers, and what is beyond them costs one clip."""
+"""The largest inputs that are opened. Sizes are read from the file headers; a clip beyond a limit is excluded."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from preprocessing.checks import check_number
 
 @dataclass(frozen=True)
 class Limits:
-    """max_pixels: of one picture (width x height); max_channels: of one recording; max_rows: of one signal file.
+    """max_pixels: of one frame (width x height); max_channels: of one recording; max_rows: of one signal file.
 
-    The defaults hold what the field records (8K video, 256-channel EEG, a day at 2 kHz), and keep a worker within its memory.
+    The defaults allow usual recordings (8K video, 256-channel EEG, a day at 2 kHz) and bound the memory of a worker.
     """
 
     max_pixels: int = 40_000_000

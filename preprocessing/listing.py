@@ -1,4 +1,4 @@
-"""The text of a list that somebody wrote (a manifest, samples.csv): UTF-8, or a sentence that says what it is instead."""
+"""Read the text of a table from the user (a manifest, samples.csv): UTF-8, else an error that names the encoding found."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ OTHERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 
 
 def read_text(path: Path) -> str:
-    """The file as text, a byte order mark left out. InputError where it is no UTF-8, with what it looks like."""
+    """The file as text without a byte order mark. InputError where it is not UTF-8, with the encoding that it seems to have."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -19,12 +19,12 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path} line {line} holds a byte that is no UTF-8 (0x{data[error.start]:02x}); the file is probably "
+        raise InputError(f"{path} line {line} holds a byte that is not UTF-8 (0x{data[error.start]:02x}); the file is probably "
                          "Latin-1 or Windows-1252: save it as CSV in UTF-8.") from None
 
 
 def other_separator(text: str, wanted: str) -> str | None:
-    """The name of the separator that the first line uses instead of `wanted`; None if it does not look like that."""
+    """The name of the separator that the first line seems to use instead of `wanted`; None if it uses `wanted`."""
     first = text.splitlines()[0] if text else ""
     counts = {sep: first.count(sep) for sep in OTHERS}
     most = max(counts, key=lambda sep: counts[sep])
@@ -32,5 +32,5 @@ def other_separator(text: str, wanted: str) -> str | None:
 
 
 def blank_note(name: str, count: int) -> list[str]:
-    """The note on lines without a cell, none where there are none."""
+    """A note on the blank lines; empty where there are none."""
     return [f"{count} blank lines of {name} were skipped."] if count else []

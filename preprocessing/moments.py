@@ -1,8 +1,8 @@
-"""Per-channel moments that merge exactly enough (Chan et al. 1983), and the scaler fitted on chosen subjects only.
+"""Per-channel moments that can be merged (Chan et al. 1983), and the scaler, which is fitted on given subjects only.
 
-C channels, L samples, n clips. A fold's scaler merges the moments of the *other* subjects in ascending order of
-their index. It never subtracts a person from a total: that would leave the rounding residue of the held-out
-person behind. Fit takes ids, apply takes anything.
+C channels, L samples, n clips. The scaler of a fold merges the moments of the *training* subjects in ascending order of
+their index. It never subtracts the test subject from a total: that would leave rounding errors that depend on the test
+subject. `fit_scaler` takes subject indices; `Scaler.apply` takes any data.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 KINDS = ("train_z", "train_minmax", "clip_minmax", "subject_z")
-# A spread below this share of the level, or of the training people's spread, is rounding and no signal. A share, so that
-# volts and microvolts give the same.
+# A standard deviation below this fraction of the mean, or of the training subjects' standard deviation, is rounding noise.
+# It is relative, so that volts and microvolts give the same result.
 FLOOR = 1e-8
-# The square of anything smaller is 0 in float32, in which signals are stored and models compute: such a spread (BioVid's
-# gated EMG: 1e-22) is dust in any unit.
-DUST = float(np.sqrt(np.finfo(np.float32).tiny))
+# The square of anything smaller is 0 in float32, in which signals are stored and models compute: such a standard deviation
+# (BioVid's gated EMG: 1e-22) is numerical noise in any unit.
+LEAST_STD = float(np.sqrt(np.finfo(np.float32).tiny))
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +91,11 @@ def merge_all(parts: Iterable[Moments]) -> Moments:
     return total
 
 
-def everyone_but(moments_by_subject: Mapping[int, Moments]) -> dict[int, Moments]:
-    """For every subject the moments of all others, with O(n) merges.
+def leave_one_out(moments_by_subject: Mapping[int, Moments]) -> dict[int, Moments]:
+    """For every subject the moments of all other subjects, with O(n) merges.
 
-    merge(prefix up to s-1, suffix from s+1): both are built without s, so the result does not depend on one bit of
-    s's data. It may differ in the last digit from `merge_all` over the same subjects, whose order of sums differs.
+    merge(prefix up to s-1, suffix from s+1): both are built without subject s, so the result does not depend on a single
+    bit of the data of s. It may differ in the last digit from `merge_all` over the same subjects: the order of sums differs.
     """
     subjects = sorted(moments_by_subject)
     if len(subjects) < 2:
@@ -123,13 +123,15 @@ def _some(moments: Moments | None) -> Moments:
 
 @dataclass(frozen=True, eq=False)
 class Scaler:
-    """train_z: z-score, clip to +-clip, divide by clip (Eq. 5 with bounds +-clip). train_minmax: Eq. 5 with the extrema.
+    """The normalisation of signals, fitted on the training subjects.
 
-    subjects: the indices it was fitted on, ascending. mean, std (C,) float64; of train_minmax the middle and half the width
-    of the range. A channel whose std is below `floor` times its level |mean| (or below DUST) is carried as 0 everywhere; a
-    person's own std, of subject_z, also below `floor` times that of the training people. Of the other two kinds:
-    clip_minmax: every clip by its own range, as the released code does; std is what a range must not be negligible against.
-    subject_z: as train_z by the moments of the clip's own person. It sees all of a test person's clips (transductive).
+    subjects: the indices it was fitted on, ascending. mean, std (C,) float64; for train_minmax the middle and half the width
+    of the range. A channel whose std is below `floor` times |mean| (or below LEAST_STD) becomes 0 everywhere; with subject_z
+    also where the subject's own std is below `floor` times that of the training subjects. kind:
+    train_z: z-score, clip to +-clip, divide by clip (Eq. 5 with bounds +-clip).
+    train_minmax: Eq. 5 with the extrema of the training subjects.
+    clip_minmax: every clip by its own range, as the released code does; a range that is negligible against std gives 0.
+    subject_z: as train_z, with the moments of the clip's own subject. It uses all clips of a test subject (transductive).
     """
 
     subjects: tuple[int, ...]
@@ -140,20 +142,20 @@ class Scaler:
     kind: str = "train_z"
 
     def apply(self, x: np.ndarray, own: Moments | None = None) -> np.ndarray:
-        """x (...,C) -> float32 in [-1,1], same shape; computed in float64. own: the person's, which subject_z needs.
+        """x (...,C) -> float32 in [-1,1], same shape; computed in float64. own: moments of the subject, needed by subject_z.
 
         ValueError for another number of channels, or subject_z without `own`.
         """
         if x.shape[-1] != self.mean.size:
-            raise ValueError(f"the scaler knows {self.mean.size} channels, the data has {x.shape[-1]}")
+            raise ValueError(f"the scaler was fitted on {self.mean.size} channels, the data has {x.shape[-1]}")
         if self.kind == "clip_minmax":
             return clip_minmax(x, self.std, self.floor)
         if self.kind == "subject_z":
             if own is None:
-                raise ValueError("subject_z needs the moments of the person whose clips these are")
-            moved = own.std >= self.floor * self.std  # else dust beside what the others' signals do
+                raise ValueError("subject_z needs the moments of the subject of these clips")
+            moved = own.std >= self.floor * self.std  # else numerical noise compared with the training subjects
             return replace(self, kind="train_z", mean=own.mean, std=np.where(moved, own.std, 0.0)).apply(x)
-        alive = self.std >= np.maximum(self.floor * np.abs(self.mean), DUST)
+        alive = self.std >= np.maximum(self.floor * np.abs(self.mean), LEAST_STD)
         gain = np.where(alive, 1.0 / np.where(alive, self.std * self.clip, 1.0), 0.0)
         return np.clip((x.astype(np.float64) - self.mean) * gain, -1.0, 1.0).astype(np.float32)
 
@@ -170,7 +172,7 @@ class Scaler:
                    data["kind"])
 
     def sha256(self) -> str:
-        """Hash of everything the scaler is, its subjects included."""
+        """Hash of all fields, including the subjects."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -182,14 +184,14 @@ def fit_scaler(
     floor: float = FLOOR,
     kind: str = "train_z",
 ) -> Scaler:
-    """The scaler of these subjects alone, their moments merged in ascending order of index.
+    """The scaler of these subjects only: their moments are merged in ascending order of index.
 
-    kind: one of KINDS, what they mean stands at Scaler; train_minmax ignores `clip`.
+    kind: one of KINDS, explained at Scaler; train_minmax ignores `clip`.
     ValueError for no subject, a repeated one, or one without moments.
     """
     chosen = sorted(subjects)
     if not chosen or len(set(chosen)) != len(chosen):
-        raise ValueError("a scaler is fitted on at least one subject, each named once")
+        raise ValueError("a scaler needs at least one subject, and no subject twice")
     absent = [s for s in chosen if s not in moments_by_subject]
     if absent:
         raise ValueError(f"no moments for the subjects {absent}")
@@ -205,12 +207,12 @@ def fit_scaler(
 def clip_minmax(x: np.ndarray, train_std: np.ndarray | None = None, floor: float = FLOOR) -> np.ndarray:
     """Eq. 5 per clip and channel, as the released code does: x (n,L,C) or (L,C) -> float32 in [-1,1].
 
-    0 where the clip's range is below `floor` times its largest magnitude, 1e-6 train_std, or DUST: without that numerical
-    dust becomes +-1.
+    0 where the clip's range is below `floor` times its largest magnitude, 1e-6 train_std, or LEAST_STD: otherwise numerical
+    noise would become +-1.
     """
     x = x.astype(np.float64)
     low, high = x.min(axis=-2, keepdims=True), x.max(axis=-2, keepdims=True)
-    least = np.maximum(floor * np.maximum(np.abs(low), np.abs(high)), DUST)
+    least = np.maximum(floor * np.maximum(np.abs(low), np.abs(high)), LEAST_STD)
     if train_std is not None:
         least = np.maximum(least, 1e-6 * train_std)
     alive = high - low >= least

@@ -1,11 +1,11 @@
-"""Code that a register names as "module:name": imported when it is used, so that a name costs no import."""
+"""Functions that a registry names as "module:name": the module is imported only when the function is used."""
 
 from importlib import import_module
 from typing import Any
 
 
 def itself(one: Any) -> Any:
-    """What "module:name" stands for; anything but text is itself already."""
+    """The object that "module:name" names; anything that is not a text is returned unchanged."""
     if not isinstance(one, str):
         return one
     module, _, name = one.partition(":")

@@ -1,4 +1,4 @@
-"""Processes of a pool end with the process that made them, however that ends: after SIGKILL nobody else ends them."""
+"""Worker processes of a pool end when their parent process ends, also after SIGKILL, when nothing else would end them."""
 
 import multiprocessing
 import os
@@ -7,7 +7,7 @@ from multiprocessing.connection import wait
 
 
 def end_with_parent() -> None:
-    """Called in a worker of multiprocessing as it starts. A pipe that its parent alone holds open tells when it is gone."""
+    """Called at the start of a multiprocessing worker. A pipe that only the parent holds open shows when the parent ends."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

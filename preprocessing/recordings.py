@@ -1,4 +1,4 @@
-"""What a loader yields: people, and their recordings, by reference. Raw ids live here and in a cohort alone."""
+"""What a loader returns: subjects and references to their recordings. Raw ids exist only here and in a cohort."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class VideoRef:
-    """A video file, a folder of frames, or frames that are already cropped faces. Seconds are within the file."""
+    """A video file, a folder of frames, or frames that are already face crops. Seconds count from the start of the file."""
 
     path: Path
     kind: str = "file"  # file | frames | cropped
@@ -47,10 +47,9 @@ class SignalRef:
 
 @dataclass(frozen=True)
 class Recording:
-    """One labelled clip of one person. `subject` and `sample` are raw names: never write them outside <store>/private.
+    """One labelled clip of one subject. `subject` and `sample` are raw names: never write them outside <store>/private.
 
-    lacks: stage ("video", "signal") -> (reason, fix) of a file that should be there; a clip may also be of one modality by
-    right.
+    lacks: stage ("video", "signal") -> (reason, fix) of a file that is missing; a clip may also have one modality by design.
     """
 
     subject: str
@@ -77,9 +76,9 @@ class DataSet:
     """A loaded data set. `subjects` sorted by raw id, `recordings` by (subject, sample); no two share both names.
 
     expected: published counts to compare with ({"subjects": .., "clips": ..}), empty where none exist.
-    found: what was counted, where it is not the number of subjects and recordings.
-    complete: whether the counts match; notes: what was dropped and why, one sentence each.
-    table: the file that lists the recordings, where one name stands for many data sets.
+    found: the counts of this copy, where they are not the numbers of subjects and recordings.
+    complete: whether the counts match; notes: what was skipped and why, one sentence each.
+    table: the file that lists the recordings, for `manifest`, whose name stands for many data sets.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """One subject's clips in one Parquet file, and back.
 
 Frames are encoded images in a list of binary (a uint8 tensor column would be stored as INT32, four times the size).
-Rows are sorted by sample, no time and no path stands inside, one thread writes: same clips, same bytes.
+Rows are sorted by sample, the file holds no time and no path, and one thread writes: same clips, same bytes.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ SCHEMA = pa.schema([
 
 @dataclass(frozen=True)
 class Row:
-    """A clip as it stands in the shard: names and label beside what preprocessing made of it."""
+    """A clip as stored in the shard: names and label, and the preprocessed clip."""
 
     sample: str
     sample_index: int
@@ -77,10 +77,10 @@ def _record(row: Row) -> dict:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSignals:
-    """A shard without its pictures: n clips in the order of sample_index. signals (n, L, C) float32, zero where has_signal (n,)
+    """A shard without its images: n clips in the order of sample_index. signals (n, L, C) float32, zero where has_signal (n,)
     is false.
 
-    n_crops: face crops that are stored, which are the keyframes or all frames.
+    n_crops: number of stored face crops (of the keyframes or of all frames).
     """
 
     samples: tuple[str, ...]
@@ -94,10 +94,10 @@ class ShardSignals:
     duration_s: np.ndarray
     has_signal: np.ndarray
 
-    def usable(self, classes: Sequence[int], seen: bool, heard: bool) -> np.ndarray:
-        """(n,) bool: clips of these labels that have a face crop, where they must be seen, and signals, where heard."""
+    def usable(self, classes: Sequence[int], need_video: bool, need_signals: bool) -> np.ndarray:
+        """(n,) bool: clips of these classes that have a face crop (if need_video) and signals (if need_signals)."""
         of_class = np.isin(self.label, np.asarray(classes, dtype=self.label.dtype))
-        return of_class & ((self.n_crops > 0) | (not seen)) & (self.has_signal | (not heard))
+        return of_class & ((self.n_crops > 0) | (not need_video)) & (self.has_signal | (not need_signals))
 
 
 def read_signals(path: Path) -> ShardSignals:

@@ -1,28 +1,28 @@
-"""When two names could be one thing spelt twice: tools that export recordings write S7, S07, S-7 and "S 7" for one person."""
+"""Find names that may be spellings of one name: export tools write S7, S07, S-7 and "S 7" for one subject."""
 
 import re
 import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
-# Letters of other scripts that print as Latin ones (a selection of Unicode's confusables); NFKC knows the wide, circled, bold.
+# Letters of other scripts that look like Latin ones (a selection of Unicode's confusables); NFKC handles wide, circled, bold.
 _ALIKE = str.maketrans(
     "АВСЕНІЈКМОРЅТХУԌԚԜЗҮ" "асеһіјкорѕхуԁԛԝѵзүӏ" "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ" "αοορνικυγχϲ" "օսհոցՏՕԼ" "ıɑɡøØłŁđĐʟɪʙɢʜɴʀʏ"
     "ᴀᴄᴅᴇᴊᴋᴍᴏᴘꜱᴛᴜᴠᴡᴢ" "ᎪᏴᏟᎠᎬᏀᎻᎫᏦᏞᎷᏢᎡᏚᎢᏙᏔᏃ",
     "ABCEHIJKMOPSTXYGQW3Y" "acehijkopsxydqwv3yl" "ABEZHIKMNOPTYX" "aoopvikuyxc" "ouhngSOL" "iagoOlLdDlibghnry"
     "acdejkmopstuvwz" "ABCDEGHJKLMPRSTVWZ")
 _ROUND = str.maketrans({"l": "1", "I": "1", "|": "1", "O": "0", "o": "0"})
-_UNSEEN = "\u115f\u1160\u3164\uffa0\u2800\u034f"  # letters and symbols that print nothing; Cf goes by its category
+_UNSEEN = "\u115f\u1160\u3164\uffa0\u2800\u034f"  # invisible letters and symbols; those of category Cf are found by it
 _PARTS = re.compile(r"\d+|[^\W\d_]+|[^\w\s]")
 _EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,3})?|[+-]?\d{1,3}(?:,\d{3})+")
 
 
 def spellings(name: str, signs: bool = False) -> set[tuple]:
-    """Forms of `name`: two names that share one could be one thing twice.
+    """Normal forms of `name`: two names that share one may be two spellings of one name.
 
-    Case, Unicode form, blanks, separators, what prints nothing, leading zeros, ".0", accents on Latin letters and letters
-    or digits that look alike make no difference. signs: a + or - in front or behind does, and a letter is no digit (classes,
-    channels).
+    Case, Unicode form, blanks, separators, invisible characters, leading zeros, ".0", accents on Latin letters and letters
+    or digits that look alike make no difference. signs (for classes and channels): a leading or trailing + or - makes a
+    difference, and letters are not taken for digits.
     """
     text = alike = name
     if not name.isascii():
@@ -30,7 +30,7 @@ def spellings(name: str, signs: bool = False) -> set[tuple]:
         text = "".join(_digit(c) for c in text if c not in _UNSEEN and unicodedata.category(c) != "Cf")
         alike = text.translate(_ALIKE)
     forms = {_parts(text, signs), _parts(alike, signs)}
-    if not signs:  # channels and classes are words: P3 and PO3 are two electrodes
+    if not signs:  # channels and classes are words: P3 and PO3 are different electrodes
         forms.add(_parts(alike.translate(_ROUND), signs))
     whole = alike.strip()
     if _EXPONENT.fullmatch(whole):
@@ -39,7 +39,7 @@ def spellings(name: str, signs: bool = False) -> set[tuple]:
             if value == value.to_integral_value():
                 forms.add((str(int(value)),))
         except (InvalidOperation, ValueError):
-            pass  # a number beyond all ids
+            pass  # too large a number to be an id
     return forms
 
 
@@ -49,7 +49,7 @@ def _digit(char: str) -> str:
 
 
 def _parts(text: str, signs: bool) -> tuple:
-    """Runs of letters and of digits, and symbols. What separates them is not kept; that two numbers are separate is."""
+    """Runs of letters, runs of digits, and symbols. Separators are dropped, but two separate numbers stay separate."""
     text = text.casefold()
     if not text.isascii():
         text = _without_accents(unicodedata.normalize("NFKC", text))
@@ -64,7 +64,7 @@ def _parts(text: str, signs: bool) -> tuple:
             found[-1] += part
         else:
             found.append(part)
-    if signs or not found:  # a name of separators alone is that name
+    if signs or not found:  # a name of separators only is kept as it is
         ends = [sign for sign in (text[:1], text[-1:]) if sign and unicodedata.category(sign) in ("Pd", "Sm")]
         return (*found, *ends) if found else (text,)
     return tuple(found)
@@ -79,7 +79,7 @@ def _without_accents(text: str) -> str:
 
 
 def groups(names: Iterable[str], signs: bool = False) -> list[list[str]]:
-    """The names that could be one thing, together; each group in order of appearance, none of a single name."""
+    """Groups of names that may be spellings of one name, in order of appearance; no group has a single name."""
     first: dict[tuple, str] = {}
     leader: dict[str, str] = {}
 
@@ -100,6 +100,6 @@ def groups(names: Iterable[str], signs: bool = False) -> list[list[str]]:
 
 
 def shown(group: Iterable[str]) -> str:
-    """The names of a group for a terminal; what looks alike is written out."""
+    """The names of a group for the terminal; characters that look alike are also written as escapes."""
     words = [repr(name) if repr(name) == ascii(name) else f"{name!r} (= {name!a})" for name in group]
     return " and ".join(words)

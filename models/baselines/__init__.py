@@ -1,5 +1,5 @@
 """The comparison models of the paper's Tables 7 and 8.
 
-Networks read a dictionary of a batch as models.classifier.classifier does; estimators share fit / predict_proba. Their names:
-models/catalogue.py.
+Networks read a batch as a dictionary, as models.classifier.classifier does; estimators have fit / predict_proba. Their names
+are in models/catalogue.py.
 """

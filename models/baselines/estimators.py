@@ -25,9 +25,9 @@ ONE_NUMBER = ("gsr_peak", "clip_length", "n_frames", "n_keyframes", "sex_age", "
 
 
 class Estimator:
-    """fit(arrays, labels, rows) on the named rows, predict_proba(arrays, rows) -> (len(rows), K) float64.
+    """fit(arrays, labels, rows) on the given rows, predict_proba(arrays, rows) -> (len(rows), K) float64.
 
-    Statistics of a row come from that row alone; what is learnt (scales, trees, vectors) from the fitted rows alone.
+    The features of a row depend on that row only; what is fitted (scales, trees, vectors) depends on the training rows only.
     A class without a training sample gets probability 0.
     """
 
@@ -40,27 +40,27 @@ class Estimator:
     def features(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
         return window_statistics(arrays["signals"][rows])
 
-    def fit(self, arrays: Arrays, labels: np.ndarray, rows: np.ndarray, people: np.ndarray | None = None) -> "Estimator":
-        """people (all samples,): whose each is, where the fit goes by person; without it all are one person's."""
+    def fit(self, arrays: Arrays, labels: np.ndarray, rows: np.ndarray, subjects: np.ndarray | None = None) -> "Estimator":
+        """subjects (all samples,): the subject of each sample, for fits that use it; None: all samples count as one subject."""
         target = np.asarray(labels)[rows].astype(np.int64)
         if target.size == 0 or target.min() < 0 or target.max() >= self.n_classes:
-            raise ValueError(f"labels must be 0..{self.n_classes - 1} and there must be some")
+            raise ValueError(f"labels must be 0..{self.n_classes - 1}, and at least one is needed")
         self.classes = np.unique(target)
         if len(self.classes) > 1:
-            own = np.zeros(len(target), np.int64) if people is None else np.asarray(people)[rows]
+            own = np.zeros(len(target), np.int64) if subjects is None else np.asarray(subjects)[rows]
             self._fit(self.features(arrays, rows), target, own)
         return self
 
     def predict_proba(self, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
         if not len(self.classes):
-            raise ValueError("fit first")
+            raise ValueError("the estimator is not fitted: call fit first")
         found = np.zeros((len(rows), self.n_classes))
         one_class = len(self.classes) == 1
         found[:, self.classes] = 1.0 if one_class else self._proba(self.features(arrays, rows))
         return found
 
     def fitted(self) -> dict[str, np.ndarray]:
-        """What was learnt, by name: the arrays that weights_sha256 covers."""
+        """The fitted parameters by name: weights_sha256 is computed from them."""
         return {"classes": self.classes, **(self._fitted() if len(self.classes) > 1 else {})}
 
     def weights_sha256(self) -> str:
@@ -71,7 +71,7 @@ class Estimator:
             digest.update(values.tobytes())
         return digest.hexdigest()
 
-    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, subjects: np.ndarray) -> None:
         raise NotImplementedError
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -96,13 +96,13 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 class RandomForest(Estimator):
-    """Random forest on the window statistics; probabilities are the trees' mean votes."""
+    """Random forest on the window statistics; probabilities are the mean votes of the trees."""
 
     def __init__(self, n_classes: int, seed: int = 0, trees: int = 300, min_leaf: int = 1, **_: Any):
         super().__init__(n_classes, seed)
         self.model = RandomForestClassifier(trees, min_samples_leaf=min_leaf, random_state=seed, n_jobs=1)
 
-    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, subjects: np.ndarray) -> None:
         self.model.fit(x, target)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -116,9 +116,9 @@ class RandomForest(Estimator):
 
 
 class GaussianSVM(Estimator):
-    """RBF SVM on features standardised with the fitted rows' mean and deviation.
+    """RBF SVM on features standardised with mean and standard deviation of the training rows.
 
-    Its probabilities are the softmax of the one-against-rest margins: ordered like them, not calibrated.
+    Its probabilities are the softmax of the one-vs-rest margins: in the same order, but not calibrated.
     """
 
     def __init__(self, n_classes: int, seed: int = 0, c: float = 1.0, gamma: str | float = "scale", **_: Any):
@@ -126,7 +126,7 @@ class GaussianSVM(Estimator):
         self.scaler = StandardScaler()
         self.model = SVC(C=c, gamma=gamma, decision_function_shape="ovr", random_state=seed)
 
-    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, subjects: np.ndarray) -> None:
         self.model.fit(self.scaler.fit_transform(x), target)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -140,9 +140,9 @@ class GaussianSVM(Estimator):
 
 
 class RidgeLeastSquares(Estimator):
-    """Least squares on one-hot labels, from the people's own sums merged in ascending order (exact_ridge.py).
+    """Ridge regression on one-hot labels, from the sums of each subject merged in ascending order (exact_ridge.py).
 
-    Probabilities are the softmax of the fitted values: ordered, not calibrated.
+    Probabilities are the softmax of the fitted values: in the same order, but not calibrated.
     """
 
     def __init__(self, n_classes: int, seed: int = 0, alpha: float = 1.0, **_: Any):
@@ -150,9 +150,9 @@ class RidgeLeastSquares(Estimator):
         self.alpha = alpha
         self.linear: Linear | None = None
 
-    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, subjects: np.ndarray) -> None:
         y = (target[:, None] == self.classes).astype(np.float64)
-        parts = [Sums.of(x[people == person], y[people == person]) for person in np.unique(people)]
+        parts = [Sums.of(x[subjects == subject], y[subjects == subject]) for subject in np.unique(subjects)]
         self.linear = solve(merge_all(parts), self.alpha)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -171,8 +171,8 @@ def columns_of(feature: str) -> list[int]:
 
 
 class OneNumber(Estimator):
-    """The control: one number a sample (sex and age: two), cut by a small decision tree. If it scores well, the number tells
-    the class.
+    """The control: one number per sample (sex and age: two), classified by a small decision tree. A high score means that the
+    number reveals the class.
 
     feature "gsr_peak": position (0..1) of the maximum of the skin-conductance channel, found by its name in
     `channels` (else the first); "clip_length", "n_frames", "n_keyframes", "sex_age", "trial_order": columns of
@@ -202,7 +202,7 @@ class OneNumber(Estimator):
         channel_nL = arrays["signals"][rows][:, :, self.channel]
         return (channel_nL.argmax(1) / max(channel_nL.shape[1] - 1, 1)).reshape(-1, 1)
 
-    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, subjects: np.ndarray) -> None:
         self.model.set_params(min_samples_leaf=max(1, min(20, len(x) // 20)))
         self.model.fit(x, target)
 
@@ -214,13 +214,13 @@ class OneNumber(Estimator):
 
 
 class OnWindowStatistics(Estimator):
-    """Any classifier or pipeline of scikit-learn's that has predict_proba, on the statistics of each channel's window."""
+    """Any scikit-learn classifier or pipeline with predict_proba, on the window statistics of each channel."""
 
     def __init__(self, estimator: Any, n_classes: int, seed: int = 0):
         super().__init__(n_classes, seed)
         self.model = estimator
 
-    def _fit(self, x: np.ndarray, target: np.ndarray, people: np.ndarray) -> None:
+    def _fit(self, x: np.ndarray, target: np.ndarray, subjects: np.ndarray) -> None:
         self.model = clone(self.model).fit(x, target)
 
     def _proba(self, x: np.ndarray) -> np.ndarray:
@@ -231,8 +231,8 @@ class OnWindowStatistics(Estimator):
 
 
 def learnt(estimator: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    """What a fitted scikit-learn estimator has learnt, by name: arrays and numbers in attributes that end in an underscore, its
-    own parts' included. ModelError where there is none."""
+    """The fitted parameters of a scikit-learn estimator by name: arrays and numbers in attributes that end in an underscore,
+    also those of its parts. ModelError if there are none."""
     found: dict[str, np.ndarray] = {}
     parts = [(name, value) for name, value in vars(estimator).items() if name.endswith("_") and not name.startswith("_")]
     for name, value in [*parts, *(getattr(estimator, "steps", None) or [])]:
@@ -247,6 +247,6 @@ def learnt(estimator: Any, prefix: str = "") -> dict[str, np.ndarray]:
         elif isinstance(value, np.ndarray | int | float | str):
             found[f"{prefix}{name}"] = np.asarray(value)
     if not found and not prefix:
-        raise ModelError(f"{type(estimator).__name__} keeps nothing that it has learnt in attributes that end in an "
-                         "underscore.")
+        raise ModelError(f"{type(estimator).__name__} has no fitted parameters in attributes that end in an underscore: "
+                         "use an estimator that has some.")
     return found

@@ -1,10 +1,10 @@
-"""Ridge regression from sums that merge: every leave-one-person-out fit for little more than the price of one.
+"""Ridge regression from sums that can be merged: all leave-one-subject-out fits take little more time than one fit.
 
-Shapes: n samples, F features, K outputs, P people.
+Shapes: n samples, F features, K outputs, P subjects.
 
-A person's samples enter as their count, means and centred products; sums of two sets merge (Chan, Golub and LeVeque
-1983). The sums over everybody but one are a merge of those before and those after, in fixed order: no total ever
-contains the held-out person, so none of its rounding is left behind.
+The samples of a subject enter as their count, means and centred products; sums of two sets can be merged (Chan, Golub and
+LeVeque 1983). The sums over all subjects but one merge those before and those after it, in fixed order: no total ever
+contains the held-out subject, so none of its rounding errors remain.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,9 +26,9 @@ class Sums:
 
     @classmethod
     def of(cls, x: np.ndarray, y: np.ndarray) -> "Sums":
-        """Of samples x (n, F) with outputs y (n, K). ValueError for none."""
+        """The sums of samples x (n, F) with outputs y (n, K). ValueError without samples."""
         if len(x) == 0 or len(x) != len(y):
-            raise ValueError(f"sums need as many outputs as samples, and some: {x.shape}, {y.shape}")
+            raise ValueError(f"sums need at least one sample, and one output per sample: {x.shape}, {y.shape}")
         mean_x, mean_y = x.mean(0), y.mean(0)
         centred = x - mean_x
         return cls(len(x), mean_x, mean_y, centred.T @ centred, centred.T @ (y - mean_y))
@@ -50,13 +50,13 @@ def merge_all(parts: Sequence[Sums]) -> Sums:
     return total
 
 
-def everyone_but(parts: Sequence[Sums]) -> Iterator[Sums]:
-    """For each part in turn the sums of all others: those before it, merged, with those after it, merged.
+def leave_one_out_sums(parts: Sequence[Sums]) -> Iterator[Sums]:
+    """For each part the sums of all others: those before it merged with those after it.
 
-    3 P merges; the P sums of what comes after are held in memory (8 F^2 bytes each). ValueError for fewer than two.
+    3 P merges; the P sums of the later parts are kept in memory (8 F^2 bytes each). ValueError for fewer than two parts.
     """
     if len(parts) < 2:
-        raise ValueError("leaving one out needs two")
+        raise ValueError("leaving one subject out needs at least two subjects")
     after: list[Sums] = [parts[-1]]
     for part in reversed(parts[1:-1]):
         after.append(merge(part, after[-1]))
@@ -82,7 +82,7 @@ class Linear:
 
 
 def solve(sums: Sums, alpha: float) -> Linear:
-    """Ridge on features standardised with these samples' mean and deviation (ddof 0); the intercept is not penalised.
+    """Ridge on features standardised with mean and standard deviation (ddof 0); the intercept is not penalised.
 
     A feature that does not vary beyond rounding has scale 1, as in scikit-learn's StandardScaler.
     """
@@ -96,9 +96,9 @@ def solve(sums: Sums, alpha: float) -> Linear:
     return Linear(sums.mean_x, scale, coef, sums.mean_y)
 
 
-def leave_one_out(x: np.ndarray, y: np.ndarray, people: np.ndarray, alpha: float = 1.0) -> Iterator[tuple[int, Linear]]:
-    """(person, ridge fitted on everybody else) for every person in ascending order. x (n, F), y (n, K), people (n,)."""
-    names = np.unique(people)
-    parts = [Sums.of(x[people == name], y[people == name]) for name in names]
-    for name, sums in zip(names.tolist(), everyone_but(parts), strict=True):
+def leave_one_out(x: np.ndarray, y: np.ndarray, subjects: np.ndarray, alpha: float = 1.0) -> Iterator[tuple[int, Linear]]:
+    """(subject, ridge fitted on all other subjects) in ascending order. x (n, F), y (n, K), subjects (n,)."""
+    names = np.unique(subjects)
+    parts = [Sums.of(x[subjects == name], y[subjects == name]) for name in names]
+    for name, sums in zip(names.tolist(), leave_one_out_sums(parts), strict=True):
         yield name, solve(sums, alpha)

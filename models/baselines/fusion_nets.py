@@ -16,7 +16,7 @@ from models.baselines.video_nets import FrameEncoder
 
 
 class E2EMER(nn.Module):
-    """ResNet-50 per frame and a 1-D CNN on the signals, joined frame by frame, 2-layer LSTM of 256, linear."""
+    """ResNet-50 per frame and a 1-D CNN on the signals, concatenated frame by frame, 2-layer LSTM of 256, linear."""
 
     needs = frozenset({"video", "signals"})
 

@@ -15,7 +15,7 @@ from models.hpa.tape import TAPE
 
 
 class LSTMFCN(nn.Module):
-    """A bidirectional LSTM's last step beside three convolutions averaged over time, concatenated (384 wide)."""
+    """The last step of a bidirectional LSTM, concatenated with three convolutions averaged over time (384 wide)."""
 
     needs = frozenset({"signals"})
 
@@ -40,7 +40,7 @@ def conv_block(n_in: int, n_out: int, kernel: int) -> nn.Sequential:
 
 
 class SignalTransformer(nn.Module):
-    """One attention layer: Linear and LayerNorm to 16, position code, 8 heads, feed-forward 256, mean over time."""
+    """One attention layer: Linear and LayerNorm to 16, positional encoding, 8 heads, feed-forward 256, mean over time."""
 
     needs = frozenset({"signals"})
 
@@ -65,7 +65,7 @@ class SignalTransformer(nn.Module):
 
 
 class ConvTran(nn.Module):
-    """ConvTran (Foumani et al. 2024) on the raw channels: our HPA block, mean over time, Linear."""
+    """ConvTran (Foumani et al. 2024) on the raw channels: the HPA block of this project, mean over time, Linear."""
 
     needs = frozenset({"signals"})
 

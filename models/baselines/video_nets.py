@@ -1,7 +1,7 @@
 """Video baselines of Tables 7 and 8: ResNet3D, 3DViT, VGG + RNN.
 
 Shapes: B batch, T frames, H height, W width, N tokens, E width, K classes. Each reads batch["video"] (B, 3, T, H, W)
-in [0, 1] and gives logits (B, K). Nothing is downloaded: weights=None starts from random numbers, a file is loaded.
+in [0, 1] and gives logits (B, K). Nothing is downloaded: weights=None is random initialisation, else `weights` is a local file.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class PixelNorm(nn.Module):
-    """(pixel - mean) / sd per colour of (..., 3, T, H, W), as the weights in a file expect it; not saved."""
+    """(pixel - mean) / sd per colour of (..., 3, T, H, W), as pretrained weights expect it; not part of the state dict."""
 
     mean: Tensor
     sd: Tensor
@@ -72,7 +72,7 @@ class ViT3D(nn.Module):
         super().__init__()
         t, h, w = tubelet
         if frames % t or image_size % h or image_size % w:
-            raise ValueError(f"{frames} frames of {image_size} pixels do not divide into tubelets {tubelet}")
+            raise ValueError(f"{frames} frames of {image_size} pixels are not divisible into tubelets {tubelet}")
         self.embed = nn.Conv3d(3, width, tubelet, tubelet)
         n_tokens = frames // t * (image_size // h) * (image_size // w)
         self.positions: Tensor
@@ -105,7 +105,7 @@ class FrameEncoder(nn.Module):
 class VGGRNN(nn.Module):
     """VGG-16 per frame, LSTM over frames, linear (Bargshady et al. 2019).
 
-    VGG-Face weights cannot be had freely: `weights` may name any state dict of the backbone; None is random.
+    VGG-Face weights are not freely available: `weights` may be any state dict of the backbone; None is random.
     """
 
     needs = frozenset({"video"})

@@ -1,7 +1,7 @@
-"""Random changes of a training batch's signals, for data sets of few people. Nothing here is fitted on anything.
+"""Augmentation of the signals of a training batch, for data sets of few subjects. Nothing here is fitted.
 
-Shapes: B batch, L steps, C channels. Every function maps (B, L, C) to (B, L, C), draws from torch's generator of x's
-device, and draws nothing where its option is 0 or empty.
+Shapes: B batch, L steps, C channels. Every function maps (B, L, C) to (B, L, C), uses torch's random generator of the device
+of x, and draws no random numbers where its option is 0 or empty.
 """
 
 import math
@@ -17,19 +17,19 @@ from models.errors import ModelError
 
 
 @dataclass(frozen=True)
-class SignalChanges:
-    """What happens to a training window, in this order; everything is off by default, as in the paper.
+class SignalAugmentation:
+    """Augmentation of a training window, in this order; all of it is off by default, as in the paper.
 
-    signal_stretch: deviation of the logarithm of its speed, about the window's middle. signal_shift: largest shift, in
-    steps. Beyond its ends a window is read backwards.
-    signal_mirror: one sign a channel, applied to half of the windows: what another side of the body would have
-    recorded. A reflection changes an acceleration's component across the mirror, and a rate of turn's components along it.
-    signal_rotate: size of a random turn, in degrees (root mean square of its angle), of the vectors in signal_vectors,
-    each three channel numbers, all turned alike: a sensor worn at another angle.
-    signal_scale: deviation of the logarithm of each channel's gain.
-    signal_mix: deviation of what is added to the identity by which the channels are mixed.
-    signal_noise: deviation of white noise, in the units of the scaled signal.
-    augment: after these, what is registered besides, by name with its options.
+    signal_stretch: standard deviation of the logarithm of the time stretch, about the centre of the window. signal_shift:
+    largest time shift, in steps. Beyond its ends a window is reflected (reflect padding).
+    signal_mirror: one sign per channel, applied to half of the windows: the recording from the other side of the body.
+    A reflection changes the component of an acceleration across the mirror plane, and those of an angular rate within it.
+    signal_rotate: size of a random rotation, in degrees (root mean square of its angle), of the vectors in signal_vectors,
+    each three channel numbers, all rotated alike: a sensor worn at another angle.
+    signal_scale: standard deviation of the logarithm of the gain of each channel.
+    signal_mix: standard deviation of the random matrix that is added to the identity to mix the channels.
+    signal_noise: standard deviation of white noise, in units of the scaled signal.
+    augment: registered augmentations by name with their options, applied after these.
     """
 
     signal_stretch: float = 0.0
@@ -44,7 +44,7 @@ class SignalChanges:
 
 
 Change = TypeVar("Change", bound=Callable[..., Tensor])
-AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {}  # those that are registered besides
+AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {}  # registered by plugins
 
 
 def register(name: str) -> Callable[[Change], Change]:
@@ -67,23 +67,23 @@ def find(name: str) -> Callable[..., Tensor]:
     return AUGMENTATIONS[name]
 
 
-def augment(x_BLC: Tensor, changes: SignalChanges) -> Tensor:
-    """x with all of them. Raises ModelError where the channels named are not there."""
-    x_BLC = warp(x_BLC, changes.signal_stretch, changes.signal_shift)
-    x_BLC = mirror(x_BLC, changes.signal_mirror)
-    x_BLC = rotate(x_BLC, changes.signal_rotate, changes.signal_vectors)
-    x_BLC = scale(x_BLC, changes.signal_scale)
-    x_BLC = jitter(x_BLC, changes.signal_mix, changes.signal_noise)
-    for name, options in changes.augment.items():
-        shape, x_BLC = x_BLC.shape, find(name)(x_BLC, **options)
+def augment(x_BLC: Tensor, options: SignalAugmentation) -> Tensor:
+    """Apply all augmentations to x. Raises ModelError where a channel number does not exist."""
+    x_BLC = warp(x_BLC, options.signal_stretch, options.signal_shift)
+    x_BLC = mirror(x_BLC, options.signal_mirror)
+    x_BLC = rotate(x_BLC, options.signal_rotate, options.signal_vectors)
+    x_BLC = scale(x_BLC, options.signal_scale)
+    x_BLC = jitter(x_BLC, options.signal_mix, options.signal_noise)
+    for name, keywords in options.augment.items():
+        shape, x_BLC = x_BLC.shape, find(name)(x_BLC, **keywords)
         if x_BLC.shape != shape:
-            raise ModelError(f"The augmentation {name!r} makes {tuple(x_BLC.shape)} of {tuple(shape)}: it has to keep the "
+            raise ModelError(f"The augmentation {name!r} turns {tuple(shape)} into {tuple(x_BLC.shape)}: it must keep the "
                              "shape.")
     return x_BLC
 
 
 def warp(x_BLC: Tensor, stretch: float = 0.0, shift: float = 0.0) -> Tensor:
-    """Windows read at another speed and from another start, linearly between steps."""
+    """Windows stretched and shifted in time, with linear interpolation and reflect padding."""
     n_batch, length, n_channels = x_BLC.shape
     if not (stretch or shift) or length < 2:
         return x_BLC
@@ -100,25 +100,25 @@ def warp(x_BLC: Tensor, stretch: float = 0.0, shift: float = 0.0) -> Tensor:
 
 
 def mirror(x_BLC: Tensor, signs: Sequence[float] = ()) -> Tensor:
-    """Half of the windows, at random, with their channels times `signs`."""
+    """Multiply the channels of a random half of the windows by `signs`."""
     if not len(signs):
         return x_BLC
     if len(signs) != x_BLC.shape[-1]:
-        raise ModelError(f"train.signal_mirror has {len(signs)} signs for {x_BLC.shape[-1]} channels: give one a channel.")
+        raise ModelError(f"train.signal_mirror has {len(signs)} signs for {x_BLC.shape[-1]} channels: give one for each.")
     signs_C = torch.tensor(list(signs), device=x_BLC.device, dtype=x_BLC.dtype)
     chosen_B11 = torch.rand(len(x_BLC), 1, 1, device=x_BLC.device) < 0.5
     return torch.where(chosen_B11, x_BLC * signs_C, x_BLC)
 
 
 def rotate(x_BLC: Tensor, degrees: float = 0.0, vectors: Sequence[Sequence[int]] = ()) -> Tensor:
-    """Every vector of a window turned by the window's own rotation, about an axis of any direction."""
+    """Rotate all vectors of a window by one random rotation per window, about a random axis."""
     if not (degrees and len(vectors)):
         return x_BLC
     named = [channel for vector in vectors for channel in vector]
     if any(len(vector) != 3 for vector in vectors) or len(set(named)) != len(named) or \
             not all(0 <= channel < x_BLC.shape[-1] for channel in named):
-        raise ModelError(f"train.signal_vectors={[list(v) for v in vectors]} does not fit {x_BLC.shape[-1]} channels: give "
-                         "lists of three channel numbers from 0, each channel once.")
+        raise ModelError(f"train.signal_vectors={[list(v) for v in vectors]} is not valid for {x_BLC.shape[-1]} channels: "
+                         "give lists of three channel numbers from 0, each channel once.")
     turns_B33 = rotations(len(x_BLC), degrees, x_BLC)
     turned = x_BLC.clone()
     for vector in vectors:
@@ -138,7 +138,7 @@ def rotations(n: int, degrees: float, like: Tensor) -> Tensor:
 
 
 def scale(x_BLC: Tensor, deviation: float = 0.0) -> Tensor:
-    """Every channel of a window times its own gain, exp(deviation W) with a standard normal W."""
+    """Multiply each channel of a window by its own random gain, exp(deviation W) with a standard normal W."""
     if not deviation:
         return x_BLC
     n_batch, _, n_channels = x_BLC.shape
@@ -146,7 +146,7 @@ def scale(x_BLC: Tensor, deviation: float = 0.0) -> Tensor:
 
 
 def jitter(x_BLC: Tensor, mix: float = 0.0, noise: float = 0.0) -> Tensor:
-    """x (I + mix G) + noise W, with standard normal G (C, C) a window and W (L, C) a window."""
+    """x (I + mix G) + noise W, with standard normal G (C, C) and W (L, C) per window."""
     n_batch, _, n_channels = x_BLC.shape
     if mix:
         eye_CC = torch.eye(n_channels, device=x_BLC.device, dtype=x_BLC.dtype)

@@ -1,4 +1,4 @@
-"""Rows of sample-major arrays as batches of float32 tensors.
+"""Rows of arrays (samples first) as batches of float32 tensors.
 
 Shapes: n samples in an array, B batch.
 """
@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-KEEP_BYTES = 512 << 20  # rows that fit in this as float32 are read and converted once, not once an epoch
+KEEP_BYTES = 512 << 20  # arrays up to this size as float32 are read and converted once, not in every epoch
 
 
 class Batches:
-    """Gathers rows for model.needs (plus "keep" where it exists): `take(positions)` -> (batch, rows).
+    """Reads the rows of model.needs, and of the key padding mask "keep" if there is one: `take(positions)` -> (batch, rows).
 
-    A model with a `pool` (models.classifier.token_pool) has its tokens pooled as they are read. "video" is stored as frames
+    For a model with a `pool` (models.classifier.token_pool), tokens are pooled when they are read. "video" is stored as frames
     (n, T, H, W, 3) uint8 and read as (B, 3, T, H, W) in [0, 1]; a float array is taken as (n, 3, T, H, W).
     """
 
@@ -28,7 +28,7 @@ class Batches:
         keep_bytes: int | None = None,
     ):
         if not len(rows):
-            raise ValueError("no rows to read")
+            raise ValueError("there are no rows to read")
         needs: frozenset[str] = model.needs  # type: ignore[assignment]
         missing = sorted(needs - set(arrays))
         if missing:

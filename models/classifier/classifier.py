@@ -1,4 +1,4 @@
-"""Stage 2 whole: stored video tokens and signals to class logits (paper Figs. 5B and 7; switches of Tables 5 and 6).
+"""The complete stage 2: stored video tokens and signals to class logits (paper Figs. 5B and 7; ablations of Tables 5 and 6).
 
 Shapes: B batch, N video tokens, D their width, L signal steps, C channels, S signal tokens, E embedding width,
 K classes.
@@ -7,9 +7,9 @@ K classes.
                                                       +--> DCAN -> logits (B,K)
     signals (B,L,C) -> signal encoder -> HPA (B,S,E) -+
 
-Without HPA a stream passes its tokens on as they are. Without DCAN, or with one stream, the token means (and largest
-values, pooling="mean_max"; or all tokens, pooling="tokens", so that a place of the face has weights of its own) are
-concatenated, and dropout and a linear layer give the logits.
+Without HPA the tokens of a stream are used unchanged. Without DCAN, or with one stream, the mean over the tokens (with
+pooling="mean_max" also the maximum; with pooling="tokens" all tokens, so that each region of the face has its own weights) is
+concatenated over the streams, and dropout and a linear layer give the logits.
 """
 
 from collections.abc import Mapping
@@ -25,22 +25,22 @@ from models.errors import ModelError
 from models.hpa import HPA
 from models.mae.signal_mae import SignalMAE
 
-if TYPE_CHECKING:  # a classifier of stored tokens needs no video encoder, and so no timm, which takes seconds to import
+if TYPE_CHECKING:  # a classifier on stored tokens needs no video encoder and so no timm, whose import takes seconds
     from models.mae.video_mae import VideoMAE
 
 CLASSIFIERS = ("dual", "video", "signal", "signal_small")
 POOLINGS = ("mean", "mean_max", "tokens")
-# signal_small's own defaults, chosen on inner validation people of `watch` (docs/explanation/watch.md): no HPA, and, as a
-# window of a wearable starts at any phase, no positions
+# Defaults of signal_small, chosen on inner validation subjects of `watch` (docs/explanation/watch.md): no HPA, and no
+# positional encoding, as a window of a wearable sensor starts at a random phase of the movement
 SMALL_SIGNAL = {"tokenizer": "conv", "max_tokens": 25, "conv_layers": 3, "conv_kernel": 7, "dim": 64, "depth": 1, "heads": 4,
                 "ff": 128, "pos": "none"}
-# a short window's N x N matrices are cheaper than the FFT that avoids them
+# for short windows the N x N matrices are faster than the FFT that avoids them
 SMALL_HPA = {"embed": "linear", "emb": 32, "heads": 4, "ff": 64, "dropout": 0.0, "impl": "naive"}
 SMALL_HEAD = {"pooling": "mean_max", "dropout": 0.2}
 
 
 class Classifier(nn.Module):
-    """A dictionary of a batch to logits. `needs` names the keys it reads.
+    """Maps a batch (a dictionary) to logits. `needs`: the keys that it reads.
 
     video_dim None: no video stream; signal_encoder None: no signal stream.
     """
@@ -84,12 +84,12 @@ class Classifier(nn.Module):
             lengths.append(signal_encoder.n_tokens)
         self.fusion = build_dcan(widths, lengths, n_classes, dcan_options) if use_dcan and len(widths) == 2 else None
         if self.fusion is not None and (pooling != "mean" or dropout):
-            raise ModelError("DCAN pools by itself: leave model.pooling and model.dropout out, or use model.use_dcan=false.")
+            raise ModelError("DCAN has its own pooling: remove model.pooling and model.dropout, or set model.use_dcan=false.")
         self.pooling, self.dropout = pooling, nn.Dropout(dropout)
         sizes = [n if pooling == "tokens" else 2 if pooling == "mean_max" else 1 for n in lengths]
         n_pooled = sum(n * width for n, width in zip(sizes, widths, strict=True))
         self.head = nn.Linear(n_pooled, n_classes) if self.fusion is None else None
-        self._video_encoder: list[VideoMAE] = []  # in a list: frozen, no part of this module's parameters or state
+        self._video_encoder: list[VideoMAE] = []  # in a list, so that it is not part of this module's parameters or state
 
     @property
     def needs(self) -> frozenset[str]:
@@ -101,27 +101,27 @@ class Classifier(nn.Module):
         return frozenset(keys)
 
     def attach_video_encoder(self, mae: "VideoMAE") -> None:
-        """Feed clips (B, 3, T, H, W) as batch["video"]: `mae.encode` turns them into tokens, frozen, in eval mode."""
+        """Accept clips (B, 3, T, H, W) as batch["video"]: the frozen `mae.encode` computes their tokens in eval mode."""
         if self.pool is None:
             raise ModelError("this model has no video stream, so no video encoder can be attached to it")
         if (tuple(mae.grid), mae.dim) != (self.pool.grid, self.video_dim):
             raise ModelError(
-                f"the video encoder gives {mae.dim} values on a grid {mae.grid}, this model reads {self.video_dim} on "
-                f"{self.pool.grid}: build it with that token_dim and token_grid"
+                f"the video encoder gives {mae.dim} values on a grid {mae.grid}, but this model expects {self.video_dim} on "
+                f"{self.pool.grid}: build it with the encoder's token_dim and token_grid"
             )
         self._video_encoder = [mae.eval().requires_grad_(False)]
 
     def load_signal_encoder(self, state: Mapping[str, Tensor]) -> None:
-        """Start from pretrained SignalMAE weights. Its decoder is left aside unless signal_output is the reconstruction."""
+        """Load pretrained SignalMAE weights. The decoder is ignored unless signal_output is the reconstruction."""
         if self.signal_encoder is None:
-            raise ModelError("this model has no signal stream, so there is nowhere to load signal weights")
+            raise ModelError("this model has no signal stream, so no signal weights can be loaded")
         encoder = self.signal_encoder.mae if isinstance(self.signal_encoder, Reconstructed) else self.signal_encoder
         own = encoder.state_dict()
         wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]
         wrong += [k for k in state if k not in own and not k.startswith(("decoder.", "head."))]
         if wrong:
             raise ModelError(
-                f"the signal encoder's checkpoint does not fit this model at {wrong[0]!r} ({len(wrong)} of {len(own)} "
+                f"the signal encoder's checkpoint does not match this model at {wrong[0]!r} ({len(wrong)} of {len(own)} "
                 "entries): pretrain it with the same channels, length and signal options"
             )
         encoder.load_state_dict({k: state[k] for k in own})
@@ -138,7 +138,7 @@ class Classifier(nn.Module):
         return self.pool(tokens_BND.float())
 
     def streams(self, batch: Mapping[str, Tensor]) -> list[Tensor]:
-        """What enters the fusion: (B, N', E) of the video stream and (B, S, E) of the signal stream, if present."""
+        """The inputs of the fusion: (B, N', E) of the video stream and (B, S, E) of the signal stream, if present."""
         found = []
         if self.pool is not None:
             tokens_BND = self.video_tokens(batch)
@@ -149,7 +149,7 @@ class Classifier(nn.Module):
         return found
 
     def features(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Pooled embeddings (B, .) by name: "video", "signal", and "fused", which the last linear layer reads."""
+        """Pooled embeddings (B, .) by name: "video", "signal", and "fused", the input of the last linear layer."""
         streams = self.streams(batch)
         names = [n for n, there in (("video", self.pool), ("signal", self.signal_encoder)) if there is not None]
         pooled = {name: self.pooled(stream) for name, stream in zip(names, streams, strict=True)}
@@ -199,18 +199,18 @@ def build_classifier(
     seed: int | None = None,
     **_: Any,
 ) -> Classifier:
-    """"dual", "video", "signal" or "signal_small". `seed` fixes the initial weights without touching the global state.
+    """"dual", "video", "signal" or "signal_small". `seed` fixes the initial weights without changing the global random state.
 
-    signal: options of SignalMAE. None: the model's default (for signal_small no HPA and SMALL_HEAD, else HPA, means, no
-    dropout). Raises ModelError on an unknown name, ValueError where a needed size is missing.
+    signal: options of SignalMAE. None: the default of the model (for signal_small no HPA and SMALL_HEAD, else HPA, mean
+    pooling, no dropout). Raises ModelError on an unknown name, ValueError where a needed size is missing.
     """
     if name not in CLASSIFIERS:
-        raise ModelError(f"no classifier is called {name!r}: choose one of {', '.join(CLASSIFIERS)}")
+        raise ModelError(f"there is no classifier {name!r}: choose one of {', '.join(CLASSIFIERS)}")
     video, signals = name in ("dual", "video"), name != "video"
     if video and token_dim is None:
-        raise ValueError(f"{name} reads video tokens: give token_dim")
+        raise ValueError(f"{name} needs video tokens: give token_dim")
     if signals and (n_channels is None or signal_length is None):
-        raise ValueError(f"{name} reads signals: give n_channels and signal_length")
+        raise ValueError(f"{name} needs signals: give n_channels and signal_length")
     signal = {**(signal or {}), "output": signal_output}
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
@@ -236,7 +236,7 @@ def build_classifier(
 
 
 def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, Any]) -> SignalMAE | Reconstructed:
-    """The paper's step tokens (3 layers x 64), or for signal_small at most 50 strided-convolution tokens a window."""
+    """The paper's step tokens (3 layers x 64), or for signal_small at most 50 strided-convolution tokens per window."""
     output = options.pop("output", "latent")
     if output not in ("latent", "reconstruction"):
         raise ModelError(f"model.signal_output cannot be {output!r}: choose latent or reconstruction.")
@@ -245,5 +245,5 @@ def signal_encoder(name: str, n_channels: int, length: int, options: dict[str, A
     encoder = SignalMAE(n_channels, length, **options)
     if output == "reconstruction":
         return Reconstructed(encoder)
-    encoder.decoder, encoder.head = nn.ModuleList(), nn.Identity()  # type: ignore[assignment]  # stage 2 reads E_ts only
+    encoder.decoder, encoder.head = nn.ModuleList(), nn.Identity()  # type: ignore[assignment]  # stage 2 uses E_ts only
     return encoder

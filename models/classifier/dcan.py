@@ -37,14 +37,14 @@ class LinearFusion(nn.Module):
 
 
 class CoAttention(nn.Module):
-    """One layer: both streams are updated from the same old values. (B, N, D), (B, S, D) -> the same shapes."""
+    """One layer: both streams are updated from the values before the layer. (B, N, D), (B, S, D) -> the same shapes."""
 
     def __init__(self, dim: int, fusion: FusionName = "mlp", hidden: int = 512, scale: bool = True):
         super().__init__()
         self.affinity = nn.Linear(dim, dim, bias=False)
         self.scale = dim**-0.5 if scale else 1.0
         if fusion not in ("mlp", "linear"):
-            raise ValueError(f"no such fusion: {fusion!r}")
+            raise ValueError(f"unknown fusion: {fusion!r}")
         self.fuse_video: nn.Module = MLPFusion(dim, hidden) if fusion == "mlp" else LinearFusion(dim)
         self.fuse_signal: nn.Module = MLPFusion(dim, hidden) if fusion == "mlp" else LinearFusion(dim)
 
@@ -58,8 +58,8 @@ class CoAttention(nn.Module):
 class DCAN(nn.Module):
     """(B, N, I_v), (B, S, I_s) -> logits (B, K); `features` gives the pooled pair (B, 2 D) before the head.
 
-    scale     divide the affinity by sqrt(D); False as Algorithm 1 prints it
-    compress  shorten both token axes to this many by a learnt map first, as the released code does; None: off
+    scale     divide the affinity by sqrt(D); False: as printed in Algorithm 1
+    compress  first map both token axes to this length by a learnt map, as the released code does; None: off
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class DCAN(nn.Module):
 
 
 class JointAttention(nn.Module):
-    """One layer of the released code: tanh correlation with the joint of both streams, no softmax.
+    """One layer of the released code: tanh correlation with both streams joined, no softmax.
 
     Both streams have the same P tokens (after compression), widths V and S, J = V + S.
     (B, P, V), (B, P, S) -> the same shapes.
@@ -139,8 +139,8 @@ class _JointStream(nn.Module):
 class ReleasedDCAN(nn.Module):
     """The fusion of the authors' public code: token axis compressed to `compress`, joint tanh attention, one layer.
 
-    `regressor` keeps the 256-wide regressor that the released layer builds and never calls, so that its printed
-    parameter count can be met; it changes no output.
+    `regressor` builds the 256-wide regressor that the released layer has but never calls, to reproduce the published
+    parameter count; it changes no output.
     """
 
     def __init__(

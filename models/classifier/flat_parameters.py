@@ -1,4 +1,4 @@
-"""Many small parameters as one long vector while they are trained: one optimiser step instead of one a tensor."""
+"""Many small parameters as one vector during training: one optimiser step instead of one per tensor."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class FlatParameters:
-    """Moves parameters into one buffer (`.vector`, with `.grad` set) of which they become views, until `release`.
+    """Moves parameters into one buffer (`.vector`, with `.grad` set) and makes them views of it, until `release`.
 
     Optimisers that work element by element (Adam, RAdam, AdamW) give the same result on the vector. backward() adds
     into `.vector.grad`, so it must be zeroed before each step. All parameters share one dtype and one device.
@@ -22,7 +22,7 @@ class FlatParameters:
             p.data, p.grad = value, grad
 
     def release(self) -> None:
-        """Give every parameter storage of its own again, with the present values and without a gradient."""
+        """Give every parameter its own storage again, with the current values and without a gradient."""
         for p in self.parameters:
             p.data, p.grad = p.data.clone(), None
 

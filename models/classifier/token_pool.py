@@ -1,4 +1,4 @@
-"""Optional mean pooling of the frozen video tokens: cheaper, and not exact (the paper keeps all 1,568).
+"""Optional mean pooling of the frozen video tokens: faster, but not equivalent (the paper uses all 1,568).
 
 Shapes: B batch, N tokens in raster order (t, h, w), D width.
 """
@@ -11,16 +11,16 @@ PoolKind = Literal["none", "2x2", "temporal"]
 
 
 class TokenPool(nn.Module):
-    """(B, N, D) -> (B, N', D): "none" keeps all, "2x2" means spatial 2 x 2 cells, "temporal" leaves one a time slice.
+    """(B, N, D) -> (B, N', D): "none" keeps all, "2x2" averages 2 x 2 cells in space, "temporal" all cells of a time slice.
 
-    Already pooled tokens pass through, so that a training loop may pool them once and keep the result.
+    Tokens that are already pooled are returned unchanged, so that a training loop may pool them once.
     """
 
     def __init__(self, grid: tuple[int, int, int], kind: PoolKind = "none"):
         super().__init__()
         t, h, w = self.grid = (int(grid[0]), int(grid[1]), int(grid[2]))
         if kind not in ("none", "2x2", "temporal"):
-            raise ValueError(f"no such token pooling: {kind!r}")
+            raise ValueError(f"unknown token pooling: {kind!r}")
         if kind == "2x2" and (h % 2 or w % 2):
             raise ValueError(f"2x2 pooling needs an even grid, got {h} x {w}")
         self.kind, self.n_all = kind, t * h * w

@@ -1,9 +1,9 @@
-"""Stage 2 training without Ray: one classifier, one list of training rows, one seed (paper: "Training").
+"""Stage 2 training without Ray: one classifier, one set of training rows, one seed (paper: "Training").
 
 Shapes: n samples in an array, B batch, K classes.
 
-The result is a function of (model weights, arrays, rows, recipe, seed) alone: the order of samples depends on
-(seed, epoch), dropout on (seed, step), and the caller's random state is neither read nor changed.
+The result depends only on (model weights, arrays, rows, recipe, seed): the order of the samples depends on (seed, epoch),
+dropout on (seed, step), and the random state of the caller is neither used nor changed.
 """
 
 import math
@@ -17,25 +17,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from models.classifier.augment import SignalChanges, augment
+from models.classifier.augment import SignalAugmentation, augment
 from models.classifier.batches import Batches
 from models.classifier.flat_parameters import FlatParameters
 
 Arrays = Mapping[str, np.ndarray]
 EpochReport = Callable[[dict[str, Any]], None]
-# When the released code of the paper stops: the rate halves once the training loss has not fallen for more than 7 epochs, and
-# the training ends where it reaches 1e-6 (spec: stage 2, "stop").
+# Stopping rule of the paper's released code: the learning rate is halved when the training loss has not fallen for more than
+# 7 epochs, and training ends when the rate reaches 1e-6.
 PLATEAU_FACTOR, PLATEAU_PATIENCE, LEAST_RATE = 0.5, 7, 1e-6
 
 
 @dataclass(frozen=True)
-class ClassifierRecipe(SignalChanges):
-    """How stage 2 is trained: it ends after `patience` epochs without an improvement of `monitor`.
+class ClassifierRecipe(SignalAugmentation):
+    """Training options of stage 2. Training stops after `patience` epochs without an improvement of `monitor`.
 
-    stop="rate" ends it as the paper's released code does instead: the rates halve on a plateau of the training loss, and the
-    training ends where they have come down to 1e-6. `patience` and `plateau` then say nothing.
-    signal_*: what happens to the signals of training batches (models.classifier.augment.SignalChanges); nothing in the paper.
-    lr_signal: the signal encoder's own rate, None as the others; grad_clip: bound on the gradient's norm.
+    stop="rate" stops as the paper's released code does instead: the learning rates are halved on a plateau of the training
+    loss, and training ends when they have fallen to 1e-6. Then `patience` and `plateau` have no effect.
+    signal_*: augmentation of the training signals (models.classifier.augment.SignalAugmentation); the paper has none.
+    lr_signal: learning rate of the signal encoder, None: as the others; grad_clip: bound on the norm of the gradient.
     """
 
     optimizer: Literal["radam", "adam", "adamw"] = "radam"
@@ -48,7 +48,7 @@ class ClassifierRecipe(SignalChanges):
     stop: Literal["patience", "rate"] = "patience"
     grad_clip: float | None = None
     lr_decay: float = 1.0  # the rates are multiplied by this after every epoch
-    lr_schedule: Literal["constant", "cosine"] = "constant"  # cosine: besides, half a cosine down to 0 over max_epochs
+    lr_schedule: Literal["constant", "cosine"] = "constant"  # cosine: in addition, half a cosine down to 0 over max_epochs
     plateau: bool = False  # halve the rates after `patience // 2` epochs without improvement
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -56,7 +56,7 @@ class ClassifierRecipe(SignalChanges):
 
 @dataclass
 class Fit:
-    """`epochs`: the chosen number of epochs, from 1; `best`: the monitored value there (the train loss in a refit)."""
+    """`epochs`: the chosen number of epochs, from 1; `best`: the monitored value there (the training loss in a refit)."""
 
     epochs: int
     best: float
@@ -73,19 +73,19 @@ def fit_classifier(
     seed: int,
     on_epoch: EpochReport | None = None,
 ) -> Fit:
-    """Train in place. With `val_rows` the best epoch's weights are restored; without, exactly max_epochs are run.
+    """Train the model in place. With `val_rows` the weights of the best epoch are restored; without, all max_epochs are run.
 
-    arrays: sample-major, one entry for each of model.needs, e.g. "tokens" (n, N, D) float16, "signals" (n, L, C)
-    float32; read-only memory maps are fine. labels: (n,) integers. `on_epoch` may raise to stop.
+    arrays: samples first, one entry for each of model.needs, e.g. "tokens" (n, N, D) float16, "signals" (n, L, C)
+    float32; read-only memory maps are fine. labels: (n,) integers. `on_epoch` may raise an exception to stop.
     Raises ValueError on fewer than two training rows, overlapping rows, or an unknown option.
     """
     train_rows, val_rows = check_rows(arrays, labels, train_rows, val_rows)
     if recipe.monitor not in ("val_loss", "val_accuracy"):
-        raise ValueError(f"no such monitor: {recipe.monitor!r}")
+        raise ValueError(f"unknown monitor: {recipe.monitor!r}")
     if recipe.lr_schedule not in ("constant", "cosine"):
-        raise ValueError(f"no such lr_schedule: {recipe.lr_schedule!r}")
+        raise ValueError(f"unknown lr_schedule: {recipe.lr_schedule!r}")
     if recipe.stop not in ("patience", "rate"):
-        raise ValueError(f"no such stop: {recipe.stop!r}")
+        raise ValueError(f"unknown stop: {recipe.stop!r}")
     if recipe.batch_size < 2 or recipe.max_epochs < 1:
         raise ValueError(f"batch_size must be 2 or more and max_epochs 1 or more: {recipe}")
     device = next(model.parameters()).device
@@ -104,11 +104,11 @@ def fit_classifier(
                 order = shuffled(len(train_rows), seed, epoch)
                 row.update(train_epoch(model, train, target, optimizer, recipe, order))
                 if not math.isfinite(row["train_loss"]):
-                    raise FloatingPointError(f"the training loss is no number in epoch {epoch}: lower train.lr")
+                    raise FloatingPointError(f"the training loss is not finite in epoch {epoch}: lower train.lr")
                 if val is not None:
                     row.update(evaluate(model, val, target))
                     if not math.isfinite(row["val_loss"]):
-                        raise FloatingPointError(f"the validation loss is no number in epoch {epoch}: lower train.lr")
+                        raise FloatingPointError(f"the validation loss is not finite in epoch {epoch}: lower train.lr")
                 history.append(row)
                 score = monitored(row, recipe, val is not None)
                 if val is None or score < best:
@@ -136,14 +136,14 @@ def fit_classifier(
 
 
 def monitored(row: dict[str, Any], recipe: ClassifierRecipe, validated: bool) -> float:
-    """The number to be made small: validation loss, minus validation accuracy, or the train loss in a refit."""
+    """The value to be minimised: validation loss, negative validation accuracy, or in a refit the training loss."""
     if not validated:
         return row["train_loss"]
     return -row["val_accuracy"] if recipe.monitor == "val_accuracy" else row["val_loss"]
 
 
 def cosine_step(recipe: ClassifierRecipe, epoch: int) -> float:
-    """The cosine schedule's rate of the epoch after this one over that of this one, both counted from 1."""
+    """Ratio of the cosine schedule's rate in the next epoch to that in this one, counted from 1."""
     if recipe.lr_schedule == "constant":
         return 1.0
     now, after = (1 + math.cos(math.pi * done / recipe.max_epochs) for done in (epoch - 1, epoch))
@@ -157,13 +157,13 @@ def dropout_seed(seed: int, epoch: int) -> int:
 def check_rows(
     arrays: Arrays, labels: np.ndarray, train_rows: np.ndarray, val_rows: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Both lists as int64; ValueError for too few, overlapping rows, or arrays of another length than the labels."""
+    """Both lists as int64; ValueError for too few or overlapping rows, or arrays and labels of different lengths."""
     train_rows = np.asarray(train_rows, dtype=np.int64)
     val_rows = None if val_rows is None else np.asarray(val_rows, dtype=np.int64)
     if len(train_rows) < 2:
         raise ValueError(f"training needs at least two rows, got {len(train_rows)}")
     if val_rows is not None and (len(val_rows) == 0 or np.intersect1d(train_rows, val_rows).size):
-        raise ValueError("validation rows must be there and must not be training rows")
+        raise ValueError("there must be validation rows, and none of them may be a training row")
     lengths = {name: len(array) for name, array in arrays.items()}
     if any(length != len(labels) for length in lengths.values()):
         raise ValueError(f"arrays and labels differ in length: {lengths}, labels {len(labels)}")
@@ -176,7 +176,7 @@ def shuffled(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def spans(n: int, batch_size: int) -> Iterator[slice]:
-    """Consecutive batches; a last one of a single sample joins its neighbour, since BatchNorm cannot use it."""
+    """Consecutive batches; a last batch of a single sample is added to the one before, since BatchNorm cannot use it."""
     start = 0
     while start < n:
         stop = min(start + batch_size, n)
@@ -192,7 +192,7 @@ def build_optimizer(
     """The optimiser over one vector for the model and one for its signal encoder, if it has one."""
     kinds = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     if recipe.optimizer not in kinds:
-        raise ValueError(f"no such optimizer: {recipe.optimizer!r}")
+        raise ValueError(f"unknown optimizer: {recipe.optimizer!r}")
     encoder = getattr(model, "signal_encoder", None)
     own = [p for p in encoder.parameters() if p.requires_grad] if isinstance(encoder, nn.Module) else []
     special = {id(p) for p in own}
@@ -213,7 +213,7 @@ def train_epoch(
     recipe: ClassifierRecipe,
     order: np.ndarray,
 ) -> dict[str, float]:
-    """One pass over the training rows in the given order: {"train_loss", "train_accuracy"} of the passing weights."""
+    """One pass over the training rows in the given order: {"train_loss", "train_accuracy"} of the weights during the pass."""
     model.train()
     total = torch.zeros((), dtype=torch.float64, device=target.device)
     correct = torch.zeros((), dtype=torch.int64, device=target.device)
@@ -250,7 +250,7 @@ def evaluate(model: nn.Module, batches: Batches, target: Tensor) -> dict[str, fl
 
 @torch.no_grad()
 def predict_proba(model: nn.Module, arrays: Arrays, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Class probabilities (len(rows), K) float64 in eval mode; the model's mode is put back."""
+    """Class probabilities (len(rows), K) float64 in eval mode; the mode of the model is restored."""
     rows = np.asarray(rows, dtype=np.int64)
     was_training = model.training
     model.eval()

@@ -1,9 +1,9 @@
-"""HPA, the hybrid positional attention block: ConvTran's block without its head (paper: "HPA", Algorithm 1, Table 4).
+"""HPA, the hybrid positional attention block: the block of ConvTran without its head (paper: "HPA", Algorithm 1, Table 4).
 
 Shapes: B batch, N tokens, C input width, E embedding width.
 
-Default, as released:   e = embed(x);  a = LN(e + eRPE(tAPE(e)));  z = LN(a + FFN(a))
-As Algorithm 1 prints:  order="tape_then_embed", residual=False:  z = LN(FFN(eRPE(embed(tAPE(x)))))
+Default, as in the released code:   e = embed(x);  a = LN(e + eRPE(tAPE(e)));  z = LN(a + FFN(a))
+As printed in Algorithm 1:  order="tape_then_embed", residual=False:  z = LN(FFN(eRPE(embed(tAPE(x)))))
 """
 
 from typing import Literal
@@ -40,7 +40,7 @@ class FeedForward(nn.Sequential):
 class HPA(nn.Module):
     """(B, length, in_dim) -> (B, length, emb).
 
-    impl    "fused" | "naive": speed and memory only, one state dict serves both
+    impl    "fused" | "naive": affects only speed and memory, one state dict is valid for both
     embed   "convtran" | "linear" | "conv1d"
     order   "embed_then_tape" | "tape_then_embed";  residual  True | False
     erpe    "post_softmax" | "pre_softmax"
@@ -66,7 +66,7 @@ class HPA(nn.Module):
         super().__init__()
         self.in_dim, self.length, self.emb, self.residual = in_dim, length, emb, residual
         if order not in ("embed_then_tape", "tape_then_embed"):
-            raise ValueError(f"no such order: {order!r}")
+            raise ValueError(f"unknown order: {order!r}")
         self.tape_first = order == "tape_then_embed"
         self.tape = TAPE(length, in_dim if self.tape_first else emb, dropout)
         self.embed: nn.Module
@@ -77,7 +77,7 @@ class HPA(nn.Module):
         elif embed == "conv1d":
             self.embed = Conv1dEmbedding(in_dim, emb, kernel)
         else:
-            raise ValueError(f"no such embedding: {embed!r}")
+            raise ValueError(f"unknown embedding: {embed!r}")
         self.attention = ERPEAttention(emb, length, heads, impl, erpe)
         self.attention_norm = nn.LayerNorm(emb) if residual else nn.Identity()
         self.feed_forward = FeedForward(emb, ff, dropout)

@@ -1,13 +1,13 @@
-"""ConvTran's convolutional embedding, plain and in channel chunks (paper: HPA's input embedding).
+"""The convolutional embedding of ConvTran, plain and in channel chunks (paper: input embedding of HPA).
 
 Shapes: B batch, N tokens, C input channels, M filters, K kernel taps, E embedding width.
 
     GELU(BN(collapse(GELU(BN(conv(x))))))     conv: 1 -> M along the tokens, shared by all channels; collapse: M C -> E
 
-Written plainly the (B, M, C, N) map between the two convolutions is kept three times for the backward pass, about
-460 MB for one sample of 1,568 x 384. `impl="fused"` never holds it: the first BatchNorm's statistics follow from the
-mean and the K x K second moments of the shifted input, so normalisation folds into the filter, and the map is made,
-used and dropped a few channels at a time, again in the backward pass.
+In the plain form the (B, M, C, N) map between the two convolutions is stored three times for the backward pass, about
+460 MB for one sample of 1,568 x 384. `impl="fused"` never stores it: the statistics of the first BatchNorm follow from the
+mean and the K x K second moments of the shifted input, so the normalisation is merged into the filter, and the map is
+computed and used for a few channels at a time, and computed again in the backward pass.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Bytes of one chunk's map: on a CPU small enough for a core's cache, on an accelerator large enough to fill it.
+# Size of the map of one chunk in bytes: on a CPU it fits the cache of a core, on an accelerator it keeps all cores busy.
 CHUNK_BYTES = {"cpu": 2 << 20, "cuda": 256 << 20}
 
 
 def pad_same(x: Tensor, kernel: int) -> Tensor:
-    """Zeros on both ends of the last axis, so that K taps keep its length; an even K has its odd zero on the right."""
+    """Zero padding of the last axis, so that K taps keep its length; for an even K the extra zero is on the right."""
     left = (kernel - 1) // 2
     return F.pad(x, (left, kernel - 1 - left))
 
@@ -85,9 +85,9 @@ class TapMoments(torch.autograd.Function):
 
 
 class ChunkedConvCollapse(torch.autograd.Function):
-    """collapse(GELU(conv(x))) without the map: (B, C, N), (M, K), (M,), (E, C M) -> (B, E, N). Saves its inputs only.
+    """collapse(GELU(conv(x))) without the whole map: (B, C, N), (M, K), (M,), (E, C M) -> (B, E, N). Saves only its inputs.
 
-    The backward pass makes each block of the map a second time.
+    The backward pass computes each block of the map again.
     """
 
     @staticmethod
@@ -132,7 +132,7 @@ def convolve(x_bcN: Tensor, filter_MK: Tensor, bias_M: Tensor) -> Tensor:
 
 
 class ConvTranEmbedding(nn.Module):
-    """(B, N, C) -> (B, N, E). `impl` "fused" (chunked) or "naive" (plain); one state dict serves both."""
+    """(B, N, C) -> (B, N, E). `impl` "fused" (chunked) or "naive" (plain); one state dict is valid for both."""
 
     def __init__(self, in_dim: int, width: int = 16, filters: int = 64, kernel: int = 8, impl: str = "fused"):
         super().__init__()
@@ -147,7 +147,7 @@ class ConvTranEmbedding(nn.Module):
         if self.impl == "naive":
             out_BEN = self._plain(x_BCN)
         else:
-            with torch.autocast(x_BCN.device.type, enabled=False):  # the map never leaves the cache: keep it float32
+            with torch.autocast(x_BCN.device.type, enabled=False):  # the map stays in the cache, so it may be float32
                 out_BEN = self._chunked(x_BCN.float() if x_BCN.dtype in (torch.float16, torch.bfloat16) else x_BCN)
         return F.gelu(self.collapse_norm(out_BEN[:, :, None])).squeeze(2).transpose(1, 2)
 

@@ -4,8 +4,8 @@ Shapes: B batch, N tokens, E embedding width, H heads, D head width (E / H).
 
     out_i = sum_j [ softmax_j(q_i k_j E^-0.5) + w_(i-j) ] v_j          (erpe = "post_softmax", rows do not sum to 1)
 
-The bias comes after the softmax, so the sum splits exactly into ordinary attention, for which fused kernels exist, and
-a Toeplitz product, which is a convolution. `impl="fused"` computes it that way and never holds an N x N tensor.
+The bias is added after the softmax, so the sum splits exactly into standard attention, for which fused kernels exist, and
+a Toeplitz product, which is a convolution. `impl="fused"` uses this and never stores an N x N tensor.
 """
 
 from typing import Literal
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 def toeplitz_product(bias_OH: Tensor, v_BHND: Tensor) -> Tensor:
     """sum_j w_(i-j) v_j for every head, by FFT in O(N log N): (2N-1, H), (B, H, N, D) -> (B, H, N, D).
 
-    Row o of `bias_OH` is offset i - j = o - (N - 1). Float32 and wider only: narrower inputs are computed in float32.
+    Row o of `bias_OH` is offset i - j = o - (N - 1). Computed in float32 or wider: narrower inputs are converted to float32.
     """
     n_tokens = v_BHND.shape[-2]
     if bias_OH.shape[0] != 2 * n_tokens - 1:
@@ -37,19 +37,19 @@ def toeplitz_product(bias_OH: Tensor, v_BHND: Tensor) -> Tensor:
     return out_BHDN.transpose(-1, -2).to(dtype)
 
 
-def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, scale: float, room: int = 1) -> Tensor:
-    """softmax(q k^T scale) v by the fused kernel, the head width filled up with zeros to a multiple of `room`.
+def attend(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, scale: float, multiple: int = 1) -> Tensor:
+    """softmax(q k^T scale) v by the fused kernel, with the head width zero-padded to a multiple of `multiple`.
 
-    Zeros change neither scores nor values; the kernels that hold no N x N tensor want them: see `head_room`.
+    Zeros change neither scores nor values; the kernels without an N x N tensor need this padding: see `head_multiple`.
     """
     width = v_BHND.shape[-1]
-    if width % room:
-        q_BHND, k_BHND, v_BHND = (F.pad(x, (0, -width % room)) for x in (q_BHND, k_BHND, v_BHND))
+    if width % multiple:
+        q_BHND, k_BHND, v_BHND = (F.pad(x, (0, -width % multiple)) for x in (q_BHND, k_BHND, v_BHND))
     return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, scale=scale)[..., :width]
 
 
-def head_room(device: torch.device) -> int:
-    """CUDA's memory-efficient kernels take head widths in multiples of 16 bytes; HPA's are 2 wide (16 / 8 heads)."""
+def head_multiple(device: torch.device) -> int:
+    """CUDA's memory-efficient kernels need head widths in multiples of 16 bytes; those of HPA are 2 wide (16 / 8 heads)."""
     return 8 if device.type == "cuda" else 1
 
 
@@ -67,7 +67,7 @@ def fast_length(n: int) -> int:
 
 
 def bias_matrix(bias_OH: Tensor) -> Tensor:
-    """The bias written out, entry (i, j) from offset i - j: (2N-1, H) -> (H, N, N)."""
+    """The bias as a full matrix, entry (i, j) from offset i - j: (2N-1, H) -> (H, N, N)."""
     n_tokens = (bias_OH.shape[0] + 1) // 2
     position = torch.arange(n_tokens, device=bias_OH.device)
     offset_P = (position[:, None] - position + n_tokens - 1).flatten()
@@ -77,9 +77,9 @@ def bias_matrix(bias_OH: Tensor) -> Tensor:
 class ERPEAttention(nn.Module):
     """Multi-head attention with eRPE and a LayerNorm instead of an output projection: (B, N, E) -> (B, N, E).
 
-    The scale is E^-0.5, as in the reference, not D^-0.5. `impl` changes speed and memory only; both read the same
-    parameters. `erpe="pre_softmax"` adds the bias to the scores: then the bias must exist as an (H, N, N) tensor, and
-    `fused` only hands it to the fused kernel.
+    The scale is E^-0.5, as in the reference, not D^-0.5. `impl` affects only speed and memory; both use the same
+    parameters. `erpe="pre_softmax"` adds the bias to the scores: then the bias is stored as an (H, N, N) tensor also with
+    `fused`, which passes it to the fused kernel.
     """
 
     def __init__(
@@ -92,9 +92,9 @@ class ERPEAttention(nn.Module):
     ):
         super().__init__()
         if width % heads:
-            raise ValueError(f"width {width} does not divide by {heads} heads")
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
         if impl not in ("fused", "naive") or erpe not in ("post_softmax", "pre_softmax"):
-            raise ValueError(f"no such attention: impl={impl!r}, erpe={erpe!r}")
+            raise ValueError(f"unknown attention: impl={impl!r}, erpe={erpe!r}")
         self.n_tokens, self.heads, self.impl, self.erpe, self.scale = n_tokens, heads, impl, erpe, width**-0.5
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
@@ -117,11 +117,11 @@ class ERPEAttention(nn.Module):
         if self.erpe == "pre_softmax":
             bias_HNN = bias_matrix(self.relative_bias.to(q_BHND.dtype))
             return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, bias_HNN, scale=self.scale)
-        attended = attend(q_BHND, k_BHND, v_BHND, self.scale, head_room(q_BHND.device))
+        attended = attend(q_BHND, k_BHND, v_BHND, self.scale, head_multiple(q_BHND.device))
         return attended + toeplitz_product(self.relative_bias, v_BHND)
 
     def _naive(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-        """The formula as written, with its N x N matrices: the twin that the fused form is measured against."""
+        """The formula as written, with its N x N matrices: the reference for the fused form."""
         bias_HNN = bias_matrix(self.relative_bias.to(q_BHND.dtype))
         score_BHNN = q_BHND @ k_BHND.transpose(-1, -2) * self.scale
         if self.erpe == "pre_softmax":

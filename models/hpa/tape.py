@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def tape_table(n_tokens: int, width: int) -> Tensor:
     """The (N, E) table sin/cos(position * w_k * E / N), w_k = 10000^(-2k/E); computed in float64, kept in float32.
 
-    The factor E / N stretches the usual code to the series: neighbours stay distinguishable when N is not far from E.
+    The factor E / N adapts the usual encoding to the length: neighbours stay distinguishable when N is close to E.
     An odd width drops the last cosine.
     """
     if n_tokens < 1 or width < 1:
@@ -27,7 +27,7 @@ def tape_table(n_tokens: int, width: int) -> Tensor:
 
 
 class TAPE(nn.Module):
-    """Adds the fixed tAPE table, then dropout: (B, N, E) -> (B, N, E). No parameters; the table is not saved."""
+    """Adds the fixed tAPE table, then dropout: (B, N, E) -> (B, N, E). No parameters or saved state."""
 
     table: Tensor
 

@@ -1,1 +1,1 @@
-"""Stage 1: the masked auto-encoders of face video and signals, and how they are trained (paper, Figs. 5A and 6)."""
+"""Stage 1: the masked autoencoders of face video and signals, and their training (paper, Figs. 5A and 6)."""

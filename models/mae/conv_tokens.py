@@ -1,4 +1,4 @@
-"""Tokens of a signal by strided convolutions that overlap.
+"""Signal tokens from overlapping strided convolutions.
 
 Shapes: B batch, L steps, C channels, N tokens, d width.
 """
@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from models.errors import ModelError
 
-NormFactory = Callable[[int], nn.Module]  # width -> a norm of (rows, width) and, for BatchNorm, of (B, width, steps)
+NormFactory = Callable[[int], nn.Module]  # width -> a norm for (rows, width) and, for BatchNorm, for (B, width, steps)
 
 
 class ConvTokens(nn.Module):
     """(B, L, C) -> (B, N, d), N = ceil(L / stride) <= max_tokens.
 
-    layers 1: one linear convolution whose kernels overlap by half, so that no token edge is blind.
-    layers 2, 3, ...: as many convolutions of `kernel` steps, each followed by a norm and GELU, whose strides multiply to
-    `stride`; all but the last are d/2 wide.
-    Raises ModelError for a layer, token or kernel count below 1.
+    layers 1: one linear convolution whose kernels overlap by half, so that every token also sees beyond its edges.
+    layers 2, 3, ...: that many convolutions of `kernel` steps, each followed by a norm and GELU; the product of their strides
+    is `stride`, and all but the last are d/2 wide.
+    Raises ModelError if layers, max_tokens or kernel are below 1.
     """
 
     def __init__(self, n_channels: int, length: int, dim: int, max_tokens: int, layers: int = 1, kernel: int = 7,
                  norm: str = "batch", make_norm: NormFactory = nn.BatchNorm1d):
         super().__init__()
         if min(max_tokens, layers, kernel) < 1:
-            raise ModelError("The signal model's max_tokens, conv_layers and conv_kernel are 1 or more.")
+            raise ModelError("The signal model's max_tokens, conv_layers and conv_kernel must be 1 or more.")
         self.strides = layer_strides(math.ceil(length / max_tokens), layers)
         self.stride = math.prod(self.strides)
         self.n_tokens = math.ceil(length / self.stride)
@@ -53,7 +53,7 @@ class ConvTokens(nn.Module):
 
 
 def layer_strides(stride: int, layers: int) -> tuple[int, ...]:
-    """As even as whole numbers allow, the larger ones first; their product is at least `stride`."""
+    """Strides that are as equal as whole numbers allow, the larger ones first; their product is at least `stride`."""
     found = []
     for left in range(layers, 0, -1):
         found.append(math.ceil(round(stride ** (1 / left), 9)))

@@ -1,8 +1,8 @@
-"""The adversary of the video MAE: a Wasserstein critic on single tubelets (paper: "Self-supervised training", Eq. 4).
+"""The critic of the video MAE: a Wasserstein critic on single tubelets (paper: "Self-supervised training", Eq. 4).
 
 Shapes: B batch, M tubelets, P values of a tubelet, H hidden width.
 Signs: the critic minimises E f(fake) - E f(real) + lambda GP, the generator L_rec - w E f(fake). (Eq. 4 as printed
-mixes the two.) L_rec is Eq. 3's sum over a token's P values; how a mean over them is weighed: training.py.
+mixes the two.) L_rec is the sum over the P values of a token (Eq. 3); for the weight beside a mean see training.py.
 """
 
 import torch
@@ -33,11 +33,11 @@ class Critic(nn.Module):
 
         In closed form: df/dx = W1^T (w2 * s) with s = 1 or SLOPE by the sign of the hidden unit, so
         |df/dx|^2 = (w2 s)^T (W1 W1^T) (w2 s). s is piecewise constant, hence has no gradient: the first layer runs
-        without a graph, no double backward is needed, and the whole penalty is safe inside a DDP forward.
+        without a graph, no double backward is needed, and the penalty can be computed inside a DDP forward.
         """
         with torch.no_grad():
             slope = (self.hidden(x_BMP.detach()) > 0).to(self.score.weight.dtype) * (1 - SLOPE) + SLOPE
-        with torch.autocast(x_BMP.device.type, enabled=False):  # a norm near 1 is what is penalised: keep its digits
+        with torch.autocast(x_BMP.device.type, enabled=False):  # deviations from 1 are penalised: full precision
             g_BMH = slope * self.score.weight
             gram_HH = self.hidden.weight @ self.hidden.weight.T
             return ((g_BMH @ gram_HH) * g_BMH).sum(-1).clamp_min(1e-12).sqrt()

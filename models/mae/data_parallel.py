@@ -1,4 +1,4 @@
-"""DistributedDataParallel for objectives whose buffers need no exchange: tables, and statistics that are shared already."""
+"""DistributedDataParallel for objectives whose buffers need no synchronisation: tables, and statistics shared already."""
 
 import inspect
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-# torch 2.13 gave broadcast_buffers another name, under which buffers are still sent once, when the module is wrapped: they
-# are equal then.
+# torch 2.13 renamed broadcast_buffers. With the new name, buffers are still sent once when the module is wrapped; they are
+# equal then.
 _NAMES = inspect.signature(DistributedDataParallel.__init__).parameters
 KEEP_BUFFERS = {"forward_sync_buffers" if "forward_sync_buffers" in _NAMES else "broadcast_buffers": False}
 

@@ -1,10 +1,10 @@
-"""What a masked auto-encoder hides: tubelets of a clip, stretches of a signal. True = visible / kept.
+"""Masks of the masked autoencoders: tubelets of a clip, time segments of a signal. True = visible / kept.
 
 Paper: "Face model" (masking ratio r = n / k) and "Time series mask generation" (Eq. 6).
 
 Shapes: B batch, (t,h,w) grid, N = t*h*w tokens, L steps, C channels.
-Each mask exists twice: drawn for a batch from one generator, and, through `mask_from_seeds`, as a pure function of one
-integer per sample, so that it depends neither on the batch a sample is in nor on the worker that holds it.
+Each mask can be drawn for a batch from one generator, or with `mask_from_seeds` from one seed per sample, so that it depends
+neither on the batch nor on the worker of the sample.
 """
 
 import math
@@ -20,9 +20,9 @@ Grid = tuple[int, int, int]
 
 
 def n_masked(n: int, ratio: float) -> int:
-    """floor(ratio * n), at least one left visible: 176 of 196 and 1,411 of 1,568 at 0.9."""
+    """floor(ratio * n), but at least one stays visible: 176 of 196 and 1,411 of 1,568 at 0.9."""
     if not 0 <= ratio < 1:
-        raise ModelError(f"A mask ratio of {ratio} hides everything or nothing: choose one in [0, 1).")
+        raise ModelError(f"The mask ratio {ratio} is not possible: choose one in [0, 1).")
     return min(math.floor(ratio * n + 1e-9), n - 1)
 
 
@@ -33,25 +33,25 @@ def _visible(rows: int, n: int, ratio: float, generator: Generator | None) -> Te
 
 
 def tube_mask(batch: int, grid: Grid, ratio: float = 0.9, generator: Generator | None = None) -> Tensor:
-    """The same places hidden in every slice of time (VideoMAE's tube): (B,N), 160 of 1,568 visible at 0.9."""
+    """The same positions masked in every time slice (tube masking of VideoMAE): (B,N), 160 of 1,568 visible at 0.9."""
     t, h, w = grid
     return _visible(batch, h * w, ratio, generator)[:, None].expand(batch, t, h * w).reshape(batch, -1)
 
 
 def random_mask(batch: int, grid: Grid, ratio: float = 0.9, generator: Generator | None = None) -> Tensor:
-    """Tokens hidden anywhere: (B,N), 157 of 1,568 visible at 0.9."""
+    """Random tokens masked: (B,N), 157 of 1,568 visible at 0.9."""
     t, h, w = grid
     return _visible(batch, t * h * w, ratio, generator)
 
 
 def frame_mask(batch: int, grid: Grid, ratio: float = 0.9, generator: Generator | None = None) -> Tensor:
-    """Whole slices of time hidden: (B,N), 1 of 8 slices visible at 0.9."""
+    """Whole time slices masked: (B,N), 1 of 8 slices visible at 0.9."""
     t, h, w = grid
     return _visible(batch, t, ratio, generator)[:, :, None].expand(batch, t, h * w).reshape(batch, -1)
 
 
 def harden(ratio: float, mean_length: float, steps: int) -> tuple[float, float]:
-    """The `harden` option: every step (an epoch) masks 0.05 more, up to 0.9, in stretches one longer, up to 20."""
+    """The `harden` option: per step (an epoch) the ratio grows by 0.05, up to 0.9, and the mean length by 1, up to 20."""
     return max(ratio, min(0.9, ratio + 0.05 * steps)), max(mean_length, min(20.0, mean_length + steps))
 
 
@@ -70,8 +70,8 @@ def markov_mask(
 
     A chain leaves the masked state with probability p_m = 1 / mean_length and the kept one with
     p_u = p_m ratio / (1 - ratio), and starts masked with probability `ratio`: on average `ratio` is masked, in runs of
-    `mean_length`. A state's stay is geometric, so whole runs are drawn instead of single steps.
-    concurrent: all channels share one chain. bernoulli: every point on its own. harden_steps: see `harden`.
+    `mean_length`. The duration of a state is geometric, so whole runs are drawn instead of single steps.
+    concurrent: all channels share one chain. bernoulli: every point independently. harden_steps: see `harden`.
     Raises ModelError where p_u would exceed 1.
     """
     ratio, mean_length = harden(ratio, mean_length, harden_steps)
@@ -91,7 +91,7 @@ def _markov_chains(chains: int, length: int, ratio: float, mean_length: float, g
     p_m = 1 / mean_length
     p_u = p_m * ratio / (1 - ratio)
     if p_u > 1:
-        raise ModelError(f"A mask ratio of {ratio} cannot be had with runs of {mean_length}: raise mean_length.")
+        raise ModelError(f"A mask ratio of {ratio} is not possible with runs of {mean_length}: raise mean_length.")
     start_masked = torch.rand(chains, 1, generator=generator, dtype=torch.float64) < ratio
     # flips[:, s] counts the runs that end at step s; the parity of its running sum is the state.
     flips = torch.zeros(chains, length + 1, dtype=torch.int32)
@@ -100,7 +100,7 @@ def _markov_chains(chains: int, length: int, ratio: float, mean_length: float, g
     leave = torch.tensor([p_u, p_m], dtype=torch.float64)
     while int(end.min()) < length:
         u = torch.rand(chains, 2 * pairs, generator=generator, dtype=torch.float64)
-        odd = torch.arange(2 * pairs) % 2 == 1  # an even number of runs a draw: each draw starts in the start state
+        odd = torch.arange(2 * pairs) % 2 == 1  # an even number of runs per draw: each draw starts in the start state
         p = leave[(start_masked ^ odd).long()]
         run = 1 + torch.floor(torch.log1p(-u) / torch.log1p(-p)).long()  # geometric; p = 1 gives log 0 = -inf, run 1
         ends = (end + run.cumsum(1)).clamp(max=length)
@@ -118,7 +118,7 @@ KINDS: dict[str, Callable[..., Tensor]] = {
 
 
 def mask_from_seeds(kind: str, seeds: Sequence[int], **options) -> Tensor:
-    """The masks of samples, each a pure function of its own seed: `KINDS[kind](1, ...)` per sample, stacked.
+    """The masks of samples, each a function of its own seed only: `KINDS[kind](1, ...)` per sample, stacked.
 
     kind: tube | random | frame (options grid, ratio) or markov (options length, channels, ratio, ...).
     """
@@ -130,7 +130,7 @@ def mask_from_seeds(kind: str, seeds: Sequence[int], **options) -> Tensor:
 
 def uniform_from_seeds(seeds: Sequence[int], n: int) -> Tensor:
     """(B,n) float32 in [0,1), each row from its sample's seed: the gradient penalty's mixing weights."""
-    # Another stream than the mask's of the same seed: the two must not be made of the same draws.
+    # A different random stream than that of the mask with the same seed: the two must be independent.
     return torch.cat([torch.rand(1, n, generator=Generator().manual_seed(sample_seed(seed, 1))) for seed in seeds])
 
 

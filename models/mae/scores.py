@@ -1,7 +1,7 @@
-"""How good a masked reconstruction is: against the simplest guess, the mean of what is visible.
+"""The error of a masked reconstruction, compared with a simple baseline: the mean of the visible values.
 
-Shapes: B batch, N tokens, M masked, P values of a tubelet, L steps, C channels. Errors are mean squared errors over what is
-hidden, in the units of the target: of pixels in [0,1], of standardised tubelets (norm_target), or of the scaled signals.
+Shapes: B batch, N tokens, M masked, P values of a tubelet, L steps, C channels. Errors are mean squared errors over the
+masked values, in the units of the target: of pixels in [0,1], of standardised tubelets (norm_target), or of the scaled signals.
 """
 
 import torch
@@ -13,10 +13,10 @@ from models.mae.video_mae import VideoMAE, take
 
 @torch.no_grad()
 def against_visible_mean(mae: VideoMAE, video: Tensor, visible_mask: Tensor) -> tuple[float, float]:
-    """(error of the reconstruction, error of painting each clip's visible mean of each colour).
+    """(error of the reconstruction, error of predicting the mean of each colour over the visible part of each clip).
 
-    video (B,3,T,H,W) in [0,1], visible_mask (B,N). With norm_target the visible mean is 0 and its error about 1, whatever
-    the pictures: such a ratio is not one of pixels.
+    video (B,3,T,H,W) in [0,1], visible_mask (B,N). With norm_target the visible mean is 0 and its error about 1 for
+    all clips: then the ratio does not refer to pixels.
     """
     pixels = mae.tubelets(video)
     visible, masked = mae.split(visible_mask)
@@ -24,17 +24,17 @@ def against_visible_mean(mae: VideoMAE, video: Tensor, visible_mask: Tensor) -> 
     target = take(values, masked)
     mean_B3 = take(values, visible).unflatten(-1, (3, -1)).mean((1, 3))
     guess = mean_B3[:, None, :, None].expand_as(target.unflatten(-1, (3, -1))).flatten(-2)
-    painted = mae.reconstruct(video, visible_mask)
-    return float((painted - target).square().mean()), float((guess - target).square().mean())
+    predicted = mae.reconstruct(video, visible_mask)
+    return float((predicted - target).square().mean()), float((guess - target).square().mean())
 
 
 @torch.no_grad()
 def signal_against_visible_mean(mae: SignalMAE, signals: Tensor, unmasked: Tensor) -> tuple[float, float]:
-    """(error of the reconstruction, error of each window's visible mean of each channel); 0 where none of it is visible.
+    """(error of the reconstruction, error of predicting the visible mean of each channel of a window, or 0 if none is visible).
 
     signals (B,L,C) without padding, unmasked (B,L,C) bool.
     """
     hidden = ~unmasked
     mean_B1C = (signals * unmasked).sum(1, keepdim=True) / unmasked.sum(1, keepdim=True).clamp_min(1)
-    painted = mae.reconstruct(signals, unmasked)
-    return float((painted - signals)[hidden].square().mean()), float((mean_B1C - signals)[hidden].square().mean())
+    predicted = mae.reconstruct(signals, unmasked)
+    return float((predicted - signals)[hidden].square().mean()), float((mean_B1C - signals)[hidden].square().mean())

@@ -1,6 +1,7 @@
-"""The signal masked auto-encoder: the paper's E_ts and D_ts ("Time series model", Fig. 6B, Eq. 7).
+"""The signal masked autoencoder: the paper's E_ts and D_ts ("Time series model", Fig. 6B, Eq. 7).
 
 Shapes: B batch, L steps, C channels, N tokens (L, or at most 50 with the convolution tokeniser), d width.
+keep (B,L) bool is the key padding mask: true = a sample, false = padding. unmasked (B,L,C) bool is the MAE mask.
 """
 
 import math
@@ -39,7 +40,7 @@ class SignalLayer(nn.Module):
         return q, k, v
 
     def weights(self, x_BNd: Tensor, key_mask: Tensor | None) -> Tensor:
-        """The attention (B,heads,N,N), rows summing to 1: for maps only."""
+        """The attention weights (B,heads,N,N), rows sum to 1: only for attention maps."""
         q, k, _ = self.split(x_BNd)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         return (scores if key_mask is None else scores.masked_fill(~key_mask, -math.inf)).softmax(-1)
@@ -56,19 +57,19 @@ class SignalLayer(nn.Module):
 
     @staticmethod
     def _norm(norm: nn.Module, x: Tensor) -> Tensor:
-        # As rows: BatchNorm then sees every step of every sample, padding included (as the reference does).
+        # As rows: BatchNorm then uses every step of every sample, including padding (as in the reference).
         return norm(x.reshape(-1, x.shape[-1])).view(x.shape)
 
 
 class SignalMAE(nn.Module):
-    """A transformer encoder over time steps, and a decoder that fills the masked points in.
+    """A transformer encoder over time steps, and a decoder that reconstructs the masked points.
 
-    norm: "batch" (over batch and steps; the paper's source) or "layer" (use it below 16 samples a batch).
-    batch_norm: what "batch" builds per width; a distributed run passes its own.
+    norm: "batch" (over batch and steps; as in the paper's source) or "layer" (recommended below 16 samples per batch).
+    batch_norm: the class of the "batch" norm; a distributed run passes its own.
     pos: "fixed" sine-cosine, "learnt" or "none". decoder: "transformer" (D_ts: decoder_depth layers and a linear
     map) or "linear" (GELU and a linear map, as released).
-    tokenizer: "step" makes a token of every time step; "conv" strided-convolution tokens, at most max_tokens a window,
-    each of which the decoder turns back into its stretch of samples (conv_layers, conv_kernel: models.mae.conv_tokens).
+    tokenizer: "step": one token per time step; "conv": strided-convolution tokens, at most max_tokens per window; the decoder
+    maps each of them back to its segment of samples (conv_layers, conv_kernel: models.mae.conv_tokens).
 
     Raises ModelError for an unknown option or heads that do not divide dim.
     """
@@ -98,7 +99,7 @@ class SignalMAE(nn.Module):
         _choose("decoder", decoder, ("transformer", "linear"))
         _choose("tokenizer", tokenizer, ("step", "conv"))
         if dim % heads:
-            raise ModelError(f"The signal model's width {dim} does not divide into {heads} heads: change one of them.")
+            raise ModelError(f"The signal model's width {dim} is not divisible by {heads} heads: change one of them.")
         self.n_channels, self.length, self.dim, self.dropout = n_channels, length, dim, dropout
         make_norm: NormFactory = batch_norm if norm == "batch" else nn.LayerNorm
         self.embed: nn.Module
@@ -108,7 +109,7 @@ class SignalMAE(nn.Module):
             self.stride, self.n_tokens = self.embed.stride, self.embed.n_tokens
         else:
             self.embed, self.stride, self.n_tokens = nn.Linear(n_channels, dim), 1, length
-        # a linear map starts near 0 and is raised to the size of the positions; what comes out of a norm has that size
+        # the output of a linear map starts near 0 and is scaled to the size of the positions; that of a norm has this size
         self.gain = 1.0 if tokenizer == "conv" and conv_layers > 1 else math.sqrt(dim)
         self.positions: Tensor | None
         if pos == "learnt":
@@ -123,11 +124,11 @@ class SignalMAE(nn.Module):
         self.head = nn.Linear(dim, n_channels * self.stride)
 
     def encode(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
-        """z_ts: (B,L,C), keep (B,L) bool true = a sample, false = padding -> (B,N,d), before any head."""
+        """z_ts: (B,L,C), key padding mask keep (B,L) -> (B,N,d), before any head."""
         return self._run(self.layers, self.embedded(x_BLC, keep), keep)
 
     def embedded(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
-        """What the first layer sees: tokens at the size of their positions, and these. (B,N,d)."""
+        """The input of the first layer: scaled tokens plus positional encoding. (B,N,d)."""
         self._check(x_BLC, keep)
         x = self.embed(x_BLC) * self.gain
         if self.positions is not None:
@@ -145,14 +146,14 @@ class SignalMAE(nn.Module):
         return y.reshape(len(y), self.n_tokens * self.stride, self.n_channels)[:, : self.length]
 
     def token_keep(self, keep: Tensor) -> Tensor:
-        """(B,L) -> (B,N): a token counts if any of its samples does."""
+        """The key padding mask of the tokens, (B,L) -> (B,N): a token is kept if any of its samples is."""
         if self.stride == 1:
             return keep
         padded = F.pad(keep, (0, self.n_tokens * self.stride - self.length))
         return padded.view(len(keep), self.n_tokens, self.stride).any(-1)
 
     def key_mask(self, keep: Tensor | None) -> Tensor | None:
-        """keep (B,L) as the layers want it: (B,1,1,N)."""
+        """keep (B,L) in the shape that the layers need: (B,1,1,N)."""
         return None if keep is None else self.token_keep(keep)[:, None, None, :]
 
     def _run(self, layers: nn.ModuleList, x: Tensor, keep: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""BatchNorm over the batch of all data-parallel workers, for machines without CUDA (torch's SyncBatchNorm wants a GPU).
+"""BatchNorm over the batch of all data-parallel workers, for machines without CUDA (torch's SyncBatchNorm needs a GPU).
 
 Shapes: R rows, D width, L steps.
 """
@@ -27,8 +27,8 @@ class SumOverWorkers(torch.autograd.Function):
 class SharedBatchNorm(nn.BatchNorm1d):
     """BatchNorm1d of (R,D) or (R,D,L) whose training statistics are those of all workers, with gradients through them.
 
-    With DDP's averaged gradients this is one worker's BatchNorm over the whole batch. State dict as BatchNorm1d's;
-    alone, or in evaluation, it is BatchNorm1d. Every worker must call it as often as the others.
+    With DDP's averaged gradients this equals BatchNorm of one worker over the whole batch. The state dict is that of
+    BatchNorm1d; with one worker, or in evaluation, it is BatchNorm1d. All workers must call it equally often.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class SharedBatchNorm(nn.BatchNorm1d):
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         with torch.autocast(x_RD.device.type, enabled=False):
             x = x_RD.float()
-            # around the running mean, which all workers share: squares of what is far from zero would lose digits
+            # relative to the running mean, which is equal on all workers: squares of values far from zero would lose precision
             origin = self.running_mean.clone()
             near = x - origin
             count = near.new_full((1,), len(near))
@@ -62,7 +62,7 @@ class SharedBatchNorm(nn.BatchNorm1d):
 
 
 def batch_norm(world: int, cuda: bool) -> type[nn.Module]:
-    """What builds the batch norms of a network that `world` workers train together."""
+    """The batch-norm class of a network that `world` workers train together."""
     if world == 1:
         return nn.BatchNorm1d
     return nn.SyncBatchNorm if cuda else SharedBatchNorm

@@ -1,7 +1,7 @@
-"""Stage 1 without Ray: what is minimised, the two optimiser recipes and one step of each.
+"""Stage 1 without Ray: the losses, the two optimiser recipes and one training step of each.
 
 Shapes: B batch, N tokens, M masked tokens, P values of a tubelet, L steps, C channels.
-An objective is one module whose one forward gives every player's loss, so that DDP wraps it as it is.
+An objective is one module; one forward returns the losses of all players (generator, critic), so that DDP can wrap it.
 """
 
 import math
@@ -27,13 +27,13 @@ class VideoMAEObjective(nn.Module):
     reconstruction (squared error, mean over masked tokens and their P values), loss_generator = reconstruction -
     adv_weight / P E f(fake), loss_critic = E f(fake) - E f(real) + gp * penalty, and the parts. Without a critic
     loss_critic is 0 and loss_generator the reconstruction. The losses share no parameter: backward of their sum gives
-    each player its own gradient. gp_alpha comes from the caller so that the loss is a pure function of the samples.
+    each player its own gradient. gp_alpha comes from the caller, so that the loss depends only on the samples.
 
-    Why adv_weight / P: Eq. 3 is the squared norm of a token, a sum over its P values, beside which Eq. 4 stands. This is
-    that sum's loss divided by P (AdamW does not see a loss's scale), so that `reconstruction` stays an error a value.
-    A mean beside the whole weight, as the released code has it, is Eq. 4 times P: where |df/dx| is 1 the two gradients
-    balance at a token's error of norm adv_weight P / 2 (0.2 a value at P = 1536, as bad as painting a mean colour),
-    here at adv_weight / 2.
+    Why adv_weight / P: in Eq. 4 the adversarial term is added to Eq. 3, the squared norm of a token, a sum over its P values.
+    Here the whole loss is divided by P (AdamW is invariant to the scale of a loss), so that `reconstruction` is an error per
+    value. A mean with the full weight, as in the released code, is P times the weight of Eq. 4: where |df/dx| is 1 the two
+    gradients balance at a token error of norm adv_weight P / 2 (0.2 per value at P = 1536, as bad as predicting a mean
+    colour), here at adv_weight / 2.
     """
 
     def __init__(self, mae: VideoMAE, critic: Critic | None = None, adv_weight: float = 0.01, gp: float = 10.0):
@@ -53,28 +53,28 @@ class VideoMAEObjective(nn.Module):
 
         fake_score = self.critic.frozen(predicted).float().mean()
         fake = predicted.detach()
-        gap = self.critic(fake).float().mean() - self.critic(target).float().mean()
-        penalty = gap.new_zeros(())
+        difference = self.critic(fake).float().mean() - self.critic(target).float().mean()
+        penalty = difference.new_zeros(())
         if self.gp > 0:
             if gp_alpha is None:
                 raise ValueError("the gradient penalty needs gp_alpha (B,M) or (B,1), see masks.uniform_from_seeds")
             penalty = self.critic.penalty(target, fake, gp_alpha.to(target)).float()
         return {
             "loss_generator": reconstruction - self.adv_weight / self.mae.patch_values * fake_score,
-            "loss_critic": gap + self.gp * penalty,
+            "loss_critic": difference + self.gp * penalty,
             "reconstruction": reconstruction.detach(),
             "fake_score": fake_score.detach(),
-            "wasserstein": -gap.detach(),
+            "wasserstein": -difference.detach(),
             "penalty": penalty.detach(),
         }
 
 
 class SignalMAEObjective(nn.Module):
-    """Squared error on masked points that are not padding (loss_on="all": on every point that is not padding).
+    """Squared error on masked points without padding (loss_on="all": on all points without padding).
 
     forward(signals (B,L,C), unmasked (B,L,C) bool, keep (B,L) bool | None, points=None) -> dict(loss=mean squared
-    error, reconstruction, points=number of points). points: divide by this number instead of the batch's own
-    count; ranks that pass (all ranks' count / number of ranks) average to the loss of the whole batch exactly.
+    error, reconstruction, points=number of points). points: divide by this number instead of the count in
+    the batch; if all ranks pass (total count / number of ranks), their mean is exactly the loss of the whole batch.
     """
 
     def __init__(self, mae: SignalMAE, loss_on: str = "masked"):
@@ -96,14 +96,14 @@ class SignalMAEObjective(nn.Module):
 
 
 def scored(unmasked: Tensor, keep: Tensor | None, loss_on: str = "masked") -> Tensor:
-    """Which points the signal loss counts: (B,L,C) bool."""
+    """The points that enter the signal loss: (B,L,C) bool."""
     points = torch.ones_like(unmasked) if loss_on == "all" else ~unmasked
     return points if keep is None else points & keep.unsqueeze(-1)
 
 
 @dataclass(frozen=True)
 class VideoMAERecipe:
-    """AdamW, two players, cosine per epoch after a linear warm-up; rates scale with batch / 256 (paper: "Training")."""
+    """AdamW for two players, cosine per epoch after a linear warm-up; rates scale with batch / 256 (paper: "Training")."""
 
     lr: float = 1.5e-4
     min_lr: float = 1e-5
@@ -126,10 +126,10 @@ class SignalMAERecipe:
 
 
 def video_lr(recipe: VideoMAERecipe, epoch: int, batch: int) -> float:
-    """The rate of an epoch: linear from 0 to lr over the warm-up, then a cosine to min_lr, all times batch / 256.
+    """The learning rate of an epoch: linear from 0 to lr in the warm-up, then a cosine to min_lr, all times batch / 256.
 
-    epoch counts from 0; batch: clips of one step over all workers. The released schedule gives epoch 0 a rate of 0 and
-    so trains nothing in it; here it has the first step of the ramp.
+    epoch counts from 0; batch: clips per step over all workers. The released schedule has rate 0 in epoch 0, so that
+    nothing is trained in it; here epoch 0 has the first step of the warm-up.
     """
     warmup = min(recipe.warmup_epochs, recipe.epochs)
     if epoch < warmup:
@@ -141,7 +141,7 @@ def video_lr(recipe: VideoMAERecipe, epoch: int, batch: int) -> float:
 
 
 def video_optimisers(objective: VideoMAEObjective, recipe: VideoMAERecipe) -> dict[str, Optimizer]:
-    """generator, and critic if there is one. Rates are set before every epoch by `set_lr`."""
+    """generator, and critic if there is one. Learning rates are set before every epoch by `set_lr`."""
     players: dict[str, nn.Module] = {"generator": objective.mae}
     if objective.critic is not None:
         players["critic"] = objective.critic
@@ -164,8 +164,8 @@ def signal_optimisers(objective: SignalMAEObjective, recipe: SignalMAERecipe) ->
     if not recipe.split:
         return {"generator": torch.optim.Adam(mae.parameters(), lr=recipe.lr, betas=recipe.betas, fused=True)}
     decoder = [*mae.decoder.parameters(), *mae.head.parameters()]
-    mine = {id(p) for p in decoder}
-    encoder = [p for p in mae.parameters() if id(p) not in mine]
+    in_decoder = {id(p) for p in decoder}
+    encoder = [p for p in mae.parameters() if id(p) not in in_decoder]
     return {
         "encoder": torch.optim.Adam(encoder, lr=recipe.lr, betas=recipe.betas, fused=True),
         "decoder": torch.optim.RAdam(decoder, lr=recipe.lr),
@@ -212,10 +212,10 @@ def step(
     clip: float | None = None,
     autocast: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """Zero, then forward and backward of every part, clip, step: one step whose gradient is the parts' mean.
+    """Zero the gradients, forward and backward of every part, clip, step: one step with the mean gradient of the parts.
 
-    objective: one of the above, or wrapped by DDP (which meets the other workers at the last part alone) or
-    torch.compile. parts: its arguments, for equal shares of the batch. autocast: e.g. torch.bfloat16.
+    objective: one of the above, or wrapped by DDP (which synchronises the workers at the last part only) or
+    torch.compile. parts: its arguments, for equal parts of the batch. autocast: e.g. torch.bfloat16.
     Returns the losses, each the mean over parts, and grad_norm_<player> before clipping.
     """
     for optimiser in optimisers.values():
@@ -246,5 +246,5 @@ def _backward(
 
 
 def total(losses: Mapping[str, Tensor]) -> Tensor:
-    """What backward starts from: the players' losses share no parameter, so that their sum serves both."""
+    """The loss for backward: the losses of the players share no parameter, so that their sum can be used for both."""
     return losses["loss"] if "loss" in losses else losses["loss_generator"] + losses["loss_critic"]

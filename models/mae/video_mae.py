@@ -1,4 +1,4 @@
-"""The video masked auto-encoder: the paper's E_v and D_v ("Face model", Fig. 6A, Eqs. 1 and 3, Table 3).
+"""The video masked autoencoder: the paper's E_v and D_v ("Face model", Fig. 6A, Eqs. 1 and 3, Table 3).
 
 Shapes: B batch, T frames, (t,h,w) grid of tubelets, N = t*h*w tokens, V visible, M = N - V masked,
 D encoder width, P = 3*tubelet*patch*patch values of one tubelet (channel, frame, row, column; raster order).
@@ -22,7 +22,7 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "micro": Scale(4, 64, 4, 2),  # tests and a demonstration on a laptop
+    "micro": Scale(4, 64, 4, 2),  # for tests and the demo on a laptop
     "tiny": Scale(12, 192, 3, 8),
     "small": Scale(12, 384, 6, 8),
     "base": Scale(12, 768, 12, 8),
@@ -31,14 +31,14 @@ SCALES = {
 
 
 class VideoMAE(nn.Module):
-    """A 3D ViT that encodes tubelets and a small decoder that paints the hidden ones.
+    """A 3D ViT that encodes tubelets, and a small decoder that reconstructs the masked ones.
 
     scale: a name of SCALES; depth, dim and heads override it. Decoder: decoder_depth blocks (the scale's own if
-    None: 8, large 12, micro 2) of width decoder_dim (dim / 2 if None); decoder=False builds the encoder alone.
+    None: 8, large 12, micro 2) of width decoder_dim (dim / 2 if None); decoder=False builds the encoder only.
     norm_target: patchify() gives each tubelet with zero mean and unit variance per colour (VideoMAE), instead of raw
     pixels (the paper's Eq. 3). Positions: one fixed sine-cosine table over the flattened (t,h,w) index.
 
-    Raises ModelError if frames, image_size or heads do not divide.
+    Raises ModelError if frames, image_size or dim are not divisible by tubelet, patch or heads.
     """
 
     positions: Tensor
@@ -86,10 +86,10 @@ class VideoMAE(nn.Module):
         self.apply(xavier)
 
     def cut(self, frames: int, height: int, width: int) -> tuple[int, int, int]:
-        """The grid (t,h,w) of tubelets of such a clip. Raises ModelError where it does not divide."""
+        """The grid (t,h,w) of tubelets of such a clip. Raises ModelError where it is not divisible."""
         if frames % self.tubelet or height % self.patch or width % self.patch:
             raise ModelError(
-                f"A clip of {frames} frames of {height}x{width} px cannot be cut into tubelets of "
+                f"A clip of {frames} frames of {height}x{width} px cannot be divided into tubelets of "
                 f"{self.tubelet}x{self.patch}x{self.patch}: choose frames and image_size as multiples."
             )
         return frames // self.tubelet, height // self.patch, width // self.patch
@@ -126,17 +126,17 @@ class VideoMAE(nn.Module):
         return self._encode(x)
 
     def encode_visible(self, video: Tensor, visible_mask: Tensor) -> Tensor:
-        """Tokens of the visible tubelets alone: video, visible_mask (B,N) true = visible -> (B,V,D), raster order."""
+        """Tokens of the visible tubelets only: video, visible_mask (B,N) true = visible -> (B,V,D), raster order."""
         return self._encode_visible(self.tubelets(video), self.split(visible_mask)[0])
 
     def reconstruct(self, video: Tensor, visible_mask: Tensor) -> Tensor:
-        """The hidden tubelets' values: (B,M,P), in raster order."""
+        """The predicted values of the masked tubelets: (B,M,P), in raster order."""
         return self.predict(self.tubelets(video), *self.split(visible_mask))
 
     def predict(self, pixels_BNP: Tensor, visible_BV: Tensor, masked_BM: Tensor) -> Tensor:
-        """`reconstruct` for a caller that already cut the tubelets and indexed the mask."""
+        """`reconstruct` for a caller that already has the tubelets and the indices of the mask."""
         if self.decoder is None:
-            raise ModelError("This video model has an encoder only: build or load it with its decoder to reconstruct.")
+            raise ModelError("This video model has no decoder: build or load it with its decoder to reconstruct.")
         return self.decoder(self._encode_visible(pixels_BNP, visible_BV), visible_BV, masked_BM)
 
     def split(self, visible_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,12 +178,12 @@ class Decoder(nn.Module):
 
     def forward(self, visible_BVD: Tensor, visible_BV: Tensor, masked_BM: Tensor) -> Tensor:
         """(B,V,D), indices (B,V) and (B,M) -> (B,M,P)."""
-        seen = self.project(visible_BVD) + self.positions[visible_BV]
+        visible = self.project(visible_BVD) + self.positions[visible_BV]
         hidden = self.mask_token + self.positions[masked_BM]
-        x = torch.cat([seen, hidden.to(seen.dtype)], dim=1)  # order is free: every token carries its position
+        x = torch.cat([visible, hidden.to(visible.dtype)], dim=1)  # in any order: every token includes its position
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x[:, seen.shape[1] :]))
+        return self.head(self.norm(x[:, visible.shape[1] :]))
 
 
 def take(x_BNP: Tensor, index_BK: Tensor) -> Tensor:
@@ -193,4 +193,4 @@ def take(x_BNP: Tensor, index_BK: Tensor) -> Tensor:
 
 def _check_heads(part: str, dim: int, heads: int) -> None:
     if dim % heads:
-        raise ModelError(f"The {part}'s width {dim} does not divide into {heads} heads: change one of them.")
+        raise ModelError(f"The {part}'s width {dim} is not divisible by {heads} heads: change one of them.")

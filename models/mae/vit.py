@@ -1,6 +1,6 @@
 """The pre-norm ViT block of the video encoder and its decoder (paper: "Face model"; joint space-time attention).
 
-Eq. 2 as printed attends over time at each place alone; the public code, and this, attend over all tokens at once.
+Eq. 2 as printed attends over time separately at each position; the public code, and this one, attend over all tokens.
 
 Shapes: B batch, N tokens, D width, H heads.
 """
@@ -11,14 +11,14 @@ from timm.layers.attention import Attention as TimmAttention
 from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 
-LayerNorm = nn.LayerNorm  # epsilon 1e-5, as MARLIN's weights were trained with, not timm's 1e-6
+LayerNorm = nn.LayerNorm  # epsilon 1e-5, as used for MARLIN's weights, not timm's 1e-6
 
 
 class Attention(TimmAttention):
     """timm's attention with separate q and v biases and none for k, as MARLIN's.
 
-    A bias on the keys adds the same number to every score of a row, which the softmax removes: leaving it out
-    changes no output and gives the parameter counts of the paper (Table 3) exactly.
+    A bias of the keys adds the same number to all scores of a row, which the softmax removes: without it the output is the
+    same, and the parameter counts equal those of the paper (Table 3) exactly.
     """
 
     def __init__(self, dim: int, num_heads: int):
@@ -35,7 +35,7 @@ class Attention(TimmAttention):
         return q, k, v
 
     def weights(self, x_BND: Tensor) -> Tensor:
-        """The N x N attention (B,H,N,N), rows summing to 1: for maps only; the forward pass never forms it."""
+        """The attention weights (B,H,N,N), rows sum to 1: only for attention maps; the forward pass does not compute them."""
         q, k, _ = self.heads(x_BND)
         return (q @ k.transpose(-2, -1) * self.scale).softmax(-1)
 
@@ -58,7 +58,7 @@ class Block(TimmBlock):
 
 
 def xavier(module: nn.Module) -> None:
-    """Xavier-uniform matrices, zero biases: what MAE pre-training starts from (He et al. 2022)."""
+    """Xavier-uniform matrices, zero biases: the initialisation of MAE pretraining (He et al. 2022)."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

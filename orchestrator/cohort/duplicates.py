@@ -1,7 +1,7 @@
 """Duplicates: an identical recording of two subjects, which leaks into training when one of them is tested.
 
 They are found in the files before decoding (the same bytes in overlapping windows), and by fingerprints of the decoded
-recordings, which do not change with container, lossless coding or unit (preprocessing/prints.py). Recordings that are
+recordings, which do not change with container, lossless coding or unit (preprocessing/fingerprints.py). Recordings that are
 constant or hold so little information that two may be equal by chance (preprocessing/information.py) are skipped and counted.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 from orchestrator.cohort.cohort import Clip, Cohort
 from orchestrator.errors import UserError
 from preprocessing.errors import ClipError
+from preprocessing.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint
 from preprocessing.limits import Limits
 from preprocessing.notes import gathered
-from preprocessing.prints import same_films, same_signals, signal_print, tells
 from preprocessing.recordings import SignalRef, VideoRef
 
 FRAMES, LONGEST = 5, 4000  # frames of a video, and values of a channel, that the doctor compares
@@ -115,7 +115,7 @@ def _is_informative(ref: VideoRef | SignalRef, limits: Limits | None, one_file: 
         if isinstance(ref, SignalRef):
             with gathered():
                 values = [c.values for c in read_signal(ref, limits or Limits()).channels]
-            return any((v != v[:1]).any() for v in values) and (one_file or tells(values, exactly=True))
+            return any((v != v[:1]).any() for v in values) and (one_file or is_distinctive(values, exactly=True))
         with gathered(), Video(ref, limits=limits) as video:
             return next(iter(video), None) is not None
     except ClipError:
@@ -161,10 +161,11 @@ def _signal_of(clip: Clip) -> list[float] | None:
         return None
     if not values or not min(map(len, values)):
         return None
-    if not tells(values):
+    if not is_distinctive(values):
         return []
     length = min(max(map(len, values)), LONGEST)
-    return signal_print(np.stack([v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values], axis=1)) or []
+    resampled = [v[np.linspace(0, len(v) - 1, length).round().astype(int)] for v in values]
+    return signal_fingerprint(np.stack(resampled, axis=1)) or []
 
 
 def _first_frames(clip: Clip) -> str | None:
@@ -186,7 +187,7 @@ def _first_frames(clip: Clip) -> str | None:
 
 def check_prints(cohort: Cohort, sides: Mapping[int, Mapping]) -> None:
     """Raises UserError if decoded recordings of two subjects are identical. sides: a clip store's sidecars by subject."""
-    for what, same in (("signal", same_signals), ("video", same_films)):
+    for what, same in (("signal", same_signals), ("video", same_videos)):
         owners, prints = [], []
         for subject in sorted(sides):
             for _, found in sorted(sides[subject].get("prints", {}).items()):

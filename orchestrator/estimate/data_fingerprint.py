@@ -278,7 +278,7 @@ def sample_videos(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[floa
 
 
 def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, float]], limits: Limits | None) -> Sample:
-    from preprocessing.clip import check_film
+    from preprocessing.clip import check_same_duration
     from preprocessing.video.video import Video
 
     seconds, rates, shapes, problems = [], [], [], []
@@ -295,7 +295,7 @@ def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, fl
                 if video.fps and n < MOST_FRAMES:
                     seconds.append(last - first + 1 / video.fps)
                     rates.append(video.fps)
-                    check_film(video.seconds, video.fps, *beside.get(ref, (0.0, 1.0)))
+                    check_same_duration(video.seconds, video.fps, *beside.get(ref, (0.0, 1.0)))
         except ClipError as error:
             problems.append(f"{error.reason}: {error.fix}")
     return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))
@@ -306,7 +306,7 @@ def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Li
     """Read these clips and take them through all steps but the slow denoising.
 
     unread: films of the same clips that the model does not look at, with whose length a run compares the signals'."""
-    from preprocessing.clip import check_film, unread_length
+    from preprocessing.clip import check_same_duration, undecoded_duration
 
     seconds, rates, problems = [], [], []
     for ref in refs:
@@ -321,7 +321,7 @@ def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Li
         rates += [c.fs for c in channels]
         if film := unread.get(ref):
             try:
-                check_film(*unread_length(film, limits), seconds[-1], min(c.fs for c in channels))
+                check_same_duration(*undecoded_duration(film, limits), seconds[-1], min(c.fs for c in channels))
             except ClipError as error:
                 problems.append(f"{error.reason}: {error.fix}")
     return Sample(len(refs), tuple(seconds), tuple(rates), (), tuple(problems))

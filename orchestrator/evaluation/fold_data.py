@@ -17,7 +17,7 @@ from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
 from orchestrator.stores.frame_reader import Frames, ShardClips
 from orchestrator.stores.token_store import TokenJob, Tokens, stored_lineage, token_shape
-from preprocessing.prints import same_signals, signal_print
+from preprocessing.fingerprints import same_signals, signal_fingerprint
 from preprocessing.shard import ShardSignals
 
 
@@ -100,7 +100,7 @@ def check_duplicates(signals: np.ndarray, subject: np.ndarray, cohort: Cohort, i
     """
     rows, prints = [], []
     for row, clip in enumerate(signals):  # no rows where the data set has no signals
-        if (informative is None or informative[row]) and (found := signal_print(clip)) is not None:
+        if (informative is None or informative[row]) and (found := signal_fingerprint(clip)) is not None:
             rows.append(int(subject[row]))
             prints.append(found)
     duplicates.refuse(cohort, rows, same_signals(prints), "equal after decoding")

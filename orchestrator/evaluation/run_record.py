@@ -288,7 +288,7 @@ def _video_parameters(encoder: Encoder) -> int:
         return 0
     from models import checkpoint
 
-    side = checkpoint.read_side(encoder.plan.folder / "video")
+    side = checkpoint.read_sidecar(encoder.plan.folder / "video")
     from math import prod
 
     return sum(prod(shape) for name, (_, shape) in side["tensors"].items() if not name.startswith("decoder"))

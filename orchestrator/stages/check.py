@@ -23,7 +23,7 @@ from orchestrator.plan.splits import SPLITS
 from orchestrator.stores import cross_dataset, origin
 from preprocessing.datasets.registry import SOURCES
 from preprocessing.errors import InputError
-from preprocessing.prints import HOLDS_LITTLE
+from preprocessing.fingerprints import HOLDS_LITTLE
 
 MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files

@@ -98,7 +98,7 @@ def _train(config: Config, people: Cohort, clips: ClipStore, plans: list[Encoder
                     shutil.copy2(job.out / name, folder / name)
             if scaler is not None:
                 write_json(folder / "scaler.json", scaler.to_json())
-            weights = {name: checkpoint.read_side(folder / name)["weights_sha256"]
+            weights = {name: checkpoint.read_sidecar(folder / name)["weights_sha256"]
                        for name, trained in zip(("video", "signal"), plan.trains, strict=True) if trained}
             if plan.origin is not None:
                 weights |= keep_origin(plan, folder)

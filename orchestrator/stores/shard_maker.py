@@ -13,9 +13,9 @@ from orchestrator.stores.clip_store import ShardJob
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
 from preprocessing.face.engine import FaceEngine
+from preprocessing.fingerprints import HOLDS_LITTLE, signal_fingerprint, video_fingerprint
 from preprocessing.moments import Moments
 from preprocessing.notes import gathered
-from preprocessing.prints import HOLDS_LITTLE, film_print, signal_print
 from preprocessing.shard import Row, write_shard
 
 
@@ -61,8 +61,8 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 continue
             notes.update(said)
             quarantine.extend(lacking)  # it is there all the same, with what it has
-            told = signal_print(prepared.signal) if prepared.tells else None
-            prints[clip.sample] = {"signal": told, "video": film_print(prepared.frames)}
+            told = signal_fingerprint(prepared.signal) if prepared.distinctive else None
+            prints[clip.sample] = {"signal": told, "video": video_fingerprint(prepared.frames)}
             notes.update([HOLDS_LITTLE] if prepared.signal.size and told is None else [])
             if prepared.signal.size:
                 by_label[clip.label].append((clip.index, prepared.signal))

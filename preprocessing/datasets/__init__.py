@@ -1,1 +1,1 @@
-"""One loader a data set, and the table of them."""
+"""One loader per data set, and their registry."""

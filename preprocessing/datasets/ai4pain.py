@@ -1,7 +1,7 @@
-"""AI4Pain 2024: facial video beside one continuous fNIRS recording a subject, cut by the markers in its last column.
+"""AI4Pain 2024: face videos, and one continuous fNIRS recording per subject, segmented by the markers in its last column.
 
-One rule for every class: the first 10 s after every marker and of every video. Longer baselines and rests would
-otherwise give the class away by length alone.
+Every class follows one rule: a clip is the first 10 s after its marker and of its video. Otherwise the longer baselines and
+rests would reveal the class by their duration.
 """
 
 import re
@@ -31,10 +31,10 @@ LETTER_LABEL = {"B": 0, "R": 0, "L": 1, "H": 2}
 
 
 def load(root: Path, seconds: float = 10.0) -> DataSet:
-    """Both labelled splits. seconds: the length of every clip, from its marker or its video's start; a video that ends
-    before it (by more than a twentieth) is refused when it is read.
+    """Both labelled splits. seconds: the duration of every clip, from its marker or the start of its video; a clip whose video
+    is shorter (by more than 5 %) is excluded when it is read.
 
-    The rate is estimated per subject from the baseline's rows (60 s), as the published 10 Hz does not fit them.
+    The sampling rate is estimated per subject from the rows of the baseline (60 s): the published 10 Hz does not match them.
     A clip may lack its video or its signal; a note counts them. InputError for a wrong tree or a subject in two splits.
     """
     recordings: list[Recording] = []
@@ -44,7 +44,7 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
     for split, folder in split_folders(root):
         videos, unnamed = find_videos(root, folder)
         if unnamed:
-            notes.append(f"{unnamed} videos of {split} are not named like their folder's person and a clip, and were skipped.")
+            notes.append(f"{unnamed} videos of {split} are not named by their folder's subject and a clip, and were skipped.")
         tables_of = {path.stem: path for path in files(root, child(folder, "fnirs"), ".csv")}
         check_distinct([*videos, *tables_of], "subject", folder)
         for subject in sorted({*videos, *tables_of}):
@@ -53,20 +53,20 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                 raise InputError(f"{root}: a subject is in both {split_of[subject]} and {split} (sid {subject}); "
                                  "remove it from one.")
             segments: dict[str, tuple[int, int]] = {}
-            silent = ("missing_file", "The person's fNIRS file is not there: restore it.")
+            silent = ("missing_file", "The fNIRS file of the subject is missing: restore it.")
             pains: list[str] | None = None
             if subject in tables_of:
                 try:
                     segments, pains, fs = read_segments(tables_of[subject], seconds)
                     rates.append(fs)
-                    silent = ("short_window", "The fNIRS segment is absent or shorter than a clip: repair the markers.")
+                    silent = ("short_window", "The fNIRS segment is missing or shorter than a clip: repair the markers.")
                 except ClipError as error:
                     silent = (error.reason, error.fix)
-                    notes.append(f"One fNIRS file of {split} is left out ({error.reason}): {error.fix}")
+                    notes.append(f"One fNIRS file of {split} is excluded ({error.reason}): {error.fix}")
             clips, alone = pair(videos.get(subject, {}), pains)
             if alone:
-                notes.append(f"{alone} pain videos of one person of {split} are left out, as nothing says which markers they "
-                             "belong to: restore the missing videos, or the fNIRS file.")
+                notes.append(f"{alone} pain videos of one subject of {split} are excluded: their markers are unknown. Restore "
+                             "the missing videos, or the fNIRS file.")
             for key in sorted({*segments, *clips}):
                 label = LETTER_LABEL[key[0]]
                 signal = video = None
@@ -79,7 +79,7 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                     video = VideoRef(clips[key], start_s=0.0, end_s=seconds)
                 lacks = {} if signal else {"signal": silent}
                 if video is None:
-                    lacks["video"] = ("missing_file", "The clip's video is not there: restore it.")
+                    lacks["video"] = ("missing_file", "The video of the clip is missing: restore it.")
                 recordings.append(Recording(subject, f"{subject}_{key}", label, CLASS_NAMES[label], video, signal,
                                             split=split, lacks=lacks))
     check_distinct(split_of, "subject", root)
@@ -118,7 +118,7 @@ def child(folder: Path | None, name: str) -> Path | None:
         return None
     hits = [d for d in sorted(folder.iterdir()) if d.name.lower() == name.lower() and d.is_dir()]
     if len(hits) > 1:
-        raise InputError(f"{folder} holds {hits[0].name} and {hits[1].name}, equal up to case; remove one.")
+        raise InputError(f"{folder} holds {hits[0].name} and {hits[1].name}, which differ only in case; remove one.")
     return hits[0] if hits else None
 
 
@@ -132,34 +132,35 @@ def files(root: Path, folder: Path | None, suffix: str) -> list[Path]:
 
 
 def find_videos(root: Path, split: Path) -> tuple[dict[str, dict[tuple[str, int], Path]], int]:
-    """(subject -> {(letter of the level, number in its name): path}, how many videos have another name)."""
+    """(subject -> {(letter of the level, number in its name): path}, number of videos with other names)."""
     videos: dict[str, dict[tuple[str, int], Path]] = {}
     unnamed = 0
     folder = child(split, "video")
-    for person in sorted(folder.iterdir()) if folder else []:
-        if not person.is_dir() or person.name.startswith("."):
+    for subject in sorted(folder.iterdir()) if folder else []:
+        if not subject.is_dir() or subject.name.startswith("."):
             continue
-        for path in files(root, person, ".mp4"):
+        for path in files(root, subject, ".mp4"):
             match = VIDEO.fullmatch(path.stem)
-            if match is None or match["sid"] != person.name:
+            if match is None or match["sid"] != subject.name:
                 unnamed += 1
                 continue
             if match["base"]:
                 key = ("B", 1)
             else:
                 key = (match["level"][0].upper(), int(match["pain"])) if match["level"] else ("R", int(match["rest"]))
-            if key in videos.setdefault(person.name, {}):
+            if key in videos.setdefault(subject.name, {}):
                 raise InputError(f"{path}: a second video of the same event; remove one of the two.")
-            videos[person.name][key] = path
+            videos[subject.name][key] = path
     return videos, unnamed
 
 
 def pair(videos: dict[tuple[str, int], Path], pains: list[str] | None) -> tuple[dict[str, Path], int]:
-    """(videos by marker ("H3"), how many pain videos found none).
+    """(videos by marker ("H3"), number of pain videos without a marker).
 
-    High and low pain share one running number 0, 1, ...: the place of their marker among `pains`, the pain markers in the
-    order of the recording. So a video that is missing moves no other. Where its place is of the other level, nothing is known
-    of any. Without a recording the rank within a level counts, if the numbers have no gap.
+    The videos of high and low pain are numbered together 0, 1, ...: the number is the position of their marker among `pains`,
+    the pain markers in the order of the recording. So a missing video does not shift the others. If a marker has another level
+    than its video, no pain video of the subject is used. Without a recording (pains=None) the rank within a level is used, if
+    the numbers have no gap.
     """
     found = {f"{kind}{number}": path for (kind, number), path in videos.items() if kind in "BR"}
     numbers = {number: kind for kind, number in videos if kind in "HL"}
@@ -169,7 +170,7 @@ def pair(videos: dict[tuple[str, int], Path], pains: list[str] | None) -> tuple[
         pains = []
         for number, kind in sorted(numbers.items()):
             ranks[kind] += 1
-            if number == len(pains):  # behind a gap nothing is known
+            if number == len(pains):  # not after a gap
                 pains.append(f"{kind}{ranks[kind]}")
     if len(numbers) != count or any(n >= len(pains) or pains[n][0] != kind for n, kind in numbers.items()):
         return found, count
@@ -180,8 +181,8 @@ def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]
     """({marker: rows [start, stop) of its first `seconds`}, pain markers in order, rate in Hz). Stimulus markers (S) are
     dropped.
 
-    Row 0 is a wild outlier and never inside a segment; a segment that ends before its `seconds` are over is left out,
-    as it would run into the next. ClipError where markers are absent, unknown or repeated.
+    Row 0 is an extreme outlier and never part of a segment; a segment shorter than `seconds` is skipped, as it would
+    include the next one. ClipError where markers are missing, unknown or repeated.
     """
     events = []
     cells = tables.read_text_column(path, MARKER_COLUMN)
@@ -189,11 +190,11 @@ def read_segments(path: Path, seconds: float) -> tuple[dict[str, tuple[int, int]
         if not cell:
             continue
         if MARKER.fullmatch(cell.upper()) is None:
-            raise ClipError("signal", "unknown_marker", f"Row {row} has a marker of no known form; repair it.")
+            raise ClipError("signal", "unknown_marker", f"Row {row} has an unknown marker; repair it.")
         events.append((row, cell.upper()))
     names = [name for _, name in events]
     if names.count("B1") != 1 or len(set(names)) != len(names):
-        raise ClipError("signal", "bad_markers", "The marker column needs B1 and every marker once; repair it.")
+        raise ClipError("signal", "bad_markers", "The marker column needs B1, and no marker twice; repair it.")
     ends = [row for row, _ in events[1:]] + [len(cells)]
     first = names.index("B1")
     fs = (ends[first] - events[first][0]) / BASELINE_SECONDS

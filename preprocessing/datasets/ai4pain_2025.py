@@ -1,4 +1,4 @@
-"""AI4Pain 2025 and 2026: four sensors at 100 Hz, one file a sensor and subject, one column a trial."""
+"""AI4Pain 2025 and 2026: four sensors at 100 Hz, one file per sensor and subject, one column per trial."""
 
 import re
 from collections import Counter
@@ -22,10 +22,11 @@ TRIAL = re.compile(r"(?P<sid>.+)_(?P<kind>baseline|rest|low|high|arm|hand)_(?P<n
 
 
 def load(root: Path, seconds: float = 10.0) -> DataSet:
-    """The labelled splits; the edition (2025: low/high, 2026: arm/hand) is told from the column names.
+    """The labelled splits; the edition (2025: low/high, 2026: arm/hand) follows from the column names.
 
-    Every clip is its first `seconds`. A trial that lacks a sensor has no signal (counted in a note); columns that are
-    no labelled trial are skipped and counted. InputError for mixed editions, repeated trials, a subject in two splits.
+    A clip is the first `seconds` of its trial. A trial without one of the sensors has no signal (counted in a note); columns
+    that are not a labelled trial are skipped and counted. InputError for mixed editions, repeated trials, or a subject in two
+    splits.
     """
     trials: dict[tuple[str, str], dict[str, tuple[str, str]]] = {}  # (subject, trial) -> sensor -> (file, column)
     where: dict[tuple[str, str], tuple[str, Path]] = {}
@@ -42,7 +43,7 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                 try:
                     header = tables.read_header(path)
                 except ClipError as error:
-                    notes.append(f"One {sensor} file of {split} is left out ({error.reason}): {error.fix}")
+                    notes.append(f"One {sensor} file of {split} is excluded ({error.reason}): {error.fix}")
                     continue
                 for column in header:
                     match = TRIAL.fullmatch(column)
@@ -51,7 +52,7 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
                         continue
                     key = (subject, f"{match['kind'].lower()}_{int(match['number']):02d}")
                     if sensor in trials.setdefault(key, {}):
-                        raise InputError(f"{path}: two columns of one trial, equal up to case ({column}); remove one.")
+                        raise InputError(f"{path}: two columns of one trial that differ only in case ({column}); remove one.")
                     trials[key][sensor] = (f"{path.parent.name}/{path.name}", column)
                     where[key] = (split, folder)
     if not trials:
@@ -66,13 +67,13 @@ def load(root: Path, seconds: float = 10.0) -> DataSet:
         recordings.append(Recording(subject, f"{subject}_{trial}", label, class_names[label],
                                     signal=make_ref(folder, found, seconds), split=split))
     if skipped:
-        notes.append(f"{skipped} columns are no labelled trial of their file's subject and were skipped.")
+        notes.append(f"{skipped} columns are not a labelled trial of the subject of their file, and were skipped.")
     lacking = Counter(s for found in trials.values() for s in SENSORS if s not in found)
     notes += [f"{count} of {len(trials)} trials have no {sensor} column." for sensor, count in sorted(lacking.items())]
-    people = sorted({subject for subject, _ in trials})
+    subjects = sorted({subject for subject, _ in trials})
     name = f"ai4pain_{edition}"
     return DataSet(name="ai4pain_2025", cohort=name, root=root, class_names=class_names,
-                   subjects=tuple(Subject(s) for s in people), recordings=tuple(recordings), notes=tuple(notes))
+                   subjects=tuple(Subject(s) for s in subjects), recordings=tuple(recordings), notes=tuple(notes))
 
 
 def tell_edition(kinds: set[str], root: Path) -> str:
@@ -80,14 +81,14 @@ def tell_edition(kinds: set[str], root: Path) -> str:
     newer, older = kinds & {"arm", "hand"}, kinds & {"low", "high"}
     if newer and older:
         raise InputError(f"{root} mixes trials of 2025 ({', '.join(sorted(older))}) and 2026 "
-                         f"({', '.join(sorted(newer))}); keep the editions in folders of their own.")
+                         f"({', '.join(sorted(newer))}); put each edition into its own folder.")
     return "2026" if newer else "2025"
 
 
 def make_ref(folder: Path, found: dict[str, tuple[str, str]], seconds: float) -> SignalRef | None:
     """All four sensors of one trial, or None if one is absent.
 
-    A channel's column is "Sensor/<sid>.csv::<header name>": the files may spell one trial in different case.
+    The column of a channel is "Sensor/<sid>.csv::<header name>": the files may write one trial in different case.
     """
     if set(found) != set(SENSORS):
         return None

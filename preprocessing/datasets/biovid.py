@@ -1,4 +1,4 @@
-"""BioVid Heat Pain Database, Parts A and B: one layout, found even where unpacking has doubled its folders."""
+"""BioVid Heat Pain Database, Parts A and B: one layout, also found where unpacking has nested its folders twice."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from preprocessing.paths import check_distinct, check_link, check_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 
 CLASS_NAMES = ("BL1", "PA1", "PA2", "PA3", "PA4")
-FS = 512.0  # Hz; the time column has jitter, the sampling does not
+FS = 512.0  # Hz; only the time column has jitter
 SECONDS = 5.5
 CHANNELS = (
     Channel("gsr", "gsr", "gsr", FS, "uS"),
@@ -31,7 +31,7 @@ LAYOUT = """\
   <root>/starting_point/samples.csv
   <root>/biosignals_raw/<subject>/<subject>-<CLS>-<NNN>_bio.csv     (or biosignals_filtered/)
   <root>/video/<subject>/<subject>-<CLS>-<NNN>.mp4
-(PartA/ or partA/ above them and doubled folders are found as well)"""
+(PartA/ or partA/ above them and folders nested twice are found as well)"""
 COLUMNS = ("subject_id", "subject_name", "class_id", "class_name", "sample_id", "sample_name")
 SUBJECT = re.compile(r"\d{6}_([mw])_(\d{2})")
 SAMPLE = re.compile(r"(?P<subject>.+)-(?P<cls>BL1|PA[1-4])-(?P<number>\d{3})")
@@ -39,12 +39,12 @@ PART = re.compile(r"part[ _-]?([ab])", re.IGNORECASE)
 
 
 def load_a(root: Path, **options: Any) -> DataSet:
-    """Part A (87 people, GSR, ECG, one EMG). Options as for `load_part`."""
+    """Part A (87 subjects, GSR, ECG, one EMG). Options as for `load_part`."""
     return load_part(root, "a", **options)
 
 
 def load_b(root: Path, **options: Any) -> DataSet:
-    """Part B (86 of the same people, two facial EMG besides). Options as for `load_part`."""
+    """Part B (86 of the same subjects, and two facial EMG channels). Options as for `load_part`."""
     return load_part(root, "b", **options)
 
 
@@ -59,8 +59,8 @@ def load_part(
     """One part as a DataSet with raw names.
 
     source: "raw" | "filtered", the provider's signal folder. subjects: a name of biovid_lists.NAMES.
-    needs: the modalities ("video", "signal") whose folder must exist; a single clip may lack either.
-    channels: names to keep, all of the part by default. Raises InputError for every user mistake.
+    needs: the modalities ("video", "signal") whose folder must exist; single clips may lack either.
+    channels: names to use, default all channels of the part. Raises InputError for every user mistake.
     """
     source, subjects = str(source), str(subjects)
     if source not in ("raw", "filtered"):
@@ -85,8 +85,8 @@ def load_part(
         raise InputError(f"{root} holds no clip of the subject list {subjects!r}; use 'all' or another folder.")
     form = "biovid" if source == "raw" else "biovid_filtered"
     recordings = make_recordings(root, rows, videos, signals, chosen, form)
-    people = sorted({row[0] for row in rows})
-    check_distinct(people, "subject", root)
+    names = sorted({row[0] for row in rows})
+    check_distinct(names, "subject", root)
     check_distinct((row[1] for row in rows), "sample", root)
     for attribute, what in (("video", "video file"), ("signal", "signal file")):
         lacking = sum(getattr(r, attribute) is None for r in recordings)
@@ -98,15 +98,15 @@ def load_part(
     if synthetic is None:
         expected = expected_counts(part, subjects)
     present = {r.subject for r in recordings if r.signal is not None or r.video is not None}
-    if absent := len(people) - len(present):
-        notes.append(f"{absent} of {len(people)} people have not one file.")
+    if absent := len(names) - len(present):
+        notes.append(f"{absent} of {len(names)} subjects have no file at all.")
     found = {"subjects": len(present), "clips": len(recordings)}
     return DataSet(
         name=f"biovid_{part}",
         cohort=cohort or "biovid",
         root=root,
         class_names=CLASS_NAMES,
-        subjects=tuple(make_subject(raw_id) for raw_id in people),
+        subjects=tuple(make_subject(raw_id) for raw_id in names),
         recordings=tuple(recordings),
         expected=expected,
         found=found,
@@ -117,21 +117,21 @@ def load_part(
 
 
 def lacking_files(recording: Recording, there: Collection[str]) -> dict[str, tuple[str, str]]:
-    """stage -> (reason, fix) of the files that the list promises. there: the modalities that the copy has at all."""
-    fix = "The list names the clip, and its {} file is not there: restore it."
+    """stage -> (reason, fix) for the missing files of a listed clip. there: the modalities of which this copy has any file."""
+    fix = "The clip is listed, but its {} file is missing: restore it."
     return {stage: ("missing_file", fix.format(stage)) for stage in there if getattr(recording, stage) is None}
 
 
 def part_folder(root: Path, part: str) -> Path:
-    """This part's folder: `root`, or PartA / partA at most two levels below; InputError for the other part alone."""
+    """The folder of this part: `root`, or PartA / partA at most two levels below; InputError if only the other is found."""
     base = root
-    for _ in range(2):  # PartA/PartA, as two unpackings leave it
+    for _ in range(2):  # PartA/PartA, as unpacking twice leaves it
         level = folders(base)
         for candidates in (level, [inner for d in level for inner in folders(d)]):
             found: dict[str, Path] = {}
             for d in candidates:
                 if (m := PART.fullmatch(d.name)) and (other := found.setdefault(m[1].lower(), d)) != d:
-                    raise InputError(f"{root} holds part {m[1].upper()} twice, as {other} and {d}: put them together, or point "
+                    raise InputError(f"{root} holds part {m[1].upper()} twice, as {other} and {d}: merge them, or point "
                                      "data.root at one.")
             if found:
                 break
@@ -149,7 +149,7 @@ def part_folder(root: Path, part: str) -> Path:
 
 
 def folders(path: Path) -> list[Path]:
-    """Sub-folders in the order of their names, without the leavings of archivers."""
+    """Sub-folders in the order of their names, without hidden folders and those that archive programs add."""
     try:
         return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
     except OSError as error:
@@ -157,7 +157,7 @@ def folders(path: Path) -> list[Path]:
 
 
 def find_folder(base: Path, name: str) -> Path | None:
-    """The folder `name` at depth 1 or 2 below `base`, a doubled one entered; InputError if ambiguous."""
+    """The folder `name` at depth 1 or 2 below `base`, the inner one if nested twice; InputError if ambiguous."""
     level = folders(base)
     for depth in range(2):
         hits = [d for d in level if d.name.lower() == name]
@@ -180,11 +180,11 @@ def list_samples(base: Path, videos: Path | None, signals: Path | None) -> tuple
         return sorted(listed), blank_note("samples.csv", blank)
     rows = {}
     for folder, suffix in ((videos, ".mp4"), (signals, "_bio.csv")):
-        for person in folders(folder) if folder else []:
-            for file in sorted(list_files(base, person)):
+        for subject in folders(folder) if folder else []:
+            for file in sorted(list_files(base, subject)):
                 match = SAMPLE.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
-                if match and match["subject"] == person.name:
-                    rows[match[0]] = (person.name, match[0], CLASS_NAMES.index(match["cls"]))
+                if match and match["subject"] == subject.name:
+                    rows[match[0]] = (subject.name, match[0], CLASS_NAMES.index(match["cls"]))
     if not rows:
         raise InputError(f"{base} has no starting_point/samples.csv and no file named like BioVid's clips; "
                          f"it should look like\n{LAYOUT}")
@@ -192,8 +192,7 @@ def list_samples(base: Path, videos: Path | None, signals: Path | None) -> tuple
 
 
 def read_samples(path: Path) -> tuple[list[tuple[str, str, int]], int]:
-    """(rows of samples.csv, its blank lines); any contradiction inside a row and any repeated sample is an InputError with
-    its line."""
+    """(rows of samples.csv, number of blank lines); InputError with the line for inconsistent cells and repeated samples."""
     text = read_text(path)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # no other character ends a line
     if lines[-1] == "":
@@ -221,11 +220,11 @@ def read_samples(path: Path) -> tuple[list[tuple[str, str, int]], int]:
         sample = check_name(cells[position["sample_name"]], where)
         match, class_id = SAMPLE.fullmatch(sample), cells[position["class_id"]]
         if class_id not in ("0", "1", "2", "3", "4") or cells[position["class_name"]] != CLASS_NAMES[int(class_id)]:
-            raise InputError(f"{where}: class_id and class_name do not belong together; repair the line.")
+            raise InputError(f"{where}: class_id and class_name do not match; repair the line.")
         if match is None or match["subject"] != subject or match["cls"] != CLASS_NAMES[int(class_id)]:
-            raise InputError(f"{where}: sample_name does not fit its subject and class; repair the line.")
+            raise InputError(f"{where}: sample_name does not match its subject and class; repair the line.")
         if sample in seen:
-            raise InputError(f"{where}: the sample of line {seen[sample]} is listed again; remove one of the two.")
+            raise InputError(f"{where}: the sample of line {seen[sample]} is a duplicate; remove one of the two.")
         seen[sample] = number
         rows.append((subject, sample, int(class_id)))
     if not rows:
@@ -241,7 +240,7 @@ def make_recordings(
     channels: tuple[Channel, ...],
     form: str = "biovid",
 ) -> list[Recording]:
-    """Recordings with a reference per file that exists; the clip number, which leaks the label, is in no field."""
+    """Recordings with a reference to each file that exists; the clip number, which reveals the label, is in no other field."""
     there = {(folder, subject): list_files(root, folder / subject)
              for folder in (videos, signals) if folder for subject in {row[0] for row in rows}}
     recordings = []
@@ -274,7 +273,7 @@ def choose_channels(offered: tuple[Channel, ...], names: Collection[str] | None)
         return offered
     unknown = sorted(set(names) - {c.name for c in offered})
     if unknown or not names:
-        raise InputError(f"channels={list(names)} is not a choice of {[c.name for c in offered]}; name some of these.")
+        raise InputError(f"channels={list(names)} must be a choice of {[c.name for c in offered]}; name some of these.")
     return tuple(c for c in offered if c.name in names)
 
 
@@ -285,11 +284,11 @@ def make_subject(raw_id: str) -> Subject:
 
 
 def expected_counts(part: str, subjects: str) -> dict[str, int]:
-    """Published counts of a part or of a list of it; none where a list was published for Part A only."""
+    """Published counts of a part or of a subject list; empty where a list was published for Part A only."""
     if subjects == "all":
         return dict(PART_COUNTS[part])
-    people = biovid_lists.PART_A_COUNTS[subjects]
-    return {"subjects": people, "clips": 100 * people} if part == "a" else {}
+    n_subjects = biovid_lists.PART_A_COUNTS[subjects]
+    return {"subjects": n_subjects, "clips": 100 * n_subjects} if part == "a" else {}
 
 
 def read_synthetic(root: Path, base: Path) -> tuple[dict | None, str | None, dict[str, int]]:

@@ -1,6 +1,6 @@
 """Subject lists of the BioVid Heat Pain Database as published in the literature.
 
-The only file of the project that may spell out raw subject ids.
+The only file of the project that may contain raw subject ids.
 """
 
 # Dropped by the 67-subject variant of Part A.
@@ -18,12 +18,12 @@ HOLD_OUT_26 = (
     "112914_w_51 120514_w_56"
 ).split()
 
-# Subjects whose faces the paper itself prints: the only people a figure may ever show.
+# Subjects whose faces are printed in the paper: only these may be shown in figures.
 SHOWN_IN_PAPER = (
     "071309_w_21 080314_w_25 112209_m_51 102214_w_36 111409_w_63 101814_m_58 081609_w_40"
 ).split()
 
-# name -> (keeps a subject?, number of Part A subjects it leaves)
+# Names of the lists, and how many Part A subjects each keeps.
 NAMES = ("all", "67", "hold_out_61", "hold_out_26")
 PART_A_COUNTS = {"all": 87, "67": 67, "hold_out_61": 61, "hold_out_26": 26}
 

@@ -1,4 +1,4 @@
-"""The generic manifest: a CSV or Parquet table, one row a sample, for every data set without a loader of its own."""
+"""The generic manifest: a CSV or Parquet table, one row per sample, for every data set without its own loader."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ ONLY_BESIDE = {"signal_path": ("signal_format", "sep", "decimal", "encoding", "c
 FILES = ("manifest.csv", "manifest.parquet")
 MAX_LABEL = 999
 LAYOUT = """\
-  <root>/manifest.csv (or .parquet, or data.root names the file): one row a sample
+  <root>/manifest.csv (or .parquet, or data.root names the file): one row per sample
   required: subject, sample, label (0, 1, ...); paths are relative to the manifest's folder"""
 
 Row = Mapping[str, str]  # non-empty cells only
@@ -44,10 +44,10 @@ Row = Mapping[str, str]  # non-empty cells only
 def load(root: Path, cohort: str = "manifest") -> DataSet:
     """The manifest at `root` (the file, or the folder that holds it).
 
-    cohort: its name if the table has no `dataset` column. Rows with an exclude_reason are left out and counted.
-    sha256 is that of the row's video, or of its signal file where there is no video; it travels as
-    attributes["sha256"] for whoever hashes the file. InputError names the row for every defect; files that do not
-    exist are left to preprocessing.
+    cohort: its name if the table has no `dataset` column. Rows with an exclude_reason are excluded and counted.
+    sha256 is that of the row's video, or of its signal file where there is no video; it is kept as attributes["sha256"]
+    and checked where the file is hashed. InputError names the row for every error; missing files are reported by
+    preprocessing.
     """
     path = find_manifest(root)
     rows, blank = read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path)
@@ -55,13 +55,13 @@ def load(root: Path, cohort: str = "manifest") -> DataSet:
         check_reason(row, f"{path} row {row_number}")
     kept = [(number, row) for number, row in rows if "exclude_reason" not in row]
     if not kept:
-        raise InputError(f"{path} lists no sample that is not excluded; fill the table or clear exclude_reason.")
+        raise InputError(f"{path} has no rows, or all are excluded; fill the table or clear exclude_reason.")
     folder = path.parent
     recordings = [make_recording(row, folder, f"{path} row {number}") for number, row in kept]
     check_rows(recordings, [number for number, _ in kept], path)
     cohorts = sorted({row.get("dataset", cohort) for _, row in kept})
     if len(cohorts) > 1:
-        raise InputError(f"{path} mixes the data sets {', '.join(map(repr, cohorts[:5]))}; one manifest each.")
+        raise InputError(f"{path} mixes the data sets {', '.join(map(repr, cohorts[:5]))}; write one manifest per data set.")
     recordings.sort(key=lambda r: (r.subject, r.sample))
     notes = blank_note("the manifest", blank) + [f"{count} rows were excluded: {reason}." for reason, count in
              sorted(Counter(row["exclude_reason"] for _, row in rows if "exclude_reason" in row).items())]
@@ -97,7 +97,7 @@ def read_csv(path: Path) -> tuple[list[tuple[int, Row]], int]:
         raise InputError(f"{path} is no well-formed CSV ({error}); save it again with quotes around commas.") from None
     header = [cell.strip() for cell in lines[0]] if lines else []
     if len(lines) > 1 and not any(header):
-        raise InputError(f"{path}: the first line is blank; the names of the columns must stand in it.")
+        raise InputError(f"{path}: the first line is blank; it must hold the column names.")
     if (other := other_separator(text, ",")) and not set(REQUIRED) <= set(header):
         raise InputError(f"{path} is separated by {other}; save the manifest with commas (its signal files may have any sep).")
     check_header(header, path)
@@ -135,7 +135,7 @@ def read_parquet(path: Path) -> tuple[list[tuple[int, Row]], int]:
 
 
 def cell_text(cell: Any) -> str:
-    """What a CSV would hold in place of a Parquet cell."""
+    """The text of a Parquet cell as a CSV would hold it."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
     if isinstance(cell, float) and cell.is_integer() and abs(cell) < 2**53:
@@ -161,24 +161,24 @@ def check_header(header: list[str], path: Path) -> None:
 
 
 def check_reason(row: Row, where: str) -> None:
-    """InputError for an exclude_reason that may as well say that the row is kept."""
+    """InputError for an exclude_reason that may mean that the row is not excluded."""
     reason = row.get("exclude_reason", "").casefold()
     if reason in MISSING | NO | {"-"}:
-        raise InputError(f"{where}: exclude_reason {row['exclude_reason']!r} is no reason; leave the cell empty to keep the "
-                         "row, or write why it is left out.")
+        raise InputError(f"{where}: exclude_reason {row['exclude_reason']!r} is not a reason; leave the cell empty to keep the "
+                         "row, or write why it is excluded.")
 
 
 def unused(rows: list[tuple[int, Row]]) -> list[str]:
-    """Notes on cells that nothing reads: of the file that a row does not name, of text where the file is none."""
+    """Notes on cells without effect: options of a file that the row does not name, text options of a file that is not text."""
     notes = []
     for path, columns in ONLY_BESIDE.items():
         count = sum(path not in row and any(column in row for column in columns) for _, row in rows)
         if count:
-            notes.append(f"{count} rows fill {', '.join(columns)} without a {path}: these cells are not used.")
+            notes.append(f"{count} rows fill {', '.join(columns)} without a {path}: these cells are ignored.")
     count = sum(bool({"sep", "decimal", "encoding"} & row.keys()) and form_of(row) in ("npy", "npz", "parquet")
                 for _, row in rows)
     if count:
-        notes.append(f"{count} rows give sep, decimal or encoding for a signal file that is no text: these cells are not used.")
+        notes.append(f"{count} rows give sep, decimal or encoding for a signal file that is not text: these cells are ignored.")
     return notes
 
 
@@ -187,7 +187,7 @@ def form_of(row: Row) -> str:
 
 
 def make_recording(row: Row, folder: Path, where: str) -> Recording:
-    """One row as a Recording; InputError with `where` for any cell that is not what its column must hold."""
+    """One row as a Recording; InputError with `where` for any cell that is not valid in its column."""
     for column in REQUIRED:
         if column not in row:
             raise InputError(f"{where}: the cell {column!r} is empty; fill it.")
@@ -200,7 +200,7 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
         raise InputError(f"{where}: end_s={end:g} is not after start_s={start or 0:g}; correct the window.")
     digest = row.get("sha256", "").lower()
     if digest and "video_path" in row and is_folder(inside(folder, row["video_path"], where)):
-        raise InputError(f"{where}: sha256 is that of one file and video_path is a folder; leave sha256 empty.")
+        raise InputError(f"{where}: sha256 is the hash of one file, but video_path is a folder; leave sha256 empty.")
     if digest and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
         raise InputError(f"{where}: sha256 {row['sha256'][:20]!r} is not 64 hexadecimal digits; correct it.")
     for column in ("label_name", "session", "split", "exclude_reason"):
@@ -210,7 +210,7 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
         raise InputError(f"{where}: split {split[:40]!r} is none of {', '.join(SPLITS)}; write one of these, or leave the "
                          "column out.")
     attributes: dict[str, Any] = {"sha256": digest} if digest else {}
-    if said_distinct(row, where):
+    if is_distinct(row, where):
         attributes["distinct"] = True
     if "video_path" not in row and "signal_path" not in row:
         raise InputError(f"{where}: neither video_path nor signal_path is filled; fill one or exclude the row.")
@@ -227,8 +227,8 @@ def make_recording(row: Row, folder: Path, where: str) -> Recording:
     )
 
 
-def said_distinct(row: Row, where: str) -> bool:
-    """Whether the row's names are said to differ from those they could be taken for."""
+def is_distinct(row: Row, where: str) -> bool:
+    """Whether the row declares that its names differ from similar ones (column `distinct`)."""
     word = row.get("distinct", "no").casefold()
     if word not in YES | NO:
         raise InputError(f"{where}: distinct {row['distinct'][:20]!r} is neither yes nor no; correct the cell.")
@@ -247,23 +247,23 @@ def make_video(row: Row, folder: Path, where: str, start: float | None, end: flo
     if frames:
         check_entries(folder, path, where)
     if frames and fps is None:
-        raise InputError(f"{where}: a folder of frames has no rate of its own; fill video_fps.")
+        raise InputError(f"{where}: a folder of frames needs a frame rate; fill video_fps.")
     return VideoRef(path, "frames" if frames else "file", fps, start, end)
 
 
 def check_entries(root: Path, folder: Path, where: str) -> None:
-    """InputError for a link in a folder of frames that leaves `root`; the folder itself was followed already."""
+    """InputError for a link in a folder of frames that leaves `root`; the folder itself is already checked."""
     try:
         with os.scandir(folder) as entries:
             links = sorted(entry.path for entry in entries if entry.is_symlink())
-    except OSError:  # a folder that may not be listed: its clip's reader says so
+    except OSError:  # a folder without read access: reported when the clip is read
         return
     for link in links:
         check_link(root, Path(link), where)
 
 
 def make_signal(row: Row, folder: Path, where: str, start: float | None, end: float | None) -> SignalRef | None:
-    """The row's signals; the format is the file's ending unless signal_format says otherwise."""
+    """The row's signals; the format follows from the file name unless signal_format is given."""
     if "signal_path" not in row:
         return None
     path = inside(folder, row["signal_path"], where)
@@ -286,7 +286,7 @@ def make_signal(row: Row, folder: Path, where: str, start: float | None, end: fl
     rate = number(row, "fs", where, least=0.0)
     channels = parse_channels(row.get("channels"), rate, form, where)
     if rate is not None and all(channel.fs != rate for channel in channels):
-        raise InputError(f"{where}: fs={rate:g} and every channel gives another rate of its own; leave the wrong one out.")
+        raise InputError(f"{where}: fs={rate:g}, but every channel gives a different fs; remove the wrong one.")
     return SignalRef(path, form, channels, sep=sep, decimal=decimal, start_s=start, end_s=end, encoding=encoding)
 
 
@@ -310,16 +310,16 @@ def parse_channels(text: str | None, fs: float | None, form: str, where: str) ->
         column, kind, unit = entry.get("column", name), entry.get("kind", "other"), entry.get("unit") or ""
         rate = fs if entry.get("fs") is None else entry["fs"]
         if isinstance(column, bool) or not isinstance(column, str | int) or (form == "npy" and isinstance(column, str)):
-            raise InputError(f"{where}: channel {name!r}: column must be a name, or a position in an array.")
+            raise InputError(f"{where}: channel {name!r}: column must be a column name, or for arrays a position.")
         if kind not in KINDS or not isinstance(unit, str):
             raise InputError(f"{where}: channel {name!r}: kind must be one of {', '.join(KINDS)}, unit a text.")
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1e6:
-            raise InputError(f"{where}: channel {name!r} needs its rate in Hz; give it fs or fill the column fs.")
+            raise InputError(f"{where}: channel {name!r} needs its sampling rate in Hz; give it fs or fill the column fs.")
         units.check(unit, kind, f"{where}: channel {name!r}")
         channels.append(Channel(name.strip(), column, kind, float(rate), unit))
     names = [channel.name for channel in channels]
     if len(set(names)) != len(names):
-        raise InputError(f"{where}: two channels have one name; name every channel once.")
+        raise InputError(f"{where}: two channels have the same name; give every channel its own.")
     check_distinct(names, "channel", where, signs=True)
     return tuple(channels)
 
@@ -331,7 +331,7 @@ def number(row: Row, column: str, where: str, least: float | None = None, whole:
     """The cell as a finite number in plain digits, None if empty."""
     if column not in row:
         return None
-    # not what Python takes beside it: 0_1 is no 1, and neither is a digit of another script
+    # plain ASCII digits only: Python would also accept 0_1 and digits of other scripts
     value = float(row[column]) if NUMBER.fullmatch(row[column]) else math.nan
     if not math.isfinite(value) or (whole and not value.is_integer()) or (least is not None and value < least):
         what = "a whole number" if whole else "a number" if least is None else f"a number of at least {least:g}"
@@ -341,7 +341,7 @@ def number(row: Row, column: str, where: str, least: float | None = None, whole:
 
 
 def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> None:
-    """What must hold between rows: names distinct, one split a subject, the same channels everywhere."""
+    """Check the rows against each other: distinct names, one split per subject, the same channels everywhere."""
     check_names(recordings, path)
     first: dict[tuple[str, str], int] = {}
     split_of: dict[str, str | None] = {}
@@ -351,7 +351,7 @@ def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> N
         where = f"{path} row {row}"
         other = first.setdefault((recording.subject, recording.sample), row)
         if other != row:
-            raise InputError(f"{where}: the sample of row {other} is listed again; remove one of the two.")
+            raise InputError(f"{where}: the sample of row {other} is a duplicate; remove one of the two.")
         if split_of.setdefault(recording.subject, recording.split) != recording.split:
             raise InputError(f"{where}: the subject of this row is in two splits; put all its rows into one.")
         if recording.signal is not None:
@@ -367,8 +367,8 @@ def check_rows(recordings: list[Recording], numbers: list[int], path: Path) -> N
 
 
 def check_names(recordings: list[Recording], path: Path) -> None:
-    """InputError for subjects, samples of one subject, or sessions that could be one under two spellings."""
-    remedy = ", or say yes in the column distinct of every row of them if they differ"
+    """InputError for subjects, samples of one subject, or sessions that may be one name in two spellings."""
+    remedy = ", or write yes in the column distinct of all their rows if they differ"
     once: dict[str, bool] = {}
     samples: dict[str, dict[str, bool]] = {}
     for recording in recordings:
@@ -382,50 +382,50 @@ def check_names(recordings: list[Recording], path: Path) -> None:
 
 
 def check_units(channels: tuple[Channel, ...], seen: dict[str, tuple[str, int]], row: int, where: str) -> None:
-    """InputError where a channel has another unit than in an earlier row (one that cannot be converted), or one of the two has
-    none. seen: channel -> (unit that its values are brought to, row), filled here."""
+    """InputError where the unit of a channel cannot be converted to that of an earlier row, or only one of the two rows has a
+    unit. seen: channel -> (unit after conversion, row), filled here."""
     for channel in channels:
         unit = units.conversion(channel.unit, channel.kind).target
         first, other = seen.setdefault(channel.name, (unit, row))
         if unit != first:
             given = repr(channel.unit) if channel.unit else "not given"
-            raise InputError(f"{where}: the unit of channel {channel.name!r} is {given}, which does not fit that of row "
-                             f"{other} ({first or 'none, or arbitrary'}); give all rows a unit of one measure, or none.")
+            raise InputError(f"{where}: the unit of channel {channel.name!r} is {given}, which does not match that of row "
+                             f"{other} ({first or 'none, or arbitrary'}); give convertible units in all rows, or in none.")
 
 
 def unit_notes(recordings: list[Recording]) -> list[str]:
-    """One sentence on the channels whose numbers are taken as they are."""
+    """A note on the channels whose values are not converted."""
     channels = {c.name: c for r in recordings if r.signal for c in r.signal.channels}
     without = [name for name, c in channels.items() if not units.conversion(c.unit, c.kind).target]
     if not without:
         return []
-    return [f"{len(without)} of {len(channels)} signal channels have no unit, or an arbitrary one: their numbers are taken as "
-            "they are, from every person."]
+    return [f"{len(without)} of {len(channels)} signal channels have no unit, or an arbitrary one: their values are "
+            "used unchanged for all subjects."]
 
 
 def class_names(recordings: list[Recording], path: Path) -> tuple[str, ...]:
-    """One name a label; InputError for gaps in the labels and for a label with two names or a name with two labels."""
+    """One name per label; InputError for gaps in the labels, a label with two names, or a name with two labels."""
     names: dict[int, str] = {}
     for recording in recordings:
         if names.setdefault(recording.label, recording.label_name) != recording.label_name:
             raise InputError(f"{path}: label {recording.label} is called {names[recording.label]!r} and "
                              f"{recording.label_name!r}; give it one label_name.")
     if len(names) == 1 and 0 not in names:
-        raise InputError(f"{path}: every label is {next(iter(names))}; give clips of another class as well, the first "
-                         "numbered 0.")
+        raise InputError(f"{path}: every label is {next(iter(names))}; add clips of another class, and number the "
+                         "first class 0.")
     if sorted(names) != list(range(len(names))):
         raise InputError(f"{path}: the labels are {sorted(names)[:10]}; number the classes 0, 1, ... without gaps.")
     if len(set(names.values())) != len(names):
-        raise InputError(f"{path}: two labels share one label_name; give every class its own.")
+        raise InputError(f"{path}: two labels have the same label_name; give every class its own.")
     if alike := groups(names.values(), signs=True):
-        raise InputError(f"{path}: two labels share one label_name in two spellings ({shown(alike[0])}); give every class its "
-                         "own.")
+        raise InputError(f"{path}: two labels have the same label_name in two spellings ({shown(alike[0])}); give every "
+                         "class its own.")
     return tuple(names[label] for label in sorted(names))
 
 
 def make_subjects(rows: list[tuple[int, Row]], path: Path) -> tuple[Subject, ...]:
-    """Subjects sorted by name; InputError where rows of one disagree on sex or age."""
-    people: dict[str, Subject] = {}
+    """Subjects sorted by name; InputError where rows of one subject differ in sex or age."""
+    subjects: dict[str, Subject] = {}
     for row_number, row in rows:
         where = f"{path} row {row_number}"
         sex = SEXES.get(row.get("sex", "").casefold())
@@ -434,8 +434,8 @@ def make_subjects(rows: list[tuple[int, Row]], path: Path) -> tuple[Subject, ...
                              "it.")
         age = number(row, "age", where, least=0.0)
         if age is not None and age > 150:
-            raise InputError(f"{where}: age {age:g} is no age in years; correct the cell.")
+            raise InputError(f"{where}: age {age:g} is not an age in years; correct the cell.")
         subject = Subject(row["subject"], sex, None if age is None else int(age))
-        if people.setdefault(subject.raw_id, subject) != subject:
-            raise InputError(f"{where}: sex or age differ from the subject's other rows; make them agree.")
-    return tuple(people[raw_id] for raw_id in sorted(people))
+        if subjects.setdefault(subject.raw_id, subject) != subject:
+            raise InputError(f"{where}: sex or age differ from the other rows of the subject; correct them.")
+    return tuple(subjects[raw_id] for raw_id in sorted(subjects))

@@ -1,6 +1,6 @@
-"""The register of data sets: by its name what loads it, how it lies on disk, and what a run takes for granted with it.
+"""The registry of data sets: for each name its loader, its folder layout and the default options of a run.
 
-The built-in ones stand below; a file of somebody else's adds one with `register`, as decorator of the function that loads it
+The built-in data sets are listed below; a plugin adds one with the decorator `register` on its loader function
 (docs/how-to/extend.md).
 """
 
@@ -21,14 +21,14 @@ Load = TypeVar("Load", bound=Callable[..., DataSet])
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One data set. load: itself or as "module:name", whose file is then imported when it is used; called with the folder (None
-    where needs_root is false and none is given) and, with `lists`, the words data.source and data.subjects.
+    """One data set. load: the loader function, or "module:name", which is imported when it is used. It is called with the
+    folder (None if none is given and needs_root is false) and, with `lists`, the arguments data.source and data.subjects.
 
-    layout: how its folder should look; "" for what its module calls LAYOUT. cohorts: whose people these may be, () for its own
-    alone; two data sets of one cohort have people in common. public: nobody to protect, so that pseudonyms are the same on
-    every machine. films: whether there can be videos. lists: has published lists of subjects and two folders of signals, as
-    BioVid. task, model: what runs where none is named; settings: further options' values that come with it (of a built-in one
-    they stand in experiments/dataset/).
+    layout: how its folder should look; "" for LAYOUT of its module. cohorts: the cohorts its subjects may belong to, () for
+    its own only; data sets of one cohort share subjects. public: no privacy needed, so that pseudonyms are the same on every
+    machine. films: whether there can be videos. lists: has published lists of subjects and two folders of signals, as
+    BioVid. task, model: the defaults; settings: default values of further options (those of built-in data sets are in
+    experiments/dataset/).
     """
 
     name: str
@@ -46,7 +46,7 @@ class Source:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def loader(self) -> Callable[..., DataSet]:
-        """What loads it. Imports its file."""
+        """The loader function. Imports its module."""
         return itself(self.load)
 
     def form(self) -> str:
@@ -65,21 +65,21 @@ SOURCES: dict[str, Source] = {source.name: source for source in (
            cohorts=("ai4pain_2025", "ai4pain_2026"),
            about="AI4Pain 2025 and 2026: four biosignals, no video"),
     Source(name="manifest", load="preprocessing.datasets.manifest:load",
-           about="any other data set, described by a table with one row per sample"),
+           about="any other data set, described by a table of one row per sample"),
     Source(name="watch", load="preprocessing.datasets.watch:load", public=True, films=False, needs_root=False,
            about="smartwatch recordings of shoulder exercises: 10 subjects (Burns et al. 2018)"),
     Source(name="synthetic", load="preprocessing.datasets.biovid:load_a", public=True, lists=True,
-           about="the built-in synthetic cohort: an animated public-domain face, with signals"),
+           about="the built-in synthetic cohort: an animated public-domain face, and simulated signals"),
 )}
 
 
 def add(source: Source) -> None:
-    """Put a data set into the register. InputError for a name that is taken."""
+    """Add a data set to the registry. InputError for a name that is taken."""
     if source.name in SOURCES:
         raise InputError(f"There is a data set called {source.name!r} already: give the new one another name.")
     if source.public and (taken := set(source.cohorts) & set(cohorts())):
-        raise InputError(f"The data set {source.name!r} is public and names the cohort {sorted(taken)[0]!r}, which is another "
-                         "data set's: leave one out.")
+        raise InputError(f"The data set {source.name!r} is public, but its cohort {sorted(taken)[0]!r} belongs to another "
+                         "data set: leave out `public` or this cohort.")
     SOURCES[source.name] = source
 
 
@@ -93,12 +93,12 @@ def register(*, name: str, layout: str, about: str, **more: Any) -> Callable[[Lo
 
 
 def cohorts() -> tuple[str, ...]:
-    """Names of cohorts that are taken: a manifest's own may be none of them unless these are its people."""
+    """Names of the cohorts in use: a manifest may use one of them only if its subjects belong to that cohort."""
     return tuple(dict.fromkeys(c for s in SOURCES.values() if s.name != "manifest" for c in s.cohorts or (s.name,)))
 
 
 def is_public(cohort: str) -> bool:
-    """Whether there is nobody to protect in it: then results can be compared between machines."""
+    """Whether its subjects need no privacy: then results can be compared between machines."""
     return any(source.public and cohort in (source.cohorts or (source.name,)) for source in SOURCES.values())
 
 

@@ -1,7 +1,7 @@
-"""The `watch` set: 10 people, 7 shoulder exercises, a smartwatch (Burns et al. 2018), as carried by seglearn 1.2.5.
+"""The `watch` data set: 10 subjects, 7 shoulder exercises, a smartwatch (Burns et al. 2018), from the package seglearn 1.2.5.
 
-The file is a pickled dict inside an npy. It is read only after its hash matches, through an unpickler that admits
-numpy's array types and nothing else; seglearn itself is never imported.
+The file is a pickled dict inside an npy. It is read only if its hash matches, by an unpickler that allows only the array types
+of numpy; seglearn itself is never imported.
 """
 
 from pathlib import Path
@@ -37,15 +37,15 @@ def load(root: Path | None = None) -> DataSet:
             recordings.append(Recording(subject, f"{item:03d}-{number:02d}", label, CLASS_NAMES[label], signal=ref,
                                         session=f"{item:03d}", attributes={"side": int(data["side"][item])}))
     recordings.sort(key=lambda r: (r.subject, r.sample))
-    people = sorted({r.subject for r in recordings})
-    found = {"subjects": len(people), "clips": len(recordings)}
+    subjects = sorted({r.subject for r in recordings})
+    found = {"subjects": len(subjects), "clips": len(recordings)}
     return DataSet(name="watch", cohort="watch", root=path.parent, class_names=CLASS_NAMES,
-                   subjects=tuple(Subject(p) for p in people), recordings=tuple(recordings), expected=dict(EXPECTED),
+                   subjects=tuple(Subject(s) for s in subjects), recordings=tuple(recordings), expected=dict(EXPECTED),
                    found=found, complete=found == EXPECTED)
 
 
 def find_file(root: Path | None) -> Path:
-    """The data file below `root` or in the installed carrier; InputError with the command that fetches it."""
+    """The data file below `root` or in the installed package; InputError with the command that fetches it."""
     if root is not None:
         for path in (root, root / FILE, root / "seglearn" / "data" / FILE):
             if path.name == FILE and path.is_file():

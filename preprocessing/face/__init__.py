@@ -1,1 +1,1 @@
-"""From the frames of a film to a face: detector, mesh, tracking, regions, keyframes (paper, Fig. 1)."""
+"""From video frames to a face: detector, mesh, tracking, regions, keyframes (paper, Fig. 1)."""

@@ -1,6 +1,6 @@
 """BlazeFace: boxes of the faces in one frame (Bazarevsky et al. 2019, the full-range and short-range models).
 
-A anchors; box numbers are offsets from the anchor's centre in pixels of the square input.
+A anchors; box values are offsets from the centre of the anchor, in pixels of the square input.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from preprocessing.face.litert import Model
 FULL_RANGE = "face_detection_full_range.tflite"
 SHORT_RANGE = "face_detection_short_range.tflite"
 
-# model -> input side, ((stride, anchors a cell), ...)
+# model -> input side, ((stride, anchors per cell), ...)
 _LAYOUT = {FULL_RANGE: (192, ((4, 1),)), SHORT_RANGE: (128, ((8, 2), (16, 6)))}
 _OVERLAP = 0.3  # boxes that overlap more (IoU) are one face
 
@@ -31,7 +31,7 @@ class Detection:
         return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
 
     def scaled(self, by: float) -> "Detection":
-        """The same face in an image that is so many times as large."""
+        """The same face in an image that is `by` times as large."""
         return Detection(self.box * by, self.keypoints * by, self.score)
 
 
@@ -47,7 +47,7 @@ class BlazeFace:
         scale = self.side / max(height, width)
         shape = max(1, round(width * scale)), max(1, round(height * scale))
         small = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-        square = np.zeros((1, self.side, self.side, 3), np.float32)  # 0 is mid-grey: the padding carries no edge
+        square = np.zeros((1, self.side, self.side, 3), np.float32)  # 0 is mid-grey: the padding adds no strong edge
         top, left = (self.side - small.shape[0]) // 2, (self.side - small.shape[1]) // 2
         square[0, top : top + small.shape[0], left : left + small.shape[1]] = small * np.float32(1 / 127.5) - 1
         outputs = self.model(square)
@@ -79,7 +79,7 @@ def anchors(side: int, layers: tuple[tuple[int, int], ...]) -> np.ndarray:
 
 
 def merge_overlapping(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> list[Detection]:
-    """Non-maximum suppression that averages: each face is the score-weighted mean of the boxes on its best one."""
+    """Non-maximum suppression with averaging: a face is the score-weighted mean of the boxes that overlap its best box."""
     left = np.argsort(-scores, kind="stable")
     faces = []
     while len(left):

@@ -31,7 +31,7 @@ from preprocessing.video.video import Video
 
 PROVIDERS = ("litert", "opencv", "precomputed", "cropped")
 IMAGES = ("png", "jpeg")
-_FACE_OVER_92_POINTS = 1.4  # extent of all mesh points over that of eyes, brows and lips; their centres are the same
+_FACE_OVER_92_POINTS = 1.4  # extent of all mesh points over that of eyes, brows and lips; the centres are equal
 _AHEAD = 8  # frames: 17 MB at 1388 x 1038
 _BLACK_BELOW = 16.0  # mean of 0..255; 16 is the black of limited-range video
 
@@ -39,16 +39,16 @@ _BLACK_BELOW = 16.0  # mean of 0..255; 16 is the black of limited-range video
 @dataclass(frozen=True)
 class FaceOptions:
     """provider: where landmarks come from. litert | opencv: detector and mesh on that runtime; precomputed: files
-    beside the videos (see precomputed.py); cropped: the frames are already face crops (as with VideoRef.kind).
+    next to the videos (see precomputed.py); cropped: the frames are already face crops (as with VideoRef.kind).
 
     size: side of the crops in pixels. image, quality: how they are stored, png (lossless) or jpeg of that quality.
-    score: least probability of a detection and of a mesh. margin: the crop's square is wider than the face by this
+    score: minimum probability of a detection and of a mesh. margin: the crop's square is wider than the face by this
     fraction. shift, zoom, turn: how far the face moves before the regions follow, as fractions of a region's side and
     in radians.
-    recount: frames after which faces are counted again while one is followed (2 s at 25 frames a second); 0 never.
-    max_lost: a clip with a larger share of frames without a face is refused. min_frames: so is a shorter clip.
-    hold_mb: memory for the face's part of every frame while keyframes are not yet known; clips for which that is too
-    little are decoded a second time.
+    recount: frames after which the faces are counted again while one is tracked (50: 2 s at 25 frames per second); 0: never.
+    max_lost: a clip is excluded if a larger fraction of its frames has no face; min_frames: or if it has fewer frames.
+    hold_mb: memory for the face region of all frames until the keyframes are known; clips that need more are decoded a
+    second time.
     """
 
     size: int = 224
@@ -80,7 +80,7 @@ class FaceOptions:
         for name, most in (("score", 1), ("max_lost", 1), ("zoom", 0.9), ("shift", None), ("turn", None), ("margin", None),
                            ("hold_mb", None)):
             check_number(name, getattr(self, name), least=0, most=most)
-        for name in ("weights_dir", "precomputed_dir", "precomputed_root"):  # a configuration gives text
+        for name in ("weights_dir", "precomputed_dir", "precomputed_root"):  # text in a configuration
             value = getattr(self, name)
             object.__setattr__(self, name, None if value in (None, "") else Path(expanduser(value)))
 
@@ -92,10 +92,10 @@ class FaceOptions:
 @dataclass(frozen=True, kw_only=True)
 class FaceClip:
     """frames (K, size, size, 3) uint8 RGB of the video frames frame_index (K,) int32; landmarks (F, 92, 2) float32 in
-    pixels of the upright frame, NaN where the face was lost; keyframes int32: which of the F frames are keyframes
+    pixels of the upright frame, NaN where no face was found; keyframes int32: which of the F frames are keyframes
     (equal to frame_index where frames="keyframes"); threshold and padded as in keyframes.Keyframes; distance (F,).
 
-    fps 0.0 where unknown. n_lost frames without a face, max_faces in one frame, scores (F,) of the mesh, 0..1.
+    fps: 0.0 where unknown. n_lost: frames without a face; max_faces: in one frame; scores (F,): of the mesh, 0..1.
     """
 
     frames: np.ndarray
@@ -110,14 +110,14 @@ class FaceClip:
     keyframes: np.ndarray
     threshold: float
     distance: np.ndarray
-    seconds: float = 0.0  # how long the frames are shown, the last one held included; 0.0 where unknown
+    seconds: float = 0.0  # total duration of the frames, including that of the last one; 0.0 where unknown
 
 
 class FaceEngine:
     def __init__(self, options: FaceOptions | None = None):
         self.options = options or FaceOptions()
         self._hysteresis = self.options.hysteresis
-        if self.options.provider != "precomputed":  # what is wrong with the models shows now, not at the first clip
+        if self.options.provider != "precomputed":  # so that missing models are reported now, not at the first clip
             _ = self._mesh, self._detectors
 
     @cached_property
@@ -126,7 +126,7 @@ class FaceEngine:
 
     @cached_property
     def _detectors(self) -> list[BlazeFace]:
-        """The second one for faces that fill the frame, where the first sees none."""
+        """Full-range first; short-range for faces that fill the frame, where the first finds none."""
         return [BlazeFace(self._load(name), name, self.options.score) for name in (FULL_RANGE, SHORT_RANGE)]
 
     def _load(self, name: str) -> Model:
@@ -137,8 +137,8 @@ class FaceEngine:
         self, ref: VideoRef, keyframe_options: KeyframeOptions | None = None, frames: str = "keyframes",
         limits: Limits | None = None,
     ) -> FaceClip:
-        """Crops of the keyframes, or with frames="all" of every frame from the first with a face on (where the face is
-        lost later, the last place is cropped). Raises ClipError with stage "video", "face" or "keyframes"."""
+        """Crops of the keyframes, or with frames="all" of every frame from the first one with a face (where the face is
+        lost later, the last region is cropped). Raises ClipError with stage "video", "face" or "keyframes"."""
         if frames not in ("keyframes", "all"):
             raise ValueError(f"frames is 'keyframes' or 'all', not {frames!r}")
         limits = limits or Limits()
@@ -216,7 +216,7 @@ class FaceEngine:
         return FaceTracker(self._detectors, self._mesh, options.score, self._hysteresis, cropped, options.recount)
 
     def _crops(self, ref: VideoRef, track: "_Track", wanted: set[int], limits: Limits) -> dict[int, np.ndarray]:
-        """Crops of the frames `wanted`, from the parts that were held, or else from a second decoding."""
+        """Crops of the frames `wanted`, from the parts kept in memory, or else from a second decoding."""
         if wanted <= track.parts.keys():
             return {n: self._crop(track.parts[n], track.squares[n]) for n in wanted}
         with self._open(ref, limits) as video:
@@ -228,12 +228,12 @@ class FaceEngine:
 
     def _refuse(self, n_frames: int, n_lost: int, brightest: float) -> None:
         if n_frames < self.options.min_frames:
-            fix = f"the clip has {n_frames} frame(s), fewer than {self.options.min_frames}: record or cut it longer"
+            fix = f"the clip has {n_frames} frame(s), fewer than {self.options.min_frames}: record or export a longer clip"
             raise ClipError("video", "too_few_frames", fix)
         if n_lost == n_frames and brightest < _BLACK_BELOW:
-            raise ClipError("video", "black_video", "every frame is black: copy the recording again, or drop the clip")
+            raise ClipError("video", "black_video", "every frame is black: copy the recording again, or remove the clip")
         if n_lost > self.options.max_lost * n_frames:
-            fix = f"no face in {n_lost} of {n_frames} frames: check the recording, or give landmarks or boxes"
+            fix = f"no face in {n_lost} of {n_frames} frames: check the recording, or give precomputed landmarks or boxes"
             raise ClipError("face", "no_face", fix)
 
 
@@ -286,7 +286,7 @@ def _cut_or_pad(part: Pixels, x: int, y: int, side: int) -> np.ndarray:
 
 @dataclass
 class _Track:
-    """What one pass over a video collects, an entry per frame; crops, or else parts to crop from, by frame."""
+    """What one pass over a video collects, one entry per frame; crops, or parts to crop later, by frame."""
 
     points: list[np.ndarray | None] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -305,9 +305,9 @@ class _Track:
 
 
 def _ahead(frames: Iterable[Frame], tracker: Tracker) -> Iterator[Frame]:
-    """The same frames, decoded and shrunk a few ahead of the mesh.
+    """The same frames, decoded and downscaled in blocks, ahead of the mesh.
 
-    Decoder and mesh that take turns frame by frame push each other's code and data out of the core's caches: 5 % of both.
+    If decoder and mesh alternate frame by frame, each evicts the other from the CPU caches: 5 % of the time of both.
     """
     block: list[Frame] = []
     for frame in frames:

@@ -22,7 +22,7 @@ class KeyframeOptions:
         "interocular" d / distance between the outer eye corners, "rms" d / (sqrt(P) * that distance), "none" pixels.
     ref: the frame a distance is measured from: the last keyframe (paper) or the previous frame with a face
         (the authors' released code).
-    k_max: thin to that many, uniformly; None keeps all. The first and the last keyframe always stay.
+    k_max: reduce to that many, uniformly spaced; None keeps all. The first and the last keyframe are always kept.
     """
 
     t_init: float = 1.0
@@ -49,8 +49,8 @@ class KeyframeOptions:
 
     @classmethod
     def preset(cls, name: str) -> "KeyframeOptions":
-        """ "default": interocular units, floor 0.05 (below it, detector noise becomes keyframes).
-        "paper": pixels, 15 / 4 (the only values attested in the authors' code), down to T = 0."""
+        """ "default": interocular units, t_min 0.05 (below it, detector noise gives keyframes).
+        "paper": pixels, t_init 15, step 4 (the only values in the authors' code), down to T = 0."""
         if name == "default":
             return cls()
         if name == "paper":
@@ -60,7 +60,7 @@ class KeyframeOptions:
 
 @dataclass(frozen=True)
 class Keyframes:
-    """index (K,) int32 rising; threshold: the last one tried; padded: filled up because too few frames moved.
+    """index (K,) int32 ascending; threshold: the last one tried; padded: filled up because too few frames showed movement.
 
     distance (F,) float32, in the unit of `norm`: each frame's distance to its reference in the last pass,
     NaN where there is no face and 0 at the first frame that has one.
@@ -77,8 +77,8 @@ def select_keyframes(landmarks: np.ndarray, options: KeyframeOptions | None = No
 
     The first frame with a face is always one. Then, for T = t_init, t_init - step, .. and t_min last: a frame is a
     keyframe where its distance exceeds T. |K| need not fall as T rises, so every T is tried in order.
-    Fewer than k_min at the end: filled with uniformly spaced frames that have a face, and `padded` is set.
-    No face in any frame gives an empty index.
+    Fewer than k_min at the end: uniformly spaced frames with a face are added, and `padded` is set.
+    The index is empty if no frame has a face.
     """
     options = options or KeyframeOptions()
     if landmarks.ndim != 3 or landmarks.shape[2] != 2:
@@ -121,8 +121,8 @@ def spread(n: int, k: int) -> np.ndarray:
 def window(n_keyframes: int, n: int = 16, rate: int = 16, start: int | np.random.Generator | None = None) -> np.ndarray:
     """Positions (n,) int64 of a clip's n frames in its list of keyframes.
 
-    Stride max(1, min(rate, n_keyframes // n)); `start` None centres the window (evaluation), a generator draws it
-    (training), a number is used as it is. Fewer keyframes than n: all of them, then the last one repeated.
+    Stride max(1, min(rate, n_keyframes // n)); start: None centres the window (evaluation), a generator draws it
+    (training), a number is the start itself. Fewer keyframes than n: all of them, then the last one repeated.
     """
     if n_keyframes < 1:
         raise ValueError("a window needs at least one keyframe")
@@ -142,13 +142,13 @@ def _unit(landmarks: np.ndarray, norm: str) -> float:
         return 1.0
     eyes = interocular(landmarks)
     if not eyes > 0:
-        raise ValueError("the outer eye corners coincide: these are not face landmarks")
+        raise ValueError("the outer eye corners coincide, so these are not face landmarks: check them")
     return eyes if norm == "interocular" else eyes * float(np.sqrt(landmarks.shape[1]))
 
 
 def _from_last_keyframe(points: np.ndarray):
     """A pass over frames (F, 2P): each is compared with the last keyframe before it."""
-    rows: dict[int, np.ndarray] = {}  # reference -> distances of all frames after it; passes share references
+    rows: dict[int, np.ndarray] = {}  # reference -> distances of all later frames, shared by the passes
 
     def one_pass(threshold: float) -> tuple[np.ndarray, np.ndarray]:
         chosen, moved = [0], np.zeros(len(points))

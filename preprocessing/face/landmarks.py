@@ -1,6 +1,6 @@
-"""Which points of the 468-point face mesh are used: eyes, eyebrows and lips (paper, Fig. 1), 92 in all.
+"""The points of the 468-point face mesh that are used: eyes, eyebrows and lips (paper, Fig. 1), 92 in total.
 
-Point numbers are those of the MediaPipe face mesh topology; "right" is the person's right.
+Point numbers are those of the MediaPipe face mesh; "right" is the right side of the subject.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def eye_corners(n_points: int) -> tuple[int, int]:
 def interocular(landmarks: np.ndarray) -> float:
     """Median distance in pixels between the outer eye corners over the frames (F, P, 2) that have a face.
 
-    One number a clip, so that a turning head does not stretch the unit it is measured in.
+    One value per clip, so that a turning head does not change the unit of the distances.
     """
     right, left = eye_corners(landmarks.shape[1])
     distance = np.linalg.norm(landmarks[:, right].astype(np.float64) - landmarks[:, left], axis=-1)

@@ -1,4 +1,4 @@
-"""Two runtimes for the face models behind one call: LiteRT, and OpenCV's dnn as the fallback."""
+"""Two runtimes for the face models with one interface: LiteRT, and OpenCV's dnn as the fallback."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +11,11 @@ from preprocessing.errors import InputError
 RUNTIMES = ("litert", "opencv")
 
 Model = Callable[[np.ndarray], dict[int, np.ndarray]]
-"""(1, H, W, 3) float32 -> flattened outputs by their size: their order differs between runtimes."""
+"""(1, H, W, 3) float32 -> {size: flattened output}: the order of the outputs differs between the runtimes."""
 
 
 def load_model(path: Path, runtime: str = "litert") -> Model:
-    """A model on one thread. Arrays it returns are copies."""
+    """A model that runs on one thread and returns copies."""
     if runtime == "litert":
         return _litert(path)
     if runtime == "opencv":
@@ -43,7 +43,7 @@ def _litert(path: Path) -> Model:
 
 
 def _opencv(path: Path) -> Model:
-    # OpenCV 5's default engine returns one output of two without a word; 4.x has the classic engine only.
+    # The default engine of OpenCV 5 silently returns one output of two; 4.x has the classic engine only.
     classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
     net = cv2.dnn.readNetFromTFLite(str(path)) if classic is None else cv2.dnn.readNetFromTFLite(str(path), classic)
     names = net.getUnconnectedOutLayersNames()

@@ -19,11 +19,11 @@ class FaceMesh:
     def __init__(self, model: Model):
         self.model = model
         self._input = np.empty((1, SIDE, SIDE, 3), np.float32)
-        self._roi: Roi | None = None  # the last one, and its matrix: a region stays for many frames
+        self._roi: Roi | None = None  # the last one, and its matrix: a region is used for many frames
         self._to_image = np.zeros((2, 3))
 
     def expect(self, frame: Frame, roi: Roi) -> None:
-        """`find` will probably be asked for this region of the frame."""
+        """`find` will probably be called for this region of the frame."""
         frame.expect(*_needs(roi))
 
     def find(self, frame: Frame, roi: Roi) -> tuple[np.ndarray, float]:
@@ -48,9 +48,9 @@ class FaceMesh:
 
 
 def _needs(roi: Roi) -> tuple[Bounds, int]:
-    """The part of a frame that the region is sampled from, and how often it is halved before.
+    """The part of a frame from which the region is sampled, and how often it is halved before.
 
-    With room for the neighbours that bilinear sampling reads.
+    It includes the neighbouring pixels that bilinear sampling reads.
     """
     times = halvings(roi.side, SIDE)
     room = 2 << times

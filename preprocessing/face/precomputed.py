@@ -1,13 +1,13 @@
-"""Landmarks or boxes that somebody computed before, read from a file per video.
+"""Landmarks or boxes computed by other software, read from one file per video.
 
 For a video `a/b.mp4` the first of `a/b.landmarks.npy`, `.landmarks.parquet`, `.boxes.npy` and `.boxes.parquet` is used
-(beside the video, or under precomputed_dir at the same place as the video has under precomputed_root).
+(next to the video, or below precomputed_dir with the same relative path as the video has below precomputed_root).
 
 Arrays have one row per frame of the video file, NaN where there is no face, in pixels of the upright frame of square pixels:
 landmarks (F, 468 or 92, 2 or 3), of which x and y are used; boxes (F, 4) left, top, right, bottom.
 Parquet: one row per frame in order, one list column "landmarks" (flattened x, y[, z] by point) or "box", with an
-optional column "score". With boxes alone the mesh is run within them. A score below face.score, of the file or of the
-mesh, is no face.
+optional column "score". With boxes only, the mesh is run inside them. A score below face.score, of the file or of the
+mesh, counts as no face.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ from preprocessing.video.frames import Frame
 
 
 class PrecomputedTracker:
-    """A tracking.Tracker that looks its answers up. load_mesh is called for boxes alone; gate: the least score of a face."""
+    """A tracking.Tracker that returns stored values. load_mesh is only called for boxes; gate: minimum score of a face."""
 
     def __init__(self, landmarks: np.ndarray | None, boxes: np.ndarray | None, scores: np.ndarray | None,
                  load_mesh: Callable[[], FaceMesh], gate: float = 0.5):
         self.landmarks, self.boxes, self.scores, self._load_mesh, self.gate = landmarks, boxes, scores, load_mesh, gate
         self.max_faces = 1
-        self.brightest = 255.0  # nobody looks at the pixels, so nothing is called black
+        self.brightest = 255.0  # the pixels are not checked, so no video counts as black
 
     @classmethod
     def beside(cls, video: Path, folder: Path | None, root: Path | None, load_mesh: Callable[[], FaceMesh],
@@ -67,11 +67,11 @@ class PrecomputedTracker:
         try:
             return self._load_mesh()
         except InputError as error:
-            fix = "boxes need the face mesh, which is not there: run make install, set face.weights_dir, or give landmarks"
+            fix = "boxes need the face mesh, which is missing: run make install, set face.weights_dir, or give landmarks"
             raise ClipError("face", "no_mesh", fix) from error
 
     def finish(self, n_frames: int | None) -> None:
-        """n_frames of the whole file, None where it was not read to its end. A file of more rows belongs to another."""
+        """n_frames of the whole video, None where it was not read to its end. A file with more rows is of another video."""
         if n_frames is not None and n_frames != len(self.rows):
             fix = f"the file has {len(self.rows)} rows and the video {n_frames} frames: give one row per frame"
             raise ClipError("face", "landmarks_mismatch", fix)
@@ -85,7 +85,7 @@ class PrecomputedTracker:
         if not np.isfinite(row).all():
             return None, 0.0
         score = 1.0 if self.scores is None else float(self.scores[frame.index])
-        if not score >= self.gate:  # an empty cell is no score
+        if not score >= self.gate:  # an empty cell (NaN) counts as no face
             return None, score if np.isfinite(score) else 0.0
         if self.landmarks is not None:
             return row, score
@@ -98,14 +98,14 @@ def _read(path: Path, column: str) -> tuple[np.ndarray, np.ndarray | None]:
         if path.suffix == ".npy":
             values = np.load(path, allow_pickle=False)
             if not isinstance(values, np.ndarray):
-                raise ValueError("an npz under the name of an npy")
+                raise ValueError("an npz file named .npy")
             return values, None
         table = pq.read_table(path)
         scores = None
         if "score" in table.column_names:
             scores = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
         return np.array(table[column].to_pylist(), np.float64), scores
-    except Exception as error:  # np.load raises a dozen types on damaged files, as tables.read_array knows
+    except Exception as error:  # np.load raises many types on damaged files, see tables.read_array
         fix = "the precomputed landmarks or boxes cannot be read: see preprocessing/face/precomputed.py for their format"
         raise ClipError("face", "bad_landmark_file", fix) from error
 
@@ -125,7 +125,7 @@ def _as_boxes(values: np.ndarray) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] != 4:
         raise ClipError("face", "bad_landmark_file", f"boxes are (frames, 4), not {values.shape}")
     boxes = _numbers(values)
-    boxes[(boxes[:, 2:] <= boxes[:, :2]).any(axis=1)] = np.nan  # an empty box is no face
+    boxes[(boxes[:, 2:] <= boxes[:, :2]).any(axis=1)] = np.nan  # an empty box counts as no face
     return boxes
 
 

@@ -1,7 +1,7 @@
-"""Regions of interest: the rotated square that the mesh looks at, and the upright square that is cropped.
+"""Regions of interest: the rotated square that is the input of the mesh, and the upright square that is cropped.
 
-Both follow the face with hysteresis. Feeding each frame's landmarks straight back into the next frame's region makes
-motion up: on a tilted still without any noise the landmarks then swing by 0.15 interocular distances a frame.
+Both follow the face with hysteresis. If the landmarks of each frame directly gave the region of the next one, false motion
+would appear: on a tilted still image without noise the landmarks then oscillate by 0.15 interocular distances per frame.
 """
 
 import math
@@ -12,12 +12,12 @@ import numpy as np
 from preprocessing.face.detector import Detection
 from preprocessing.face.landmarks import EYE_CORNERS
 
-ROI_SCALE = 1.5  # side of the mesh's square over the longer side of the face's box
+ROI_SCALE = 1.5  # side of the mesh's square divided by the longer side of the face's box
 
 
 @dataclass(frozen=True)
 class Roi:
-    """A square: centre and side in pixels, angle in radians by which the eye line is turned clockwise."""
+    """A square: centre and side in pixels, clockwise angle of the eye line in radians."""
 
     x: float
     y: float
@@ -39,7 +39,7 @@ class Roi:
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """How far a face may move before its region follows: of the side, of the side, and in radians."""
+    """How far a face may move before its region follows: shift and zoom as fractions of the side, turn in radians."""
 
     shift: float = 0.05
     zoom: float = 0.05
@@ -54,13 +54,13 @@ class Hysteresis:
         )
 
     def keep_or_follow(self, old: Roi, new: Roi) -> Roi:
-        """For the mesh: the old region, or the new one as a whole where any of the three moved too far."""
+        """For the mesh: the old region, or the new one if position, size or angle changed too much."""
         return old if self.settled(old, new) else new
 
     def drag(self, old: Roi, new: Roi) -> Roi:
-        """For the crop: the old square pulled along by the least that keeps within the bounds.
+        """For the crop: the old square, moved only as far as needed to stay within the bounds.
 
-        Within them it stands still, and beyond them it glides: a jump of 5 % would look like motion to a video model.
+        Within the bounds it stands still; beyond them it moves smoothly: a jump of 5 % would look like motion to a video model.
         """
         side = min(max(old.side, new.side / (1 + self.zoom)), new.side / (1 - self.zoom))
         slack = self.shift * side
@@ -81,7 +81,7 @@ def roi_of_box(box: np.ndarray, angle: float = 0.0) -> Roi:
 
 
 def roi_of_mesh(points: np.ndarray) -> Roi:
-    """From mesh points (468, 2): turned so that the eye line is level, then the square around all points."""
+    """From mesh points (468, 2): rotated so that the eye line is horizontal, then the square around all points."""
     right, left = points[EYE_CORNERS[0]], points[EYE_CORNERS[1]]
     angle = math.atan2(left[1] - right[1], left[0] - right[0])
     c, s = math.cos(angle), math.sin(angle)
@@ -93,7 +93,7 @@ def roi_of_mesh(points: np.ndarray) -> Roi:
 
 
 def square_around(points: np.ndarray, margin: float) -> Roi:
-    """The upright square around points (P, 2), wider than them by `margin` of their longer extent."""
+    """The upright square around points (P, 2), wider than their longer extent by the fraction `margin`."""
     low, high = points.min(axis=0), points.max(axis=0)
     x, y = (low + high) / 2
     return Roi(float(x), float(y), (1 + margin) * float((high - low).max()))

@@ -1,6 +1,6 @@
-"""Following one face through a video: where its mesh comes from, frame by frame.
+"""Tracking one face through a video.
 
-A tracker's `step(frame)` gives the mesh points (P, 2) in pixels of the frame, or None where there is no face.
+`step(frame)` of a tracker returns the mesh points (P, 2) in pixels of the frame, or None where no face is found.
 """
 
 from collections.abc import Sequence
@@ -15,34 +15,34 @@ from preprocessing.face.roi import Hysteresis, Roi, roi_of_detection, roi_of_mes
 from preprocessing.video.frames import Frame
 from preprocessing.video.resample import halvings
 
-_SETTLE_STEPS = 5  # mesh runs on the frame of a detection, until the region agrees with its own landmarks
-_CANDIDATES = 2  # the detector fires on things that are no face: the mesh decides, largest first
+_SETTLE_STEPS = 5  # runs of the mesh on the frame of a detection, until the region agrees with its own landmarks
+_CANDIDATES = 2  # the detector has false positives: the mesh decides, the largest box first
 
 
 class Tracker(Protocol):
     max_faces: int  # the most seen in one frame
-    brightest: float  # mean of the brightest frame in which a face was looked for, 0..255
+    brightest: float  # mean of the brightest frame given to the detector, 0..255
 
     def expect(self, frame: Frame) -> None:
-        """`step` follows, a few frames later: prepare what can be foreseen of it."""
+        """`step` will be called for this frame later: prepare what is known already."""
         ...
 
     def step(self, frame: Frame) -> tuple[np.ndarray | None, float]:
-        """Points or None, and the score in 0..1."""
+        """(points or None, score in 0..1)."""
         ...
 
     def finish(self, n_frames: int | None) -> None:
-        """All frames were seen: of the file n_frames, None where the video was not read to its end."""
+        """Called after the last frame. n_frames: of the whole file, None where it was not read to its end."""
         ...
 
 
 class FaceTracker:
-    """Detect once, then follow the landmarks; detect again in every frame where the mesh's score fell below `gate`.
+    """Detect once, then follow the landmarks; detect again in every frame where the mesh's score falls below `gate`.
 
-    `detectors` are tried in order until one sees a face. The largest face is kept; `max_faces` is the most that one
-    detection saw. `whole_frame`: where nothing is detected, try the frame itself, for videos that are already cropped
-    to the face. Every `recount` frames the detectors count the faces beside the one that is followed; 0: never. The one
-    that is followed stays, so that no keyframe comes from a change of person.
+    `detectors` are tried in order until one finds a face. The largest face is used; `max_faces` is the largest number found
+    in one detection. `whole_frame`: where nothing is detected, try the whole frame, for videos that are already cropped
+    to the face. Every `recount` frames the faces are counted again; 0: never. The tracked face stays the same, so that no
+    keyframe results from a change to another face.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class FaceTracker:
         self.brightest = 0.0
 
     def expect(self, frame: Frame) -> None:
-        if self.roi is not None:  # it seldom moves
+        if self.roi is not None:  # the region seldom changes
             self.mesh.expect(frame, self.roi)
 
     def finish(self, n_frames: int | None) -> None:
@@ -94,7 +94,7 @@ class FaceTracker:
         return None, score
 
     def _detect(self, frame: Frame) -> list[Detection]:
-        """The faces of the first detector that sees any, largest first; counted."""
+        """The faces of the first detector that finds any, largest first; updates max_faces."""
         image, scale = _small(frame, max(detector.side for detector in self.detectors))
         self.brightest = max(self.brightest, float(image.mean()))
         faces = next((found for detector in self.detectors if (found := detector.detect(image))), [])
@@ -115,7 +115,7 @@ class FaceTracker:
 
 
 def _small(frame: Frame, side: int) -> tuple[np.ndarray, int]:
-    """The whole frame as RGB, (h, w, 3), halved while it has `side` pixels, and how many pixels became one."""
+    """The whole frame as RGB, (h, w, 3), halved while it has `side` pixels, and the scale factor."""
     times = min(halvings(max(frame.width, frame.height), side), halvings(min(frame.width, frame.height), 1))
     image, _, _ = frame.region((0, 0, frame.width, frame.height), times)
     return cv2.cvtColor(image, cv2.COLOR_RGBA2RGB), 1 << times

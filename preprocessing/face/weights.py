@@ -1,6 +1,6 @@
-"""Where the face models lie, and whether they are the ones this project was measured with.
+"""Find the face models, and check that they are the versions this project was evaluated with.
 
-The files are Google's BlazeFace and 468-point face mesh (Apache-2.0), carried by a package on PyPI (carriers.FACES).
+The files are Google's BlazeFace and 468-point face mesh (Apache-2.0), taken from a package on PyPI (carriers.FACES).
 """
 
 import hashlib
@@ -19,15 +19,15 @@ SHA256 = {
 
 @cache
 def weight_file(name: str, folder: Path | None = None) -> Path:
-    """Path of one of SHA256's files, in `folder` or else in the installed carrier, after checking its hash.
+    """Path of a file listed in SHA256, in `folder` or else in the installed package, after checking its hash.
 
-    Raises InputError where the file is missing or is another one.
+    Raises InputError where the file is missing or has another hash.
     """
     if name not in SHA256:
         raise ValueError(f"unknown weight file {name!r}: one of {sorted(SHA256)}")
     path = FACES.file(name) if folder is None else folder / name
     if path is None:
-        raise InputError(f"face model {name} is missing, no {FACES.name} is installed that has it: {FETCH}, or set "
+        raise InputError(f"face model {name} is missing, as the package {FACES.name} is not installed: {FETCH}, or set "
                          "face.weights_dir")
     if not path.is_file():
         raise InputError(f"face model {name} is not in {path.parent}: copy it there, or leave face.weights_dir empty")

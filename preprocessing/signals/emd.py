@@ -1,6 +1,6 @@
-"""EMD denoising of surface EMG (de Oliveira Andrade): decompose, threshold every IMF, sum up. n samples.
+"""EMD denoising of surface EMG (de Oliveira Andrade): decompose, threshold every IMF, sum. n samples.
 
-PyEMD and scipy are imported where they are used: who only reads options or stored clips does without (2 s).
+PyEMD and scipy are imported where they are used: that saves 2 s where only options or stored clips are read.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class EMDOptions:
 
     def __post_init__(self) -> None:
         if self.mode not in ("soft", "hard") or self.method not in ("emd", "ceemdan"):
-            raise ValueError(f"unknown EMD options {self}")
+            raise ValueError(f"EMD needs mode soft or hard and method emd or ceemdan, not {self}")
         if self.lam != "universal":
             check_number("lam", self.lam, least=0)
         check_number("noise_seconds", self.noise_seconds, above=0)
@@ -36,7 +36,7 @@ class EMDOptions:
 def decompose(x: np.ndarray, options: EMDOptions) -> tuple[np.ndarray, np.ndarray, float]:
     """(imfs (k,n), residue (n,), scale): x = scale * (imfs.sum(0) + residue).
 
-    PyEMD's stopping thresholds are absolute, so x is brought to unit variance first.
+    PyEMD's stopping thresholds are absolute, so x is scaled to unit variance first.
     """
     scale = float(x.std())
     if scale == 0.0:
@@ -48,16 +48,16 @@ def decompose(x: np.ndarray, options: EMDOptions) -> tuple[np.ndarray, np.ndarra
         engine = CEEMDAN(trials=options.trials, parallel=False, seed=0)
         engine(unit)
     else:
-        from preprocessing.signals.splines import QuickEMD
+        from preprocessing.signals.splines import FastEMD
 
-        engine = QuickEMD()
+        engine = FastEMD()
         engine.emd(unit)
     imfs, _ = engine.get_imfs_and_residue()
     return imfs, unit - imfs.sum(axis=0), scale
 
 
 def quietest(x: np.ndarray, width: int) -> slice:
-    """The window of `width` samples of x (n,) with the lowest RMS, the first of several."""
+    """The window of `width` samples of x (n,) with the lowest RMS (the first one if several are equal)."""
     width = min(max(width, 1), len(x))
     power = np.concatenate(([0.0], np.cumsum(x**2)))
     start = int(np.argmin(power[width:] - power[:-width]))
@@ -68,8 +68,8 @@ def denoise(x: np.ndarray, fs: float, options: EMDOptions = EMDOptions(), gap: n
             seconds: float = 0.1) -> np.ndarray:
     """x (n,) band-passed EMG at fs Hz, denoised; the residue is kept. Scaling x scales the result.
 
-    gap (n,) bool: what was not recorded. It is 0 in the result, and neither decomposed nor taken for the clip's noise: the
-    rest is denoised as if it were one recording. No window of `seconds` comes out louder than it went in (`no_louder`).
+    gap (n,) bool: samples that were not recorded. They are 0 in the result, and used neither for the decomposition nor for the
+    noise estimate: the rest is denoised as one recording. No window of `seconds` gains energy (`no_louder`).
     """
     if gap is not None:
         out = np.zeros(len(x))
@@ -92,10 +92,10 @@ def denoise(x: np.ndarray, fs: float, options: EMDOptions = EMDOptions(), gap: n
 
 
 def no_louder(y: np.ndarray, x: np.ndarray, fs: float, seconds: float = 0.1) -> np.ndarray:
-    """y (n,) turned down where a window of `seconds` (shorter at the edges) holds more energy than the same window of x.
+    """y (n,) attenuated where a window of `seconds` (shorter at the edges) holds more energy than the same window of x.
 
-    IMFs make sense only as a sum: they swing against each other, above all beside a silence, and cut down one by one they
-    no longer cancel. A sample is turned down by the worst of the windows it is in, so that none is louder than before.
+    IMFs are meaningful only as a sum: they cancel each other, above all next to a silent part, and after thresholding each of
+    them they no longer do. A sample is attenuated as its worst window requires, so that no window has more energy than before.
     """
     from scipy.ndimage import minimum_filter1d
 
@@ -110,6 +110,6 @@ def no_louder(y: np.ndarray, x: np.ndarray, fs: float, seconds: float = 0.1) -> 
 
 
 def _energy(x: np.ndarray, half: int) -> np.ndarray:
-    """Sum of squares of x (n,) over the window of 2 half + 1 samples around each, window by window: a running sum would leave
-    the rounding of a burst in the silence after it."""
+    """Sum of squares of x (n,) over the window of 2 half + 1 samples around each sample, one by one: a running sum
+    would leave rounding errors of a burst in the silent part after it."""
     return np.convolve(np.pad(x**2, half), np.ones(2 * half + 1), "valid")

@@ -1,6 +1,6 @@
 """Butterworth filters, envelope and resampling of one channel (spec section 2). n samples, rate fs in Hz.
 
-scipy.signal is imported where it is used: who only reads options or stored clips does without (1 s).
+scipy.signal is imported where it is used: that saves 1 s where only options or stored clips are read.
 """
 
 import math
@@ -10,16 +10,16 @@ import numpy as np
 
 from preprocessing.notes import note
 
-NYQUIST_SHARE = 0.98  # an upper corner nearer to fs/2 than this is no filter any more
+NYQUIST_SHARE = 0.98  # above this share of fs/2 an upper corner has no effect
 
 
 def unfit(low: float | None, high: float | None, fs: float) -> str:
-    """What of a band cannot act at this rate, as one clause; "" where all of it can. An unfit filter is left out."""
+    """Which part of a band is not possible at this rate, as one clause; "" where all of it is. Such a filter is left out."""
     limit = NYQUIST_SHARE * fs / 2
     if low is not None and low >= limit:
         return f"not filtered: the band from {low:g} Hz lies at or above the Nyquist limit, half the rate"
     if high is not None and high >= limit:
-        left = "not filtered" if low is None else "high-pass alone"
+        left = "not filtered" if low is None else "high-pass only"
         return f"{left}: the upper corner of {high:g} Hz lies at or above the Nyquist limit, half the rate"
     return ""
 
@@ -28,14 +28,14 @@ def design(low: float | None, high: float | None, order: int, fs: float, name: s
     """Second-order sections (S,6) of a Butterworth filter, or None where no corner lies below Nyquist.
 
     low None = low-pass, high None = high-pass. As in scipy, a band-pass of order N has N poles at each corner.
-    An upper corner >= 0.98 fs/2 is left out, a lower one there switches the filter off: noted under `name`, at every use.
+    An upper corner >= 0.98 fs/2 is left out; a lower corner there switches the filter off. Both give a note on `name`.
     """
     if problem := unfit(low, high, fs):
         note(f"{name}: {problem}.")
     return _sections(low, high, order, fs)
 
 
-@lru_cache(maxsize=64)  # says nothing: it would be heard once a process
+@lru_cache(maxsize=64)  # gives no note: with the cache there would be only one per process
 def _sections(low: float | None, high: float | None, order: int, fs: float) -> np.ndarray | None:
     from scipy import signal as sps
 
@@ -57,8 +57,8 @@ def butterworth(
 ) -> np.ndarray:
     """x (n,) filtered: zero-phase (`sosfiltfilt`, magnitude applied twice) or causal.
 
-    pad "odd" with scipy's length for bands that fit the clip; "even" over the whole clip for ECG, whose 0.1 Hz
-    corner is slower than a 5.5 s clip. What cannot act is noted under `name`, the channel's kind.
+    pad: "odd" with scipy's length is the default; "even" over the whole clip is for ECG, whose 0.1 Hz corner has a longer
+    period than a 5.5 s clip. A filter that is not possible gives a note on `name`, the kind of the channel.
     """
     from scipy import signal as sps
 
@@ -77,7 +77,7 @@ def butterworth(
 
 
 def half_window(fs: float, seconds: float) -> int:
-    """Samples on either side of the middle one of a moving window."""
+    """Number of samples on either side of the centre of a moving window."""
     return max(1, round(seconds * fs / 2))
 
 
@@ -96,10 +96,10 @@ def resample(x: np.ndarray, length: int) -> np.ndarray:
 
     if len(x) == length:
         return x
-    if len(x) < 2:  # there is no line through the ends of one sample
+    if len(x) < 2:  # one sample: no line to extend it
         return np.full(length, x[0])
     divisor = math.gcd(length, len(x))
-    # Without its level, and continued along the line through its ends: a skin conductance far from 0 gets neither
-    # edge dips nor the ripple of the polyphase branches (6e-6 of the level).
+    # The mean is removed, and the signal is extended along the line through its ends: a skin conductance far from 0 then
+    # has neither drops at the edges nor the ripple of the polyphase branches (6e-6 of the level).
     level = x.mean()
     return level + sps.resample_poly(x - level, length // divisor, len(x) // divisor, padtype="line")[:length]

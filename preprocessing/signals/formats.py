@@ -1,7 +1,6 @@
-"""The register of signal formats that are no plain table: by the name in SignalRef.format, who reads one.
+"""The registry of signal formats other than plain tables: for each name in SignalRef.format its reader.
 
-Tables (csv, tsv, npy, npz, parquet) are read by tables.py. A file of somebody else's adds a format with `register`
-(docs/how-to/extend.md).
+Tables (csv, tsv, npy, npz, parquet) are read by tables.py. A plugin adds a format with `register` (docs/how-to/extend.md).
 """
 
 from collections.abc import Callable
@@ -22,9 +21,10 @@ TABLES = ("csv", "tsv", "npy", "npz", "parquet", "ai4pain", "biovid", "biovid_fi
 
 @dataclass(frozen=True)
 class Format:
-    """Itself or as "module:name". read: the whole columns of a reference's file, one (rows,) float64 a channel;
-    ClipError("signal", ...) where it cannot. files: what it reads, in the order of the channels, whose hashes are in the clips'
-    key; None: the reference's one file. text: these are text tables, whose size is told before they are opened."""
+    """Functions, or their names as "module:name". read: returns the whole columns of a reference's file, one (rows,) float64
+    per channel, or raises ClipError("signal", ...). files: the files that it reads, in the order of the channels; their
+    hashes are part of the content key of the clips; None: the one file of the reference. text: whether these are text
+    tables, whose size is checked before they are opened."""
 
     read: "str | Callable[[SignalRef], list[np.ndarray]]"
     files: str | Callable[[SignalRef], tuple[Path, ...]] | None = None
@@ -38,7 +38,7 @@ class Format:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Where its code begins, as "module:name"."""
+        """The functions of this format as "module:name"; their code is part of content keys."""
         return tuple(one if isinstance(one, str) else f"{one.__module__}:{one.__qualname__}"
                      for one in (self.read, self.files) if one is not None)
 

@@ -1,6 +1,6 @@
 """From a SignalRef to one array: read, filter, denoise, envelope, window (spec section 2). L samples, C channels.
 
-Nothing here is learnt from data: normalisation is `moments.Scaler`'s, fitted on a fold's training subjects only.
+Nothing here is fitted on data: normalisation is done by `moments.Scaler`, fitted on the training subjects of a fold only.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
-from preprocessing.moments import DUST
+from preprocessing.moments import LEAST_STD
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
 from preprocessing.signals import gaps, tables, units
@@ -22,10 +22,10 @@ from preprocessing.signals.filters import butterworth, half_window, resample, rm
 from preprocessing.signals.formats import FORMATS
 
 LIMITS = Limits()
-SHORTFALL = 0.05  # a window may lack this share at the file's end (the last value is held); more is half a file
+SHORTFALL = 0.05  # largest share of a window that may be missing at the end of the file (the last value is repeated)
 
 
-LEAST_SECONDS = 0.05  # of signal.seconds: less leaves a few samples of the fastest channel, and of others one
+LEAST_SECONDS = 0.05  # of signal.seconds: less would leave a few samples of the fastest channel, and one sample of others
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ChannelData:
 
 @dataclass(frozen=True)
 class Signal:
-    """The channels of one clip; lengths may differ where rates do. filtered: the provider has filtered."""
+    """The channels of one clip; lengths may differ where rates do. filtered: whether the provider has filtered them."""
 
     channels: tuple[ChannelData, ...]
     filtered: bool = False
@@ -51,13 +51,13 @@ class SignalOptions:
     """Spec section 2, defaults first. Bands in Hz, (low, high), either end None; a band of None = no filter.
 
     window_mode: "resample" the whole clip to `length` | "crop" `length` steps at the original rate, from the centre |
-        "full" the same with the EMG's waveform and no complaint about short clips up to 5 % (length 2800 of 2816).
-    source: "raw" | "filtered": the provider has filtered already, EMG and ECG are taken as they are.
+        "full" the same, with the EMG waveform instead of its envelope (length 2800 of 2816).
+    source: "raw" | "filtered": already filtered by the provider, so EMG and ECG are not filtered again.
     envelope: "auto" = RMS envelope of EMG before decimation in "resample", waveform otherwise | "rms" | "none".
     causal: `sosfilt` instead of zero-phase filtering of EMG.
-    range_floor: a channel that moves less within the clip than this share of its own largest magnitude is numerical dust:
-        constant. A share, so that volts and microvolts give the same; beside it stands `moments.DUST` alone.
-    seconds: cut every clip to its first `seconds` before anything else; None = whole clip.
+    range_floor: a channel whose range within the clip is below this fraction of its largest magnitude is numerical noise and
+        counts as constant. It is relative, so that volts and microvolts give the same; `moments.LEAST_STD` applies as well.
+    seconds: use only the first `seconds` of every clip; None = whole clip.
     """
 
     window_mode: str = "resample"
@@ -79,7 +79,7 @@ class SignalOptions:
     range_floor: float = 1e-8
 
     def __post_init__(self) -> None:
-        if not isinstance(self.emd_options, EMDOptions):  # a configuration holds a mapping
+        if not isinstance(self.emd_options, EMDOptions):  # a mapping in a configuration
             object.__setattr__(self, "emd_options", EMDOptions(**self.emd_options))
         choices = {"window_mode": ("resample", "crop", "full"), "source": ("raw", "filtered"),
                    "envelope": ("auto", "rms", "none")}
@@ -88,7 +88,7 @@ class SignalOptions:
                 raise ValueError(f"{name}={getattr(self, name)!r} is none of {allowed}")
         for name in ("length", "emg_order", "ecg_order"):
             check_number(name, getattr(self, name), least=1, whole=True)
-        for name in ("emg_band", "ecg_band", "fnirs_band"):  # against a channel's rate: filters.design
+        for name in ("emg_band", "ecg_band", "fnirs_band"):  # compared with the channel's rate in filters.design
             check_band(name, getattr(self, name))
         for name in ("causal", "gsr_detrend", "emd"):
             check_flag(name, getattr(self, name))
@@ -100,17 +100,17 @@ class SignalOptions:
         check_number("range_floor", self.range_floor, least=0)
 
 
-# The watch's windows of 200 samples are used as they are.
+# The windows of 200 samples of `watch` are used without filters.
 WATCH = SignalOptions(window_mode="full", length=200, emg_band=None, ecg_band=None, emd=False, envelope="none")
 
 
 def read_signal(ref: SignalRef, limits: Limits = LIMITS) -> Signal:
-    """The channels of a clip as recorded, in the unit of their kind. ClipError("signal", ...): missing_file, missing_column,
-    not_a_number, nan, infinite, short_file, too_large and the like, each with what to do.
+    """The channels of a clip as recorded, converted to the unit of their kind. ClipError("signal", ...): missing_file,
+    missing_column, not_a_number, nan, infinite, short_file, too_large and the like, each with what to do.
     """
     if len(ref.channels) > limits.max_channels:
         raise ClipError("signal", "too_large", f"The clip has {len(ref.channels)} channels and data.max_channels is "
-                                               f"{limits.max_channels}: name fewer, or raise data.max_channels.")
+                                               f"{limits.max_channels}: use fewer, or raise data.max_channels.")
     columns = read_values(ref, limits)
     channels = []
     for channel, values in zip(ref.channels, columns, strict=True):
@@ -124,13 +124,13 @@ def read_signal(ref: SignalRef, limits: Limits = LIMITS) -> Signal:
 
 
 def source_files(ref: SignalRef) -> tuple[Path, ...]:
-    """Every file that `read_signal` reads for this clip, in the order of its channels: what a content key must hash."""
+    """Every file that `read_signal` reads for this clip, in the order of its channels; content keys hash these files."""
     return FORMATS[ref.format].paths(ref) if ref.format in FORMATS else (ref.path,)
 
 
 def seconds_of(ref: SignalRef) -> float | None:
-    """How long the clip lasts, from its window and the rows that a header or the lines of its file give; None where only
-    reading tells. Of channels of several rates the fastest."""
+    """Duration of the clip, from its window and the number of rows in the header or the lines of its file; None where the file
+    would have to be read. With several rates the fastest channel is used."""
     fs = max(channel.fs for channel in ref.channels)
     if ref.start_row is not None and ref.end_row is not None:
         return (ref.end_row - ref.start_row) / fs
@@ -144,12 +144,12 @@ def seconds_of(ref: SignalRef) -> float | None:
 
 
 def _counted_rows(ref: SignalRef) -> int | None:
-    """Rows of the clip's file by its header or lines; None where only reading tells, as where a file holds several clips."""
+    """Rows of the clip's file from its header or lines; None where the file would have to be read, or holds several clips."""
     return None if ref.format in FORMATS else tables.count_rows(ref.path, ref.format)
 
 
 def holds_rows(ref: SignalRef) -> bool:
-    """False where the file has no row in the clip's window, as far as its header or its lines tell."""
+    """False where, by its header or its lines, the file has no row in the clip's window."""
     rows = _counted_rows(ref)
     if rows is None:
         return True
@@ -158,7 +158,7 @@ def holds_rows(ref: SignalRef) -> bool:
 
 
 def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
-    """The whole columns of the file, one (rows,) float64 a channel."""
+    """The whole columns of the file, one (rows,) float64 per channel."""
     form = FORMATS.get(ref.format)
     if form is None or form.text:
         for path in source_files(ref):
@@ -167,16 +167,16 @@ def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
         columns = form.columns(ref)
         if not isinstance(form.read, str) and (rows := max(map(len, columns), default=0)) > limits.max_rows:
             raise ClipError("signal", "too_large", f"The signal file has {rows} rows and data.max_rows is {limits.max_rows}: "
-                                                   "cut it, or raise data.max_rows.")
+                                                   "split it, or raise data.max_rows.")
         return columns
-    if ref.format in ("biovid", "biovid_filtered"):  # one small file a clip: nothing to keep
+    if ref.format in ("biovid", "biovid_filtered"):  # one small file per clip: no cache needed
         table = tables.read_columns(ref.path, [str(c.column) for c in ref.channels], ref.sep, ref.decimal, ref.encoding)
         return [table[str(c.column)] for c in ref.channels]
     try:
         stat = ref.path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):
-        raise ClipError("signal", "missing_file", "The signal file is absent; restore it.") from None
+        raise ClipError("signal", "missing_file", "The signal file is missing; restore it.") from None
     columns = _read_file(ref.path, stamp, format=ref.format, channels=ref.channels, sep=ref.sep, decimal=ref.decimal,
                          item=ref.item, encoding=ref.encoding)
     if len({channel.fs for channel in ref.channels}) > 1:
@@ -184,7 +184,7 @@ def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
     return columns
 
 
-@lru_cache(maxsize=1)  # the many windows of one long file are read from it one after the other
+@lru_cache(maxsize=1)  # many windows of one long file are read one after the other
 def _read_file(
     path: Path,
     stamp: tuple[int, int],
@@ -208,7 +208,7 @@ def _read_file(
 
 
 def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, ...]) -> list[np.ndarray]:
-    """Columns of arrays: by position, or "name" / "name:position" of an array inside an npz, each read once."""
+    """Columns of arrays: by position, or "name" / "name:position" for an array of an npz; each array is read once."""
     arrays: dict[str | int | None, np.ndarray] = {}
     columns = []
     for channel in channels:
@@ -220,10 +220,10 @@ def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, .
             arrays[name] = tables.read_array(path, name)
         array = arrays[name][:, None] if arrays[name].ndim == 1 else arrays[name]
         rows, width = array.shape
-        # Wider than long, and the channels do not account for its width: time runs along the other axis.
+        # More columns than rows, and many more columns than channels: time probably runs along the other axis.
         if rows < width and (rows <= len(channels) < width or 2 * len(channels) < width):
-            raise ClipError("signal", "swapped_axes", f"The array has {rows} rows and {width} columns, and rows are samples: "
-                                                      "it looks like channels x samples; save it transposed.")
+            raise ClipError("signal", "swapped_axes", f"The array has {rows} rows and {width} columns, but rows must be "
+                                                      "samples. It seems to be channels x samples: save it transposed.")
         if not 0 <= position < array.shape[1]:
             fix = f"Channel {channel.name}: the array has {array.shape[1]} columns; correct its position."
             raise ClipError("signal", "missing_column", fix)
@@ -232,7 +232,7 @@ def array_columns(path: Path, item: str | int | None, channels: tuple[Channel, .
 
 
 def cut_window(values: np.ndarray, channel: Channel, ref: SignalRef) -> np.ndarray:
-    """The window of `ref` out of a whole column (rows,): by rows, or by seconds at the channel's own rate."""
+    """The window of `ref` from a whole column (rows,): by rows, or by seconds at the rate of the channel."""
     rows = len(values)
     start, stop = ref.start_row, ref.end_row
     if start is None and stop is None:
@@ -242,25 +242,26 @@ def cut_window(values: np.ndarray, channel: Channel, ref: SignalRef) -> np.ndarr
     wanted, window = stop - start, values[start:stop]
     if start < 0 or wanted < 1 or len(window) < max(1, (1 - SHORTFALL) * wanted):
         raise ClipError("signal", "short_file", f"Channel {channel.name} has {len(window)} of {wanted} values; "
-                                                "the file is broken off or the window lies outside it.")
+                                                "the file is incomplete, or the window lies outside of it. Copy the file "
+                                                "again, or correct the window.")
     return np.concatenate([window, np.full(wanted - len(window), window[-1])]) if len(window) < wanted else window
 
 
 def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> np.ndarray:
-    """(L,C) float32, unnormalised: every channel filtered by its kind and brought to `options.length` samples."""
+    """(L,C) float32, unnormalised: every channel filtered by its kind and resampled or cropped to `options.length` samples."""
     if not signal.channels:
-        raise ClipError("signal", "no_channel", "The clip has no signal channel; name some in the data set.")
+        raise ClipError("signal", "no_channel", "The clip has no signal channel; define channels in the data set.")
     if signal.filtered and options.source == "raw":
-        options = replace(options, source="filtered")  # filtering twice is never meant
+        options = replace(options, source="filtered")  # never filter twice
     check_durations(signal, options)
     rate = max(channel.fs for channel in signal.channels)
     columns = []
     for channel in signal.channels:
-        x = condition(_begun(channel, options), channel.kind, channel.fs, options)
+        x = condition(_first_seconds(channel, options), channel.kind, channel.fs, options)
         if options.window_mode == "resample":
             x = resample(x, options.length)
         else:
-            if channel.fs != rate:  # steps mean the same time in every channel
+            if channel.fs != rate:  # so that a step is the same time in every channel
                 x = resample(x, max(1, round(len(x) * rate / channel.fs)))
             x = crop(x, options.length, channel.name)
         columns.append(x)
@@ -268,16 +269,16 @@ def process_signal(signal: Signal, options: SignalOptions = SignalOptions()) -> 
         out = np.stack(columns, axis=1).astype(np.float32)
     for channel, column in zip(signal.channels, out.T, strict=True):
         if not np.isfinite(column).all():
-            raise ClipError("signal", "infinite", f"Channel {channel.name} has values beyond what a float32 holds (3e38); "
+            raise ClipError("signal", "infinite", f"Channel {channel.name} has values too large for float32 (3e38); "
                                                   "repair the file.")
     return out
 
 
 def used(signal: Signal, options: SignalOptions) -> list[np.ndarray]:
-    """What of every channel's values as recorded `process_signal` makes a clip of, about: (n,) each."""
+    """The recorded values of every channel that (approximately) enter the clip of `process_signal`: (n,) each."""
     rate, parts = max(channel.fs for channel in signal.channels), []
     for channel in signal.channels:
-        x = _begun(channel, options)
+        x = _first_seconds(channel, options)
         length = max(1, round(options.length * channel.fs / rate))
         if options.window_mode != "resample" and len(x) > length:
             start = (len(x) - length) // 2
@@ -286,40 +287,40 @@ def used(signal: Signal, options: SignalOptions) -> list[np.ndarray]:
     return parts
 
 
-def _begun(channel: ChannelData, options: SignalOptions) -> np.ndarray:
-    """(n,) the channel's values as recorded, of its first `options.seconds` where they are asked for."""
+def _first_seconds(channel: ChannelData, options: SignalOptions) -> np.ndarray:
+    """(n,) recorded values of the channel, only the first `options.seconds` if that is set."""
     if options.seconds is None:
         return channel.values
     return channel.values[: max(1, round(options.seconds * channel.fs))]
 
 
 def check_durations(signal: Signal, options: SignalOptions) -> None:
-    """ClipError where channels last unequally long, by more than SHORTFALL and one sample: resampling would stretch one
-    over the other."""
+    """ClipError where the durations of the channels differ by more than SHORTFALL and one sample: after resampling, the
+    channels would no longer be synchronous."""
     most = options.seconds or float("inf")
     seconds = [min(len(channel.values) / channel.fs, most) for channel in signal.channels]
     shortest, longest = min(seconds), max(seconds)
     if longest - shortest > max(SHORTFALL * longest, 1 / min(channel.fs for channel in signal.channels)):
         raise ClipError("signal", "other_durations", f"The channels last from {shortest:.1f} to {longest:.1f} s; give a window "
-                                                     "that all of them have, or correct their rates.")
+                                                     "that all of them cover, or correct their rates.")
 
 
 def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np.ndarray:
-    """x (n,) of one kind: filtered, denoised, enveloped at its own rate. What was not recorded is bridged before a filter; of
-    an EMG it is 0 in the result."""
+    """x (n,) of one kind: filtered, denoised, and its envelope, at its own rate. Gaps are interpolated before a filter; in
+    an EMG they are 0 in the result."""
     size, moves = float(np.abs(x).max()), float(np.ptp(x))
-    if moves < max(options.range_floor * size, DUST):
+    if moves < max(options.range_floor * size, LEAST_STD):
         if len(x) > 1:
-            note(f"{kind}: a channel does not move within the clip and is taken as constant.")
+            note(f"{kind}: a channel does not change within the clip and is treated as constant.")
         level = float(np.median(x))
-        return np.full(len(x), level if size >= DUST else 0.0)
+        return np.full(len(x), level if size >= LEAST_STD else 0.0)
     raw = options.source == "raw"
     gap = gaps.find(x, kind, fs) if raw else None
     if gap is not None:
         gaps.check(gap, kind)
         x = gaps.bridge(x, gap)
     if gaps.stuck(x, kind):
-        note(f"{kind}: the values rest at an end of their range again and again, as a saturated amplifier's do.")
+        note(f"{kind}: the values often stay at one end of their range, as with a saturated amplifier.")
     if kind == "emg":
         if raw and options.emg_band:
             x = butterworth(x, *options.emg_band, options.emg_order, fs, options.causal, name=kind)
@@ -329,7 +330,7 @@ def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np
             x = denoise(x, fs, options.emd_options, gap, options.envelope_seconds)
         if options.envelope == "rms" or (options.envelope == "auto" and options.window_mode == "resample"):
             if half_window(fs, options.envelope_seconds) > options.envelope_seconds * fs / 2 + 0.5:
-                note(f"{kind}: the envelope's window of {options.envelope_seconds:g} s is under three samples: three taken.")
+                note(f"{kind}: the envelope's window of {options.envelope_seconds:g} s is under three samples: three are used.")
             x = rms_envelope(x, fs, options.envelope_seconds)
             if gap is not None:
                 x = np.where(gap, 0.0, x)
@@ -346,20 +347,20 @@ def condition(x: np.ndarray, kind: str, fs: float, options: SignalOptions) -> np
 
 
 def unfit_filters(channels: Sequence[Channel], filtered: bool, options: SignalOptions) -> list[str]:
-    """What of the filters asked for cannot act at the rates of these channels, as the worker will say it."""
+    """Notes on filters that are not possible at the rates of these channels, as the workers will give them."""
     raw = options.source == "raw" and not filtered
     low = (None, options.gsr_lowpass) if options.gsr_lowpass is not None else None
     bands = {"emg": options.emg_band if raw else None, "ecg": options.ecg_band if raw else None,
              "fnirs": options.fnirs_band, "gsr": low, "eda": low}
-    said = [f"{c.kind}: {problem}." for c in channels if (band := bands.get(c.kind)) and (problem := unfit(*band, c.fs))]
-    return list(dict.fromkeys(said))
+    found = [f"{c.kind}: {problem}." for c in channels if (band := bands.get(c.kind)) and (problem := unfit(*band, c.fs))]
+    return list(dict.fromkeys(found))
 
 
 def crop(x: np.ndarray, length: int, name: str) -> np.ndarray:
-    """`length` steps from the centre of x (n,); up to 5 % too short, the last value is held."""
+    """`length` steps from the centre of x (n,); if x is up to 5 % too short, the last value is repeated."""
     if len(x) >= length:
         start = (len(x) - length) // 2
         return x[start : start + length]
     if len(x) < (1 - SHORTFALL) * length:
-        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; use resample.")
+        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; set window_mode=resample.")
     return np.concatenate([x, np.full(length - len(x), x[-1])])

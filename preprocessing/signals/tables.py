@@ -1,7 +1,7 @@
-"""Numbers out of users' files: CSV, TSV, npy, npz and Parquet, without pickle. Every defect is a ClipError.
+"""Read numbers from users' files: CSV, TSV, npy, npz and Parquet, without pickle. Every error is a ClipError.
 
-A ClipError's text goes into the store and the report: it gives positions in the file, never a cell or a column's name,
-which may be raw ids (AI4Pain 2025 names its columns by trial).
+The text of a ClipError is written to the store and the report. It gives positions in the file, never a cell or a column
+name: these may be raw ids (AI4Pain 2025 names its columns by trial).
 """
 
 import csv
@@ -22,8 +22,8 @@ from preprocessing.errors import ClipError
 from preprocessing.limits import Limits
 from preprocessing.paths import is_file
 
-EXACT = 2**53  # whole numbers up to here are floats
-LARGEST = np.finfo(np.float32).max  # what is beyond is infinite in the store, and said to be
+EXACT = 2**53  # whole numbers up to here are exact in float64
+LARGEST = np.finfo(np.float32).max  # larger values would be infinite in the store; signals.py reports them
 SEPARATORS = ("\t", ";", ",", "|")
 
 
@@ -36,8 +36,8 @@ def read_columns(
 ) -> dict[str, np.ndarray]:
     """Named columns of a text table as float64 (rows,), blanks in header and cells stripped, empty cells NaN.
 
-    sep None: the separator that occurs in the header; of several the one that fits the first row too, else it must be given.
-    Only the named columns must be numeric, in any order. ClipError: missing_file, empty_file, missing_column,
+    sep None: the separator found in the header; of several the one that also fits the first row, else sep must be given.
+    Only the named columns must be numeric; their order is free. ClipError: missing_file, empty_file, missing_column,
     duplicate_column, not_a_number, not_a_table, blank_line, other_encoding, unknown_separator.
     """
     data = decoded(read_bytes(path), encoding)
@@ -46,7 +46,7 @@ def read_columns(
     check_header(header, columns, head)
     if not body.strip():
         raise bad("empty_file", "The table has a header but no rows; copy the file again.")
-    # Positions as names: a header may repeat names in columns that nobody asks for.
+    # Positions as names: a header may repeat the names of columns that are not used.
     index = {name: str(header.index(name)) for name in columns}
     try:
         table = pacsv.read_csv(
@@ -63,42 +63,42 @@ def read_columns(
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         if "conversion error" in str(error):
-            raise bad("not_a_number", f"A cell that should be a number is text{place(error)}: repair the file, take out lines "
+            raise bad("not_a_number", f"A cell that should be a number is text{place(error)}: repair the file, remove lines "
                                       "of units or comments, or set sep and decimal (which is "
                                       f"{'a comma' if decimal == ',' else 'a point'} now).") from None
-        raise bad("not_a_table", f"The table is broken off or uneven{place(error)}: copy it again, or set sep and "
-                                 "decimal.") from None
+        raise bad("not_a_table", f"The table is incomplete, or has uneven rows{place(error)}: copy it again, or set "
+                                 "sep and decimal.") from None
     check_lines(table.num_rows, body, sep, len(header))
     found = {name: _to_numpy(table[position]) for name, position in index.items()}
     if any(((size > EXACT) & (size <= LARGEST)).any() for size in map(np.abs, found.values())):
-        raise bad("not_exact", "The table holds numbers beyond 2^53, which are no samples; correct the column.")
+        raise bad("not_exact", "The table holds numbers beyond 2^53, which cannot be samples; correct the column.")
     return found
 
 
 def check_lines(rows: int, body: bytes, sep: str, n_columns: int) -> None:
-    """ClipError where a line of `body` became no row: readers skip empty lines, and every later sample would move.
+    """ClipError where a line of `body` gave no row: readers skip empty lines, and all later samples would be shifted.
 
-    A cell in quotes may have several lines, unless they look like rows that a forgotten quotation mark has swallowed.
+    A cell in quotes may have several lines, unless they look like rows behind a missing closing quotation mark.
     """
     body = body.rstrip(b"\r\n")
     lines = body.count(b"\n") + 1
     if rows == lines:
         return
-    said = f"The table has {lines} lines below its header and {rows} rows"
+    counts = f"The table has {lines} lines below its header but {rows} rows"
     records = []
     try:
         for record in csv.reader(io.StringIO(body.decode("utf-8", "replace"), newline=""), delimiter=sep, strict=True):
             records.append(bool(record))
             if any(line.count(sep) >= n_columns - 1 for cell in record for line in re.split(r"\r?\n", cell)[1:] if sep in line):
-                raise bad("not_a_table", f"{said}: a cell in quotes holds whole rows, close its quotation mark.")
+                raise bad("not_a_table", f"{counts}: a cell in quotes holds whole rows, close its quotation mark.")
     except csv.Error:
-        raise bad("not_a_table", f"{said}: a quotation mark is opened and not closed, close it or take it out.") from None
+        raise bad("not_a_table", f"{counts}: a quotation mark is not closed, close it or remove it.") from None
     if not all(records) or len(records) != rows:
-        raise bad("blank_line", f"{said}: take out the empty lines between them, or fill what is missing.")
+        raise bad("blank_line", f"{counts}: remove the empty lines, or fill in the missing values.")
 
 
 def decoded(data: bytes, encoding: str = "utf-8") -> bytes:
-    """The text in UTF-8. ClipError other_encoding where it is not what was said."""
+    """The text in UTF-8. ClipError other_encoding where the data are not in `encoding`."""
     if encoding in ("utf-8", "utf8", "ascii"):
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise bad("other_encoding", "The table is UTF-16 text: set encoding to utf-16, or save it as UTF-8.")
@@ -106,11 +106,11 @@ def decoded(data: bytes, encoding: str = "utf-8") -> bytes:
     try:
         return data.decode(encoding).encode("utf-8")
     except (UnicodeError, LookupError, ValueError):
-        raise bad("other_encoding", f"The table is no {encoding} text: correct encoding, or save it as UTF-8.") from None
+        raise bad("other_encoding", f"The table is not {encoding} text: correct encoding, or save it as UTF-8.") from None
 
 
 def check_header(header: Sequence[str], columns: Sequence[str], head: bytes) -> None:
-    """`check_columns`, with what may have kept a column from being found."""
+    """`check_columns`, with the probable reason added where a column is missing."""
     try:
         check_columns(header, columns)
     except ClipError as error:
@@ -119,8 +119,8 @@ def check_header(header: Sequence[str], columns: Sequence[str], head: bytes) -> 
         try:
             head.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise bad("missing_column", error.fix + " The first line is no UTF-8 text: set encoding (latin-1, for "
-                                                    "instance).") from None
+            raise bad("missing_column", error.fix + " The first line is not UTF-8 text: set encoding, for example "
+                                                    "to latin-1.") from None
         raise bad("missing_column", error.fix + " The first line must be the header, without comments above it: set sep or "
                                                 "encoding if it is.") from None
 
@@ -142,7 +142,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
             convert_options=pacsv.ConvertOptions(include_columns=[position], column_types={position: pa.string()}),
         )
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-        raise bad("not_a_table", f"The table is broken off or uneven{place(error)}; copy it again.") from None
+        raise bad("not_a_table", f"The table is incomplete, or has uneven rows{place(error)}; copy it again.") from None
     check_lines(table.num_rows, body, sep, len(header))
     return [(value or "").strip() for value in table[position].to_pylist()]
 
@@ -154,7 +154,7 @@ def read_header(path: Path, sep: str | None = None) -> list[str]:
 
 
 def split_header(head: bytes, sep: str | None, body: bytes = b"") -> tuple[str, list[str]]:
-    """(separator, names) of a header line. body: what follows it, which tells separators from what stands in names."""
+    """(separator, names) of a header line. body: the lines after it, used to recognise the separator."""
     text = head.decode("utf-8-sig", errors="replace").rstrip("\r")
     if sep is None:
         sep = max(SEPARATORS, key=text.count)
@@ -162,17 +162,17 @@ def split_header(head: bytes, sep: str | None, body: bytes = b"") -> tuple[str, 
             first = body[: body.find(b"\n")] if b"\n" in body else body
             fit = [mark for mark in SEPARATORS if mark in text and text.count(mark) == first.count(mark.encode())]
             if len(fit) != 1 and not (sep in fit and '"' in text):
-                raise bad("unknown_separator", "The first line holds several marks that may separate its columns: set sep.")
+                raise bad("unknown_separator", "The first line holds several possible separators: set sep.")
             sep = fit[0] if len(fit) == 1 else sep
     try:
         names = next(csv.reader(io.StringIO(text), delimiter=sep), [])
     except (csv.Error, TypeError):
-        raise bad("not_a_table", "The first line of the table is no header; copy the file again.") from None
+        raise bad("not_a_table", "The first line of the table is not a header; copy the file again.") from None
     return sep, [name.strip() for name in names]
 
 
 def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
-    """The array of an .npy, or array `item` of an .npz, as float64 (rows,) or (rows, columns); pickles are refused."""
+    """The array of an .npy, or array `item` of an .npz, as float64 (rows,) or (rows, columns); pickles are never read."""
     with open_checked(path) as stream:
         try:
             loaded = np.load(stream, allow_pickle=False)
@@ -182,17 +182,17 @@ def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
                 if item is None and len(loaded.files) == 1:
                     item = loaded.files[0]
                 if item not in loaded.files:
-                    raise bad("missing_column", f"None of the npz file's {len(loaded.files)} arrays has the name that was "
-                                                "asked for; correct the name.")
+                    raise bad("missing_column", f"None of the {len(loaded.files)} arrays of the npz file has the given "
+                                                "name; correct the name.")
                 array = loaded[str(item)]
         except ClipError:
             raise
-        except Exception:  # np.load and zipfile raise a dozen types on damaged files
+        except Exception:  # np.load and zipfile raise many types on damaged files
             raise bad("not_an_array", "The file is damaged or holds Python objects; export it as plain numbers.") from None
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
-        raise bad("not_an_array", f"The array must be numeric with 1 or 2 axes, not {array.dtype.name} with {array.ndim}.")
+        raise bad("not_an_array", f"The array must be numeric and 1-D or 2-D, not {array.dtype.name} and {array.ndim}-D.")
     if array.dtype.kind in "iu" and array.size and max(abs(int(array.min())), abs(int(array.max()))) > EXACT:
-        raise bad("not_exact", "The array holds whole numbers beyond 2^53, which are no samples; correct the column.")
+        raise bad("not_exact", "The array holds whole numbers beyond 2^53, which cannot be samples; correct the column.")
     return array.astype(np.float64)
 
 
@@ -203,8 +203,8 @@ def trim(values: np.ndarray) -> np.ndarray:
 
 
 def check_size(path: Path, format: str, limits: Limits) -> None:
-    """ClipError too_large for a file of more rows (or an array of more columns) than the limits allow: from the header of an
-    array or a Parquet file, from the size and the first row of a text table. What cannot be told is left to the reader."""
+    """ClipError too_large for a file with more rows (or an array with more columns) than the limits allow: by the header of an
+    array or a Parquet file, by the size and the lines of a text table. Where that fails, the reader reports the error."""
     rows, width = 0, 0
     try:
         if format == "npy":
@@ -223,17 +223,17 @@ def check_size(path: Path, format: str, limits: Limits) -> None:
         else:
             shape = (_least_rows(path, limits.max_rows),)
         rows, width = shape[0] if shape else 0, max(width, shape[1] if len(shape) > 1 else 0)
-    except Exception:  # damaged, absent: the reader says so
+    except Exception:  # damaged or missing: the reader reports it
         return
     for found, most, what in ((rows, limits.max_rows, "rows"), (width, limits.max_channels, "channels")):
-        if found > most and not (what == "channels" and rows < width):  # then time runs along the other axis, which is told
+        if found > most and not (what == "channels" and rows < width):  # then time runs along the other axis: another error
             least = "" if format in ("npy", "npz", "parquet") else "at least "
-            raise bad("too_large", f"The signal file has {least}{found} {what} and data.max_{what} is {most}: cut it, or "
-                                   f"raise data.max_{what}.")
+            raise bad("too_large", f"The signal file has {least}{found} {what} and data.max_{what} is {most}: split it, "
+                                   f"or raise data.max_{what}.")
 
 
 def count_rows(path: Path, format: str) -> int | None:
-    """Rows of a signal file, from its header or by its lines; None where they cannot be told (several arrays, damage)."""
+    """Rows of a signal file, from its header or its lines; None where they are unknown (several arrays, a damaged file)."""
     try:
         stat = path.stat()
     except (OSError, ValueError):
@@ -241,7 +241,7 @@ def count_rows(path: Path, format: str) -> int | None:
     return _count_rows(path, format, (stat.st_mtime_ns, stat.st_size))
 
 
-@lru_cache(maxsize=1 << 16)  # several steps of a command ask for the same files, and many windows for one
+@lru_cache(maxsize=1 << 16)  # several steps of a command need the same files, and many windows one file
 def _count_rows(path: Path, format: str, stamp: tuple[int, int]) -> int | None:
     try:
         if format == "npy":
@@ -257,12 +257,12 @@ def _count_rows(path: Path, format: str, stamp: tuple[int, int]) -> int | None:
             return papq.read_metadata(path).num_rows
         data = read_bytes(path).rstrip(b"\r\n")
         return None if b'"' in data and _broken_cells(data) else max(0, data.count(b"\n"))
-    except Exception:  # the reader says what is wrong
+    except Exception:  # the reader reports the error
         return None
 
 
 def _broken_cells(data: bytes) -> bool:
-    """Whether line ends stand between quotation marks: lines are no rows then."""
+    """Whether there are line ends between quotation marks: then lines are not rows."""
     return any(b"\n" in part for part in data.split(b'"')[1::2])
 
 
@@ -273,9 +273,9 @@ def _npy_shape(stream: IO[bytes]) -> tuple[int, ...]:
 
 
 def _least_rows(path: Path, most: int) -> int:
-    """Rows below the header of a text table: 0 where its bytes alone say that they are few enough, else the lines, counted
-    without holding them, up to one too many."""
-    if path.stat().st_size < 2 * most:  # a row has a digit and a line end
+    """Rows below the header of a text table: 0 where the file size shows that there are few enough, else the lines, counted
+    without keeping them in memory, until there are too many."""
+    if path.stat().st_size < 2 * most:  # a row has at least a digit and a line end
         return 0
     lines = 0
     with open(path, "rb") as stream:
@@ -293,20 +293,20 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
         table = file.read(columns=list(columns), use_threads=False)
         return {name: _to_numpy(table[name].cast(pa.float64())) for name in columns}
     except (pa.ArrowException, ValueError, KeyError, OSError):
-        raise bad("not_a_table", "The Parquet file is damaged or its columns are no numbers; write it again.") from None
+        raise bad("not_a_table", "The Parquet file is damaged or its columns are not numeric; write it again.") from None
 
 
 def check_columns(header: Sequence[str], columns: Sequence[str]) -> None:
-    """ClipError missing_column | duplicate_column where one of `columns` is not there exactly once."""
+    """ClipError missing_column | duplicate_column where one of `columns` does not occur exactly once."""
     for number, name in enumerate(columns, start=1):
         if header.count(name) != 1:
             reason = "missing_column" if name not in header else "duplicate_column"
-            raise bad(reason, f"Of the {len(columns)} columns asked for, number {number} is there {header.count(name)} times "
-                              f"among the file's {len(header)}; it must be there once.")
+            raise bad(reason, f"Of the {len(columns)} columns to be read, number {number} occurs {header.count(name)} times "
+                              f"among the {len(header)} columns of the file; it must occur once.")
 
 
 def place(error: Exception) -> str:
-    """Where Arrow stopped, without what stood there: row 1 is the first below the header, blank lines not counted."""
+    """The position of Arrow's error, without the cell: row 1 is the first below the header, blank lines not counted."""
     column, row = (re.search(rf"{word} #(\d+):", str(error)) for word in ("In CSV column", "Row"))
     found = ([f"row {row[1]}"] if row else []) + ([f"column {int(column[1]) + 1}"] if column else [])
     return f" ({', '.join(found)})" if found else ""
@@ -315,7 +315,7 @@ def place(error: Exception) -> str:
 def open_checked(path: Path) -> io.BufferedReader:
     """An open regular file; ClipError missing_file | unreadable_file | empty_file."""
     if not is_file(path):
-        raise bad("missing_file", "The signal file is absent or no regular file; restore it.")
+        raise bad("missing_file", "The signal file is missing or not a regular file; restore it.")
     try:
         stream = open(path, "rb")
         if not stream.peek(1):
@@ -323,7 +323,8 @@ def open_checked(path: Path) -> io.BufferedReader:
             raise bad("empty_file", "The signal file is empty; copy it again.")
         return stream
     except OSError as error:
-        raise bad("unreadable_file", f"The signal file cannot be read ({error.strerror}).") from None
+        raise bad("unreadable_file", f"The signal file cannot be read ({error.strerror}): give this account read "
+                                     "access.") from None
 
 
 def read_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""AI4Pain 2025: one table a sensor and subject, one column a trial, shorter trials padded with empty cells."""
+"""AI4Pain 2025: one table per sensor and subject, one column per trial, shorter trials padded with empty cells."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from preprocessing.signals import tables
 
 
 def files(ref: SignalRef) -> tuple[Path, ...]:
-    """The tables that the channels lie in."""
+    """The tables that hold the channels."""
     return tuple(ref.path / str(channel.column).partition("::")[0] for channel in ref.channels)
 
 
 def read_trial(ref: SignalRef) -> list[np.ndarray]:
-    """Of each channel, whose column is "Sensor/<sid>.csv::<trial>", the trial's (rows,) values without the NaN at its end."""
+    """For each channel, whose column is "Sensor/<sid>.csv::<trial>", the (rows,) values without the NaN padding at the end."""
     columns = []
     for channel in ref.channels:
         file, _, trial = str(channel.column).partition("::")

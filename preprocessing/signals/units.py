@@ -1,6 +1,6 @@
-"""Units of signals, through pint, to one a kind: nanosiemens of one laboratory beside microsiemens of another are one channel.
+"""Convert signals to one unit per kind, with pint, so that data in nanosiemens and in microsiemens can be combined.
 
-A unit is a text in the manifest. What has none, or an arbitrary one ("a.u."), is taken as it is.
+A unit is a text in the manifest. Values without a unit, or with an arbitrary one ("a.u."), are used unchanged.
 """
 
 import re
@@ -16,18 +16,18 @@ from preprocessing.notes import note
 ARBITRARY = {"a.u.", "a.u", "au", "arb", "arb.", "arb. unit", "arb. units", "arbitrary", "arbitrary unit", "arbitrary units",
              "count", "counts", "adc", "raw", "digit", "digits", "lsb", "normalized", "normalised", "z", "z-score", "u", "unit",
              "units", "-", "1", "none", "n/a", "unitless", "dimensionless"}
-# kind -> the units that its signals are brought to, the first whose dimension fits. Microvolts are BioVid's.
+# kind -> the target units; the first one with the same dimension is used. Microvolts are the unit of BioVid.
 TARGETS: dict[str, tuple[str, ...]] = {
     "gsr": ("uS",), "eda": ("uS",), "ecg": ("uV",), "emg": ("uV",), "spo2": ("%",),
     "fnirs": ("uM", "mM*mm"), "imu": ("m/s^2", "rad/s", "uT"),
     "bvp": ("uV", "uA", "%", "mmHg"), "resp": ("uV", "%", "ohm", "mm", "L", "L/s", "Pa"),
 }
-# Of the kind "other": any dimension, these rather than SI's base units.
+# For the kind "other": any dimension is allowed; these are preferred to SI base units.
 USUAL = ("uV", "uA", "uS", "degC", "m/s^2", "rad/s", "uT", "Pa", "mm", "%", "s", "Hz")
-# Rates of heart and breath, for which pint has turns of a motor or no name.
+# Heart and breathing rates, which pint does not know or takes for rotations.
 PER_MINUTE = ("bpm", "1/min", "/min", "min^-1", "beats/min", "beats_per_minute", "breaths/min", "beats per minute")
-RECIPROCAL = ("gsr", "eda")  # kiloohms are a resistance, whose reciprocal is meant
-MOST = 40  # letters
+RECIPROCAL = ("gsr", "eda")  # a resistance (kiloohm) is converted by its reciprocal
+MOST = 40  # characters
 LOGARITHMIC = ("decibel", "decibelmilliwatt", "decibelmicrowatt", "neper", "octave", "decade")  # as pint calls them
 
 
@@ -47,7 +47,7 @@ class Conversion:
 
 @lru_cache(maxsize=256)
 def conversion(text: str, kind: str) -> Conversion:
-    """How values in the unit `text` become those of the kind. ValueError with one clause: no unit, or of another dimension."""
+    """The conversion from the unit `text` to that of the kind. ValueError with one clause: unknown unit, or wrong dimension."""
     targets = TARGETS.get(kind, USUAL)
     plain = tidy(text, kind)
     if kind == "spo2" and plain.lower() in ("fraction", "ratio"):
@@ -56,7 +56,7 @@ def conversion(text: str, kind: str) -> Conversion:
         return Conversion("")
     if kind not in TARGETS and plain.lower() in PER_MINUTE:
         return Conversion("Hz", _round(1 / 60))
-    if plain in targets:  # most are: pint takes half a second to come
+    if plain in targets:  # the usual case: importing pint takes half a second
         return Conversion(plain)
     return _by_pint(plain, text, kind, targets)
 
@@ -65,23 +65,23 @@ def _by_pint(plain: str, text: str, kind: str, targets: tuple[str, ...]) -> Conv
     unit = _parse(plain, text)
     registry = _registry()
     if unit.dimensionless and "%" not in targets:
-        raise ValueError(f"unit {text!r} is a plain number, and a channel of kind {kind} is in {' or '.join(targets)}")
+        raise ValueError(f"unit {text!r} has no dimension, but a channel of kind {kind} is in {' or '.join(targets)}")
     for target in targets:
         wanted = registry.Unit(_pint(target))
         if kind in RECIPROCAL and (1 / unit).is_compatible_with(wanted) and not unit.is_compatible_with(wanted):
             return Conversion(target, float((1 / (1.0 * unit)).to(wanted).magnitude), 0.0, True)
-        if unit.is_compatible_with(wanted) and "delta_" not in plain:  # pint converts no difference into a scale
+        if unit.is_compatible_with(wanted) and "delta_" not in plain:  # pint cannot convert temperature differences
             zero, one = (float(registry.Quantity(value, unit).to(wanted).magnitude) for value in (0.0, 1.0))
             return Conversion(target, _round(one - zero), _round(zero))
     if kind in TARGETS:
-        raise ValueError(f"unit {text!r} does not measure what a channel of kind {kind} does, which is in "
-                         f"{' or '.join(targets)} (kind other takes any unit)")
+        raise ValueError(f"unit {text!r} has the wrong dimension for a channel of kind {kind}, which is in "
+                         f"{' or '.join(targets)} (kind other accepts any unit)")
     base = (1.0 * unit).to_base_units()
     return Conversion(f"{base.units:~C}", float(base.magnitude))
 
 
 def _round(value: float) -> float:
-    """Without the rounding of pint's own factors: 1 mV is 1000 uV and not 999.9999999999999."""
+    """Removes the rounding errors of pint's factors: 1 mV is 1000 uV and not 999.9999999999999."""
     return float(f"{value:.14g}")
 
 
@@ -106,18 +106,18 @@ def _pint(plain: str) -> str:
 
 
 def _parse(plain: str, text: str) -> Any:
-    """pint's unit. Only letters, one-digit powers, * and / reach its parser, which computes what it is given."""
+    """The unit in pint. Only letters, one-digit powers, * and / reach its parser, which would evaluate any expression."""
     wrong = ValueError(f"unit {text[:MOST]!r} is not known; write for instance uS, mV, g, degC, or a.u. for an arbitrary one")
     if len(plain) > MOST or not re.fullmatch(r"[A-Za-z%_][A-Za-z%_0]*(\^-?\d)?([ */]+[A-Za-z%_][A-Za-z%_0]*(\^-?\d)?)*", plain):
         raise wrong
-    for spelling in (plain, plain.lower()) if len(plain) > 4 else (plain,):  # Siemens; but not MV for mV
+    for spelling in (plain, plain.lower()) if len(plain) > 4 else (plain,):  # also lower case (Siemens), but not of MV
         try:
             unit = _registry().Unit(_pint(spelling))
-        except Exception:  # pint raises half a dozen types, tokenizers' among them
+        except Exception:  # pint raises several types, also those of its tokenizer
             continue
         if any(name.endswith(LOGARITHMIC) for name in re.findall("[a-z_]+", str(unit))):
-            raise ValueError(f"unit {text[:MOST]!r} is a logarithm, which no factor converts; write the values on a linear "
-                             "scale, or a.u. for them as they are")
+            raise ValueError(f"unit {text[:MOST]!r} is logarithmic and cannot be converted by a factor; give the values on a "
+                             "linear scale, or write a.u. to use them unchanged")
         return unit
     raise wrong
 
@@ -130,7 +130,7 @@ def _registry() -> Any:
 
 
 def check(text: str, kind: str, where: str) -> str:
-    """The unit that values in `text` are brought to ("" = taken as they are). InputError in the words of `conversion`."""
+    """The unit after conversion ("" = unchanged). InputError with the message of `conversion`."""
     try:
         return conversion(text, kind).target
     except ValueError as error:
@@ -138,7 +138,7 @@ def check(text: str, kind: str, where: str) -> str:
 
 
 def convert(x: np.ndarray, text: str, kind: str) -> np.ndarray:
-    """x (n,) in the kind's unit, noted where a number changes; x itself where none does."""
+    """x (n,) in the unit of the kind, with a note if the values change; else x itself."""
     if not text:
         return x
     how = conversion(text, kind)

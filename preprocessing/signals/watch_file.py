@@ -1,4 +1,4 @@
-"""The data file of `watch`: the one pickle that is read, its hash pinned, and nothing built from it but numpy's arrays."""
+"""The data file of `watch`: the only pickle that is read. Its hash is checked, and only numpy arrays are built from it."""
 
 import hashlib
 import io
@@ -23,11 +23,11 @@ def read_channels(ref: SignalRef) -> list[np.ndarray]:
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The whole content, kept for as long as the file keeps its size and time."""
+    """The whole content, cached while the size and the time of the file stay the same."""
     try:
         stat = path.stat()
     except OSError:
-        raise ClipError("signal", "missing_file", f"The watch file is absent; {FETCH}") from None
+        raise ClipError("signal", "missing_file", f"The watch file is missing; {FETCH}") from None
     return _read(path, stat.st_mtime_ns, stat.st_size)
 
 
@@ -40,7 +40,7 @@ def _read(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
     version = np.lib.format.read_magic(stream)
     assert version == (1, 0)
     np.lib.format.read_array_header_1_0(stream)
-    box = ArraysOnly(stream).load()  # an object array of no axes around the dict
+    box = ArraysOnly(stream).load()  # an object array of 0 dimensions that holds the dict
     return box.item()
 
 
@@ -52,14 +52,14 @@ class ArraysOnly(pickle.Unpickler):
             ("numpy", "ndarray"): np.ndarray,
             ("numpy", "dtype"): np.dtype,
             ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
-            ("_codecs", "encode"): _latin1,  # how pickles of protocol 2 spell bytes
+            ("_codecs", "encode"): _latin1,  # how pickles of protocol 2 store bytes
         }
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"the pickle asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"the pickle contains {module}.{name}, which is not allowed")
         return allowed[module, name]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"the pickle asks for the encoding {encoding}")
+        raise pickle.UnpicklingError(f"the pickle contains the encoding {encoding}, which is not allowed")
     return text.encode("latin1")

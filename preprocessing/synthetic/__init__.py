@@ -1,1 +1,1 @@
-"""A cohort that is made up, written in BioVid's layout."""
+"""A synthetic cohort, written in the layout of BioVid."""

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--levels", default=",".join(LEVELS), help="such as BL1,PA4")
     parser.add_argument("--size", type=_size, default=(640, 480), metavar="WIDTHxHEIGHT")
-    parser.add_argument("--jobs", type=int, default=None, help="processes; default: one a core")
+    parser.add_argument("--jobs", type=int, default=None, help="processes; default: one per core")
     options = parser.parse_args(argv)
     show = sys.stderr.isatty()
 

@@ -1,10 +1,10 @@
-"""What a synthetic face does during one clip: a weight for every facial action and head movement, frame by frame.
+"""The movements of a synthetic face in one clip: a weight for every facial action and head movement, frame by frame.
 
-In every clip the face reacts once, 1 to 3 s after the clip begins. Pain decides what the reaction looks like, not
-how much moves: its share of the movement belongs to the actions of PSPI (Prkachin and Solomon 2008: brow lowering,
-orbit tightening, levator contraction, eye closure), the rest to movements that mean nothing. So the amount of
-motion, the number of keyframes and the size of the file stay silent about the label. Blinks, head sway and
-restless muscles are everybody's.
+In every clip the face reacts once, 1 to 3 s after the start of the clip. Pain changes the kind of the reaction, not the
+amount of movement: its share of the movement goes to the actions of PSPI (Prkachin and Solomon 2008: brow lowering,
+orbit tightening, levator contraction, eye closure), the rest to movements without meaning. So the amount of motion, the
+number of keyframes and the file size do not reveal the label. Blinks, head movement and random muscle activity occur in
+all subjects.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ TRACKS = ("brow_lower", "orbit", "levator", "brow_raise", "smile", "pucker", "ja
           "x", "y", "roll", "zoom", "yaw", "pitch", "close")  # fmt: skip
 PAIN = ("brow_lower", "orbit", "levator")
 NEUTRAL = ("brow_raise", "smile", "pucker", "jaw")
-HEAD = {"x": 2.2, "y": 1.6, "roll": 0.016, "zoom": 0.008, "yaw": 1.0, "pitch": 0.8}  # sway, pixels or radians
+HEAD = {"x": 2.2, "y": 1.6, "roll": 0.016, "zoom": 0.008, "yaw": 1.0, "pitch": 0.8}  # head movement, pixels or radians
 
 
 def act(person: Person, stimulus: Stimulus, n_frames: int, rng: Generator) -> dict[str, np.ndarray]:
@@ -28,7 +28,7 @@ def act(person: Person, stimulus: Stimulus, n_frames: int, rng: Generator) -> di
     reaction = _swell(t, start, rng.uniform(0.4, 0.7), rng.uniform(2.5, 3.6))
     size = rng.uniform(0.85, 1.2)
     felt = stimulus.intensity * person.response_face * np.exp(0.25 * rng.standard_normal())
-    share = felt / (felt + 0.22)  # of the reaction that is pain: 0 without a stimulus, never quite 1
+    share = felt / (felt + 0.22)  # of pain in the reaction: 0 without a stimulus, always below 1
 
     tracks = {name: 0.12 * _wander(t, 0.6, rng) for name in (*PAIN, *NEUTRAL)}
     pain_mix = rng.uniform(0.75, 1.15, len(PAIN))
@@ -57,7 +57,7 @@ def _swell(t: np.ndarray, start: float, rise: float, hold: float) -> np.ndarray:
 
 
 def _wander(t: np.ndarray, hertz: float, rng: Generator) -> np.ndarray:
-    """Smooth aimless movement of about unit size: five sines below 2 x hertz."""
+    """Smooth random movement of about unit size: five sines below 2 x hertz."""
     f = hertz * rng.uniform(0.2, 2.0, 5)
     a, p = rng.standard_normal(5) / np.sqrt(2.5), rng.uniform(0, 2 * np.pi, 5)
     return (a[:, None] * np.sin(2 * np.pi * f[:, None] * t + p[:, None])).sum(0)

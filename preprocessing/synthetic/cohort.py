@@ -1,9 +1,9 @@
-"""The synthetic cohort: invented people in exactly BioVid's layout, so that the road is real without a licence.
+"""The synthetic cohort: simulated subjects in exactly the layout of BioVid, to run everything without a data licence.
 
     python -m preprocessing.synthetic --out DIR --part A --subjects 8 --clips-per-level 8 --effect 1 --seed 0
 
 <out>/starting_point/samples.csv, biosignals_raw/, biosignals_filtered/ and video/, then SYNTHETIC.json (expected
-counts, parameters, hash of all files), written last. The tree appears at once or not at all.
+counts, parameters, hash of all files), written last. The folder appears complete or not at all.
 """
 
 import errno
@@ -23,7 +23,7 @@ from preprocessing.errors import InputError
 from preprocessing.synthetic.people import LEVELS
 from preprocessing.synthetic.tree import MARK, VERSION, listing_sha256, write_tree
 
-ELSEWHERE_S = 2 * 86_400  # after so long another machine's half a cohort is taken to be nobody's
+ELSEWHERE_S = 2 * 86_400  # after this time an incomplete cohort of another machine counts as abandoned
 
 
 def generate(
@@ -39,11 +39,11 @@ def generate(
     on_progress: Callable[[int, int], None] | None = None,
     videos: bool = True,
 ) -> Path:
-    """Write the cohort to `out` and return it; a complete tree with the same parameters is left alone.
+    """Write the cohort to `out` and return it; a complete cohort with the same parameters is left unchanged.
 
-    effect: 0 = no class differs from another, 1 = default. levels: subset of BL1, PA1..PA4. size: (width, height).
-    jobs: processes, default one a core; the bytes do not depend on it. on_progress(clips done, clips in all).
-    videos=False leaves the videos out. InputError: impossible parameters, or `out` holds something else.
+    effect: 0 = the classes do not differ, 1 = default. levels: subset of BL1, PA1..PA4. size: (width, height).
+    jobs: processes, default one per core; the files do not depend on it. on_progress(clips done, total number of clips).
+    videos=False writes no videos. InputError: invalid parameters, or `out` holds something else.
     """
     out = Path(out)
     parameters = {
@@ -51,18 +51,18 @@ def generate(
         "levels": [level for level in LEVELS if level in levels], "size": list(size), "videos": videos,
     }  # fmt: skip
     _check(parameters, levels, jobs)
-    _sweep(out.parent)
+    _clean_up(out.parent)
     if out.exists():
         if _is_complete(out, parameters):
             return out
         if any(out.iterdir()):
-            print(f"The synthetic cohort {out} was damaged or changed and is written again.", file=sys.stderr)
+            print(f"The synthetic cohort {out} is damaged or was changed: it is written again.", file=sys.stderr)
     work = _work_folder(out)
     try:
         write_tree(work, parameters, jobs, on_progress)
         _move_in(work, out, parameters)
     except BrokenProcessPool:
-        raise InputError("A process that wrote the synthetic cohort was killed (by somebody, or by the system for lack of "
+        raise InputError("A process that wrote the synthetic cohort was killed (by a user, or by the system for lack of "
                          "memory): run the same command again.") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -99,14 +99,14 @@ def _check(parameters: dict[str, Any], levels: Sequence[str], jobs: int | None) 
 
 
 def _is_complete(out: Path, parameters: dict[str, Any]) -> bool:
-    """Whether `out` already is this cohort. Refuses a folder that is not ours or holds another cohort."""
+    """Whether `out` already is this cohort. InputError for a folder that is no cohort or holds another one."""
     try:
         mark = json.loads((out / MARK).read_text(encoding="utf-8"))
         same, digest = mark["parameters"] == parameters, mark["listing_sha256"]
     except FileNotFoundError:
         if out.is_dir() and not any(out.iterdir()):
             return False
-        raise InputError(f"{out} is no synthetic cohort ({MARK} is missing): choose another --out.") from None
+        raise InputError(f"{out} is not a synthetic cohort ({MARK} is missing): choose another --out.") from None
     except NotADirectoryError:
         raise InputError(f"{out} is a file: choose another --out.") from None
     except (ValueError, KeyError, TypeError, OSError):
@@ -117,29 +117,29 @@ def _is_complete(out: Path, parameters: dict[str, Any]) -> bool:
     return digest == listing_sha256(out)
 
 
-def _sweep(parent: Path) -> None:
-    """Take away what killed processes left beside `out`, of whatever cohort: half of one may be some gigabytes."""
+def _clean_up(parent: Path) -> None:
+    """Remove what killed processes left next to `out`, for any cohort: an incomplete one may take some gigabytes."""
     for left in parent.glob(".*.partial-*"):
         found = re.fullmatch(r"\..+\.partial-(.+)-(\d{1,7})(-old)?", left.name)
         if not found or not left.is_dir() or left.is_symlink():
             continue
         if found[1] == socket.gethostname():
             dead = not _is_running(int(found[2]))
-        else:  # a process of another machine cannot be asked; a container's name does not come back
+        else:  # processes of another machine are unknown here, and a container gets a new host name
             dead = time.time() - os.lstat(left).st_mtime > ELSEWHERE_S
         if dead:
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _work_folder(out: Path) -> Path:
-    """A sibling of `out` to work in."""
+    """A temporary folder next to `out`."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         work = out.parent / f".{out.name}.partial-{socket.gethostname()}-{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
     except OSError as error:
-        raise InputError(f"cannot write to {out.parent} ({error.strerror}): choose another place.") from None
+        raise InputError(f"cannot write to {out.parent} ({error.strerror}): choose another --out.") from None
     return work
 
 
@@ -154,13 +154,13 @@ def _is_running(pid: int) -> bool:
 
 
 def _move_in(work: Path, out: Path, parameters: dict[str, Any]) -> None:
-    """The finished tree takes its place; a damaged one (or an empty folder) is set aside first."""
+    """Move the finished cohort to `out`; a damaged one (or an empty folder) is moved away first."""
     aside = work.with_name(work.name + "-old")
     if out.exists():
         out.rename(aside)
     try:
         work.rename(out)
-    except OSError:  # somebody else was faster: fine if theirs is the same
+    except OSError:  # another process was faster: fine if it wrote the same cohort
         if not (out.exists() and _is_complete(out, parameters)):
             raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""The one real face behind every synthetic person, and how its parts move.
+"""The one real face behind all synthetic subjects, and how its parts move.
 
-The picture is scikit-image's astronaut (Eileen Collins, NASA, public domain). Coordinates here are its pixels:
-x right, y down, the face about 97 wide around (225, 120). Displacements are *backward*: what is added to the
-place where a pixel is to be shown gives the place where it is taken from.
+The image is scikit-image's astronaut (Eileen Collins, NASA, public domain). Coordinates here are its pixels:
+x right, y down, the face about 97 wide around (225, 120). Displacements are *backward*: the target position of a pixel
+plus the displacement is its source position.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ CENTRE = (225.0, 118.0)  # of the face
 FACE_WIDTH = 97.0
 # the eyes: centre of the axis through the corners, its slope, half width, height of the lid above and below it
 EYES = ((202.8, 101.9, 0.10, 11.5, 5.0, 3.7), (248.0, 104.8, 0.0, 12.5, 5.2, 2.9))
-BROW_GAP, CHEEK_GAP = 12.0, 15.0  # how far above and below the eye's axis the skin follows the lids
+BROW_GAP, CHEEK_GAP = 12.0, 15.0  # how far above and below the axis of the eye the skin moves with the lids
 MOUTH = (224.5, 140.2, 0.042, 22.5)  # centre of the line through the corners, slope, half width
 
 # facial actions that are sums of Gaussian pushes: (x, y, sigma_x, sigma_y, how far right, how far down), in pixels
@@ -50,7 +50,7 @@ def action(name: str, x: np.ndarray, y: np.ndarray) -> Field:
 
 
 def close_eyes(x: np.ndarray, y: np.ndarray, closure: float) -> np.ndarray:
-    """Vertical displacement with the lids closed by `closure` in [0, 1]: lids slide over an eyeball that stays."""
+    """Vertical displacement with the lids closed by `closure` in [0, 1]: the lids move over a fixed eyeball."""
     dy = np.zeros_like(y)
     for cx, cy, slope, half, above, below in EYES:
         arch = np.clip(1 - ((x - cx) / half) ** 2, 0, 1)
@@ -79,7 +79,7 @@ def _close_mouth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @cache
 def neutral() -> np.ndarray:
-    """The picture with its smile relaxed: mouth closed, corners lower and nearer, folds beside the nose softer. RGB."""
+    """The image without the smile: mouth closed, its corners lower and closer, folds next to the nose softer. RGB."""
     picture = astronaut()
     soft = cv2.GaussianBlur(picture, (0, 0), 3.5)
     y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
@@ -96,15 +96,15 @@ def neutral() -> np.ndarray:
     moved_y = y + dy
     moved_y = moved_y + _close_mouth(x + dx, moved_y)
     out = cv2.remap(picture, x + dx, moved_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    mx, my, slope, half = MOUTH  # a thin shadow where the lips meet
+    mx, my, slope, half = MOUTH  # a thin shadow between the lips
     arch = np.clip(1 - ((x + dx - mx) / half) ** 2, 0, 1)
     seam = np.exp(-0.5 * ((y + dy - (my + slope * (x + dx - mx) + 3.2 * arch)) / 0.8) ** 2) * (arch > 0)
     return (out * (1 - 0.45 * seam * np.sqrt(arch))[:, :, None]).astype(np.uint8)
 
 
 def wrinkles(x: np.ndarray, y: np.ndarray, which: str) -> np.ndarray:
-    """How much darker it gets at (x, y), in [0, 1]: "brow" folds, "cheek" folds beside nose and eyes, or the
-    "eyes" in the shadow of closing lids."""
+    """How much darker the image gets at (x, y), in [0, 1]: "brow" folds, "cheek" folds next to nose and eyes, or
+    "eyes", the shadow of closing lids."""
     strokes: tuple[tuple[float, float, float, float, float], ...]
     if which == "eyes":
         shade = np.zeros_like(x)
@@ -133,7 +133,7 @@ def wrinkles(x: np.ndarray, y: np.ndarray, which: str) -> np.ndarray:
 
 
 def shape_bumps(rng: np.random.Generator) -> Callable[[np.ndarray, np.ndarray], Field]:
-    """A person's own face: backward displacement that widens or narrows jaw, cheeks, nose, eyes, mouth and brow."""
+    """The individual face of a subject: backward displacement that widens or narrows jaw, cheeks, nose, eyes, mouth, brow."""
     jaw, cheeks, nose, eyes, mouth, brow, chin, forehead = rng.uniform(-1, 1, 8)
     pushes = [
         (196, 158, 16, 16, -4.5 * jaw, 0), (252, 160, 16, 16, 4.5 * jaw, 0),

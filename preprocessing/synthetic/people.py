@@ -1,9 +1,9 @@
-"""Who is in the synthetic cohort, and what happens to them in which clip.
+"""The subjects of the synthetic cohort and the stimulus of each of their clips.
 
-Everything about a person is drawn from (seed, position in the cohort). Traits that decide how hard the task is
-are stratified over the cohort (a Latin hypercube), so that eight people always include some who hardly respond.
-A clip's label enters once, as the intensity of its stimulus: at effect 0 every intensity is 0 and nothing that
-draws a face or a signal can tell the classes apart.
+Everything about a subject is drawn from (seed, position in the cohort). Traits that decide how hard the task is
+are stratified over the cohort (a Latin hypercube), so that eight subjects always include some who hardly respond.
+The label of a clip is used only once, as the intensity of its stimulus: at effect 0 every intensity is 0, and faces and
+signals cannot depend on the class.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from scipy.stats import norm
 
 LEVELS = ("BL1", "PA1", "PA2", "PA3", "PA4")
 GAIN = {"BL1": 0.0, "PA1": 0.15, "PA2": 0.35, "PA3": 0.65, "PA4": 1.0}
-FIRST_BASELINE = 81  # BioVid numbers its baseline clips 081-100, the pain levels share 001-080
+FIRST_BASELINE = 81  # BioVid numbers its baseline clips 081-100, all pain levels together 001-080
 
-_PEOPLE, _ORDER, _CLIP = 1, 2, 3  # what a random stream is for: streams never overlap
+_PEOPLE, _ORDER, _CLIP = 1, 2, 3  # purposes of the random streams, which never overlap
 
 
 @dataclass(frozen=True)
 class Person:
-    """One invented person. Responsiveness multiplies the stimulus; 1 is typical, 0.1 hardly responds."""
+    """One synthetic subject. The response_* values multiply the stimulus: 1 is typical, 0.1 is almost no response."""
 
     raw_id: str
     index: int
@@ -33,9 +33,9 @@ class Person:
     response_gsr: float
     response_ecg: float
     response_emg: float
-    delay_s: float  # how much later than the others this person's face reacts
+    delay_s: float  # additional delay of the facial reaction of this subject
     tonic_us: float  # skin conductance level, microsiemens
-    heart_rate: float  # beats a minute
+    heart_rate: float  # beats per minute
     ecg_uv: float  # height of the R wave
     emg_rest_uv: float
     breath_hz: float
@@ -44,13 +44,13 @@ class Person:
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording to make. `intensity` is all that its content knows of its level."""
+    """One recording to simulate. Its content depends on its level only through `intensity`."""
 
     person: Person
     level: str
     number: int  # the number in the file name
-    order: int  # place in the person's session, counted over all levels
-    repeat: int  # which of the clips of this level
+    order: int  # position in the session of the subject, over all levels
+    repeat: int  # index among the clips of this level
     intensity: float
 
     @property
@@ -59,7 +59,7 @@ class Clip:
 
     @property
     def n_frames(self) -> int:
-        """BioVid's videos have 137 or 138 frames; here each level of a person has as many of either."""
+        """BioVid's videos have 137 or 138 frames; here each level of a subject has the same number of both."""
         return 137 + (self.repeat + self.person.index) % 2
 
     def stream(self, purpose: int) -> Generator:
@@ -69,10 +69,10 @@ class Clip:
 
 
 def draw_people(n: int, seed: int) -> tuple[Person, ...]:
-    """n people, sorted by raw id. Ids have BioVid's form, but begin with 99, which no real date does."""
+    """n subjects, sorted by raw id. Ids have the form of BioVid's, but start with 99, so that they equal no real id."""
     rng = np.random.default_rng(SeedSequence(seed, spawn_key=(_PEOPLE,)))
 
-    def spread() -> np.ndarray:  # (n,) in (0, 1), one in each n-th
+    def spread() -> np.ndarray:  # (n,) in (0, 1), one value in each n-th of the interval
         return (rng.permutation(n) + rng.uniform(0.2, 0.8, n)) / n
 
     def log_normal(median: float, sigma: float) -> np.ndarray:
@@ -110,15 +110,15 @@ def draw_people(n: int, seed: int) -> tuple[Person, ...]:
 
 
 def _responsiveness(u: np.ndarray) -> np.ndarray:
-    """(n,) in (0, 1) -> (n,): about one in six hardly responds, the rest lie around 1."""
+    """(n,) in (0, 1) -> (n,): about one subject in six hardly responds, the others are around 1."""
     return np.where(u < 0.16, 0.15 + 0.6 * u, 0.75 + 0.5 * (u - 0.16) / 0.84)
 
 
 def session(person: Person, clips_per_level: int, effect: float, levels: Sequence[str]) -> list[Clip]:
-    """A person's clips in the order in which they happened.
+    """The clips of a subject in the order of the session.
 
-    The session always holds all five levels in random order; asking for fewer levels leaves clips out and
-    changes nothing about the others. Pain clips are numbered through in that order, baseline clips from 081 on.
+    The session always has all five levels in random order; with fewer `levels`, clips are left out and the others do not
+    change. Pain clips are numbered in that order, baseline clips from 081 on.
     """
     rng = np.random.default_rng(SeedSequence(person.seed, spawn_key=(_ORDER, person.index)))
     sequence = rng.permutation(np.repeat(np.arange(len(LEVELS)), clips_per_level))

@@ -1,4 +1,4 @@
-"""Skin conductance, ECG and EMG of one synthetic clip: plausible shapes, no label, only a stimulus.
+"""Skin conductance, ECG and EMG of one synthetic clip: plausible waveforms that depend on a stimulus, not on the label.
 
 Units as in BioVid: microsiemens for skin conductance, microvolts for the rest. n = 2816 samples at 512 Hz.
 """
@@ -26,14 +26,14 @@ _MUSCLES = {"trapezius": (24.0, 24.0), "corrugator": (45.0, 20.0), "zygomaticus"
 
 @dataclass(frozen=True)
 class Stimulus:
-    """What a person feels in one clip. intensity 0 = nothing; onset in seconds after the clip begins."""
+    """The pain stimulus of one clip. intensity 0 = no pain; onset in seconds after the start of the clip."""
 
     intensity: float
     onset_s: float
 
 
 def draw_stimulus(intensity: float, rng: Generator) -> Stimulus:
-    """Felt intensity varies from clip to clip (log-normal); a clip's reactions begin 1 to 2.4 s into it."""
+    """The perceived intensity varies between clips (log-normal); reactions start 1 to 2.4 s after the start of the clip."""
     return Stimulus(intensity * float(np.exp(0.25 * rng.standard_normal())), float(rng.uniform(1.0, 2.4)))
 
 
@@ -65,7 +65,7 @@ def _rise(t: np.ndarray, onset: float, seconds: float) -> np.ndarray:
 
 
 def _skin_conductance(t: np.ndarray, person: Person, stimulus: Stimulus, rng: Generator) -> np.ndarray:
-    """Tonic level of the person, drift, spontaneous responses and the one evoked: biexponential, peak about 1.5 s."""
+    """Tonic level of the subject, drift, spontaneous responses and the evoked one: biexponential, peak about 1.5 s."""
     scale = 0.10 * person.tonic_us**0.6
     out = person.tonic_us * np.exp(0.10 * rng.standard_normal()) + 0.10 * scale * rng.standard_normal() * t
     onsets = [(rng.uniform(-5, 5.5), scale * rng.exponential(0.7)) for _ in range(rng.poisson(1.3))]
@@ -78,7 +78,7 @@ def _skin_conductance(t: np.ndarray, person: Person, stimulus: Stimulus, rng: Ge
 
 
 def _ecg(t: np.ndarray, person: Person, stimulus: Stimulus, rng: Generator) -> np.ndarray:
-    """Sum-of-Gaussians beats whose rate rises slightly with pain, on breathing, mains hum and muscle noise."""
+    """Sum-of-Gaussians beats whose rate rises slightly with pain, with breathing, mains hum and muscle noise."""
     felt = stimulus.intensity * person.response_ecg * np.exp(0.35 * rng.standard_normal())
     strain = felt * _rise(t, stimulus.onset_s + rng.uniform(0, 0.5), 1.2)
     breath = np.sin(2 * np.pi * (person.breath_hz * np.exp(0.1 * rng.standard_normal()) * t + rng.uniform()))
@@ -102,7 +102,7 @@ def _ecg(t: np.ndarray, person: Person, stimulus: Stimulus, rng: Generator) -> n
 def _emg(
     t: np.ndarray, person: Person, stimulus: Stimulus, evoked: float, spontaneous: float, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> (muscle, sensor): shaped-noise bursts over a person's resting tone; hum and slow drift of the electrode."""
+    """-> (muscle, sensor): bursts of coloured noise above the resting tone of the subject; hum and electrode drift."""
     felt = stimulus.intensity * person.response_emg * np.exp(0.45 * rng.standard_normal())
     tone = np.full(len(t), person.emg_rest_uv)
     bursts = [
@@ -119,7 +119,7 @@ def _emg(
 
 
 def _gate_bursts(emg: np.ndarray, rng: Generator) -> np.ndarray:
-    """BioVid's filtered EMG keeps the bursts and leaves about 1e-22 between them. The gate sees the signal only."""
+    """Like BioVid's filtered EMG: bursts are kept, and values between them are about 1e-22. Depends on the signal only."""
     power = np.convolve(emg**2, np.full(41, 1 / 41), mode="same")
     quiet = np.sqrt(np.quantile(power, 0.2))
     closed = 10.0 ** -rng.uniform(22, 30)

@@ -1,4 +1,4 @@
-"""The files of a synthetic cohort: who gets which folder, which process makes which clip, and the hash of it all."""
+"""The files of a synthetic cohort: folders of the subjects, worker processes that write clips, and the hash of all files."""
 
 import hashlib
 import json
@@ -16,17 +16,17 @@ from preprocessing.synthetic.acting import act
 from preprocessing.synthetic.people import LEVELS, Clip, draw_people, session
 from preprocessing.synthetic.signals import draw_stimulus, make_signals, write_table
 
-VERSION = 6  # to be raised whenever the same arguments give other bytes
+VERSION = 6  # increase it whenever the same arguments give other files
 MARK = "SYNTHETIC.json"
 _STIMULUS, _SIGNALS, _VIDEO = range(3)  # random streams of a clip
-_CHUNK = 8  # clips a worker makes before it reports
+_CHUNK = 8  # clips that a worker writes before it reports
 
 
 def write_tree(
     work: Path, parameters: dict[str, Any], jobs: int | None, on_progress: Callable[[int, int], None] | None
 ) -> None:
-    """Every file of the cohort under `work`, SYNTHETIC.json last. Files are not flushed one by one: a tree that a
-    power cut damaged no longer has the hash it names, and is written again."""
+    """Write every file of the cohort below `work`, SYNTHETIC.json last. Single files are not synced to disk: after a power cut
+    the stored hash does not match, and the cohort is written again."""
     people = draw_people(parameters["subjects"], parameters["seed"])
     levels, n = parameters["levels"], parameters["clips_per_level"]
     sessions = [session(person, n, parameters["effect"], levels) for person in people]
@@ -59,7 +59,7 @@ def write_tree(
 
 
 def _write_samples(path: Path, sessions: list[list[Clip]]) -> None:
-    """samples.csv in the order in which things happened: a row's place says nothing about its level."""
+    """samples.csv in the order of the sessions: the position of a row does not reveal its level."""
     path.parent.mkdir(parents=True)
     rows = ["subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"]
     sample = 0
@@ -72,7 +72,7 @@ def _write_samples(path: Path, sessions: list[list[Clip]]) -> None:
 
 
 def _run(tasks: list[tuple[Any, ...]], jobs: int | None) -> Iterator[int]:
-    """Clips made, task by task as they finish; fresh processes, because the caller may have threads."""
+    """Number of clips of each finished task; new processes are spawned, because the caller may have threads."""
     jobs = min(jobs or usable_cores(), len(tasks))
     if jobs <= 1:
         yield from map(_make_chunk, tasks)
@@ -89,7 +89,7 @@ def _start_worker() -> None:
     end_with_parent()
     import cv2
 
-    cv2.setNumThreads(1)  # one process a core is enough
+    cv2.setNumThreads(1)  # one process per core is enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
 
 
@@ -101,7 +101,7 @@ def _make_chunk(task: tuple[Path, list[Clip], bool, tuple[int, int], bool]) -> i
 
 
 def make_clip(root: Path, clip: Clip, facial: bool, size: tuple[int, int], videos: bool) -> None:
-    """The files of one clip. Only `clip.intensity` tells what kind of clip it is."""
+    """Write the files of one clip. They depend on its level only through `clip.intensity`."""
     stimulus = draw_stimulus(clip.intensity, clip.stream(_STIMULUS))
     raw, filtered = make_signals(clip.person, stimulus, facial, clip.stream(_SIGNALS))
     for folder, columns in (("biosignals_raw", raw), ("biosignals_filtered", filtered)):
@@ -115,7 +115,7 @@ def make_clip(root: Path, clip: Clip, facial: bool, size: tuple[int, int], video
 
 
 def listing_sha256(root: Path) -> str:
-    """Hash of every file's relative path, size and content, in path order; SYNTHETIC.json itself excepted."""
+    """Hash of every file's relative path, size and content, in path order; without SYNTHETIC.json itself."""
     lines = []
     for path in sorted(p for p in root.rglob("*") if p.is_file() and p.name != MARK):
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Draws a synthetic person's face frame by frame and writes H.264.
+"""Draw the face of a synthetic subject frame by frame and write H.264.
 
 Shapes: H, W the frame; h, w the box around the head (the only part that moves); h2, w2 half of that.
 All work is on the Y, U and V planes and displacements are kept at half size: with encoding
@@ -18,18 +18,18 @@ from preprocessing.synthetic import face
 from preprocessing.synthetic.acting import FPS, HEAD, NEUTRAL, PAIN
 from preprocessing.synthetic.people import Person
 
-_PORTRAIT = 4  # random stream of a person's looks
-_TEXTURE = 2  # texture pixels per pixel of the picture
-_HEAD_INNER, _HEAD_OUTER = (84.0, 96.0), (112.0, 122.0)  # ellipses: inside moves fully, outside stands still
+_PORTRAIT = 4  # random stream of the appearance of a subject
+_TEXTURE = 2  # texture pixels per pixel of the image
+_HEAD_INNER, _HEAD_OUTER = (84.0, 96.0), (112.0, 122.0)  # ellipses: the inside moves fully, the outside is fixed
 _LID_STEPS = 16
 _NOISE_PAD = 64
-# A constant quantiser needs no look at half-sized frames first, and nothing here moves far: two thirds of the time of
-# a constant quality, at 39 dB.
+# A constant quantiser needs no analysis of half-sized frames, and movements are small: two thirds of the time of constant
+# quality, at 39 dB.
 _X264 = {"preset": "ultrafast", "threads": "1", "qp": "26", "x264-params": "me-range=4"}
 
 
 class Portrait:
-    """A person's looks, light and camera, ready to be moved. `size` is (width, height), both even."""
+    """The appearance, light and camera of a subject, ready to be animated. `size` is (width, height), both even."""
 
     def __init__(self, person: Person, size: tuple[int, int]):
         self.size = size
@@ -38,7 +38,7 @@ class Portrait:
         texture = self._texture(rng)
         self.noise = self._noise(rng, size)
         w, h = size
-        # luma and chroma of the whole picture at rest, the standing background of every frame
+        # luma and chroma of the whole image at rest: the fixed background of every frame
         self.planes = _planes(texture)
         self.rest = [
             _sample(self.planes[0], x_map, y_map, 1.0),
@@ -56,7 +56,7 @@ class Portrait:
 
     @staticmethod
     def _camera(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """-> maps from frame to picture (H, W) each and their linear part (2, 2): pose, distance, mirror, shape."""
+        """-> maps (H, W) each from the frame to the image, and their linear part (2, 2): pose, distance, mirror, shape."""
         w, h = size
         scale = h / 480 * rng.uniform(1.75, 2.05)
         tilt, flip = rng.uniform(-0.07, 0.07), -1.0 if rng.uniform() < 0.5 else 1.0
@@ -72,7 +72,7 @@ class Portrait:
 
     @staticmethod
     def _texture(rng: np.random.Generator) -> np.ndarray:
-        """The relaxed picture at twice its size in this person's colours and light. RGB uint8."""
+        """The neutral image at twice its size in the colours and light of this subject. RGB uint8."""
         picture = face.neutral()
         n = picture.shape[0]
         y, x = np.mgrid[:n, :n].astype(np.float32)
@@ -96,7 +96,7 @@ class Portrait:
     def _noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         w, h = size
         grain = rng.uniform(1.4, 2.2) * rng.standard_normal((h + _NOISE_PAD, w + _NOISE_PAD), dtype=np.float32)
-        return np.clip(np.round(grain) + 16, 0, 32).astype(np.uint8)  # offset 16, taken away after adding
+        return np.clip(np.round(grain) + 16, 0, 32).astype(np.uint8)  # offset 16, subtracted after adding
 
     def _fields(self, x: np.ndarray, y: np.ndarray, mask: np.ndarray, linear: np.ndarray) -> None:
         """Displacement of every track at full strength, flat: head (6, 2 h2 w2), face (7, 2 rows columns)."""
@@ -119,11 +119,11 @@ class Portrait:
             "yaw": (-nose * mask * flip, zero),
             "pitch": (zero, -nose * mask),
         }
-        # the last row is where each pixel is taken from at rest, so that one product gives the whole map
+        # the last row is the source position of each pixel at rest, so that one product gives the whole map
         self.head = np.ascontiguousarray(np.stack([*(head[name] for name in HEAD), (x, y)]).astype(np.float32))
 
     def _folds(self) -> None:
-        """How much luma the texture's face loses where each set of folds is at full depth."""
+        """How much luma the face loses where each set of folds is at full depth."""
         x0, x1, y0, y1 = 175, 280, 75, 150
         self.zone = (slice(y0 * _TEXTURE, y1 * _TEXTURE), slice(x0 * _TEXTURE, x1 * _TEXTURE))
         y, x = np.mgrid[y0 * _TEXTURE : y1 * _TEXTURE, x0 * _TEXTURE : x1 * _TEXTURE].astype(np.float32) / _TEXTURE
@@ -134,7 +134,7 @@ class Portrait:
         ]
 
     def frame(self, weights: dict[str, float], grain: tuple[int, int]) -> np.ndarray:
-        """One frame (H * 3 / 2, W) uint8, planar 4:2:0. grain: offset into the person's noise tile."""
+        """One frame (H * 3 / 2, W) uint8, planar 4:2:0. grain: offset into the noise tile of the subject."""
         w, h = self.size
         out = np.empty((h * 3 // 2, w), np.uint8)
         self.draw(weights, grain, (out[:h], *out[h:].reshape(2, h // 2, w // 2)))
@@ -144,7 +144,7 @@ class Portrait:
         """One frame into Y (H, W), U and V (H / 2, W / 2), which may be views of an encoder's frame."""
         w, h = self.size
         y0, y1, x0, x1 = self.box
-        small = self._where(weights)  # (2, h2, w2) in pixels of the picture, which chroma has in its texture
+        small = self._where(weights)  # (2, h2, w2) in pixels of the image, which is the resolution of the chroma texture
         large = [cv2.resize(m * _TEXTURE + (_TEXTURE - 1) / 2, (x1 - x0, y1 - y0)) for m in small]
         skin = self.skin
         depths = (weights["brow_lower"], weights["levator"], weights["close"] ** 2)
@@ -160,14 +160,14 @@ class Portrait:
         cv2.addWeighted(planes[0], 1.0, self.noise[gy : gy + h, gx : gx + w], 1.0, -16.0, dst=planes[0])
 
     def _where(self, weights: dict[str, float]) -> np.ndarray:
-        """(2, h2, w2): the place in the picture that each pixel of the box shows, at half size.
+        """(2, h2, w2): the position in the image that each pixel of the box shows, at half size.
 
         einsum and not @, whose last bit depends on the number of BLAS threads."""
         head = np.array([*(weights[name] for name in HEAD), 1.0], np.float32)
         where = np.einsum("a,axhw->xhw", head, self.head)
         actions = np.array([weights[name] for name in (*PAIN, *NEUTRAL)], np.float32)
         where[:, *self.face_box] += np.einsum("a,axhw->xhw", actions, self.actions)
-        # the lids are looked up where head and brow have already taken the skin, or they would miss the eye
+        # the lids are looked up after the movement of head and brow, else they would miss the eye
         left, top, scale, table = _lids()
         step = weights["close"] * _LID_STEPS
         k = min(int(step), _LID_STEPS - 1)
@@ -185,7 +185,7 @@ def portrait(person: Person, size: tuple[int, int]) -> Portrait:
 def write_video(
     path: Path, person: Person, tracks: dict[str, np.ndarray], size: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """H.264, 25 fps, one thread (so the same bytes for the same arguments), no time stamps of the machine."""
+    """H.264, 25 fps, one thread (same arguments, same file), without time stamps of the machine."""
     drawn = portrait(person, size)
     n_frames = len(tracks["close"])
     grain = rng.integers(0, _NOISE_PAD, (n_frames, 2))
@@ -203,7 +203,7 @@ def write_video(
 
 @cache
 def _lids() -> tuple[float, float, float, np.ndarray]:
-    """-> left, top, table pixels per picture pixel, and how far down to look for the lids at each step of closing."""
+    """-> left, top, table pixels per image pixel, and the vertical displacement of the lids at each step of closing."""
     left, top, scale = 185.0, 85.0, 2.0
     y, x = np.mgrid[top : 130.0 : 1 / scale, left : 270.0 : 1 / scale]
     table = np.stack([face.close_eyes(x, y, k / _LID_STEPS) for k in range(_LID_STEPS + 1)])
@@ -231,7 +231,7 @@ def _half(field: np.ndarray) -> np.ndarray:
 
 
 def _sample(plane: np.ndarray, x: np.ndarray, y: np.ndarray, factor: float) -> np.ndarray:
-    """Take a plane of the texture at picture coordinates; factor 0.5 for the chroma planes, which are smaller."""
+    """Sample a plane of the texture at image coordinates; factor 0.5 for the chroma planes, which are smaller."""
     k = _TEXTURE * factor
     shift = (k - 1) / 2  # centres of pixels, not their corners
     return _remap(plane, x * k + shift, y * k + shift)

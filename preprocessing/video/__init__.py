@@ -1,1 +1,1 @@
-"""Films and folders of images, decoded to upright frames."""
+"""Videos and folders of images, decoded to upright frames."""

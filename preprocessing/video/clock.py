@@ -1,8 +1,8 @@
-"""When each picture of a film is shown: seconds since the first one that is, in the order of presentation.
+"""The presentation time of each video frame, in seconds since the first frame that is shown.
 
-Most containers stamp the pictures with the time of their presentation. AVI stamps packets, which lie in the order of
-decoding, at a fixed rate: there the n-th picture has the n-th packet's time. Bare streams (raw H.264, H.265, MPEG video)
-have no stamps: there the pictures are counted at the rate that the stream names, from its beginning.
+Most containers give each frame its presentation time stamp. AVI gives time stamps to packets, in decoding order and at a
+fixed rate: there the n-th frame gets the time of the n-th packet. Bare streams (raw H.264, H.265, MPEG video) have no time
+stamps: there the frames are counted from the start, at the frame rate that the stream gives.
 """
 
 import math
@@ -13,30 +13,30 @@ import numpy as np
 
 BARE = {"h264", "hevc", "m4v", "mpegvideo", "mjpeg"}
 BY_PACKET = {"avi"}
-BY_INDEX = {"mov", "matroska"}  # an index of the pictures that are whole by themselves, with their presentation times
-WRAP = 1 << 33  # MPEG's time stamps start again from 0 after 26.5 hours
+BY_INDEX = {"mov", "matroska"}  # an index of the key frames, with their presentation times
+WRAP = 1 << 33  # MPEG's time stamps wrap around to 0 after 26.5 hours
 _WRAPS = {"mpegts", "mpeg"}
-_SPARSE = "mpeg"  # program streams stamp one picture of many, and where several share a packet that may be its neighbour
-_SPARSE_SLACK = 4.0  # pictures that such a stamp may be off
-_FASTEST = 1000.0  # pictures a second: what claims more names the ticks of a clock
-_COARSE_S = 2e-4  # stamps that are rounded to more than this are put back on the grid of the rate
+_SPARSE = "mpeg"  # program streams stamp only some frames, and where several frames share a packet, possibly a neighbouring one
+_SPARSE_SLACK = 4.0  # largest error of such a time stamp, in frames
+_FASTEST = 1000.0  # frames per second: a larger value is the tick rate of a clock
+_COARSE_S = 2e-4  # time stamps rounded more coarsely than this are corrected to multiples of the frame period
 
 
-def film_streams(container: Any) -> list[Any]:
-    """The streams of moving pictures: a cover is one of still ones."""
+def video_streams(container: Any) -> list[Any]:
+    """The video streams, without cover images."""
     cover = av.stream.Disposition.attached_pic
     return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
 class Clock:
-    """One per decoding. `rate`: pictures a second where they are counted, 0.0 where nothing says it; `given`: it was
-    given by hand, and wins over stamps that stand still. `end_s`: until when the packets seen so far are shown."""
+    """One per decoding. `rate`: frames per second where frames are counted, 0.0 where unknown; `given`: whether the user set
+    it; then it is used where time stamps do not increase. `end_s`: end of presentation of the packets decoded so far."""
 
     def __init__(self, kind: str, stream: Any, rate: float, given: bool):
         self.rate, self.given, self.n = rate, given, 0
         self.base = float(stream.time_base or 0)
-        self.sought = False
-        self.ran_back = False  # a stamp lay before the one of the picture before
+        self.has_seeked = False
+        self.ran_back = False  # a time stamp was earlier than that of the previous frame
         self.end_s = 0.0
         self._stream, self._kind = stream, kind
         self._counts = kind in BARE or not self.base
@@ -44,13 +44,13 @@ class Clock:
         self._last_stamp = 0
         self._last_s = -math.inf
         self._dts: list[int] = []
-        self._anchor = (0, 0.0)  # number and time of a picture
+        self._anchor = (0, 0.0)  # index and time of a frame
         grid = named_rate(stream) or float(stream.guessed_rate or 0)
         coarse = _COARSE_S < self.base < 0.25 / (grid or math.inf)
         self._grid = grid if coarse or kind == _SPARSE else 0.0
 
     def saw(self, packet: av.Packet) -> None:
-        """Every packet is shown to the clock before it is decoded."""
+        """Called with every packet before it is decoded."""
         stamp = packet.dts if self._kind in BY_PACKET else packet.pts
         if self._counts or stamp is None:
             return
@@ -58,7 +58,7 @@ class Clock:
             self._dts.append(stamp)
 
     def decoded(self, packet: av.Packet) -> None:
-        """The packet was whole: what it holds is shown until its end, unless an edit list leaves it out."""
+        """Called for a decoded packet: its frames are shown until its end, unless an edit list skips it."""
         if packet.is_discard:
             return
         stamp = packet.dts if self._kind in BY_PACKET else packet.pts
@@ -66,23 +66,23 @@ class Clock:
             self.end_s = max(self.end_s, (self._unwrapped(stamp) + (packet.duration or 0) - self._origin) * self.base)
 
     def time_of(self, frame: av.VideoFrame) -> float:
-        """Seconds of the next picture; every picture is asked for once, in the decoder's order."""
+        """Time of the next frame in seconds; called once per frame, in the order of the decoder."""
         time_s = self._counted() if self._counts else self._stamped(frame)
         if time_s <= self._last_s:
-            if self.given and not self.sought:  # by hand, because these stamps are useless
+            if self.given and not self.has_seeked:  # set by the user, because these time stamps are useless
                 self._counts = True
                 time_s = self._counted()
-            elif time_s < self._last_s or self.sought:
+            elif time_s < self._last_s or self.has_seeked:
                 self.ran_back = True
         self.n, self._last_s = self.n + 1, time_s
         return time_s
 
     def stamp_at(self, time_s: float) -> int:
-        """The stream's own stamp of a time, once a picture was seen."""
+        """The time stamp of the stream at a time in seconds, after the first frame."""
         return int(self._origin or 0) + math.ceil(time_s / self.base)
 
     def seconds(self, stamp: int) -> float:
-        """The time of a stamp, once a picture was seen."""
+        """The time in seconds of a time stamp, after the first frame."""
         time_s = (self._unwrapped(stamp) - (self._origin or 0)) * self.base
         if self._grid:
             on_grid = round(time_s * self._grid) / self._grid
@@ -107,7 +107,7 @@ class Clock:
         return time_s
 
     def _next(self) -> float:
-        """Counted from the last picture whose stamp was believed."""
+        """Counted from the last frame whose time stamp was used."""
         rate = self._grid or self.rate
         return self._anchor[1] + (self.n - self._anchor[0]) / rate if rate else 0.0
 
@@ -117,19 +117,19 @@ class Clock:
         return stamp + WRAP * round((self._last_stamp - stamp) / WRAP)
 
     def _by_packet(self, frame: av.VideoFrame) -> int | None:
-        """A decoder that puts pictures in order gives them later than their packets, but as many."""
+        """A decoder that reorders frames returns them later than their packets, but the same number."""
         if not self._stream.codec_context.has_b_frames and frame.dts is not None:
             return frame.dts
         return self._dts[self.n] if self.n < len(self._dts) else None
 
 
 def named_rate(stream: Any) -> float:
-    """Pictures a second that the bit stream itself names; 0.0 where it does not. MPEG-4's is one of ticks."""
+    """Frames per second given in the bit stream itself; 0.0 where it gives none. In MPEG-4 that is a tick rate."""
     codec = stream.codec_context
     rate = stream.guessed_rate if codec.codec.canonical_name == "mpeg4" else codec.framerate
     return float(rate or 0) if float(rate or 0) <= _FASTEST else 0.0
 
 
 def varies(times: np.ndarray, usual_s: float, base: float) -> bool:
-    """Whether some pictures are shown longer or shorter than the usual one, beyond what rounding does."""
+    """Whether some frames are shown longer or shorter than usual, by more than rounding explains."""
     return bool((np.abs(np.diff(times) - usual_s) > 0.1 * usual_s + 2 * base).any())

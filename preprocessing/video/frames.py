@@ -1,6 +1,6 @@
-"""One upright frame, of which only what somebody looks at is converted to RGB.
+"""One upright frame; only the parts that are used are converted to RGB.
 
-Pixels have four channels, RGB and one to ignore: with them OpenCV warps two and a half times as fast as with three.
+Pixels have four channels, RGB and an unused one: with four, OpenCV warps two and a half times as fast as with three.
 Coordinates are pixels of the upright frame: x right, y down. h, w: a region's size after shrinking.
 """
 
@@ -18,9 +18,9 @@ from preprocessing.video.resample import halve
 _SUBSAMPLING = {  # pixel format -> chroma subsampling (x, y)
     "yuv420p": (2, 2), "yuvj420p": (2, 2), "yuv422p": (2, 1), "yuvj422p": (2, 1), "yuv444p": (1, 1), "yuvj444p": (1, 1),
 }  # fmt: skip
-_TILE = 32  # regions are rounded up to it, so that their size, and with it the converter's set-up, seldom changes
+_TILE = 32  # regions are rounded up to multiples, so that their size, and the set-up of the converter, seldom changes
 
-# luma weights of red and blue by the number of the colour space (ITU-T H.273); others count as BT.601, like unmarked
+# luma weights of red and blue by the number of the colour space (ITU-T H.273); others, and unspecified, count as BT.601
 _LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 _BT601 = (0.299, 0.114)
 _FULL_RANGE = 2
@@ -30,10 +30,10 @@ Bounds = tuple[float, float, float, float]  # left, top, right, bottom
 
 @dataclass(frozen=True)
 class Pixels:
-    """A part of a frame in the colours that were cheapest to get, because few of its pixels may be wanted as RGB.
+    """A part of a frame in the colour space that is fastest to get, as often few of its pixels are needed as RGB.
 
-    values: (h, w, 4) uint8 RGB and one to ignore, or where there is a `matrix` (3, 4) to RGB, (h, w, 3) uint8 Y, U, V.
-    left, top: the frame's pixel at its first one. black: what lies outside of the frame, in these colours.
+    values: (h, w, 4) uint8 RGB and an unused channel, or with a `matrix` (3, 4) to RGB, (h, w, 3) uint8 Y, U, V.
+    left, top: position in the frame. black: the value of pixels outside of the frame, in this colour space.
     """
 
     values: np.ndarray
@@ -53,7 +53,7 @@ class Pixels:
 
 
 class Frame:
-    """`index` counts from the file's first frame, or from its window's where the reader may seek."""
+    """`index` counts from the first frame of the file, or of the window where the reader may seek."""
 
     def __init__(self, index: int, time_s: float, size: tuple[int, int]):
         self.index, self.time_s = index, time_s
@@ -75,23 +75,23 @@ class Frame:
         return cv2.cvtColor(part.rgb(part.values), cv2.COLOR_RGB2RGBA), part.left, part.top
 
     def pixels(self, bounds: Bounds, halvings: int = 0) -> Pixels:
-        """At least the part within bounds, shrunk by 2**halvings. Bounds are clipped: the part may be empty."""
+        """At least the part within bounds, downscaled by 2**halvings. Bounds are clipped: the part may be empty."""
         x0, x1 = _clip(bounds[0], bounds[2], self.width)
         y0, y1 = _clip(bounds[1], bounds[3], self.height)
         return Pixels(halve(self.rgba()[y0:y1, x0:x1], halvings), x0, y0)
 
     def expect(self, bounds: Bounds, halvings: int = 0) -> None:
-        """`pixels` of these bounds will probably be asked for later: a decoder's frame prepares them."""
+        """`pixels` will probably be called with these bounds later: a decoder's frame prepares them."""
 
     def keep(self, bounds: Bounds, halvings: int = 0) -> "Frame":
-        """A frame that holds the memory of a part only; its `pixels` answers within these bounds and with at least
+        """A frame that keeps only a part in memory; its `pixels` works within these bounds and with at least
         these halvings."""
         part = self.pixels(bounds, halvings)
         return _Part(self, replace(part, values=part.values.copy()), halvings)
 
     @property
     def nbytes(self) -> int:
-        """Memory that its pixels take."""
+        """Memory of its pixels in bytes."""
         raise NotImplementedError
 
 
@@ -111,7 +111,7 @@ class ImageFrame(Frame):
 
 
 class _Part(Frame):
-    """What Frame.keep kept, as pixels."""
+    """The part that Frame.keep returns."""
 
     def __init__(self, frame: Frame, part: Pixels, halvings: int):
         super().__init__(frame.index, frame.time_s, (frame.height, frame.width))
@@ -135,8 +135,8 @@ class _Part(Frame):
 class DecodedFrame(Frame):
     """A decoder's frame, or a part of one: converting a region costs in proportion to it.
 
-    Unshrunk regions have the bytes of `rgba()`. Shrunk ones are shrunk in the decoder's format, where the colour has a
-    quarter of the pixels anyhow, and those that are wanted converted last: within the converter's rounding the same.
+    Regions at full size equal `rgba()`. Others are downscaled in the format of the decoder, where the colour planes have a
+    quarter of the pixels, and converted last: equal within the rounding of the converter.
     """
 
     def __init__(
@@ -149,16 +149,16 @@ class DecodedFrame(Frame):
         part_of: tuple[int, int, int, int] | None = None,
         mirrored: bool = False,
     ):
-        """turns: quarter turns to the left that make it upright, after it was mirrored left to right where `mirrored`.
-        part_of: (left, top) and size (H, W) of the whole."""
+        """turns: quarter turns to the left that make it upright, after mirroring it left to right if `mirrored`.
+        part_of: (left, top) in, and size (H, W) of, the whole frame."""
         size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
         self._left, self._top, *whole = part_of or (0, 0, *size)
         super().__init__(index, time_s, (whole[0], whole[1]))
         self._frame, self._turns, self._mirrored, self._reformatter = frame, turns, mirrored, reformatter
         self._rgba: np.ndarray | None = None
-        self._last: tuple[Pixels, int] | None = None  # and its halvings: the crop mostly lies within the mesh's region
+        self._last: tuple[Pixels, int] | None = None  # and its halvings: the crop is mostly inside the region of the mesh
         steps = _SUBSAMPLING.get(frame.format.name)
-        odd = self.width % 2 or self.height % 2  # the converter then takes another path, with other roundings
+        odd = self.width % 2 or self.height % 2  # then the converter rounds differently
         self._steps = None if odd or turns or mirrored else steps
 
     def rgba(self) -> np.ndarray:
@@ -192,7 +192,7 @@ class DecodedFrame(Frame):
             self.pixels(bounds, halvings)  # stays in _last
 
     def keep(self, bounds: Bounds, halvings: int = 0) -> Frame:
-        if halvings and self._steps == (2, 2):  # no copy: what the mesh has looked at is in memory of its own
+        if halvings and self._steps == (2, 2):  # no copy: the region of the mesh has its own memory
             return _Part(self, self.pixels(bounds, halvings), halvings)
         x0, x1, y0, y1 = self._tiled(bounds)
         if self._steps is None or x0 >= x1 or y0 >= y1:
@@ -227,7 +227,7 @@ class DecodedFrame(Frame):
         return part
 
     def _shrink(self, x0: int, x1: int, y0: int, y1: int, halvings: int) -> Pixels:
-        """A part of a 4:2:0 frame, shrunk: U and V have half the size of Y to begin with."""
+        """A part of a 4:2:0 frame, downscaled: U and V have half the size of Y already."""
         y, u, v = self._planes(x0, x1, y0, y1)
         y, u, v = halve(y, halvings), halve(u, halvings - 1), halve(v, halvings - 1)
         full = self._frame.format.name == "yuvj420p" or self._frame.color_range == _FULL_RANGE
@@ -248,7 +248,7 @@ def to_rgb(colour_space: int, full_range: bool) -> np.ndarray:
 
 
 def _convert(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """(h, w, 4). The fast way to four channels leaves the last columns of an odd width (by 16) unwritten."""
+    """(h, w, 4). The direct conversion to four channels leaves the last columns empty if the width is not a multiple of 16."""
     channels = 3 if frame.width % 16 else 4
     plane = reformatter.reformat(frame, format="rgb24" if channels == 3 else "rgba").planes[0]
     pixels = _plane(plane)[:, : channels * plane.width].reshape(plane.height, plane.width, channels)
@@ -256,7 +256,7 @@ def _convert(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
 
 
 def _within(part: Pixels, halvings: int, x0: int, x1: int, y0: int, y1: int) -> Pixels | None:
-    """Of a part that was shrunk by 2**halvings the pixels of the frame's x0..x1, y0..y1, if it has them all."""
+    """The pixels x0..x1, y0..y1 of the frame from a part downscaled by 2**halvings; None if it does not hold all of them."""
     left, top = (x0 - part.left) >> halvings, (y0 - part.top) >> halvings
     width, height = (x1 - x0) >> halvings, (y1 - y0) >> halvings
     if left < 0 or top < 0 or top + height > part.values.shape[0] or left + width > part.values.shape[1]:

@@ -1,4 +1,4 @@
-"""The images of a folder: which there are, in which order, and how large each is before it is decoded."""
+"""The images of a folder: their order, and a check of their size before they are decoded."""
 
 import io
 import re
@@ -16,8 +16,8 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".p
 
 
 def read_image(path: Path, index: int, limits: Limits) -> np.ndarray:
-    """(H, W, 3) uint8 BGR, turned as its EXIF says. Raises ClipError: bad_frame for what is no image (rubbish, a folder,
-    a link to nothing), too_large by its header."""
+    """(H, W, 3) uint8 BGR, rotated as its EXIF says. Raises ClipError: bad_frame if it is not an image (other data, a folder,
+    a broken link), too_large by its header."""
     bad = ClipError("video", "bad_frame", f"image {index + 1} of the folder is unreadable: replace it")
     try:
         data = path.read_bytes()
@@ -38,20 +38,20 @@ def read_image(path: Path, index: int, limits: Limits) -> np.ndarray:
 
 
 def too_large(limits: Limits, pixels: int | None = None) -> ClipError:
-    """pixels: of one picture; None where only the decoder knows."""
+    """pixels: of one frame; None where only the decoder knows."""
     has = "more pixels than" if pixels is None else f"{pixels} pixels, more than"
-    fix = f"a picture has {has} data.max_pixels={limits.max_pixels}: export it smaller, or raise data.max_pixels"
+    fix = f"a frame has {has} data.max_pixels={limits.max_pixels}: export it smaller, or raise data.max_pixels"
     return ClipError("video", "too_large", fix)
 
 
 def _pixels(data: bytes) -> int | None:
-    """Width times height by the header; None for what is no image."""
+    """Width times height by the header; None if it is not an image."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of sizes: they are judged here
+        warnings.simplefilter("ignore")  # warnings on size: sizes are checked here
         try:
             with Image.open(io.BytesIO(data)) as image:
                 return image.width * image.height
-        except Image.DecompressionBombError as error:  # it names the number
+        except Image.DecompressionBombError as error:  # its message contains the number
             number = re.search(r"\d+", str(error))
             return int(number.group()) if number else 2**62
         except (OSError, ValueError, SyntaxError, TypeError, EOFError):
@@ -63,7 +63,7 @@ def image_files(folder: Path) -> list[Path]:
     try:
         files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
     except OSError as error:
-        fix = f"the folder of frames cannot be read ({error.strerror}): give this account the right to"
+        fix = f"the folder of frames cannot be read ({error.strerror}): give this account read access"
         raise ClipError("video", "unreadable", fix) from None
     if not files:
         raise ClipError("video", "empty", "the folder holds no images (png, jpg, bmp, tif, webp): fill it")

@@ -1,6 +1,6 @@
-"""What a film's header says of its pictures, applied: whole pictures of two fields, square pixels, the right way up.
+"""Apply the display settings in a video's header: deinterlacing, square pixels, upright orientation.
 
-All of it is told as notes. Films that need none of it pass through untouched.
+Each of them gives a note. Videos that need none of them are not changed.
 """
 
 import math
@@ -15,23 +15,23 @@ from av.video.reformatter import VideoReformatter
 
 from preprocessing.notes import note
 
-LARGEST_ASPECT = 4.0  # of one pixel; broadcasting knows 1:2 to 2.2:1
+LARGEST_ASPECT = 4.0  # of one pixel; 1:2 to 2.2:1 occur in broadcasting
 _OFF_DEGREES = 1.0
 
-Shown = tuple[av.VideoFrame, float]  # a picture and its time
+Shown = tuple[av.VideoFrame, float]  # a frame and its time
 
 
 def deinterlaced(shown: Iterable[Shown]) -> Iterator[Shown]:
-    """The same pictures; those of two fields that were taken one after the other are made whole by the filter bwdif,
-    which looks at the pictures before and after."""
+    """The same frames; interlaced ones (two fields recorded one after the other) are deinterlaced with the filter bwdif, which
+    uses the neighbouring frames."""
     graph: av.filter.Graph | None = None
     before: Shown | None = None
     waiting: list[float] = []
     for frame, time_s in shown:
         if graph is None and frame.interlaced_frame:
-            note("the film is interlaced: its pictures were made whole by the filter bwdif")
+            note("the video is interlaced: its frames were deinterlaced with the filter bwdif")
             graph = _graph(frame)
-            for earlier in [] if before is None else [before]:  # shown already: only to look at
+            for earlier in [] if before is None else [before]:  # already returned: only needed by the filter
                 graph.push(earlier[0])
                 waiting.append(-math.inf)
         before = frame, time_s
@@ -68,15 +68,15 @@ def _pulled(graph: av.filter.Graph, waiting: list[float]) -> Iterator[Shown]:
 
 
 class Squared:
-    """Pictures with square pixels: those of a film whose pixels are not are made wider or narrower."""
+    """Frames with square pixels: where the pixels of a video are not square, its frames are made wider or narrower."""
 
     def __init__(self, stream: Any):
         self.aspect = _aspect(stream)
-        self._reformatter, self._told = VideoReformatter(), False
+        self._reformatter, self._noted = VideoReformatter(), False
 
     def width(self, width: int) -> int:
-        """Of a stored picture of this width, once its pixels are square."""
-        wanted = 2 * round(width * self.aspect / 2)  # even: so are the colours' columns
+        """Width with square pixels of a frame stored with this width."""
+        wanted = 2 * round(width * self.aspect / 2)  # even, as the colour planes have half the columns
         return wanted if abs(wanted - width) > 1 else width
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -85,9 +85,9 @@ class Squared:
         width = self.width(frame.width)
         if width == frame.width:
             return frame
-        if not self._told:
-            note("the film's pixels are not square: its pictures were widened or narrowed to square ones")
-            self._told = True
+        if not self._noted:
+            note("the pixels of the video are not square: its frames were resized to square pixels")
+            self._noted = True
         wide = self._reformatter.reformat(frame, width=width, interpolation="BICUBIC")
         wide.colorspace, wide.color_range = frame.colorspace, frame.color_range
         return wide
@@ -97,12 +97,12 @@ def _aspect(stream: Any) -> float:
     aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
     if 1 / LARGEST_ASPECT <= aspect <= LARGEST_ASPECT:
         return aspect
-    note("the film gives its pixels a shape that no camera makes: it was not applied")
+    note("the video's header gives an impossible pixel aspect ratio: it was ignored")
     return 1.0
 
 
 def upright(frame: av.VideoFrame) -> tuple[int, bool]:
-    """(quarter turns to the left, whether the stored picture is mirrored left to right before them)."""
+    """(quarter turns to the left, whether the stored frame is mirrored left to right before them)."""
     side = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
     if side is None:
         return 0, False
@@ -113,10 +113,10 @@ def upright(frame: av.VideoFrame) -> tuple[int, bool]:
     degrees = -math.degrees(math.atan2(b, a))
     turns = round(degrees / 90) % 4
     if abs(degrees - 90 * round(degrees / 90)) > _OFF_DEGREES:
-        note("the film is to be turned by an angle that is no quarter turn: it was not turned")
+        note("the video's header gives a rotation that is not a multiple of 90 degrees: it was ignored")
         return 0, False
     if mirrored:
-        note("the film's pictures are stored mirrored: they were mirrored back as its header says")
+        note("the video's frames are stored mirrored: they were mirrored back as its header says")
     if turns:
-        note("the film's pictures are stored on their side or head: they were turned as its header says")
+        note("the video's frames are stored rotated: they were rotated upright as its header says")
     return turns, mirrored

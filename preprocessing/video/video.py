@@ -1,9 +1,9 @@
 """Decoding: the upright frames of a VideoRef, one after the other, with their times.
 
-A video file is decoded once, on one thread, and always closed. Times are seconds from the first frame that the file shows
-and come from its time stamps (a variable frame rate is therefore right); see clock.py for files that lack them. A window is
-sought only where it can be shown that the same frames come out (access.py), and read from the file's beginning elsewhere.
-Coordinates everywhere are pixels of the upright frame of square pixels: x right, y down.
+A video file is decoded once, on one thread, and always closed. Times are seconds from the first frame that is shown
+and come from the time stamps (so a variable frame rate is correct); see clock.py for files without time stamps. For a window,
+the reader seeks only where the decoded frames are provably the same (access.py); else it decodes from the start of the file.
+Coordinates everywhere are pixels of the upright frame with square pixels: x right, y down.
 """
 
 import math
@@ -22,35 +22,35 @@ from preprocessing.notes import note
 from preprocessing.paths import is_file, is_folder
 from preprocessing.recordings import VideoRef
 from preprocessing.video.access import AccessPoints
-from preprocessing.video.clock import BARE, BY_INDEX, Clock, film_streams, named_rate, varies
+from preprocessing.video.clock import BARE, BY_INDEX, Clock, named_rate, varies, video_streams
 from preprocessing.video.containers import decoder_options, open_container
 from preprocessing.video.frames import DecodedFrame, Frame, ImageFrame
 from preprocessing.video.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from preprocessing.video.images import image_files, read_image, too_large
 from preprocessing.video.orientation import Squared, deinterlaced, upright
-from preprocessing.video.wholeness import TELLING, is_whole
+from preprocessing.video.wholeness import CHECKED, is_whole
 
-TRUNCATED_BELOW = 0.9  # of the duration that the header promises
-SHORTFALL = 0.05  # a window may lack this share at the video's end, as in signals.py; more would tell clips apart by length
+TRUNCATED_BELOW = 0.9  # of the duration given in the header
+SHORTFALL = 0.05  # largest missing share at the end of a window, as in signals.py; more could reveal a class by the length
 CORRUPT_ABOVE = 0.1  # share of packets or frames that do not decode cleanly
-SEEK_FROM_S = 2.0  # below it, decoding from the start is as fast
+SEEK_FROM_S = 2.0  # for earlier starts, decoding from the start is as fast
 TIME_SLACK_S = 1e-4
 
-_PROMISING = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # containers whose header tells how long the film is
+_PROMISING = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # containers whose header gives the duration of the video
 _MAGIC = ((4, b"ftyp"), (0, b"RIFF"), (0, b"\x1aE\xdf\xa3"))  # mp4/mov, avi, mkv/webm
 
 
-Piece = tuple[av.VideoFrame | None, int]  # a frame, and 1 if it is damaged; or None for a packet that does not decode
+Piece = tuple[av.VideoFrame | None, int]  # a frame, and 1 if it is damaged; None for a packet that cannot be decoded
 
 
 class Video:
     """The frames of `ref` within its window; a context manager, iterated once.
 
-    may_seek: their `index` counts from the window's first frame, and else from the file's. No picture beyond
+    may_seek: `index` of the frames counts from the first frame of the window, else from that of the file. No frame beyond
     limits.max_pixels is decoded.
 
     `fps` is 0.0 where it is unknown (a folder of images without VideoRef.fps). After the iteration it is the measured
-    mean rate wherever that differs from the header's. Raises ClipError(stage="video").
+    mean rate if that differs from the rate in the header. Raises ClipError(stage="video").
     """
 
     def __init__(self, ref: VideoRef, may_seek: bool = True, limits: Limits | None = None):
@@ -59,9 +59,9 @@ class Video:
         self._container: av.container.InputContainer | None = None
         self._images: list[Path] = []
         self._went_beyond = False  # there is a frame after the window
-        self._shown_until = 0.0  # the last frame, by the file's own word
-        self.seconds = 0.0  # how long the frames are shown, once all were read; 0.0 where that is unknown
-        self.n_frames: int | None = None  # of the whole file, once it was read from its first frame to its last
+        self._shown_until = 0.0  # end of the last frame, from the file
+        self.seconds = 0.0  # total duration of the frames, after all were read; 0.0 where unknown
+        self.n_frames: int | None = None  # of the whole file, after all its frames were read
         if is_folder(ref.path):
             self._images = image_files(ref.path)
             self.n_frames = len(self._images)
@@ -96,7 +96,7 @@ class Video:
         self.seconds = self._lasts(first_s, last_s)
 
     def _lasts(self, first_s: float, last_s: float) -> float:
-        """Seconds from the window's begin to its end, or to where its last frame is no longer shown."""
+        """Seconds from the start of the window to its end, or to the end of its last frame."""
         if not self.fps:
             return 0.0
         end = math.inf if self.ref.end_s is None else self.ref.end_s
@@ -109,7 +109,8 @@ class Video:
         wanted = self.ref.end_s - (self.ref.start_s or 0.0)
         lacking = self.ref.end_s - max(last_s + 1 / self.fps, self._shown_until)
         if lacking > SHORTFALL * wanted + TIME_SLACK_S:
-            fix = f"the video ends {lacking:.1f} s before its window of {wanted:.1f} s does: correct it or drop the clip"
+            fix = (f"the video ends {lacking:.1f} s before the end of its window of {wanted:.1f} s: correct the window, or "
+                   "remove the clip")
             raise ClipError("video", "short_window", fix)
 
     # ------------------------------------------------------------------ files
@@ -117,9 +118,9 @@ class Video:
     def _open_file(self) -> None:
         path = self.ref.path
         if not is_file(path):
-            raise ClipError("video", "missing", "the video file does not exist: restore it or drop the row")
+            raise ClipError("video", "missing", "the video file does not exist: restore it or remove the row")
         if path.stat().st_size == 0:
-            raise ClipError("video", "empty", "the video file has no bytes: copy it again from its source")
+            raise ClipError("video", "empty", "the video file is empty: copy it again from its source")
         try:
             self._container = open_container(path, self.limits)
         except (av.FFmpegError, OSError, ValueError):
@@ -127,17 +128,17 @@ class Video:
                 with path.open("rb") as file:
                     head = file.read(16)
             except OSError as error:
-                fix = f"the video file cannot be read ({error.strerror}): give this account the right to"
+                fix = f"the video file cannot be read ({error.strerror}): give this account read access"
                 raise ClipError("video", "unreadable", fix) from None
             if any(head[at : at + len(magic)] == magic for at, magic in _MAGIC):
-                fix = "the video file is cut off or damaged: copy it again from its source"
+                fix = "the video file is truncated or damaged: copy it again from its source"
                 raise ClipError("video", "truncated", fix) from None
-            fix = "the file's content is not a video, whatever its name ends in: replace it"
+            fix = "the content of the file is not a video, despite its name: replace it"
             raise ClipError("video", "not_a_video", fix) from None
-        streams = film_streams(self._container)
+        streams = video_streams(self._container)
         if not streams:
             self._container.close()
-            raise ClipError("video", "no_video_stream", "the file holds sound but no picture: replace it")
+            raise ClipError("video", "no_video_stream", "the file holds audio but no video: replace it")
         self._stream = streams[0]
         if self._stream.codec_context is None:
             self._container.close()
@@ -163,10 +164,10 @@ class Video:
             if self.ref.start_s is not None or self.ref.end_s is not None:
                 fix = "a window in seconds of a bare stream needs its frame rate: give video_fps in the manifest"
                 raise ClipError("video", "no_frame_rate", fix)
-            note("the film is a bare stream without a frame rate: its pictures were numbered, not timed")
+            note("the video is a bare stream without a frame rate: its frames have numbers, but no times")
         clock = self._clock()
         pieces = self._sought(clock, start_s) if self.may_seek and start_s > SEEK_FROM_S else None
-        sought = pieces is not None
+        has_seeked = pieces is not None
         if pieces is None:
             clock = self._clock()
             pieces = self._pieces(clock)
@@ -185,7 +186,7 @@ class Video:
                 number = index if self.may_seek else len(times) - 1
                 index += 1
                 yield DecodedFrame(number, time_s, squared(frame), turns, reformatter, mirrored=mirrored)
-        if not (sought or self._went_beyond):
+        if not (has_seeked or self._went_beyond):
             self.n_frames = len(times)
         self._judge(np.array(times), start_s, end_s, clock)
 
@@ -206,8 +207,8 @@ class Video:
             yield frame, clock.time_of(frame)
 
     def _sought(self, clock: Clock, start_s: float) -> Iterator[Piece] | None:
-        """The pieces from a point before start_s on, if it can be shown that decoding may begin there; else None, and the
-        file is open at its beginning."""
+        """The pieces from a point before start_s on, if decoding may provably start there; else None, and the file is open
+        at its start."""
         pieces = None
         if self._kind in BY_INDEX and self._stream.time_base:
             try:
@@ -223,7 +224,7 @@ class Video:
     def _jumped(self, clock: Clock, start_s: float) -> Iterator[Piece] | None:
         assert self._container is not None
         first: list[float] = []
-        for frame, bad in self._pieces(clock):  # the clock's zero, and whether it runs
+        for frame, bad in self._pieces(clock):  # the time of the first frame, and whether times increase
             if bad or frame is None or frame.pts is None or frame.interlaced_frame:
                 return None
             first.append(clock.time_of(frame))
@@ -240,12 +241,12 @@ class Video:
             return None
         if not first[1] < clock.seconds(begin) <= start_s + TIME_SLACK_S:
             return None
-        clock.sought = True
+        clock.has_seeked = True
         pieces = self._pieces(clock, chain([packet], packets))
         for frame, bad in pieces:
             if bad or frame is None or frame.pts is None:
                 return None
-            if frame.pts < begin:  # shown before it, and made from pictures before it
+            if frame.pts < begin:  # shown before it, and predicted from earlier frames
                 continue
             if frame.interlaced_frame or not access.did_begin(begin, frame):
                 return None
@@ -253,7 +254,7 @@ class Video:
         return None
 
     def _pieces(self, clock: Clock, packets: Iterator[av.Packet] | None = None) -> Iterator[Piece]:
-        """Ends quietly where the file does."""
+        """Yield frames and undecodable packets until the end of the file."""
         assert self._container is not None
         codec = self._stream.codec_context
         packets = self._container.demux(self._stream) if packets is None else packets
@@ -269,7 +270,7 @@ class Video:
             try:
                 decoded = packet.decode()
             except av.ArgumentError:
-                if not codec.width:  # what a decoder leaves when it refuses a size
+                if not codec.width:  # the state after a decoder rejected a size
                     raise too_large(self.limits) from None
                 yield None, 1
                 continue
@@ -281,13 +282,13 @@ class Video:
                 yield frame, int(bool(frame.is_corrupt))
 
     def _judge(self, times: np.ndarray, start_s: float, end_s: float, clock: Clock) -> None:
-        """What only shows after decoding: no rate, damage, a file that ends before its header says."""
+        """Checks after decoding: missing frame rate, damage, a file shorter than its header says."""
         n, n_bad = len(times), self._n_bad
         last = float(times[-1]) if n else 0.0
         if n > 1 and not last > times[0]:
             fix = "the file has no frame rate (0 fps): give fps in the manifest, or export it again"
             raise ClipError("video", "no_frame_rate", fix)
-        # of the window alone: what was decoded beside it depends on where decoding began
+        # of the window only: which other frames were decoded depends on where decoding started
         own = times[(times >= start_s - TIME_SLACK_S) & (times < end_s - TIME_SLACK_S)]
         if len(own) > 1 and own[-1] > own[0] and self.fps + (self._kind not in BARE):
             usual = 1 / max(float(np.median(np.diff(own))), 1e-9)
@@ -295,43 +296,43 @@ class Video:
             if varied or not self.fps or abs(usual / self.fps - 1) > 0.01:
                 self.fps = (len(own) - 1) / float(own[-1] - own[0])  # the rate varies, or the header is wrong
             if varied:
-                note("the frame rate varies: every frame was taken at the time that the file gives it")
+                note("the frame rate varies: the time stamps of the frames were used")
         if n_bad > CORRUPT_ABOVE * (n + n_bad):
             if not n and self._refuses_size():
                 raise too_large(self.limits)
-            self._refuse_cut(last, end_s, clock)
-            fix = f"{n_bad} of {n + n_bad} pieces of the video are damaged: copy it again from its source"
+            self._refuse_truncated(last, end_s, clock)
+            fix = f"{n_bad} of {n + n_bad} packets or frames of the video are damaged: copy it again from its source"
             raise ClipError("video", "corrupt", fix)
         if n and self.fps:
-            self._refuse_cut(last, end_s, clock)
+            self._refuse_truncated(last, end_s, clock)
         if clock.ran_back:
-            fix = "the time stamps run back, so no place in it is certain: export it again, or give video_fps"
+            fix = "the time stamps run backwards, so the times are unknown: export it again, or give video_fps"
             raise ClipError("video", "time_runs_back", fix)
         if n_bad:
-            note("some pieces of the film are damaged: they were left out or shown as far as they decode")
+            note("some frames of the video are damaged: they were left out, or used as far as they could be decoded")
 
     def _refuses_size(self) -> bool:
-        """Whether it was the size that the decoder refused: some only say so in words."""
+        """Whether the decoder rejected the frame size: some decoders report that only as a log message."""
         level = av.logging.get_level()
         av.logging.set_level(av.logging.ERROR)
         try:
-            with av.logging.Capture() as said, open_container(self.ref.path, self.limits):
+            with av.logging.Capture() as logs, open_container(self.ref.path, self.limits):
                 pass
         except (av.FFmpegError, OSError, ValueError):
             pass
         finally:
             av.logging.set_level(level)
-        return any("max pixel count" in text for _, _, text in said)
+        return any("max pixel count" in text for _, _, text in logs)
 
-    def _refuse_cut(self, last: float, end_s: float, clock: Clock) -> None:
-        """A last frame may be held, and the sound may go on after it: neither is a file that was cut off."""
+    def _refuse_truncated(self, last: float, end_s: float, clock: Clock) -> None:
+        """The last frame may be shown longer, and the sound may continue after it: such files are not truncated."""
         assert self._container is not None
         if not self.fps:
             return
         shown = last + 1 / self.fps
         held = max(shown, clock.end_s)
         promised = self._promised()
-        if self._kind in TELLING:
+        if self._kind in CHECKED:
             if is_whole(self.ref.path, self._kind):
                 held = max(held, promised)
             else:
@@ -343,12 +344,12 @@ class Video:
             return
         self._shown_until = held
         if held > shown + 1.5 / self.fps:
-            note("the last frame is held longer than the others: it was taken once")
+            note("the last frame is shown longer than the others: it was used once")
         if self._kind in BY_INDEX and held < TRUNCATED_BELOW * min((self._container.duration or 0) / 1e6, end_s):
-            note("the pictures end before the sound does")
+            note("the video stream ends before the audio stream")
 
     def _promised(self) -> float:
-        """Seconds that the header says the pictures last; 0 where it does not, or where that is a guess by the bytes."""
+        """Duration of the video stream in the header; 0 where it has none, or only an estimate from the file size."""
         assert self._container is not None
         if self._kind not in _PROMISING:
             return 0.0

@@ -1,15 +1,15 @@
-"""Whether a file is as long as it says: only that tells a film that was cut off from one whose last frame is held, or
-whose sound goes on, in containers that do not keep every frame's duration."""
+"""Whether a file has the length that its header gives. In containers without frame durations, only this distinguishes a
+truncated video from one whose last frame is shown longer, or whose sound continues."""
 
 import os
 from pathlib import Path
 
-TELLING = {"matroska", "flv"}
+CHECKED = {"matroska", "flv"}
 _EBML, _SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"
 
 
 def is_whole(path: Path, kind: str) -> bool:
-    """False where bytes are missing at the end, or where that cannot be read. kind: one of TELLING."""
+    """False where bytes are missing at the end, or where that cannot be read. kind: one of CHECKED."""
     try:
         return _matroska(path) if kind == "matroska" else _flv(path)
     except OSError:
@@ -17,7 +17,7 @@ def is_whole(path: Path, kind: str) -> bool:
 
 
 def _matroska(path: Path) -> bool:
-    """The one segment's length lies within the file."""
+    """The length of the single segment is within the file."""
     with path.open("rb") as file:
         head = file.read(4096)
     if head[:4] != _EBML:
@@ -31,7 +31,7 @@ def _matroska(path: Path) -> bool:
 
 
 def _flv(path: Path) -> bool:
-    """The file ends with a piece's length, and the piece that long before says the same."""
+    """The file ends with the length of its last tag, and that tag gives the same length."""
     with path.open("rb") as file:
         end = file.seek(-4, os.SEEK_END)
         length = int.from_bytes(file.read(4), "big")
@@ -42,8 +42,8 @@ def _flv(path: Path) -> bool:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """(where it ends, value) of the length at this place: the first bit that is set tells how many bytes it has. A length of
-    ones alone is unknown, as in a recording that was never finished: it counts as endless."""
+    """(end position, value) of the length field at `at`: its first set bit gives the number of its bytes. A length with all
+    bits set is unknown, as in an unfinished recording: it counts as infinite."""
     first = data[at] if at < len(data) else 0
     width = 9 - first.bit_length()
     if width > 8:

@@ -24,14 +24,14 @@ def path(tmp_path):
     return tmp_path / "encoders" / "video.safetensors"
 
 
-def test_what_was_saved_comes_back(path):
+def test_saved_weights_are_loaded_again(path):
     module = net()
     sha = checkpoint.save(path, module, CONFIG, LINEAGE)
     other = net(seed=1)
     side = checkpoint.load(path, other, expect_config={"frames": 16, "sizes": (1, 2)})
     for name, value in module.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
-    assert side == checkpoint.read_side(path)
+    assert side == checkpoint.read_sidecar(path)
     assert side["config"] == CONFIG and side["lineage"] == LINEAGE and side["weights_sha256"] == sha
     assert set(side["versions"]) == {"python", "torch", "timm", "safetensors"}
     assert side["n_parameters"] == 24 and side["tensors"]["0.weight"] == ["float32", [4, 3]]
@@ -72,14 +72,14 @@ def test_views_and_shared_tensors_can_be_saved(path):
 
 
 @pytest.mark.parametrize("missing", ["video.safetensors", "video.json"])
-def test_half_a_pair_is_no_checkpoint(path, missing):
+def test_one_file_alone_is_not_a_checkpoint(path, missing):
     checkpoint.save(path, net(), CONFIG, LINEAGE)
     (path.parent / missing).unlink()
     with pytest.raises(ModelError, match="no checkpoint"):
         checkpoint.load(path, net())
 
 
-def test_a_pair_that_does_not_match_is_refused(path, tmp_path):
+def test_files_that_do_not_match_are_an_error(path, tmp_path):
     checkpoint.save(path, net(0), CONFIG, LINEAGE)
     checkpoint.save(tmp_path / "other", net(1), CONFIG, LINEAGE)
     (tmp_path / "other.safetensors").replace(path)
@@ -87,7 +87,7 @@ def test_a_pair_that_does_not_match_is_refused(path, tmp_path):
         checkpoint.load(path, net())
 
 
-def test_one_flipped_bit_is_refused(path):
+def test_one_flipped_bit_is_an_error(path):
     checkpoint.save(path, net(), CONFIG, LINEAGE)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
@@ -99,7 +99,7 @@ def test_one_flipped_bit_is_refused(path):
 @pytest.mark.parametrize(
     "expected, reason", [({"frames": 8}, "frames should be 8, it has 16"), ({"heads": 3}, "heads .* no such entry")]
 )
-def test_a_config_that_does_not_fit_is_refused_with_the_reason(path, expected, reason):
+def test_a_config_that_does_not_match_is_an_error_with_the_reason(path, expected, reason):
     checkpoint.save(path, net(), CONFIG, LINEAGE)
     fresh = net(seed=1)
     before = checkpoint.weights_sha256(fresh)
@@ -109,14 +109,14 @@ def test_a_config_that_does_not_fit_is_refused_with_the_reason(path, expected, r
 
 
 @pytest.mark.parametrize("module", [net(width=5), nn.Linear(3, 4), nn.Sequential(*net(), nn.Linear(4, 1))])
-def test_a_module_that_does_not_fit_is_refused_with_the_tensor(path, module):
+def test_a_module_that_does_not_match_is_an_error_with_the_tensor(path, module):
     checkpoint.save(path, net(), CONFIG, LINEAGE)
-    with pytest.raises(ModelError, match="does not fit: [\\w.]+ is"):
+    with pytest.raises(ModelError, match="does not match: [\\w.]+ is"):
         checkpoint.load(path, module)
 
 
 class Bomb:
-    """Unpickling it makes a folder."""
+    """Unpickling it creates a folder."""
 
     def __init__(self, folder):
         self.folder = str(folder)
@@ -138,23 +138,23 @@ def test_an_attackers_pickle_is_never_opened(path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", json.dumps({"format": 99}), json.dumps({"format": 1}),
                                   json.dumps({"format": 1, "config": [], "lineage": {}, "versions": {}})])
-def test_a_damaged_or_foreign_side_file_is_refused(path, text):
+def test_a_damaged_or_invalid_sidecar_is_an_error(path, text):
     checkpoint.save(path, net(), CONFIG, LINEAGE)
     path.with_suffix(".json").write_text(text)
     with pytest.raises(ModelError, match="train the model again"):
         checkpoint.load(path, net())
 
 
-def test_a_crash_between_the_files_leaves_no_checkpoint_and_no_litter(path, monkeypatch):
+def test_a_crash_between_the_files_leaves_no_checkpoint_and_no_other_files(path, monkeypatch):
     checkpoint.save(path, net(0), CONFIG, LINEAGE)
-    write = checkpoint.write_whole
+    write = checkpoint.write_atomically
 
-    def crash_at_the_side_file(target, content):
+    def crash_at_the_sidecar(target, content):
         if target.suffix == ".json":
             raise KeyboardInterrupt
         write(target, content)
 
-    monkeypatch.setattr(checkpoint, "write_whole", crash_at_the_side_file)
+    monkeypatch.setattr(checkpoint, "write_atomically", crash_at_the_sidecar)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(path, net(1), CONFIG, LINEAGE)
     with pytest.raises(ModelError, match="no checkpoint"):

@@ -488,4 +488,4 @@ def test_films_that_no_model_reads_are_compared_with_the_signals(tmp_path, capsy
         assert code == 0 and "other_durations" not in out
     else:
         assert code == 2 and "none of the 48 signals that were opened can be used" in err
-        assert "The film lasts 3.00 s, its signals" in err
+        assert "The video lasts 3.00 s, its signals" in err

@@ -1,4 +1,4 @@
-"""What a slice of a machine leaves: affinity masks and control groups of both versions, made as files."""
+"""Resources within affinity masks and control groups of both versions, written as files."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def group(place: Path, line: str, **files: str) -> tuple[Path, Path]:
     ("0::/", {"cpu.max": "50000 100000"}, 1),  # half a core is one worker
     ("0::/", {"cpu.max": "max 100000"}, 16),
     ("0::/slurm/job_7/step", {"slurm/job_7/cpu.max": "400000 100000", "slurm/job_7/step/cpu.max": "max 100000"}, 4),  # above
-    ("0::/host/path/of/docker", {"cpu.max": "300000 100000"}, 3),  # in a container: the host's path is not there
+    ("0::/host/path/of/docker", {"cpu.max": "300000 100000"}, 3),  # in a container: the path of the host does not exist
     ("4:cpu,cpuacct:/docker/x", {"cpu,cpuacct/docker/x/cpu.cfs_quota_us": "250000",
                                  "cpu,cpuacct/docker/x/cpu.cfs_period_us": "100000"}, 2),
     ("4:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 16),
@@ -50,7 +50,7 @@ def test_a_quota_counts_as_cores(tmp_path, many, line, files, cores):
     assert usable_cores(None, *group(tmp_path, line, **files)) == cores
 
 
-def test_the_least_of_all_limits(tmp_path, many, monkeypatch):
+def test_the_smallest_limit_counts(tmp_path, many, monkeypatch):
     place = group(tmp_path, "0::/", **{"cpu.max": "600000 100000"})
     assert [usable_cores(wanted, *place) for wanted in (None, 2, 6, 64)] == [6, 2, 6, 6]
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 9})
@@ -89,7 +89,7 @@ def test_never_more_than_any_limit_and_never_none(tmp_path_factory, quotas, want
                      "memory/x/memory.stat": f"cache 7\ntotal_inactive_file {GB // 2}"}, 2 * GB, 3 * GB // 2),
     ("9:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, 64 * GB, None),  # version 1's "no limit"
     ("0::/", {"memory.max": "max"}, 64 * GB, None)])
-def test_memory_within_a_slice(tmp_path, many, line, files, total, available):
+def test_memory_within_a_control_group(tmp_path, many, line, files, total, available):
     found = memory_bytes(*group(tmp_path, line, **files))
     assert found[0] == total and (available is None or found[1] == available or found[1] < available)
     if available is not None:  # this machine's own free memory may be less still
@@ -105,7 +105,7 @@ def test_processes_left(tmp_path):
 
 
 def test_this_process(tmp_path):
-    """A mask that is really set is seen."""
+    """A mask that is really set is respected."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("no affinity here")
     before = os.sched_getaffinity(0)

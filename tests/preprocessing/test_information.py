@@ -1,4 +1,4 @@
-"""Bits: what could be equal by chance holds few, however often it is sampled; what a sensor's noise makes unique holds many."""
+"""Signals that could be equal by chance hold few bits at any rate; signals with sensor noise hold many."""
 
 import numpy as np
 import pytest
@@ -43,13 +43,13 @@ MUCH = {
 
 
 @pytest.mark.parametrize("what", LITTLE)
-def test_what_may_be_equal_by_chance_holds_little(what):
+def test_signals_that_may_be_equal_by_chance_hold_few_bits(what):
     rng = np.random.default_rng(5)
     assert not any(holds_enough(LITTLE[what](rng), *COMPARED) for _ in range(100))
 
 
 @pytest.mark.parametrize("what", MUCH)
-def test_what_noise_makes_unique_holds_much(what):
+def test_signals_with_sensor_noise_hold_many_bits(what):
     rng = np.random.default_rng(5)
     assert all(holds_enough(MUCH[what](rng), *COMPARED) for _ in range(100))
 
@@ -62,7 +62,7 @@ def test_bits_are_about_those_of_a_known_source():
         assert 0.75 * expected < found < 1.02 * expected
 
 
-def test_bits_predict_how_often_two_are_equal():
+def test_bits_predict_how_often_two_clips_are_equal():
     """Of short coarse clips with b bits about one pair in 2^b is equal: the estimate may be lower, not much higher."""
     rng = np.random.default_rng(1)
     clips = [rng.integers(0, 2, 5).cumsum() for _ in range(2000)]

@@ -1,4 +1,4 @@
-"""Notes on clips: ours word by word, libraries' without paths, each once a clip."""
+"""Notes on clips: ours unchanged, those of libraries without paths, each once per clip."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import pytest
 from preprocessing.notes import gathered, note
 
 
-def test_a_note_arrives_once_a_clip_and_word_by_word():
+def test_a_note_is_collected_once_per_clip_and_unchanged():
     with gathered() as said:
         for _ in range(3):
             note("The pictures were turned.")
@@ -16,7 +16,7 @@ def test_a_note_arrives_once_a_clip_and_word_by_word():
     assert said == ["The pictures were turned.", "Another."]
 
 
-def test_a_library_s_warning_arrives_with_its_kind():
+def test_a_warning_of_a_library_is_collected_with_its_class():
     with gathered() as said:
         np.log(np.zeros(1))
     assert said == ["RuntimeWarning: divide by zero encountered in log"]
@@ -34,7 +34,7 @@ def test_notes_for_developers_are_left_out():
     assert said == []
 
 
-def test_what_was_said_before_a_failure_is_kept():
+def test_notes_before_a_failure_are_kept():
     with pytest.raises(ValueError, match="x"), gathered() as said:
         note("A.")
         raise ValueError("x")

@@ -1,4 +1,4 @@
-"""A pool's processes end with the process that made them, when that is killed."""
+"""The workers of a pool end when their parent process is killed."""
 
 import os
 import select

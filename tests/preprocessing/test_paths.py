@@ -14,7 +14,7 @@ def test_inside(tmp_path):
     assert inside(tmp_path, "a/b.csv", "row") == tmp_path / "a" / "b.csv"
     assert inside(tmp_path, "./a//b.csv", "row") == tmp_path / "a" / "b.csv"
     assert inside(tmp_path, "a\\b.csv", "row") == tmp_path / "a" / "b.csv"
-    assert inside(tmp_path, "..a/b..csv", "row") == tmp_path / "..a" / "b..csv"  # dots in a name are no climbing
+    assert inside(tmp_path, "..a/b..csv", "row") == tmp_path / "..a" / "b..csv"  # dots in a name do not go up
 
 
 @settings(max_examples=300, derandomize=True, deadline=None, database=None)
@@ -53,8 +53,8 @@ def test_names():
             check_name(name, "row")
 
 
-def test_twins():
-    check_distinct(["a", "b", "a"], "subject", "here")  # the same name again is no twin
+def test_duplicate_names():
+    check_distinct(["a", "b", "a"], "subject", "here")  # the same name again is no duplicate
     for one, two in (("a", "A"), ("straße", "STRASSE"), ("é", "e\u0301"), ("ﬁ", "fi"), ("１", "1")):
         with pytest.raises(InputError, match="here"):
             check_distinct([one, two], "subject", "here")

@@ -1,4 +1,4 @@
-"""The comparison models: shapes and gradients, weight files, the estimators' interface and honesty."""
+"""The comparison models: shapes, gradients, weight files, the estimators' interface, and fits on training rows only."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ from tests.helpers.slopes import check_slope
 
 pytestmark = pytest.mark.medium
 SIZES = {"n_channels": 3, "signal_length": 40, "frames": 4, "image_size": 32, "token_dim": None, "token_grid": (8, 14, 14)}
-SMALL = {  # the default widths are the papers' and too slow for a test
+SMALL = {  # the default widths are those of the papers, too slow for a test
     "vit3d": {"width": 32, "depth": 2, "heads": 4, "mlp": 64},
     "vgg_rnn": {"backbone": "test_resnet", "width": 8},
     "e2e_mer": {"backbone": "test_resnet", "width": 8, "signal_width": 8},
@@ -57,14 +57,14 @@ def test_networks_have_shape_gradients_and_a_seed(name):
     assert not idle, idle
     changed = {key: value.flip(1) if key == "signals" else value.flip(2) for key, value in batch.items()}
     with torch.no_grad():
-        assert not torch.allclose(model(batch), model(changed))  # it looks at its input
+        assert not torch.allclose(model(batch), model(changed))  # the output depends on the input
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS))
 def test_gradients_of_networks_are_right(name):
     torch.manual_seed(0)
     model = build(name, n_classes=3, seed=5, **SIZES, **SMALL.get(name, {})).double()
-    if "video" in model.needs:  # off timm's start, whose zeros sit in the corner of every ReLU; BatchNorm fixed
+    if "video" in model.needs:  # away from timm's initial zeros, where ReLU has a kink; BatchNorm fixed
         model.eval()
         with torch.no_grad():
             for parameter in model.parameters():
@@ -115,14 +115,14 @@ def test_weights_come_from_a_local_file_only(tmp_path):
     from safetensors.torch import save_file
 
     state = ResNet3D(3).backbone.state_dict()
-    published = {**state, "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}  # with a head, left aside
+    published = {**state, "fc.weight": torch.zeros(400, 512), "fc.bias": torch.zeros(400)}  # with a head, which is ignored
     save_file(state, tmp_path / "r3d.safetensors")
     torch.save(published, tmp_path / "r3d.pt")
     for name in ("r3d.safetensors", "r3d.pt"):
         loaded = build("resnet3d", n_classes=3, weights=str(tmp_path / name)).backbone.state_dict()
         assert all(torch.equal(loaded[key], value) for key, value in state.items())
     save_file({key: value for key, value in state.items() if "layer3" not in key}, tmp_path / "part.safetensors")
-    with pytest.raises(ModelError, match="does not fit VideoResNet at 'layer3"):
+    with pytest.raises(ModelError, match="does not match VideoResNet at 'layer3"):
         build("resnet3d", n_classes=3, weights=str(tmp_path / "part.safetensors"))
     with pytest.raises(ModelError, match="does not exist"):
         build("resnet3d", n_classes=3, weights=str(tmp_path / "absent.pt"))
@@ -161,9 +161,9 @@ def test_window_statistics_by_hand():
         "q25": np.percentile(x, 25), "q75": np.percentile(x, 75), "roughness": np.sqrt(np.mean(np.diff(x) ** 2)),
     }
     np.testing.assert_allclose(table[1, 10:], [expected[name] for name in STATISTICS])
-    np.testing.assert_array_equal(window_statistics(signals[1:2]), table[1:2])  # a row depends on itself alone
+    np.testing.assert_array_equal(window_statistics(signals[1:2]), table[1:2])  # a row depends on itself only
     many = np.tile(signals, (400, 1, 1))
-    np.testing.assert_allclose(window_statistics(many)[-3:], table)  # more rows than one pass takes
+    np.testing.assert_allclose(window_statistics(many)[-3:], table)  # more rows than in one pass
     with pytest.raises(ValueError, match="n, L, C"):
         window_statistics(signals[0])
 

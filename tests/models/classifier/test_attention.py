@@ -55,12 +55,12 @@ def test_rollout_is_the_product_of_the_mixed_blocks(mae, video):
     torch.testing.assert_close(rollout(mae, video, residual=1.0), torch.full((2, 2, 3, 3), 1 / 18))
 
 
-def test_a_planted_key_draws_the_attention(video):
-    """One bright tubelet whose key every query is made to match must light up in the map, in its own place."""
+def test_a_matching_key_gets_the_attention(video):
+    """One bright tubelet, whose key matches every query, must have the maximum of the map, at its own position."""
     torch.manual_seed(0)
     mae = VideoMAE("micro", image_size=48, frames=4, depth=1, heads=1, decoder=False).eval()
     clip = torch.zeros(1, 3, 4, 48, 48)
-    clip[:, :, 2:, 16:32, 32:] = 1.0  # grid place (1, 1, 2)
+    clip[:, :, 2:, 16:32, 32:] = 1.0  # grid position (1, 1, 2)
     attention = mae.blocks[0].attn
     with torch.no_grad():
         mae.positions.zero_()
@@ -81,7 +81,7 @@ def test_per_pixel_lays_the_map_over_the_clip(mae, video):
 
 
 @pytest.mark.parametrize("tokenizer", ["step", "conv"])
-def test_signal_map_looks_at_real_samples_only(tokenizer):
+def test_signal_map_uses_samples_without_padding_only(tokenizer):
     torch.manual_seed(0)
     mae = SignalMAE(2, 120, dim=8, depth=2, heads=2, ff=8, tokenizer=tokenizer).eval()
     x, keep = torch.randn(3, 120, 2), torch.arange(120).expand(3, 120) < 60

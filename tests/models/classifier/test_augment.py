@@ -1,11 +1,11 @@
-"""Changes of training signals: what each does, that the default does nothing, and that the seed decides."""
+"""Augmentation of training signals: each effect, no effect by default, and dependence on the seed."""
 
 import math
 
 import pytest
 import torch
 
-from models.classifier.augment import SignalChanges, augment, jitter, mirror, rotate, rotations, scale, warp
+from models.classifier.augment import SignalAugmentation, augment, jitter, mirror, rotate, rotations, scale, warp
 from models.errors import ModelError
 
 VECTORS = [[0, 1, 2], [3, 4, 5]]
@@ -19,16 +19,16 @@ def seeded():
     torch.manual_seed(0)
 
 
-def test_by_default_nothing_is_changed_and_nothing_is_drawn():
+def test_by_default_nothing_is_augmented_and_nothing_is_drawn():
     x = torch.randn(3, 20, 6)
     state = torch.get_rng_state()
-    assert augment(x, SignalChanges()) is x and torch.equal(torch.get_rng_state(), state)
+    assert augment(x, SignalAugmentation()) is x and torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "signal_vectors"])
-def test_every_change_is_decided_by_the_seed_and_differs_by_window(name):
+def test_every_augmentation_depends_on_the_seed_and_differs_by_window(name):
     x = torch.randn(1, 20, 6).expand(64, -1, -1)
-    changes = SignalChanges(**{name: EVERY[name], "signal_vectors": VECTORS})
+    changes = SignalAugmentation(**{name: EVERY[name], "signal_vectors": VECTORS})
     torch.manual_seed(5)
     first = augment(x, changes)
     torch.manual_seed(5)
@@ -36,13 +36,13 @@ def test_every_change_is_decided_by_the_seed_and_differs_by_window(name):
     assert first.shape == x.shape and torch.isfinite(first).all() and len(torch.unique(first, dim=0)) >= 2
 
 
-def test_all_changes_together_pass_the_gradient_on():
+def test_all_augmentations_together_pass_the_gradient_on():
     x = torch.randn(4, 20, 6, requires_grad=True)
-    augment(x, SignalChanges(**EVERY)).square().sum().backward()
+    augment(x, SignalAugmentation(**EVERY)).square().sum().backward()
     assert (x.grad.abs().sum((1, 2)) > 0).all()
 
 
-def test_a_shifted_window_is_the_window_at_other_times_read_backwards_beyond_its_ends():
+def test_a_shifted_window_has_reflect_padding():
     x = torch.arange(50.0)[None, :, None].expand(200, -1, 2)
     moved = warp(x, shift=8.0)
     start = moved[:, 25, 0] - 25
@@ -92,7 +92,7 @@ def test_jitter_mixes_channels_and_adds_noise_of_the_stated_size():
     noise = jitter(x, noise=0.5) - x
     assert float(noise.std()) == pytest.approx(0.5, rel=0.02) and abs(float(noise.mean())) < 0.02
     mixed = jitter(x, mix=0.2)
-    mixing = torch.linalg.lstsq(x, mixed).solution - torch.eye(3)  # one matrix a sample explains all its steps
+    mixing = torch.linalg.lstsq(x, mixed).solution - torch.eye(3)  # one matrix per sample explains all its steps
     torch.testing.assert_close(x @ (mixing + torch.eye(3)), mixed, atol=1e-4, rtol=1e-4)
     assert float(mixing.std()) == pytest.approx(0.2, rel=0.05) and not torch.allclose(mixing[0], mixing[1])
 
@@ -102,4 +102,4 @@ def test_jitter_mixes_channels_and_adds_noise_of_the_stated_size():
                                     {"signal_rotate": 5.0, "signal_vectors": [[0, 1, 2], [2, 3, 4]]}])
 def test_channels_that_do_not_fit_are_named(change):
     with pytest.raises(ModelError, match="channel"):
-        augment(torch.zeros(2, 5, 6), SignalChanges(**change))
+        augment(torch.zeros(2, 5, 6), SignalAugmentation(**change))

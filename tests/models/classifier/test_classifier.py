@@ -1,4 +1,4 @@
-"""Stage 2 whole: the switches of Tables 5 and 6, pooling, stored tokens against clips, pretrained signal weights."""
+"""The complete stage 2: the ablations of Tables 5 and 6, pooling, stored tokens against clips, pretrained signal weights."""
 
 import pytest
 import torch
@@ -84,7 +84,7 @@ def test_dropout_in_front_of_the_head_acts_while_training_alone():
 
 
 @pytest.mark.parametrize(("name", "use_dcan"), [("video", True), ("signal", True), ("dual", False)])
-def test_all_tokens_tell_apart_what_their_mean_does_not(name, use_dcan):
+def test_all_tokens_distinguish_what_their_mean_does_not(name, use_dcan):
     options = {"use_hpa": False, "use_dcan": use_dcan, **SIZES}
     model = build(name, pooling="tokens", **options).eval()
     data = {key: value for key, value in batch().items() if key in model.needs}
@@ -121,7 +121,7 @@ def test_gradients_are_right_through_the_whole_classifier(name, use_hpa, use_dca
     sizes = {"emb": 4, "heads": 2, "ff": 6, "filters": 3}
     model = build(name, use_hpa=use_hpa, use_dcan=use_dcan, hpa={**sizes, "token_pool": pool},
                   dcan={"dim": 8, "hidden": 6}, signal={"dim": 8, "depth": 1, "heads": 2, "ff": 6}, **SIZES).double()
-    model.video_tokens = lambda data: model.pool(data["tokens"])  # which otherwise makes float32 of what is stored
+    model.video_tokens = lambda data: model.pool(data["tokens"])  # which otherwise converts stored tokens to float32
     data = {key: value.double() for key, value in batch().items()}
     check_slope(model, lambda: torch.nn.functional.cross_entropy(model(data), torch.tensor([0, 1, 2, 0])))
 
@@ -142,7 +142,7 @@ def test_default_sizes_are_the_papers():
     assert n_parameters(model) == 428_376 + 82_008 + 827_907 + 101_125 - head
 
 
-def test_pooling_means_what_it_says():
+def test_pooling_averages_the_right_cells():
     t, h, w, d = 2, 4, 6, 3
     x = torch.randn(5, t * h * w, d)
     cells = x.view(5, t, h, w, d)
@@ -153,7 +153,7 @@ def test_pooling_means_what_it_says():
     temporal = TokenPool((t, h, w), "temporal")(x)
     torch.testing.assert_close(temporal, cells.mean((2, 3)))
     for kind, pooled in (("2x2", spatial), ("temporal", temporal)):
-        torch.testing.assert_close(TokenPool((t, h, w), kind)(pooled), pooled)  # already pooled: passes through
+        torch.testing.assert_close(TokenPool((t, h, w), kind)(pooled), pooled)  # already pooled: unchanged
     with pytest.raises(ValueError, match="even grid"):
         TokenPool((2, 3, 4), "2x2")
     with pytest.raises(ValueError, match="pooling"):
@@ -169,7 +169,7 @@ def video_case():
     model = build_classifier("dual", 3, token_dim=mae.dim, token_grid=mae.grid, n_channels=3, signal_length=40).eval()
     torch.nn.init.normal_(model.video_hpa.attention.relative_bias, std=0.1)
     with torch.no_grad():
-        model.fusion.head.weight *= 20  # else every probability of an untrained model is near a third
+        model.fusion.head.weight *= 20  # else all probabilities of an untrained model are near 1/3
     clips = torch.rand(64, 3, 4, 32, 32)
     with torch.no_grad():
         tokens = mae.eval().encode(clips)
@@ -186,7 +186,7 @@ def test_stored_tokens_give_the_clips_result(video_case, record_property):
         live = model({"video": clips, "signals": signals})
     model._video_encoder.clear()
     torch.testing.assert_close(stored, live, atol=1e-5, rtol=1e-5)
-    assert float(live.softmax(-1).std(0).max()) > 0.2  # the clips do differ
+    assert float(live.softmax(-1).std(0).max()) > 0.2  # the clips differ
     assert float((half.softmax(-1) - live.softmax(-1)).abs().max()) < 1e-2
     agreement = float((half.argmax(-1) == live.argmax(-1)).double().mean())
     record_property("float16_argmax_agreement", agreement)
@@ -246,7 +246,7 @@ def test_the_reconstruction_can_be_passed_on_as_in_the_released_code(name):
     x = torch.randn(2, LENGTH, CHANNELS)
     everything = torch.ones_like(x, dtype=torch.bool)
     torch.testing.assert_close(model.signal_encoder.eval().encode(x), mae.reconstruct(x, everything))
-    with pytest.raises(ModelError, match="checkpoint does not fit"):  # it needs D_ts too
+    with pytest.raises(ModelError, match="checkpoint does not match"):  # it needs D_ts too
         model.load_signal_encoder({k: v for k, v in mae.state_dict().items() if not k.startswith("head")})
     with pytest.raises(ModelError, match="latent or reconstruction"):
         build_classifier(name, signal_output="both", **SIZES)
@@ -284,7 +284,7 @@ def test_naive_and_fused_whole_models_agree():
 
 
 def test_mistakes_are_refused():
-    with pytest.raises(ModelError, match="no classifier is called 'triple'"):
+    with pytest.raises(ModelError, match="there is no classifier 'triple'"):
         build_classifier("triple", 3)
     with pytest.raises(ValueError, match="token_dim"):
         build_classifier("dual", 3, n_channels=3, signal_length=40)

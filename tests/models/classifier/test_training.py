@@ -102,7 +102,7 @@ def test_without_validation_rows_it_runs_every_epoch_and_keeps_the_last():
 
 
 def test_a_refit_follows_the_same_path_as_the_first_fit():
-    """max_epochs does not shape the path: the weights after n epochs are the same whatever was asked for beyond."""
+    """The weights after n epochs do not depend on max_epochs."""
     arrays, labels = planted()
     first, second = small(), small()
     states = []
@@ -130,7 +130,7 @@ def test_plateau_lowers_the_rate():
     recipe = ClassifierRecipe(max_epochs=40, patience=4, plateau=True, lr=1e-2)
     result = fit(small("video"), recipe, arrays, labels)
     rates = [row["lr"] for row in result.history]
-    assert len(rates) == result.epochs + 4  # it overfitted noise and waited for four epochs, two of them at half the rate
+    assert len(rates) == result.epochs + 4  # it overfitted noise and waited four epochs, two of them at half the rate
     assert rates[0] == 1e-2 and rates[-1] == rates[-2] == rates[-3] / 2
 
 
@@ -213,7 +213,7 @@ def test_the_result_depends_on_its_arguments_alone():
     torch.rand(17)
     before = torch.get_rng_state()
     fit(second, recipe, arrays, labels)
-    assert torch.equal(torch.get_rng_state(), before)  # and leaves no trace
+    assert torch.equal(torch.get_rng_state(), before)  # and is not changed
     assert same_weights(first, second)
     third = small()
     fit(third, recipe, arrays, labels, seed=4)
@@ -310,7 +310,7 @@ def test_mistakes_are_refused():
     recipe = ClassifierRecipe(max_epochs=1)
     with pytest.raises(ValueError, match="two rows"):
         fit(small(), recipe, arrays, labels, range(1))
-    with pytest.raises(ValueError, match="must not be training rows"):
+    with pytest.raises(ValueError, match="none of them may be a training row"):
         fit(small(), recipe, arrays, labels, range(50), range(49, 60))
     with pytest.raises(ValueError, match=r"lack \['signals'\]"):
         fit(small(), recipe, {"tokens": arrays["tokens"]}, labels)
@@ -328,7 +328,7 @@ def test_mistakes_are_refused():
     late["signals"][100] = np.inf
     with pytest.raises(FloatingPointError, match="the validation loss"):
         fit(small(), recipe, late, labels)
-    with pytest.raises(FloatingPointError, match="the training loss is no number in epoch 1: lower train.lr"):
+    with pytest.raises(FloatingPointError, match="the training loss is not finite in epoch 1: lower train.lr"):
         fit(small(), recipe, {**arrays, "signals": np.full_like(arrays["signals"], np.nan)}, labels)
     with pytest.raises(ValueError, match="no rows"):
         predict_proba(small(), arrays, np.array([], int))
@@ -338,7 +338,7 @@ def test_mistakes_are_refused():
 
 
 def test_the_released_rule_halves_the_rate_on_plateaus_of_the_training_loss_down_to_1e_6(monkeypatch):
-    """The training loss stays as it is, so the rate halves after 8 epochs without a fall, at 1e-5 four times: 33 epochs."""
+    """The training loss is constant, so the rate is halved after 8 epochs, from 1e-5 four times: 33 epochs."""
     arrays, labels = planted()
     monkeypatch.setattr("models.classifier.training.train_epoch", lambda *a: {"train_loss": 1.0, "train_accuracy": 0.5})
     result = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-5, max_epochs=1000, patience=1), arrays, labels)
@@ -364,5 +364,5 @@ def test_the_released_rule_keeps_the_epoch_with_the_best_accuracy_and_a_refit_ru
     assert result.epochs == 1 + int(np.argmax(accuracies)) and result.best == max(accuracies)
     again = fit(small("signal"), ClassifierRecipe(stop="rate", lr=1e-6, max_epochs=3), arrays, labels, range(80), None)
     assert len(again.history) == 3
-    with pytest.raises(ValueError, match="no such stop"):
+    with pytest.raises(ValueError, match="unknown stop"):
         fit(small("signal"), ClassifierRecipe(stop="never"), arrays, labels)

@@ -7,7 +7,7 @@ import torch
 
 from models.hpa.block import HPA
 from models.hpa.convtran_embed import CHUNK_BYTES, ChunkedConvCollapse, ConvTranEmbedding, TapMoments
-from models.hpa.erpe import ERPEAttention, attend, bias_matrix, fast_length, head_room, toeplitz_product
+from models.hpa.erpe import ERPEAttention, attend, bias_matrix, fast_length, head_multiple, toeplitz_product
 from models.hpa.tape import tape_table
 from tests.helpers.pairs import pairs
 from tests.helpers.places import GOLDEN
@@ -136,12 +136,12 @@ def test_fused_equals_naive_at_full_length(dtype, tolerance):
         assert relative(g_fused[name], expected) < tolerance, name
 
 
-@pytest.mark.parametrize("room", [4, 8])
-def test_filling_the_head_width_changes_nothing(room):
+@pytest.mark.parametrize("multiple", [4, 8])
+def test_padding_the_head_width_changes_nothing(multiple):
     q, k, v = (torch.randn(2, 3, 7, 2, dtype=torch.float64, requires_grad=True) for _ in range(3))
-    torch.testing.assert_close(attend(q, k, v, 0.25, room), attend(q, k, v, 0.25), atol=1e-12, rtol=1e-12)
-    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, 0.25, room), (q, k, v))
-    assert head_room(torch.device("cpu")) == 1 and head_room(torch.device("cuda")) % 8 == 0
+    torch.testing.assert_close(attend(q, k, v, 0.25, multiple), attend(q, k, v, 0.25), atol=1e-12, rtol=1e-12)
+    assert torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, 0.25, multiple), (q, k, v))
+    assert head_multiple(torch.device("cpu")) == 1 and head_multiple(torch.device("cuda")) % 8 == 0
 
 
 def test_fused_attention_holds_no_quadratic_tensor():

@@ -1,4 +1,4 @@
-"""The objectives under DistributedDataParallel: two workers on halves of a batch take one worker's step.
+"""The objectives under DistributedDataParallel: two workers with half a batch each make the step of one worker.
 
 Gradients (the penalty's included) and BatchNorm's running statistics to 1e-5, whole steps and steps in two parts.
 """
@@ -37,7 +37,7 @@ def objectives(norm: type[nn.Module] = nn.BatchNorm1d) -> tuple[nn.Module, ...]:
 
 
 def arguments(rows: slice, shares: int) -> tuple[tuple, ...]:
-    """Everything is drawn per sample, so a share sees what the whole batch would have shown it."""
+    """Everything is drawn per sample, so a part gets the same random numbers as in the whole batch."""
     g = torch.Generator().manual_seed(0)
     video, signals = torch.rand(8, 3, 4, 32, 32, generator=g), 3 + torch.randn(8, 30, 2, generator=g)
     visible = mask_from_seeds("tube", SEEDS[rows], grid=(2, 2, 2), ratio=0.5)
@@ -89,8 +89,8 @@ def test_two_workers_take_the_step_of_one(two):
             torch.testing.assert_close(two[rank, 1][name], value, atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_statistics_of_one_workers_rows_would_not_do(two):
-    """The test above can fail: each worker's own BatchNorm gives another gradient."""
+def test_statistics_of_one_workers_rows_differ(two):
+    """The test above is sensitive: separate BatchNorms of the workers give another gradient."""
     half = objectives()[1]
     half(*arguments(slice(0, None, 2), 2)[1])["loss"].backward()
     other = half.mae.layers[0].linear1.weight.grad
@@ -106,7 +106,7 @@ def test_two_workers_in_two_parts_take_the_videos_whole_step(two):
         torch.testing.assert_close(two[0, 2][name], two[1, 2][name], atol=0, rtol=0)
 
 
-def test_alone_and_in_evaluation_it_is_torchs_own():
+def test_with_one_worker_and_in_evaluation_it_equals_torch():
     torch.manual_seed(0)
     ours, theirs, x = SharedBatchNorm(3), nn.BatchNorm1d(3), torch.randn(7, 3)
     theirs.load_state_dict(ours.state_dict())

@@ -12,7 +12,7 @@ def gen(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
 
-def test_tube_shows_160_of_1568_at_the_same_places_in_every_slice():
+def test_tube_keeps_160_of_1568_at_the_same_positions_in_every_slice():
     mask = masks.tube_mask(5, GRID, 0.9, gen())
     assert mask.shape == (5, 1568) and mask.dtype == torch.bool
     slices = mask.view(5, 8, 196)
@@ -26,12 +26,12 @@ def test_the_count_is_exact_for_every_kind(kind, visible):
     assert (masks.KINDS[kind](7, GRID, 0.9, gen()).sum(1) == visible).all()
 
 
-def test_frame_hides_whole_slices():
+def test_frame_masks_whole_slices():
     slices = masks.frame_mask(4, GRID, 0.75, gen()).view(4, 8, 196)
     assert (slices.all(-1) | ~slices.any(-1)).all() and (slices.all(-1).sum(1) == 2).all()
 
 
-def test_random_hides_every_token_now_and_then():
+def test_random_masks_every_token_sometimes():
     seen = masks.random_mask(400, (2, 3, 4), 0.5, gen()).float().mean(0)
     assert ((seen - 0.5).abs() < 0.12).all()
 
@@ -44,13 +44,13 @@ def test_ratio_is_floored_but_not_by_rounding_errors_and_leaves_one_visible(n, r
 
 
 @pytest.mark.parametrize("ratio", [1.0, -0.1])
-def test_an_impossible_ratio_is_the_users_mistake(ratio):
+def test_an_impossible_ratio_is_an_error_of_the_user(ratio):
     with pytest.raises(ModelError, match="ratio"):
         masks.tube_mask(1, GRID, ratio)
 
 
 def runs(masked: torch.Tensor) -> list[int]:
-    """Lengths of the masked runs of one chain, the last one (cut by the window's end) left out."""
+    """Lengths of the masked runs of one chain, without the last one (truncated by the end of the window)."""
     lengths, now = [], 0
     for value in masked.tolist():
         if value:
@@ -85,7 +85,7 @@ def test_markov_options():
     assert (together == together[..., :1]).all()
     points = ~masks.markov_mask(500, 100, 2, 0.3, 9.0, gen(), bernoulli=True)
     lengths = [n for row in points[:100, :, 0] for n in runs(row)]
-    assert abs(sum(lengths) / len(lengths) - 1 / 0.7) < 0.1  # no memory, whatever mean_length says
+    assert abs(sum(lengths) / len(lengths) - 1 / 0.7) < 0.1  # no memory, for any mean_length
     hard = ~masks.markov_mask(500, 200, 1, 0.3, 3.0, gen(), harden_steps=4)
     assert abs(hard.float().mean().item() - 0.5) < 0.02
 

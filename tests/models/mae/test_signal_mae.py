@@ -115,7 +115,7 @@ def test_a_conv_token_sees_its_own_stretch_and_half_a_stride_beside_it():
 @pytest.mark.parametrize(("stride", "layers", "strides"), [(1, 3, (1, 1, 1)), (8, 3, (2, 2, 2)), (4, 2, (2, 2)),
                                                            (4, 3, (2, 2, 1)), (10, 2, (4, 3)), (7, 1, (7,)),
                                                            (27, 3, (3, 3, 3))])
-def test_strides_share_the_way_evenly_and_reach_it(stride, layers, strides):
+def test_strides_are_even_and_their_product_is_large_enough(stride, layers, strides):
     assert layer_strides(stride, layers) == strides
 
 
@@ -182,7 +182,7 @@ def test_batch_norm_is_taken_over_batch_and_steps_padding_included():
     torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
 
 
-def test_the_batch_norm_can_be_another_ones():
+def test_the_batch_norm_can_be_replaced():
     class Mine(nn.BatchNorm1d):
         pass
 

@@ -54,15 +54,15 @@ def test_losses_are_the_formulas(objective, batch):
     fake = mae.reconstruct(video, visible)
     real = mae.patchify(video)[~visible].view(fake.shape)
     rec = (fake - real).square().mean()
-    gap = critic(fake).mean() - critic(real).mean()
+    difference = critic(fake).mean() - critic(real).mean()
     torch.testing.assert_close(losses["reconstruction"], rec)
     torch.testing.assert_close(losses["loss_generator"], rec - 0.01 / 1536 * critic(fake).mean())
-    torch.testing.assert_close(losses["loss_critic"], gap + 10 * critic.penalty(real, fake, alpha))
-    torch.testing.assert_close(losses["wasserstein"], -gap)
+    torch.testing.assert_close(losses["loss_critic"], difference + 10 * critic.penalty(real, fake, alpha))
+    torch.testing.assert_close(losses["wasserstein"], -difference)
 
 
 def test_the_critic_weighs_as_beside_the_squared_norm_of_a_token():
-    """By hand: one token hidden of two, P = 6 values, all 0.5 painted as 0.3; f(x) = 2 x_0, a linear critic.
+    """By hand: one token hidden of two, P = 6 values, all 0.5 predicted as 0.3; f(x) = 2 x_0, a linear critic.
 
     Eq. 3's squared norm is 6 x 0.04 = 0.24 and Eq. 4's term 0.5 x 0.6 = 0.3: together -0.06, a sixth of it a value.
     The pull on a value of that token, before the division by P: 2 x (0.3 - 0.5) = -0.4, and -0.5 x 2 = -1 on the first.
@@ -104,7 +104,7 @@ def test_one_backward_of_the_sum_gives_each_player_its_own_gradient(objective, b
         torch.testing.assert_close(together[name], value)
 
 
-def test_the_generator_moves_the_score_up_and_the_critic_the_gap(batch):
+def test_the_generator_raises_the_score_and_the_critic_the_difference(batch):
     torch.manual_seed(0)
     objective = VideoMAEObjective(small_mae(), Critic(1536, 32), adv_weight=10.0 * 1536)
     video, visible, alpha = batch
@@ -256,7 +256,7 @@ def test_no_masked_point_gives_a_finite_loss(signals):
     assert losses["loss"] == 0 and losses["points"] == 0
 
 
-def test_shares_that_are_told_the_whole_count_average_to_the_whole_loss(signals):
+def test_parts_with_the_total_count_average_to_the_whole_loss(signals):
     x, unmasked, keep = signals
     objective = SignalMAEObjective(small_signal(norm="layer"))
     whole = objective(x, unmasked, keep)
@@ -264,7 +264,7 @@ def test_shares_that_are_told_the_whole_count_average_to_the_whole_loss(signals)
     halves = [objective(x[i::2], unmasked[i::2], keep[i::2], points=share)["loss"] for i in (0, 1)]
     torch.testing.assert_close(torch.stack(halves).mean(), whole["loss"])
     plain = torch.stack([objective(x[i::2], unmasked[i::2], keep[i::2])["loss"] for i in (0, 1)]).mean()
-    assert abs(plain - whole["loss"]) > 1e-6  # which averaging means would not
+    assert abs(plain - whole["loss"]) > 1e-6  # the mean of the means would differ
 
 
 CONV = {"norm": "layer", "tokenizer": "conv", "decoder": "linear"}

@@ -156,7 +156,7 @@ def test_any_geometry_that_divides_and_gradients_reach_every_weight(options, sha
 
 @pytest.mark.parametrize("scale", sorted(SCALES))
 def test_every_scale_has_its_shapes_and_gradients_of_every_weight(scale):
-    """base and large without memory: torch's meta device keeps shapes, and says which weights a gradient reaches."""
+    """base and large without memory: torch's meta device has shapes only, and shows which weights get a gradient."""
     real = scale in ("micro", "tiny", "small")
     with torch.device("cpu" if real else "meta"):
         mae = VideoMAE(scale, image_size=32, frames=4)
@@ -227,7 +227,7 @@ def test_mistakes_are_named(micro, video):
         micro.encode(video[0])
     with pytest.raises(ValueError, match="same number"):
         micro.reconstruct(video, torch.tensor([[True] * 8, [False] * 8]))
-    with pytest.raises(ModelError, match="encoder only"):
+    with pytest.raises(ModelError, match="no decoder"):
         VideoMAE("micro", image_size=32, frames=4, decoder=False).reconstruct(video, tube_mask(2, (2, 2, 2), 0.5))
 
 

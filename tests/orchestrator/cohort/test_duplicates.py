@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.cohort import duplicates
 from orchestrator.cohort.cohort import Clip, Cohort, Person
 from orchestrator.errors import UserError
-from preprocessing.prints import signal_print
+from preprocessing.fingerprints import signal_fingerprint
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 
 
@@ -172,7 +172,7 @@ def test_another_container_and_lossless_coding_decode_to_one_video(tmp_path):
 
 def test_fingerprints_in_sidecars_find_duplicates_of_two_subjects():
     values = np.random.default_rng(0).normal(size=(50, 2))
-    sides = {s: {"prints": {f"c{s}": {"signal": signal_print(values * (1 + s)), "video": None}}} for s in (0, 1)}
+    sides = {s: {"prints": {f"c{s}": {"signal": signal_fingerprint(values * (1 + s)), "video": None}}} for s in (0, 1)}
     people = cohort(heard(0, Path("a.npy")), heard(1, Path("b.npy")))
     with pytest.raises(UserError, match="recording .equal after decoding"):
         duplicates.check_prints(people, sides)

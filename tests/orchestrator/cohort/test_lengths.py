@@ -6,7 +6,7 @@ import pytest
 from orchestrator.cohort.cohort import Clip
 from orchestrator.cohort.lengths import by_class, check_rates, measure
 from orchestrator.errors import UserError
-from preprocessing.clip import check_film
+from preprocessing.clip import check_same_duration
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, Recording, SignalRef
 from preprocessing.signals.signals import SignalOptions, seconds_of
@@ -119,7 +119,7 @@ def test_time_steps_have_one_duration(tmp_path, mode, rates):
     (75, 25.0, 0.004, 250.0, False), (75, 25.0, 3.0, 1.0, True), (0, 25.0, 0.0, 1.0, True), (75, 0.0, 9.0, 1.0, True)])
 def test_a_video_lasts_as_long_as_its_signals(n_frames, fps, seconds, fs, fits):
     if fits:
-        check_film(n_frames / fps if fps else 0.0, fps, seconds, fs)
+        check_same_duration(n_frames / fps if fps else 0.0, fps, seconds, fs)
     else:
-        with pytest.raises(ClipError, match="other_durations: The film lasts"):
-            check_film(n_frames / fps if fps else 0.0, fps, seconds, fs)
+        with pytest.raises(ClipError, match="other_durations: The video lasts"):
+            check_same_duration(n_frames / fps if fps else 0.0, fps, seconds, fs)

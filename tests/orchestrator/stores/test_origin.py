@@ -207,7 +207,7 @@ SPOIL = {
     "its files disagree about": lambda folder: resealed(folder, lineage={
         "artefact": "nobody", "people": [], "parents": [], "proven": True}),
     "video.safetensors is not a safetensors file": lambda folder: cut(folder / "video.safetensors"),
-    "only its side file is there": lambda folder: (folder / "video.safetensors").unlink(),
+    "only its sidecar exists": lambda folder: (folder / "video.safetensors").unlink(),
     "was made by an older version": lambda folder: resealed(folder, about=None),
     "is not an encoder's folder": lambda folder: [path.unlink() for path in folder.iterdir()],
     "is neither a data set nor an encoder's folder": shutil.rmtree,

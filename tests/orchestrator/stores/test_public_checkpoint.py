@@ -94,9 +94,9 @@ def test_who_was_seen_is_part_of_the_artefact(planned, tmp_path):
 @pytest.mark.parametrize("words, told", [
     (["pretrain.checkpoint=/x/marlin.pt"], "is not a file: give a MARLIN checkpoint"),
     (["clip.frames=6"], "clip.frames, encoder.heads"),
-    (["encoder.heads=null"], "say how many heads it has with heads="),
+    (["encoder.heads=null"], "give its number of heads with heads="),
     (["pretrain.checkpoint_saw=/x/people.txt"], "give none, unknown, or a text file"),
-    ([f"pretrain.checkpoint={Path(__file__)}"], "holds more, or other, than tensors"),
+    ([f"pretrain.checkpoint={Path(__file__)}"], "holds other data than tensors"),
 ])
 def test_mistakes_are_one_sentence(planned, words, told):
     with pytest.raises(UserError, match=told) as error:

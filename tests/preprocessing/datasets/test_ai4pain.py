@@ -13,7 +13,7 @@ from tests.helpers.layouts import write_ai4pain, write_fnirs
 def test_both_labelled_splits(tmp_path, upper):
     data = registry.load("ai4pain", write_ai4pain(tmp_path, upper=upper))
     assert (data.cohort, data.class_names) == ("ai4pain", ("No pain", "Low", "High"))
-    assert [s.raw_id for s in data.subjects] == ["1", "2", "3"]  # nobody of the blinded test split
+    assert [s.raw_id for s in data.subjects] == ["1", "2", "3"]  # none of the blinded test split
     assert len(data.recordings) == 21 and data.expected == {"subjects": 53, "clips": 2544} and not data.complete
     assert {(r.subject, r.split) for r in data.recordings} == {("1", "train"), ("2", "train"), ("3", "validation")}
     for subject in "123":
@@ -56,7 +56,7 @@ def test_segments_start_at_their_own_marker(tmp_path):
     assert names["1_B1"] == "1_Baseline" and names["1_R2"] == "1_Rest_2"
 
 
-def test_a_missing_video_moves_no_other(tmp_path):
+def test_a_missing_video_does_not_shift_the_others(tmp_path):
     write_ai4pain(tmp_path, ("1",), ())
     videos = tmp_path / "Train" / "video" / "1"
 
@@ -70,17 +70,17 @@ def test_a_missing_video_moves_no_other(tmp_path):
     fnirs = tmp_path / "Train" / "fnirs" / "1.csv"
     kept = fnirs.read_bytes()
     fnirs.unlink()
-    names, notes = named()  # nothing says whose rank is whose
-    assert set(names) == {"1_B1", "1_R1", "1_R2"} and "3 pain videos of one person of train are left out" in notes
+    names, notes = named()  # the ranks within a level are ambiguous
+    assert set(names) == {"1_B1", "1_R1", "1_R2"} and "3 pain videos of one subject of train are excluded" in notes
     (videos / "1_Pain_HIGH_1.mp4").touch()
     names, notes = named()
-    assert names["1_H1"] == "1_Pain_HIGH_1" and names["1_L2"] == "1_Pain_LOW_2" and "left out" not in notes
+    assert names["1_H1"] == "1_Pain_HIGH_1" and names["1_L2"] == "1_Pain_LOW_2" and "excluded" not in notes
     fnirs.write_bytes(kept.replace(b"L1\n", b"X1\n").replace(b"H1\n", b"L1\n").replace(b"X1\n", b"H1\n"))
     names, notes = named()  # the recording has them in another order than the videos
     assert names["1_H1"] is None and names["1_B1"] == "1_Baseline" and "4 pain videos" in notes
 
 
-def test_one_person_under_two_spellings_in_two_splits(tmp_path):
+def test_one_subject_in_two_spellings_in_two_splits(tmp_path):
     write_ai4pain(tmp_path, ("p1",), ("P1",))
     with pytest.raises(InputError, match="differ only by case"):
         registry.load("ai4pain", tmp_path)
@@ -121,14 +121,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_fnirs_file_costs_its_own_subject_the_signals_only(tmp_path, name):
+def test_a_bad_fnirs_file_affects_only_the_signals_of_its_subject(tmp_path, name):
     write_ai4pain(tmp_path)
     path = tmp_path / "Train" / "fnirs" / "1.csv"
     path.write_text(BAD[name](path.read_text()))
     data = registry.load("ai4pain", tmp_path)
     assert {r.subject for r in data.recordings if r.signal is None} == {"1"}
     assert {r.subject for r in data.recordings if r.signal is not None} == {"2", "3"}
-    assert any("left out" in note for note in data.notes) and len(data.recordings) == 21
+    assert any("is excluded" in note for note in data.notes) and len(data.recordings) == 21
 
 
 def test_missing_modalities(tmp_path):
@@ -145,7 +145,7 @@ def test_a_subject_in_two_splits_is_refused(tmp_path):
         registry.load("ai4pain", write_ai4pain(tmp_path, ("1", "2"), ("2",)))
 
 
-def test_twins_and_links(tmp_path):
+def test_duplicates_and_links(tmp_path):
     write_ai4pain(tmp_path / "root", ("1",), ())
     clip = tmp_path / "root" / "Train" / "video" / "1" / "1_Rest_1.mp4"
     twin = clip.with_name("1_REST_1.mp4")
@@ -160,7 +160,7 @@ def test_twins_and_links(tmp_path):
         registry.load("ai4pain", tmp_path / "root")
     clip.unlink()
     (tmp_path / "root" / "TRAIN").mkdir()
-    with pytest.raises(InputError, match="equal up to case"):
+    with pytest.raises(InputError, match="differ only in case"):
         registry.load("ai4pain", tmp_path / "root")
 
 
@@ -169,10 +169,10 @@ def test_a_doubled_top_folder(tmp_path):
     assert len(registry.load("ai4pain", tmp_path).recordings) == 21
 
 
-@pytest.mark.parametrize("people", [("1", "01"), ("2", "2.0"), ("3", "３")])
-def test_one_person_under_two_ids_is_refused_and_other_files_are_counted(tmp_path, people):
-    with pytest.raises(InputError, match="may be one subject spelt twice"):
-        registry.load("ai4pain", write_ai4pain(tmp_path / "two", (people[0],), (people[1],)))
+@pytest.mark.parametrize("names", [("1", "01"), ("2", "2.0"), ("3", "３")])
+def test_one_subject_with_two_ids_is_an_error_and_other_files_are_counted(tmp_path, names):
+    with pytest.raises(InputError, match="may be one subject spelt in two ways"):
+        registry.load("ai4pain", write_ai4pain(tmp_path / "two", (names[0],), (names[1],)))
     root = write_ai4pain(tmp_path / "one", ("1",), ("2",))
     (root / "Train" / "video" / "1" / "1_Holiday.mp4").touch()
     assert any(note.startswith("1 videos of train are not named") for note in registry.load("ai4pain", root).notes)

@@ -7,7 +7,7 @@ from preprocessing.signals.signals import SignalOptions, process_signal, read_si
 from tests.helpers.layouts import write_2025
 
 
-def test_one_column_a_trial(tmp_path):
+def test_one_column_per_trial(tmp_path):
     data = registry.load("ai4pain_2025", write_2025(tmp_path))
     assert (data.cohort, data.class_names) == ("ai4pain_2025", ("No pain", "Low", "High"))
     assert [s.raw_id for s in data.subjects] == ["7", "8"] and data.notes == () and data.complete
@@ -31,13 +31,13 @@ def test_values_are_the_first_ten_seconds_of_the_own_column(tmp_path):
         "Bvp/7.csv", "Eda/7.csv", "Resp/7.csv", "SpO2/7.csv"]
     shapes = {process_signal(read_signal(r.signal), SignalOptions(length=200)).shape for r in data.recordings}
     assert shapes == {(200, 4)}
-    longest = next(r for r in data.recordings if r.sample == "7_baseline_01")  # 1,020 rows: cut like all others
+    longest = next(r for r in data.recordings if r.sample == "7_baseline_01")  # 1,020 rows: shortened like all others
     assert [len(c.values) for c in read_signal(longest.signal).channels] == [1000] * 4
     flat = process_signal(read_signal(longest.signal), SignalOptions(length=200))[:, 3]
     np.testing.assert_array_equal(flat, 97.0)
 
 
-def test_the_2026_edition_is_told_from_its_names(tmp_path):
+def test_the_2026_edition_is_recognised_by_its_column_names(tmp_path):
     data = registry.load("ai4pain_2025", write_2025(tmp_path, ("Baseline", "ARM", "HAND")))
     assert (data.cohort, data.class_names) == ("ai4pain_2026", ("No pain", "Arm", "Hand"))
     assert np.bincount([r.label for r in data.recordings]).tolist() == [4, 4, 4]
@@ -45,7 +45,7 @@ def test_the_2026_edition_is_told_from_its_names(tmp_path):
         registry.load("ai4pain_2025", write_2025(tmp_path / "mixed", ("LOW", "ARM")))
 
 
-def test_short_hollow_and_missing_sensors(tmp_path):
+def test_short_interrupted_and_missing_sensors(tmp_path):
     write_2025(tmp_path)
     path = tmp_path / "train" / "Resp" / "7.csv"
     rows = [line.split(",") for line in path.read_text().splitlines()]
@@ -68,19 +68,19 @@ def test_short_hollow_and_missing_sensors(tmp_path):
     assert data.notes == ("8 of 16 trials have no SpO2 column.",)
 
 
-def test_foreign_columns_twins_and_two_splits(tmp_path):
+def test_unknown_and_duplicate_columns_and_two_splits(tmp_path):
     write_2025(tmp_path)
     path = tmp_path / "train" / "Bvp" / "7.csv"
     text = path.read_text()
     path.write_text(text.replace("7_LOW_1", "9_LOW_1"))
     data = registry.load("ai4pain_2025", tmp_path)
-    assert any("1 columns are no labelled trial" in note for note in data.notes)
+    assert any("1 columns are not a labelled trial" in note for note in data.notes)
     path.write_text(text.replace("7_LOW_2", "7_low_1"))
-    with pytest.raises(InputError, match="equal up to case"):
+    with pytest.raises(InputError, match="differ only in case"):
         registry.load("ai4pain_2025", tmp_path)
     path.write_text("")
     data = registry.load("ai4pain_2025", tmp_path)
-    assert any("left out (empty_file)" in note for note in data.notes)
+    assert any("excluded (empty_file)" in note for note in data.notes)
     (tmp_path / "validation" / "Bvp" / "7.csv").write_text(text)
     with pytest.raises(InputError, match="both train and validation"):
         registry.load("ai4pain_2025", tmp_path)

@@ -43,7 +43,7 @@ def test_the_clip_number_is_in_no_field_but_sample_and_paths(tmp_path):
         rest += [r.signal.channels, r.signal.start_row, r.signal.end_row, r.signal.start_s, r.signal.end_s]
         rest += [r.video.start_s, r.video.end_s]
         assert number not in repr(rest) and not r.attributes
-        # What is not the sample is the same for every clip of a class and subject.
+        # All fields but the sample are the same for every clip of a class and subject.
     first, second = (r for r in data.recordings if r.subject == subject_name(0) and r.label in (0, 4))
     assert first.signal.channels == second.signal.channels
 
@@ -64,7 +64,7 @@ def test_channels_of_a_part_and_the_signals_themselves(tmp_path):
     assert len(read_signal(four.recordings[0].signal).channels) == 3
 
 
-def test_a_person_keeps_one_identity_in_both_parts(tmp_path):
+def test_a_subject_has_one_identity_in_both_parts(tmp_path):
     write_biovid(tmp_path / "PartA")
     write_biovid(tmp_path / "PartB", facial=True)
     a, b = registry.load("biovid_a", tmp_path), registry.load("biovid_b", tmp_path)
@@ -80,7 +80,7 @@ def test_the_other_part_alone_is_refused(tmp_path):
         registry.load("biovid_a", tmp_path / "PartB")
 
 
-def test_lacking_modalities_become_none_and_a_note(tmp_path):
+def test_missing_modalities_become_none_and_a_note(tmp_path):
     write_biovid(tmp_path)
     data = registry.load("biovid_a", tmp_path)
     data.recordings[0].video.path.unlink()
@@ -98,7 +98,7 @@ def test_lacking_modalities_become_none_and_a_note(tmp_path):
         registry.load("biovid_a", tmp_path, source="filtered")
 
 
-def test_without_samples_csv_the_file_names_serve(tmp_path):
+def test_without_samples_csv_the_file_names_are_used(tmp_path):
     write_biovid(tmp_path, doubled=True)
     want = registry.load("biovid_a", tmp_path)
     shutil.rmtree(tmp_path / "starting_point")
@@ -114,11 +114,11 @@ def test_subject_lists(tmp_path):
         path.rename(path.with_name(new))
     table = lines_of(tmp_path)
     table.write_text(table.read_text().replace(subject_name(0), kept).replace(subject_name(1), dropped))
-    def people(name):
+    def subjects(name):
         return {s.raw_id for s in registry.load("biovid_a", tmp_path, subjects=name).subjects}
-    assert people("all") == {kept, dropped}
-    assert people(67) == {kept}  # an override on the command line arrives as a number
-    assert people("hold_out_26") == {kept} and people("hold_out_61") == {dropped}
+    assert subjects("all") == {kept, dropped}
+    assert subjects(67) == {kept}  # an override on the command line arrives as a number
+    assert subjects("hold_out_26") == {kept} and subjects("hold_out_61") == {dropped}
     assert registry.load("biovid_a", tmp_path, subjects="67").expected == {"subjects": 67, "clips": 6700}
     with pytest.raises(InputError, match="hold_out_61"):
         registry.load("biovid_a", tmp_path, subjects="68")
@@ -131,7 +131,7 @@ def test_the_published_lists_themselves():
     assert [len(set(names)) for names in lists] == [len(names) for names in lists] == [20, 26, 7]
 
 
-def test_raw_ids_stand_in_one_file_only():
+def test_raw_ids_are_in_one_file_only():
     pattern = re.compile(r"\d{6}_[mw]_\d{2}")
     files = [p for room in ("preprocessing", "models", "orchestrator", "tests", "experiments", "docs", "benchmarks")
              for p in (ROOT / room).rglob("*") if p.suffix in (".py", ".md", ".yaml", ".json", ".csv")]
@@ -139,7 +139,7 @@ def test_raw_ids_stand_in_one_file_only():
     assert {p.name for p in files if pattern.search(p.read_text(errors="replace"))} == {"biovid_lists.py"}
 
 
-def test_a_part_that_is_there_twice_is_refused(tmp_path):
+def test_a_duplicate_part_is_an_error(tmp_path):
     write_biovid(tmp_path / "PartA", video=False)
     write_biovid(tmp_path / "partA")
     with pytest.raises(InputError, match="holds part A twice, as .*PartA and .*partA"):
@@ -147,7 +147,7 @@ def test_a_part_that_is_there_twice_is_refused(tmp_path):
     assert registry.load("biovid_a", tmp_path / "partA").recordings
 
 
-def test_a_synthetic_tree_brings_its_own_counts(tmp_path):
+def test_a_synthetic_tree_has_its_own_expected_counts(tmp_path):
     write_biovid(tmp_path)
     (tmp_path / "SYNTHETIC.json").write_text(json.dumps({"subjects": 2, "clips": 10, "seed": 0}))
     data = registry.load("biovid_a", tmp_path)
@@ -180,7 +180,7 @@ def test_the_synthetic_generator_writes_this_layout(tmp_path, part):
 
 
 BAD_ROWS = {
-    "repeated": (lambda rows: [*rows, rows[1]], "listed again"),
+    "repeated": (lambda rows: [*rows, rows[1]], "is a duplicate"),
     "class and name": (lambda rows: [rows[0], rows[1].replace("\t0\tBL1", "\t4\tBL1"), *rows[2:]], "line 2"),
     "class number": (lambda rows: [rows[0], rows[1].replace("\t0\tBL1", "\t7\tBL1"), *rows[2:]], "line 2"),
     "another subject's": (lambda rows: [rows[0], rows[1].replace(f"{subject_name(0)}-", f"{subject_name(1)}-")],
@@ -250,7 +250,7 @@ def test_empty_wrong_and_ambiguous_roots(tmp_path):
 
 
 def test_full_size_counts_are_complete(tmp_path):
-    """87 people with 100 clips each, names only."""
+    """87 subjects with 100 clips each, names only."""
     lines = ["subject_id\tsubject_name\tclass_id\tclass_name\tsample_id\tsample_name"]
     for i in range(87):
         subject = f"{i:06d}_{'mw'[i % 2]}_{i % 50 + 20:02d}"
@@ -264,9 +264,9 @@ def test_full_size_counts_are_complete(tmp_path):
     (tmp_path / "starting_point" / "samples.csv").write_text("\n".join(lines))
     data = registry.load("biovid_a", tmp_path)
     assert data.complete and np.bincount([r.label for r in data.recordings]).tolist() == [1740] * 5
-    next((tmp_path / "video").rglob("*.mp4")).unlink()  # somebody of whom the list alone is left
+    next((tmp_path / "video").rglob("*.mp4")).unlink()  # a subject without files
     data = registry.load("biovid_a", tmp_path)
-    assert not data.complete and "1 of 87 people have not one file." in data.notes
+    assert not data.complete and "1 of 87 subjects have no file at all." in data.notes
 
 
 def test_a_list_in_another_coding_and_blank_lines(tmp_path):
@@ -278,7 +278,7 @@ def test_a_list_in_another_coding_and_blank_lines(tmp_path):
     with pytest.raises(InputError, match="samples.csv is UTF-16 text"):
         registry.load("biovid_a", tmp_path)
     table.write_bytes(text.replace("BL1", "BL\xe91", 1).encode("latin-1"))
-    with pytest.raises(InputError, match="line 2 holds a byte that is no UTF-8 .*Latin-1"):
+    with pytest.raises(InputError, match="line 2 holds a byte that is not UTF-8 .*Latin-1"):
         registry.load("biovid_a", tmp_path)
     table.write_text("\n".join(line + "\t0" if i else line + "\tclass_id" for i, line in enumerate(text.splitlines())))
     with pytest.raises(InputError, match="the column class_id twice"):

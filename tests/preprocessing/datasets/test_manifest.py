@@ -39,10 +39,10 @@ def test_every_field(tmp_path):
     assert first.signal.channels[0].fs == 4.0 and first.signal.channels[0].unit == "uS"
     assert first.attributes == {} and second.attributes == {"sha256": "ab" * 32} and second.video is None
     assert data.notes == ("1 rows were excluded: asked to withdraw.", "1 of 2 samples have no video.",
-                          "1 rows fill video_fps without a video_path: these cells are not used.")
+                          "1 rows fill video_fps without a video_path: these cells are ignored.")
 
 
-def test_parquet_says_the_same_as_csv(tmp_path):
+def test_parquet_gives_the_same_as_csv(tmp_path):
     rows = [ROW | {"start_s": 0.5, "age": 30}, ROW | {"subject": "p2", "label": 1, "start_s": None, "age": None}]
     want = load(tmp_path / "csv", *[{k: v for k, v in row.items()} for row in rows])
     (tmp_path / "parquet").mkdir()
@@ -75,7 +75,7 @@ def test_semicolons_decimal_commas_and_two_rates(tmp_path):
     assert process_signal(signal, SignalOptions()).shape == (400, 2)
 
 
-def test_a_bad_file_behind_a_row_spares_its_neighbours(tmp_path):
+def test_a_bad_file_does_not_affect_other_rows(tmp_path):
     text = "EDA\n" + "\n".join(str(i) for i in range(40))
     for name, body in (("p1", text), ("p2", text.replace("\n7\n", "\nseven\n")), ("p3", text)):
         (tmp_path / f"{name}.csv").write_text(body)
@@ -133,11 +133,11 @@ BAD_TABLES = {
     "sample case": ([ROW, ROW | {"sample": "A"}], "differ only by case"),
     "gap in labels": ([ROW, ROW | {"sample": "b", "label": 2}], "without gaps"),
     "label names": ([ROW | {"label_name": "x"}, ROW | {"sample": "b", "label_name": "y"}], "one label_name"),
-    "shared name": ([ROW | {"label_name": "x"}, ROW | {"sample": "b", "label": 1, "label_name": "x"}], "share"),
-    "sexes": ([ROW | {"sex": "f"}, ROW | {"sample": "b", "sex": "m"}], "make them agree"),
+    "shared name": ([ROW | {"label_name": "x"}, ROW | {"sample": "b", "label": 1, "label_name": "x"}], "same label_name"),
+    "sexes": ([ROW | {"sex": "f"}, ROW | {"sample": "b", "sex": "m"}], "sex or age differ"),
     "cohorts": ([ROW | {"dataset": "x"}, ROW | {"sample": "b", "dataset": "y"}], "mixes"),
     "channels": ([ROW, ROW | {"sample": "b", "channels": EDA.replace('"eda"', '"gsr"')}], "channels differ"),
-    "all excluded": ([ROW | {"exclude_reason": "x"}], "not excluded"),
+    "all excluded": ([ROW | {"exclude_reason": "x"}], "all are excluded"),
     "hash of a folder": ([ROW | {"video_path": ".", "video_fps": 5, "sha256": "0" * 64}], "is a folder"),
     "nothing in it": ([{"subject": "p", "sample": "s", "label": 0}], "neither"),
     "unknown column": ([ROW | {"pain": 3}], "unknown column 'pain'"),
@@ -159,11 +159,11 @@ SPELT = [("7", "07"), ("7", "7.0"), ("S1", "S01"), ("S_1", "S-1"), ("P 1", "P  1
 
 @pytest.mark.parametrize(("one", "other"), SPELT)
 @pytest.mark.parametrize("column", ["subject", "sample"])
-def test_one_name_in_two_spellings_is_refused_unless_every_row_says_that_they_differ(tmp_path, column, one, other):
+def test_one_name_in_two_spellings_is_an_error_unless_every_row_is_marked_distinct(tmp_path, column, one, other):
     rows = [ROW | {column: one}, ROW | {column: other}, ROW | {"subject": "x", "sample": "x", "label": 1}]
-    with pytest.raises(InputError, match=f"may be one {column} spelt twice .*distinct"):
+    with pytest.raises(InputError, match=f"may be one {column} spelt in two ways .*distinct"):
         load(tmp_path, *rows)
-    with pytest.raises(InputError, match="spelt twice"):
+    with pytest.raises(InputError, match="spelt in two ways"):
         load(tmp_path, rows[0] | {"distinct": "yes"}, *rows[1:])
     with pytest.raises(InputError, match="neither yes nor no"):
         load(tmp_path, rows[0] | {"distinct": "perhaps"}, *rows[1:])
@@ -173,14 +173,14 @@ def test_one_name_in_two_spellings_is_refused_unless_every_row_says_that_they_di
 
 def test_classes_sessions_and_channels_in_two_spellings(tmp_path):
     second = ROW | {"sample": "b", "label": 1}
-    with pytest.raises(InputError, match="share one label_name in two spellings"):
+    with pytest.raises(InputError, match="same label_name in two spellings"):
         load(tmp_path, ROW | {"label_name": "Pain"}, second | {"label_name": "pain_"})
     with pytest.raises(InputError, match="may be one session"):
         load(tmp_path, ROW | {"session": "1"}, second | {"session": "01"})
     two = json.dumps([{"name": "eda", "column": "EDA"}, {"name": "EDA ", "column": "eda"}])
     with pytest.raises(InputError, match="may be one channel"):
         load(tmp_path, ROW | {"channels": two})
-    data = load(tmp_path, ROW | {"label_name": "-1"}, second | {"label_name": "1"})  # a sign makes a class
+    data = load(tmp_path, ROW | {"label_name": "-1"}, second | {"label_name": "1"})  # a sign distinguishes classes
     assert data.class_names == ("-1", "1")
 
 
@@ -197,16 +197,16 @@ def test_a_split_is_a_known_word_in_every_row(tmp_path):
         load(tmp_path, ROW | {"split": "train"}, ROW | {"subject": "p2"})
 
 
-def test_what_is_accepted_and_does_nothing_is_told(tmp_path):
+def test_cells_without_effect_are_noted(tmp_path):
     rows = [ROW | {"sep": ";", "signal_path": "p1.npy", "channels": EDA.replace('"EDA"', "0")},
             ROW | {"subject": "p2", "signal_path": "", "video_path": "v.mp4"}]
     assert load(tmp_path, *rows).notes[-2:] == (
-        "1 rows fill signal_format, sep, decimal, encoding, channels, fs without a signal_path: these cells are not used.",
-        "1 rows give sep, decimal or encoding for a signal file that is no text: these cells are not used.")
-    with pytest.raises(InputError, match="every channel gives another rate"):
+        "1 rows fill signal_format, sep, decimal, encoding, channels, fs without a signal_path: these cells are ignored.",
+        "1 rows give sep, decimal or encoding for a signal file that is not text: these cells are ignored.")
+    with pytest.raises(InputError, match="every channel gives a different fs"):
         load(tmp_path, ROW | {"channels": EDA.replace("}", ', "fs": 8}')})
     for word in ("no", "NA", "0", "nan"):
-        with pytest.raises(InputError, match="is no reason"):
+        with pytest.raises(InputError, match="is not a reason"):
             load(tmp_path, ROW, ROW | {"subject": "p2", "exclude_reason": word})
     with pytest.raises(InputError, match="sex 'mujer' must be one of"):
         load(tmp_path, ROW | {"sex": "mujer"})
@@ -228,14 +228,14 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_that_is_not_as_it_should_be_names_the_remedy(tmp_path, name):
+def test_errors_of_a_table_name_the_remedy(tmp_path, name):
     data, message = LISTS[name]
     (tmp_path / "manifest.csv").write_bytes(data)
     with pytest.raises(InputError, match=message):
         registry.load("manifest", tmp_path)
 
 
-def test_blank_lines_are_counted_and_a_byte_order_mark_is_none(tmp_path):
+def test_blank_lines_are_counted_and_a_byte_order_mark_is_ignored(tmp_path):
     (tmp_path / "manifest.csv").write_bytes(f"{HEADER}\r\n\r\n{LINE}\r\n,,,,,\r\n".encode("utf-8-sig"))
     data = registry.load("manifest", tmp_path)
     assert data.notes[0] == "2 blank lines of the manifest were skipped." and data.subjects[0].raw_id == "zoë"
@@ -312,7 +312,7 @@ SPOILT = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 7), CELLS), max_si
 
 @st.composite
 def spoilt_tables(draw) -> bytes:
-    """A right table with a few cells of any row (0: the header) replaced, cells lost, any coding; or plain bytes."""
+    """A valid table with a few cells of any row (0: the header) replaced, cells lost, any coding; or plain bytes."""
     kind = draw(st.sampled_from(["table"] * 12 + ["cut", "utf-16", "utf-8-sig", "bytes"]))
     if kind == "bytes":
         return draw(st.binary(max_size=200))
@@ -358,7 +358,7 @@ def test_a_thousand_fuzzed_csv_manifests(tmp_path):
                     assert error.stage == "signal"
 
     fuzz()
-    assert len(accepted) >= 100  # a good share of the tables is read to the end
+    assert len(accepted) >= 100  # many of the tables are valid
 
 
 @settings(FUZZ, max_examples=200)
@@ -390,6 +390,6 @@ def test_a_number_is_written_in_plain_digits(cell):
         manifest.number({"label": cell}, "label", "here", whole=True)
 
 
-def test_what_plain_digits_say():
+def test_numbers_in_plain_digits():
     assert [manifest.number({"fs": cell}, "fs", "here") for cell in ("1", "+1", "007", "1e0", "2.5", ".5", "5.")] == [
         1, 1, 7, 1, 2.5, 0.5, 5]

@@ -21,7 +21,7 @@ def test_unknown_names_get_the_nearest():
 
 @pytest.mark.parametrize("name", NEED_ROOT)
 @pytest.mark.parametrize("root", [None, "", "/nowhere/at/all", "a\0b", "x" * 5000, "~nobody-of-this-name/x"])
-def test_an_absent_root_shows_the_layout_and_the_way_out(name, root):
+def test_a_missing_root_shows_the_layout_and_the_remedy(name, root):
     with pytest.raises(InputError) as info:
         registry.load(name, root)
     assert "python -m preprocessing.synthetic --out DIR" in str(info.value)

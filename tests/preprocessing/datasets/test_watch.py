@@ -39,7 +39,7 @@ def test_windows_are_200_samples_every_100(data):
     assert len(whole) - starts[-1] - 200 < 100
 
 
-def test_one_exercise_and_person_a_recording(data):
+def test_one_exercise_and_subject_per_recording(data):
     by_session: dict = {}
     for r in data.recordings:
         by_session.setdefault(r.session, set()).add((r.subject, r.label, r.attributes["side"]))
@@ -71,13 +71,13 @@ def test_another_content_is_refused(data, tmp_path):
     assert registry.load("watch", tmp_path).complete
 
 
-def test_the_unpickler_admits_arrays_only():
+def test_the_unpickler_allows_arrays_only():
     array = np.arange(6.0).reshape(2, 3)
     text = pickle.dumps({"x": array}, protocol=2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     np.testing.assert_array_equal(watch_file.ArraysOnly(BytesIO(text)).load()["x"], array)
     for evil in (b"cos\nsystem\n(S'true'\ntR.", b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy\nload\n(S'x'\ntR.",
                  b"c_codecs\nencode\n(Vx\nVrot13\ntR."):
-        with pytest.raises(pickle.UnpicklingError, match="asks for"):
+        with pytest.raises(pickle.UnpicklingError, match="is not allowed"):
             watch_file.ArraysOnly(BytesIO(evil)).load()
 
 
@@ -88,7 +88,7 @@ def test_seglearn_is_never_imported():
     assert out.stdout.strip() == "False"
 
 
-def test_absent_package_says_how_to_get_it(monkeypatch):
+def test_a_missing_package_gives_the_install_command(monkeypatch):
     monkeypatch.setattr("importlib.metadata.files", lambda name: None)
     with pytest.raises(InputError, match="doctor --fetch"):
         registry.load("watch", None)

@@ -1,4 +1,4 @@
-"""The detector finds the astronaut where she is, on both runtimes, and nothing where there is nothing."""
+"""The detector finds the astronaut's face on both runtimes, and nothing where there is no face."""
 
 import shutil
 from dataclasses import replace
@@ -32,7 +32,7 @@ def test_finds_the_eyes(detector):
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (321, 200)])
 def test_boxes_are_in_pixels_of_the_image_whatever_its_shape(detector, width, height):
-    """The image is padded to a square on its way in; the nose was put in the middle of the frame."""
+    """The image is padded to a square first; the nose is in the middle of the frame."""
     (found,) = detector.detect(films.face(width, height, dx=30, dy=-20, zoom=0.8))
     nose = found.keypoints[2]
     assert np.abs(nose - [width / 2 + 30, height / 2 - 20]).max() < 8
@@ -87,7 +87,7 @@ def test_weights_come_from_another_folder_and_are_checked(tmp_path):
         weight_file("iris_landmark.tflite")
 
 
-def test_missing_package_is_the_users_to_install(monkeypatch):
+def test_a_missing_package_is_an_error_of_the_user(monkeypatch):
     weight_file.cache_clear()
     monkeypatch.setattr(weights, "FACES", replace(weights.FACES, name="a-package-that-is-not-there"))
     with pytest.raises(InputError, match="orchestrator.doctor --fetch"):

@@ -1,4 +1,4 @@
-"""From a video to crops, landmarks and keyframes: good ones, bad ones, and the neighbours of bad ones."""
+"""From a video to crops, landmarks and keyframes: good clips, bad clips, and clips next to bad ones."""
 
 from pathlib import Path
 
@@ -147,7 +147,7 @@ def test_two_faces_the_larger_is_kept_and_both_are_counted(engine, folder):
 
 @pytest.mark.parametrize("second_zoom", [0.35, 0.9])
 def test_a_second_face_that_comes_later_is_counted_and_the_first_is_kept(engine, folder, second_zoom):
-    """Larger or smaller: a jump from one person to another would look like motion, and mix two people in a clip."""
+    """Larger or smaller: a change of the face would look like motion, and mix two subjects in a clip."""
     nobody = np.broadcast_to(np.array([90, 100, 110], np.uint8), (240, 300, 3))
     first, second = films.nodding(70, width=240, height=240, zoom=0.5), films.face(300, 240, zoom=second_zoom)
     frames = [np.hstack([image, second if i >= 30 else nobody]) for i, image in enumerate(first)]
@@ -168,7 +168,7 @@ def test_a_face_that_leaves_and_returns(engine, folder):
     assert lost[25:35].all() and not lost[:8].any() and not lost[55:].any()
     assert (clip.scores[lost] < 0.5).all() and (clip.scores[~lost] >= 0.5).all()
     assert not lost[clip.keyframes].any() and clip.keyframes.max() > 55
-    assert clip.frame_index.tolist() == list(range(90))  # the last place is cropped meanwhile
+    assert clip.frame_index.tolist() == list(range(90))  # meanwhile the last region is cropped
     assert np.abs(clip.landmarks[70] - clip.landmarks[0]).max() < 3
 
 
@@ -187,14 +187,14 @@ def test_no_face_black_and_too_short(engine, folder):
     assert refused(engine, folder / "nowhere.mp4") == ("video", "missing")
 
 
-def test_mostly_lost_is_refused_and_the_limit_is_an_option(folder):
+def test_too_many_frames_without_a_face_are_excluded(folder):
     frames = films.nodding(14) + [films.face(dx=400)] * 26
     path = films.write_video(folder / "mostly.mp4", frames)
     assert refused(FaceEngine(), path) == ("face", "no_face")
     assert FaceEngine(FaceOptions(max_lost=0.8)).process(VideoRef(path)).n_lost == 26
 
 
-def test_a_bad_clip_leaves_no_trace_in_the_next(engine, folder, video, clip):
+def test_a_bad_clip_does_not_change_the_next_one(engine, folder, video, clip):
     for bad in ("coffee.mp4", "black.mp4", "nowhere.mp4"):
         refused(engine, folder / bad)
     np.testing.assert_array_equal(engine.process(video).frames, clip.frames)
@@ -293,8 +293,8 @@ def test_more_rows_than_frames_are_refused_in_a_folder_and_at_the_end_of_a_windo
         assert engine.process(VideoRef(path, fps=25.0, start_s=0.2, end_s=0.6)).n_frames == 10
 
 
-def test_precomputed_scores_are_held_against_the_gate(clip, video, tmp_path):
-    """A score of the file, and for boxes the mesh's: a box around no face is none."""
+def test_precomputed_scores_are_compared_with_the_threshold(clip, video, tmp_path):
+    """A score of the file, and for boxes the mesh's: a box without a face counts as no face."""
     def tracked(score: float) -> FaceEngine:
         return FaceEngine(FaceOptions(provider="precomputed", precomputed_dir=tmp_path, score=score, max_lost=1.0))
 
@@ -320,7 +320,7 @@ def test_precomputed_landmarks_need_no_model(clip, video, tmp_path):
 
 
 def test_a_damaged_landmark_file_is_one_bad_clip(tmp_path):
-    """Bytes of a good header changed: numpy answers with a dozen types of exception."""
+    """Bytes of a good header changed: numpy raises many types of exceptions."""
     video, path = tmp_path / "a.mp4", tmp_path / "a.landmarks.npy"
     video.touch()
     with path.open("wb") as stream:
@@ -348,7 +348,7 @@ def no_mesh():
 # ---------------------------------------------------------------------------------------------- crops
 
 
-def test_crop_is_a_copy_where_nothing_is_scaled():
+def test_an_unscaled_crop_is_a_copy():
     image = np.random.default_rng(0).integers(0, 255, (100, 120, 3), np.uint8)
     square = Roi(50 + 19.5, 30 + 19.5, 40)  # pixels 50..89, 30..69
     np.testing.assert_array_equal(crop(ImageFrame(0, 0.0, image), square, 40), image[30:70, 50:90])
@@ -363,8 +363,8 @@ def test_crop_is_black_beyond_the_frame():
     assert (below[:20, :20] == 200).all() and (below[20:] == 0).all() and (below[:, 20:] == 0).all()
 
 
-def test_a_shrunk_crop_of_a_video_is_black_beyond_the_frame(tmp_path):
-    """It is cut in the decoder's colours, in which zeros are green."""
+def test_a_downscaled_crop_of_a_video_is_black_beyond_the_frame(tmp_path):
+    """It is cropped in the colour space of the decoder, where zeros are green."""
     path = films.write_video(tmp_path / "grey.mp4", [np.full((480, 640, 3), 128, np.uint8)] * 2)
     with Video(VideoRef(path)) as video:
         for frame in video:
@@ -375,8 +375,8 @@ def test_a_shrunk_crop_of_a_video_is_black_beyond_the_frame(tmp_path):
             assert (crop(frame, Roi(5000, 5000, 512), 224) == 0).all()
 
 
-def test_a_large_face_is_shrunk_alike_in_both_modes(engine, tmp_path):
-    """A face of 500 pixels: halved and then resampled, from a part that was held or from the frame itself."""
+def test_a_large_face_is_downscaled_alike_in_both_modes(engine, tmp_path):
+    """A face of 500 pixels: halved and then resampled, from a stored part or from the whole frame."""
     frames = films.nodding(18, width=800, height=640, zoom=4.2)
     ref = VideoRef(films.write_video(tmp_path / "large.mp4", frames))
     some, every = engine.process(ref), engine.process(ref, frames="all")
@@ -387,8 +387,8 @@ def test_a_large_face_is_shrunk_alike_in_both_modes(engine, tmp_path):
     assert np.abs(straight.astype(int) - every.frames[0]).mean() < 6
 
 
-def test_reading_ahead_changes_no_byte(engine, tmp_path, monkeypatch):
-    """A face that grows and wanders, so that regions foreseen for later frames turn out to be others."""
+def test_reading_ahead_does_not_change_the_result(engine, tmp_path, monkeypatch):
+    """A face that grows and wanders, so that regions predicted for later frames are wrong."""
     frames = [films.face(800, 640, dx=200 * np.sin(i / 4), tilt=0.3 * np.sin(i / 6), zoom=2 + i / 10) for i in range(26)]
     ref = VideoRef(films.write_video(tmp_path / "wanders.mp4", frames))
     ahead = engine.process(ref, frames="all")

@@ -1,4 +1,4 @@
-"""Keyframes against an example done by hand, a brute-force reading of the paper's Fig. 1, and their own rules."""
+"""Keyframes against an example by hand, a brute-force version of the paper's Fig. 1, and their own rules."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from preprocessing.face.landmarks import LEFT_EYE, N_POINTS, POINTS, RIGHT_EYE, 
 
 
 def line(*positions: float) -> np.ndarray:
-    """Landmarks (F, 1, 2) of one point that moves along x; NaN is a lost face."""
+    """Landmarks (F, 1, 2) of one point that moves along x; NaN: no face."""
     return np.array([[[x, 0.0 * x]] for x in positions])
 
 
 def brute_force(landmarks: np.ndarray, o: KeyframeOptions) -> tuple[list[int], float]:
-    """Fig. 1 as it reads, one frame after the other, without any shortcut; before filling and thinning."""
+    """Fig. 1 literally, frame by frame, without any shortcut; before filling and reducing."""
     n_steps = 0
     while True:
         threshold = max(round(o.t_init - n_steps * o.step, 9), o.t_min)
@@ -110,7 +110,7 @@ def test_rms_is_the_mean_movement_of_a_point():
     assert select_keyframes(moved, pixels()).distance[1] == pytest.approx(0.5 * eyes * np.sqrt(N_POINTS), rel=1e-6)
 
 
-def test_too_little_motion_fills_uniformly_and_says_so():
+def test_too_little_motion_is_filled_uniformly_and_flagged():
     found = select_keyframes(line(*[0.0] * 138), pixels())
     assert found.padded and found.threshold == 0.05
     assert len(found.index) == 16 and len(set(found.index.tolist())) == 16
@@ -182,7 +182,7 @@ def test_points_are_92_and_mirror_each_other():
 
 @pytest.mark.parametrize("bad", [{"norm": "l1"}, {"ref": "first"}, {"step": 0.0}, {"t_min": 2.0}, {"k_max": 3},
                                  {"k_min": 16.5}, {"k_min": 0}, {"k_max": 20.5}, {"t_init": "x"}, {"step": None}])
-def test_options_that_make_no_sense(bad):
+def test_invalid_options(bad):
     with pytest.raises(ValueError):
         KeyframeOptions(**bad)
 

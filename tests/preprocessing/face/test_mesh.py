@@ -1,4 +1,4 @@
-"""The mesh follows the face under known movements, and its region adds none of its own."""
+"""The mesh follows known movements of the face, and its region adds no movement."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_noise_alone_stays_below_the_keyframe_floor(detector, mesh):
 
 
 def test_landmarks_follow_a_known_movement(detector, mesh):
-    """Moved back by what the face was moved by, the landmarks fall on each other to a few percent of the eyes."""
+    """After reversing the movement, the landmarks agree within a few percent of the interocular distance."""
     moves = [(0, 0, 0.0), (20, 5, 0.1), (-25, 0, -0.2), (10, -10, 0.3)]
     back = []
     for dx, dy, tilt in moves:
@@ -90,7 +90,7 @@ def test_a_frame_that_is_nearly_a_line_has_no_face(detector, mesh):
 
 
 def test_a_region_is_its_own_inverse():
-    """A region built on points: levelled, centred, 1.5 times as wide; turning the points turns only the angle."""
+    """A region of points: horizontal, centred, 1.5 times as wide; rotating the points changes only the angle."""
     rng = np.random.default_rng(0)
     points = rng.uniform(-50, 50, (468, 2))
     points[33], points[263] = (-30, 5), (30, 5)
@@ -106,7 +106,7 @@ def test_a_region_is_its_own_inverse():
     np.testing.assert_allclose(corner, [turned.x, turned.y])
 
 
-def test_hysteresis_keeps_within_and_follows_beyond():
+def test_a_region_stays_within_the_hysteresis_and_follows_beyond():
     h, old = Hysteresis(), Roi(100, 100, 200, 0.0)
     for near in (Roi(109, 100, 200), Roi(100, 100, 209), Roi(100, 100, 200, 0.09), Roi(100, 100, 200, 2 * np.pi)):
         assert h.keep_or_follow(old, near) is old
@@ -114,7 +114,7 @@ def test_hysteresis_keeps_within_and_follows_beyond():
         assert h.keep_or_follow(old, far) is far
 
 
-def test_the_crop_is_dragged_and_never_jumps():
+def test_the_crop_moves_smoothly():
     h, square = Hysteresis(), Roi(100, 100, 200)
     for step in range(60):  # a face that glides by one pixel a frame pulls the square by one pixel a frame
         new = h.drag(square, Roi(100 + step, 100, 200))

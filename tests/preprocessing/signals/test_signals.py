@@ -53,10 +53,10 @@ def test_zero_phase_and_causal_differ_by_a_delay():
 
 
 def test_upper_corner_at_nyquist_becomes_a_high_pass():
-    for _ in range(2):  # at every use, not once a process
-        with pytest.warns(UserWarning, match="high-pass alone"):
+    for _ in range(2):  # at every use, not once per process
+        with pytest.warns(UserWarning, match="high-pass only"):
             design(20, 250, 4, 500.0)
-    with pytest.warns(UserWarning, match="high-pass alone"):
+    with pytest.warns(UserWarning, match="high-pass only"):
         sos = design(20, 250, 4, 500.0)
     np.testing.assert_array_equal(sos, sps.butter(4, 20, "highpass", fs=500.0, output="sos"))
     with pytest.warns(UserWarning, match="not filtered"):
@@ -71,7 +71,7 @@ def test_resampling_keeps_the_whole_clip_and_its_level():
     assert y.shape == (400,)
     ideal = 20 + 3 * np.arange(400) * 5.5 / 400 + np.sin(2 * np.pi * np.arange(400) * 5.5 / 400)
     assert np.abs(y - ideal)[5:-5].max() < 0.05 and np.abs(y - ideal).max() < 0.3  # no dip from 20 to 0 at the ends
-    high = resample(np.sin(2 * np.pi * 100 * t), 400)  # above the new Nyquist of 36 Hz: gone, not folded
+    high = resample(np.sin(2 * np.pi * 100 * t), 400)  # above the new Nyquist limit of 36 Hz: removed, no aliasing
     assert np.abs(high[10:-10]).max() < 0.01
 
 
@@ -113,7 +113,7 @@ def test_emd_is_complete_and_scale_free():
     np.testing.assert_allclose(denoise(x * 1e-3, FS), denoise(x, FS) * 1e-3, rtol=1e-6, atol=1e-12)
 
 
-def test_emd_quietens_rest_and_keeps_the_burst():
+def test_emd_attenuates_rest_and_keeps_the_burst():
     x = burst(np.random.default_rng(1))
     rest, loud = slice(100, 1000), slice(1250, 1950)
     y = denoise(x, FS)
@@ -165,7 +165,7 @@ def test_the_defaults_are_those_of_the_specification():
 
 
 def test_raw_channels_with_default_options_against_scipy():
-    """Every step written out: EMG band-passed, denoised and enveloped, ECG band-passed over its mirrored self."""
+    """Every step in scipy: EMG band-passed, denoised and enveloped, ECG band-passed over its mirrored self."""
     x = burst(np.random.default_rng(6)) + np.linspace(0, 2, 2816)
     band = sps.sosfiltfilt(sps.butter(4, (20, 250), "bandpass", fs=FS, output="sos"), x)
     emg = process_signal(one(x, "emg"))[:, 0]
@@ -183,7 +183,7 @@ def test_raw_channels_with_default_options_against_scipy():
     np.testing.assert_allclose(ecg, resample(sps.sosfiltfilt(sos, x, padtype="even", padlen=2815), 400), rtol=1e-4, atol=1e-5)
     for other in (x, sps.sosfiltfilt(sos, x, padtype="odd", padlen=2815), sps.sosfiltfilt(sos, x),
                   sps.sosfiltfilt(sps.butter(4, (0.1, 250), "bandpass", fs=FS, output="sos"), x, padtype="even", padlen=2815)):
-        assert np.abs(ecg - resample(other, 400)).max() > 0.01  # the comparison can tell
+        assert np.abs(ecg - resample(other, 400)).max() > 0.01  # the comparison is sensitive
 
 
 def test_a_providers_filtered_file_is_not_filtered_again():
@@ -218,7 +218,7 @@ def test_channels_of_different_rates_share_one_time_axis():
         assert np.abs(out[middle, 0] - out[middle, 1]).max() < 0.1
 
 
-def test_channels_that_last_unequally_long_are_refused():
+def test_channels_of_different_durations_are_an_error():
     def channels(*seconds: float) -> Signal:
         return Signal(tuple(ChannelData("x", "other", fs, np.arange(round(s * fs)) / fs)
                             for s, fs in zip(seconds, (700.0, 4.0), strict=True)))
@@ -234,7 +234,7 @@ def test_channels_that_last_unequally_long_are_refused():
 
 
 @pytest.mark.parametrize("kind", ["emg", "ecg", "gsr", "other"])
-def test_zero_and_dust_channels_give_zero(kind):
+def test_zero_and_noise_channels_give_zero(kind):
     dust = np.random.default_rng(0).normal(0, 1e-22, 2816)
     assert not process_signal(one(dust, kind)).any()
     assert not process_signal(one(np.zeros(2816), kind)).any()
@@ -266,7 +266,7 @@ def ref(path, channels=CHANNELS[:3]) -> SignalRef:
 
 
 def spoil(tmp_path, change) -> dict:
-    """A good clip and one spoilt by `change(lines)`, as {name: (L,C) or ClipError}."""
+    """A good clip and one damaged by `change(lines)`, as {name: (L,C) or ClipError}."""
     rng = np.random.default_rng(0)
     for name in ("before", "bad", "after"):
         write_bio(tmp_path / f"{name}.csv", bio(rng))
@@ -307,7 +307,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_file_names_its_reason_and_spares_its_neighbours(tmp_path, name):
+def test_a_bad_file_gives_its_reason_and_does_not_affect_others(tmp_path, name):
     change, reason = BAD[name]
     out = spoil(tmp_path, change)
     assert isinstance(out["bad"], ClipError)
@@ -394,7 +394,7 @@ def test_pickles_are_never_read(tmp_path):
 
 
 def test_one_table_with_several_rates(tmp_path):
-    """A slow column ends early in the table; the blanks after it are no missing data, a hole inside is."""
+    """A slow column ends early in the table; the blanks after it are not missing data, a gap inside is."""
     fast, slow = np.arange(100.0), np.arange(10.0)
     def write(slow_cells):
         lines = ["f;s"] + [f"{f:.1f};{s}".replace(".", ",") for f, s in zip(fast, slow_cells, strict=True)]
@@ -413,14 +413,14 @@ def test_one_table_with_several_rates(tmp_path):
 # ---- gaps, denoising, scale
 
 def windows(x: np.ndarray, half: int) -> np.ndarray:
-    """Mean square of every window that `rms_envelope` looks at."""
+    """Mean square of every window of `rms_envelope`."""
     return np.array([np.mean(x[max(0, i - half): i + half + 1] ** 2) for i in range(len(x))])
 
 
 @pytest.mark.parametrize("options", [EMDOptions(), EMDOptions(mode="hard"), EMDOptions(lam=4.0), EMDOptions(lam="universal")])
 @pytest.mark.parametrize("fs", [250.0, 512.0, 1000.0])
-def test_denoising_makes_no_stretch_louder(options, fs):
-    """Gated bursts, a sine that starts late, one spike, exponential decay: none is in the cases that found the fault."""
+def test_denoising_increases_the_energy_nowhere(options, fs):
+    """Gated bursts, a sine that starts late, one spike, exponential decay: not the cases in which the fault was found."""
     n, rng = int(2.5 * fs), np.random.default_rng(int(fs))
     at = np.arange(n) / fs
     noise = rng.standard_normal(n)
@@ -436,20 +436,20 @@ def test_denoising_makes_no_stretch_louder(options, fs):
 
 
 @pytest.mark.parametrize("fill", ["zeros", "held", "offset"])
-def test_a_gap_in_an_emg_is_silent_and_moves_nothing_else(fill):
+def test_a_gap_in_an_emg_is_zero_and_changes_nothing_else(fill):
     fs, n = 1000.0, 4000
     x = np.random.default_rng(0).standard_normal(n)
     gapped = x.copy() + (50.0 if fill == "offset" else 0.0)
     gapped[1500:2300] = x[1499] if fill == "held" else 0.0
     options = SignalOptions(window_mode="crop", length=n)
-    with pytest.warns(UserWarning, match="emg: stretches that were not recorded"):
+    with pytest.warns(UserWarning, match="emg: parts that were not recorded"):
         got = process_signal(one(gapped, "emg", fs), replace(options, envelope="rms"))[:, 0]
     whole = process_signal(one(x, "emg", fs), replace(options, envelope="rms"))[:, 0]
     assert not got[1500:2300].any()
     away = np.r_[200:1300, 2500:3800]
     assert np.abs(got[away] - whole[away]).mean() < 0.1 * whole[away].mean()
     edges = np.r_[1400:1500, 2300:2400]
-    assert got[edges].max() < 1.5 * whole.max()  # nothing rings
+    assert got[edges].max() < 1.5 * whole.max()  # no ringing
     gapped[500:3000] = gapped[500]
     with pytest.raises(ClipError, match="gaps"):
         process_signal(one(gapped, "emg", fs), options)
@@ -460,16 +460,16 @@ def test_gaps_of_other_kinds():
     ecg = 3 + np.sin(2 * np.pi * 1.2 * t) ** 21
     lost = ecg.copy()
     lost[1000:1200] = 0.0
-    with pytest.warns(UserWarning, match="ecg: stretches"):
+    with pytest.warns(UserWarning, match="ecg: parts"):
         got = process_signal(one(lost, "ecg", 256.0), SignalOptions(ecg_band=(0.1, 100.0), length=2560))[:, 0]
     assert np.ptp(got) < 1.2 * np.ptp(process_signal(one(ecg, "ecg", 256.0), SignalOptions(ecg_band=(0.1, 100.0), length=2560)))
     eda = 4 + 0.1 * np.sin(t)
     eda[300:400] = 0.0
-    with pytest.warns(UserWarning, match="eda: stretches"):
+    with pytest.warns(UserWarning, match="eda: parts"):
         assert process_signal(one(eda, "eda", 256.0)).min() > 3.8
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        process_signal(one(np.round(4 + 0.1 * np.sin(t[::64]), 1), "eda", 4.0))  # a coarse sensor holds its values by nature
+        process_signal(one(np.round(4 + 0.1 * np.sin(t[::64]), 1), "eda", 4.0))  # normal for a coarse sensor
         process_signal(one(np.round(97 + np.sin(t[::64])), "spo2", 4.0))
         process_signal(one(burst(np.random.default_rng(8)), "emg"))
 
@@ -486,7 +486,7 @@ KINDS_AND_RATES = [("bvp", 64.0), ("imu", 50.0), ("resp", 25.0), ("fnirs", 10.0)
 
 @pytest.mark.parametrize(("kind", "fs"), KINDS_AND_RATES)
 @pytest.mark.parametrize("fill", ["held", "held to the end", "zeros", "two"])
-def test_a_lost_connection_of_a_fine_channel_is_bridged(kind, fs, fill):
+def test_a_lost_connection_of_a_fine_channel_is_interpolated(kind, fs, fill):
     whole = fine(kind, fs)
     x, (a, b) = whole.copy(), (round(4 * fs), round(6 * fs))
     lost = np.zeros(len(x), bool)
@@ -501,12 +501,12 @@ def test_a_lost_connection_of_a_fine_channel_is_bridged(kind, fs, fill):
         x[start:stop] = 0.0 if fill == "zeros" else x[start - 1]
     found = gaps.find(x, kind, fs)
     assert found is not None and not found[~lost].sum() > 2 and found[lost].all()
-    with pytest.warns(UserWarning, match=f"{kind}: stretches that were not recorded .* bridged"):
+    with pytest.warns(UserWarning, match=f"{kind}: parts that were not recorded .* interpolation"):
         got = process_signal(one(x, kind, fs), SignalOptions(window_mode="crop", length=len(x)))[:, 0]
     assert got.min() > whole.min() - 0.1 and np.allclose(got[~found], whole[~found], atol=1e-6)
 
 
-def test_zeros_with_dust_among_them_are_a_gap_still():
+def test_zeros_with_noise_among_them_are_still_a_gap():
     x = 10 * np.random.default_rng(0).standard_normal(6000)
     x[1000:5000] = 0.0
     x[3000] = 1e-9
@@ -516,7 +516,7 @@ def test_zeros_with_dust_among_them_are_a_gap_still():
 
 @pytest.mark.parametrize("noise", [0.2, 0.22, 0.25])
 def test_a_muscle_at_rest_under_a_coarse_sensor_is_no_gap(noise):
-    """Whole steps of an ADC: at rest one value holds for long, with the next step between; a lost link stands apart."""
+    """Whole steps of an ADC: at rest long constant values and the next step; a lost connection is clearly different."""
     rng = np.random.default_rng(3)
     x = np.round(12 + noise * rng.standard_normal(4000))
     x[2000:2400] = np.round(12 + 20 * rng.standard_normal(400))  # one contraction
@@ -527,14 +527,14 @@ def test_a_muscle_at_rest_under_a_coarse_sensor_is_no_gap(noise):
 
 
 @pytest.mark.parametrize(("kind", "fs"), KINDS_AND_RATES)
-def test_what_stands_still_by_nature_is_no_gap(kind, fs):
+def test_naturally_constant_signals_are_no_gap(kind, fs):
     x = fine(kind, fs, 20.0)
     at_rest = np.where(np.arange(len(x)) < len(x) // 3, 3.0, np.round(x, 1))  # a coarse sensor
-    repeated = np.repeat(x[::4], 4)[: len(x)]  # a slower one, its rate raised by repeating
+    repeated = np.repeat(x[::4], 4)[: len(x)]  # a slower one, upsampled by repetition
     saturated = np.minimum(x, 3.6)
     short = x.copy()
     short[50:56] = short[50]
-    unknown = x[:40].copy()  # too little of the rest to know how fine it is
+    unknown = x[:40].copy()  # too few other samples to know the resolution
     unknown[12:38] = unknown[12]
     for name, values in {"whole": x, "coarse": at_rest, "repeated": repeated, "saturated": saturated, "short": short,
                          "little": unknown}.items():
@@ -548,7 +548,7 @@ def test_more_than_half_lost_of_a_fine_channel_is_excluded():
         process_signal(one(x, "bvp", 64.0))
 
 
-def test_saturation_is_told():
+def test_saturation_is_noted():
     x = np.clip(10 * burst(np.random.default_rng(9)), -4, 4)
     with pytest.warns(UserWarning, match="saturated"):
         process_signal(one(x, "emg"))
@@ -556,15 +556,15 @@ def test_saturation_is_told():
 
 @pytest.mark.parametrize("kind", ["emg", "ecg", "gsr", "other"])
 @pytest.mark.parametrize("scale", [1e-15, 1e-9, 1e-6, 1e6])
-def test_the_unit_of_a_signal_decides_nothing(kind, scale):
+def test_the_unit_of_a_signal_does_not_matter(kind, scale):
     x = burst(np.random.default_rng(7)) + 2.0
     one_unit, other = process_signal(one(x, kind)), process_signal(one(x * scale, kind))
     np.testing.assert_allclose(other / scale, one_unit, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "fs", "words"), [("emg", 32.0, "not filtered"), ("emg", 200.0, "high-pass alone"),
-                                                  ("ecg", 250.0, "high-pass alone"), ("gsr", 4.0, "not filtered")])
-def test_what_a_filter_cannot_do_is_said_of_every_clip_and_beforehand(kind, fs, words):
+@pytest.mark.parametrize(("kind", "fs", "words"), [("emg", 32.0, "not filtered"), ("emg", 200.0, "high-pass only"),
+                                                  ("ecg", 250.0, "high-pass only"), ("gsr", 4.0, "not filtered")])
+def test_impossible_filters_are_noted_for_every_clip_and_in_advance(kind, fs, words):
     options = SignalOptions(gsr_lowpass=5.0, emd=False)
     for _ in range(3):
         with gathered() as said:

@@ -4,7 +4,7 @@ from PyEMD import EMD
 from scipy.interpolate import CubicSpline
 
 from preprocessing.signals.filters import butterworth
-from preprocessing.signals.splines import QuickEMD, not_a_knot
+from preprocessing.signals.splines import FastEMD, not_a_knot
 
 
 def test_the_spline_is_scipys():
@@ -41,7 +41,7 @@ def test_the_imfs_are_pyemds():
     counts = []
     for x in signals():
         x = x / x.std()
-        slow, quick = EMD(), QuickEMD()
+        slow, quick = EMD(), FastEMD()
         slow.emd(x)
         quick.emd(x)
         want, got = slow.get_imfs_and_residue(), quick.get_imfs_and_residue()

@@ -62,7 +62,7 @@ def test_a_thousand_fuzzed_csv_files(tmp_path):
         assert all(np.isfinite(c.values).all() and len(c.values) for c in signal.channels)
 
     fuzz()
-    # The fuzzing meets every outcome there is.
+    # The fuzzing reaches every outcome.
     assert outcomes >= {"read", "nan", "infinite", "not_a_number", "not_a_table", "missing_column", "duplicate_column",
                         "empty_file"}
 
@@ -70,7 +70,7 @@ def test_a_thousand_fuzzed_csv_files(tmp_path):
 @settings(FUZZ, max_examples=200)
 @given(st.data())
 def test_fuzzed_arrays_and_parquet(tmp_path, data) -> None:
-    """Damaged npy, npz and Parquet: bytes of a good file changed, cut or replaced."""
+    """Damaged npy, npz and Parquet: bytes of a good file changed, removed or replaced."""
     form = data.draw(st.sampled_from(["npy", "npz", "parquet"]))
     stream = io.BytesIO()
     if form == "npy":
@@ -93,7 +93,7 @@ def test_fuzzed_arrays_and_parquet(tmp_path, data) -> None:
 
 
 def test_no_cell_and_no_name_is_repeated(tmp_path):
-    """What is said goes into the store and the report; ids may stand in cells and in the names of columns."""
+    """Messages are written to the store and the report; cells and column names may hold ids."""
     text, arrays, parquet = (tmp_path / f"x.{end}" for end in ("csv", "npz", "parquet"))
     rows = "".join(f"anna_meier,{i}\n" for i in range(3))
 
@@ -110,8 +110,8 @@ def test_no_cell_and_no_name_is_repeated(tmp_path):
     text.write_text(f"bert_id,7_LOW\n{rows}anna_meier\n")
     assert "(row 4)" in said(tables.read_columns, text, ["7_LOW"])
     assert "(row 4)" in said(tables.read_text_column, text, "bert_id")
-    assert "number 2 is there 0 times" in said(tables.read_columns, text, ["7_LOW", "7_LOW_2"])
-    assert "0 times among the file's 2" in said(tables.read_text_column, text, "7_LOW_2")
+    assert "number 2 occurs 0 times" in said(tables.read_columns, text, ["7_LOW", "7_LOW_2"])
+    assert "0 times among the 2 columns" in said(tables.read_text_column, text, "7_LOW_2")
     np.savez(arrays, anna_meier=np.zeros(3), bert=np.zeros(3))
     assert "2 arrays" in said(tables.read_array, arrays, "7_LOW")
     np.savez(arrays, anna_meier=np.array(["anna"]))
@@ -160,13 +160,13 @@ SILENT = {
     "two marks": (b"x;a,b;y\n1;2,3;4\n", {}, "unknown_separator", "sep"),
     "UTF-16": ("x;y\n1;2\n".encode("utf-16"), {}, "other_encoding", "encoding"),
     "Latin-1": ("µx;x µ\n1;2\n".encode("latin-1"), {"columns": ["µx"]}, "missing_column", "encoding"),
-    "not what was said": (b"\xff\xfex", {"encoding": "utf-16-be"}, "other_encoding", "encoding"),
+    "another encoding than given": (b"\xff\xfex", {"encoding": "utf-16-be"}, "other_encoding", "encoding"),
     "trailing mark": (b"x;y\n1;2;\n3;4;\n", {}, "not_a_table", "sep"),
 }
 
 
 @pytest.mark.parametrize("name", SILENT)
-def test_nothing_is_dropped_or_guessed_in_silence(tmp_path, name):
+def test_nothing_is_dropped_or_guessed_silently(tmp_path, name):
     data, options, reason, remedy = SILENT[name]
     path = tmp_path / "x.csv"
     path.write_bytes(data)
@@ -182,14 +182,14 @@ def test_nothing_is_dropped_or_guessed_in_silence(tmp_path, name):
     ("x;y\n1;2\n3;4\n".encode("utf-16"), {"encoding": "utf-16"}), ("x;µ\n1;2\n3;4\n".encode("cp1252"), {"encoding": "cp1252"}),
     (b"x;y [a,b]\n1;2\n3;4\n", {}), (b"y|x\n5|1\n6|3\n", {}), (b"x y\n1 2\n3 4\n", {"sep": " "}),
     (b"x;y\n1,0;2,5\n3,0;1,5\n", {"decimal": ","})])
-def test_what_is_unmistakable_is_read(tmp_path, data, options):
+def test_unambiguous_tables_are_read(tmp_path, data, options):
     (tmp_path / "x.csv").write_bytes(data)
     np.testing.assert_array_equal(tables.read_columns(tmp_path / "x.csv", ["x"], **options)["x"], [1.0, 3.0])
 
 
-def test_lines_within_cells_are_no_rows(tmp_path):
+def test_lines_within_cells_are_not_rows(tmp_path):
     (tmp_path / "x.csv").write_bytes(b'x;note\n1;"moved\nagain"\n3;4\n')
-    assert tables.count_rows(tmp_path / "x.csv", "csv") is None  # only reading tells
+    assert tables.count_rows(tmp_path / "x.csv", "csv") is None  # unknown without reading
     (tmp_path / "y.csv").write_bytes(b'x;note\n1;"moved again"\n3;4\n')
     assert tables.count_rows(tmp_path / "y.csv", "csv") == 2
 
@@ -230,10 +230,10 @@ def test_limits_are_checked_before_anything_is_read(tmp_path, form, monkeypatch)
 
 
 @pytest.mark.parametrize("shape", [(3, 750), (1, 500), (4, 30), (2, 64)])
-def test_an_array_on_its_side_is_refused(tmp_path, shape):
+def test_a_transposed_array_is_an_error(tmp_path, shape):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=shape))
     channels = tuple(Channel(f"c{i}", i, "other", 10.0) for i in range(min(3, shape[0])))
     with pytest.raises(ClipError, match="swapped_axes"):
         read_signal(SignalRef(tmp_path / "x.npy", "npy", channels))
-    np.save(tmp_path / "x.npy", np.zeros((10, 48)))  # ten samples of 48 channels, which are all asked for
+    np.save(tmp_path / "x.npy", np.zeros((10, 48)))  # ten samples of 48 channels, which are all used
     read_signal(SignalRef(tmp_path / "x.npy", "npy", tuple(Channel(f"c{i}", i, "fnirs", 1.0) for i in range(48))))

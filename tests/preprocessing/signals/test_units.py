@@ -1,4 +1,4 @@
-"""Units through pint: one a kind, whoever recorded."""
+"""Units through pint: one unit per kind, for all recordings."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def test_values_by_hand(unit, kind, want):
                                             ("mV", "eda"), ("uS", "ecg"), ("us", "eda"), ("uS/cm", "gsr"), ("V", "spo2"),
                                             ("rad", "eda"), ("mmm", "other"), ("uS**99999", "eda"), ("9^9^9^9", "other"),
                                             ("__import__('os')", "other"), ("x" * 300, "eda")])
-def test_what_is_no_unit_or_of_another_measure_is_one_sentence(unit, kind):
+def test_unknown_or_incompatible_units_give_one_sentence(unit, kind):
     with pytest.raises(InputError, match="row 3: unit .*correct unit or kind") as caught:
         check(unit, kind, "row 3")
     assert len(str(caught.value)) < 250
@@ -61,14 +61,14 @@ def test_a_conversion_is_noted_and_nothing_else_is():
         convert(np.array([0.0, 1.0]), "kOhm", "eda")
 
 
-def test_rates_of_heart_and_breath_are_no_turns_and_powers_may_be_raised():
+def test_heart_and_breathing_rates_and_powers_of_units():
     for text in ("bpm", "BPM", "1/min", "min⁻¹", "beats/min"):
         assert conversion(text, "other") == Conversion("Hz", 0.016666666666667)
     assert conversion("m·s⁻²", "imu") == Conversion("m/s^2")
     assert conversion("delta_degC", "other").offset == 0
 
 
-def test_biovids_own_units_change_no_bit_and_load_nothing():
+def test_the_units_of_biovid_change_no_value_and_import_nothing():
     assert all(convert(VALUES, channel.unit, channel.kind) is VALUES for channel in CHANNELS)
     code = "import sys; from preprocessing.signals import units; units.conversion('uS', 'gsr'); sys.exit('pint' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=50).returncode == 0
@@ -83,7 +83,7 @@ def rows(tmp_path, *units, kind="eda"):
     return manifest.load(tmp_path)
 
 
-def test_a_channel_is_of_one_measure_in_every_row(tmp_path):
+def test_the_units_of_a_channel_are_convertible_in_all_rows(tmp_path):
     assert not rows(tmp_path, "uS", "nS", "kOhm").notes
     assert "no unit" in rows(tmp_path, None, None).notes[0] and "no unit" in rows(tmp_path, "a.u.", "", None).notes[0]
     for units in (("uS", None), (None, "nS"), ("a.u.", "uS")):

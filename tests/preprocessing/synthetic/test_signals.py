@@ -1,4 +1,4 @@
-"""How much the synthetic signals tell: enough at effect 1, nothing at effect 0, and the clip's number never."""
+"""Information in the synthetic signals: enough at effect 1, none at effect 0, and none in the clip numbers."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_a_forest_scores_between_70_and_95_percent(effect_1):
 
 
 @pytest.mark.parametrize("channel", range(3), ids=CHANNELS)
-def test_each_signal_tells_something_alone(effect_1, channel):
+def test_each_signal_alone_is_informative(effect_1, channel):
     x, y, people = effect_1
     score = forest_accuracy(x[:, channel], y, people)
     assert 0.5 + 2.5 * CHANCE_SE < score < 0.93
@@ -36,7 +36,7 @@ def test_without_effect_a_forest_is_at_chance():
 
 
 def test_without_effect_the_level_does_not_reach_the_signals():
-    """Not alike but the same: with equal random numbers every level gives the same signals."""
+    """With equal random numbers every level gives identical signals."""
     person = draw_people(1, seed=0)[0]
     clips = session(person, 1, 0.0, LEVELS)
     assert {c.intensity for c in clips} == {0.0} and len(clips) == 5
@@ -58,7 +58,7 @@ def test_intensity_moves_every_signal_the_way_pain_does():
     assert (shift / 12 > [0.05, 5, 0.1, 0.1]).all()  # microsiemens, samples between beats, log units
 
 
-def test_order_and_number_are_silent():
+def test_order_and_number_do_not_reveal_the_level():
     """Within BioVid's numbering: 81 and more is baseline by definition, nothing else follows from a number."""
     clips = [c for person in draw_people(30, seed=2) for c in session(person, 10, 1.0, LEVELS)]
     people = np.array([c.person.index for c in clips])
@@ -69,7 +69,7 @@ def test_order_and_number_are_silent():
         assert abs(area - 0.5) < 3 * error, (low, high, value)
 
 
-def test_people_differ_and_some_hardly_respond():
+def test_subjects_differ_and_some_hardly_respond():
     people = draw_people(8, seed=0)
     for kind in ("face", "gsr", "ecg", "emg"):
         response = [getattr(p, f"response_{kind}") for p in people]

@@ -1,4 +1,4 @@
-"""The synthetic tree: BioVid's layout to the letter, whole or absent, the same bytes for the same arguments."""
+"""The synthetic tree: exactly BioVid's layout, complete or absent, same arguments, same files."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ def table(path: Path) -> tuple[list[str], np.ndarray]:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """Two people, two levels, two clips each, with (tiny) videos."""
+    """Two subjects, two levels, two clips each, with (tiny) videos."""
     return synthetic.generate(tmp_path_factory.mktemp("synthetic") / "tree", **SMALL)
 
 
@@ -86,7 +86,7 @@ def test_signal_tables(part, tree, part_b):
             assert quiet < 1e-20 if kind == "filtered" else quiet > 0.01  # gated between bursts, or not
 
 
-def test_the_loader_takes_it_for_biovid(tree):
+def test_the_biovid_loader_reads_it(tree):
     cohort = load("biovid_a", tree)
     assert cohort.synthetic and cohort.complete and cohort.cohort == "synthetic"
     assert len(cohort.subjects) == 2 and len(cohort.recordings) == 8
@@ -105,7 +105,7 @@ def test_clip_numbers():
     assert len({c.number for c in many}) == len(many)  # more clips than BioVid has: still no number twice
 
 
-def test_fewer_levels_leave_clips_out_and_change_none():
+def test_fewer_levels_do_not_change_the_other_clips():
     person = draw_people(1, seed=3)[0]
     everything = {c.name: c for c in session(person, 4, 1.0, LEVELS)}
     two = {c.name: c for c in session(person, 4, 1.0, ("BL1", "PA4"))}
@@ -121,7 +121,7 @@ def test_same_arguments_same_bytes_whatever_the_jobs(tree, tmp_path):
     assert not set(ours.values()) & set(theirs.values())
 
 
-def test_complete_tree_is_left_alone_and_damaged_one_is_written_again(tmp_path):
+def test_a_complete_tree_is_kept_and_a_damaged_one_is_written_again(tmp_path):
     arguments = {**SMALL, "subjects": 1, "videos": False}
     out = synthetic.generate(tmp_path / "tree", **arguments)
     before = files(out)
@@ -145,7 +145,7 @@ def test_refuses_what_is_not_the_same_cohort(tree, tmp_path):
         synthetic.generate(tree, **{**SMALL, "seed": 7})
     assert files(tree) == before
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="no synthetic cohort"):
+    with pytest.raises(InputError, match="is not a synthetic cohort"):
         synthetic.generate(tmp_path, **SMALL)
     with pytest.raises(InputError, match="is a file"):
         synthetic.generate(tmp_path / "thesis.txt", **SMALL)
@@ -227,8 +227,8 @@ def half_a_cohort(parent: Path, host: str, pid: int, name: str = "tree", more: s
     return folder
 
 
-def test_what_killed_processes_left_is_removed_whatever_cohort_it_was(tmp_path):
-    """By the next command, also where the cohort it asks for is whole. What somebody living still writes stays."""
+def test_leftovers_of_killed_processes_of_any_cohort_are_removed(tmp_path):
+    """By the next command, also where its cohort is complete. Files of running processes are kept."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     here, quick = socket.gethostname(), {"subjects": 1, "clips_per_level": 1, "jobs": 1, "videos": False}
@@ -244,7 +244,7 @@ def test_what_killed_processes_left_is_removed_whatever_cohort_it_was(tmp_path):
     assert not any(p.exists() for p in gone) and all(p.exists() for p in kept)
 
 
-def test_a_damaged_cohort_is_told_and_written_again(tmp_path, capsys):
+def test_a_damaged_cohort_is_reported_and_written_again(tmp_path, capsys):
     quick = {"subjects": 1, "clips_per_level": 1, "jobs": 1, "videos": False}
     tree = synthetic.generate(tmp_path / "tree", **quick)
     assert synthetic.generate(tree, **quick) and capsys.readouterr().err == ""
@@ -252,7 +252,7 @@ def test_a_damaged_cohort_is_told_and_written_again(tmp_path, capsys):
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
     synthetic.generate(tree, **quick)
-    assert file.read_bytes() == whole and "was damaged or changed and is written again" in capsys.readouterr().err
+    assert file.read_bytes() == whole and "is damaged or was changed: it is written again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("problem", "said"), [

@@ -1,4 +1,4 @@
-"""The synthetic faces: real files, a face in every frame, pain in the face and nowhere else."""
+"""The synthetic faces: real files, a face in every frame, pain visible in the face only."""
 
 import av
 import cv2
@@ -24,7 +24,7 @@ def clips_of(n_people: int, per_level: int, effect: float = 1.0, levels=TWO, see
 
 
 def still(portrait: Portrait, **weights: float) -> np.ndarray:
-    """Luma of a frame without movement but `weights`."""
+    """Luma of a frame with only the movement `weights`."""
     everything = dict.fromkeys((*PAIN, *NEUTRAL, "x", "y", "roll", "zoom", "yaw", "pitch", "close"), 0.0)
     return portrait.frame(everything | weights, (0, 0))[: portrait.size[1]].astype(int)
 
@@ -70,7 +70,7 @@ def test_only_the_face_moves_and_the_right_part_of_it(portrait):
 
 
 def test_closing_the_eyes_covers_the_pupils():
-    """Where a pupil was there is skin, which is lighter; half-closed eyes still show it."""
+    """Closed eyes show lighter skin instead of the pupil; half-closed eyes still show it."""
     for person in draw_people(3, seed=0):
         portrait = Portrait(person, (320, 240))
         y0, y1, x0, x1 = portrait.box
@@ -83,8 +83,8 @@ def test_closing_the_eyes_covers_the_pupils():
 
 
 def test_the_landmarks_follow_brows_and_mouth(tmp_path):
-    """What the mesh measures when one action is held after a while of rest, in distances between the eye corners.
-    (It hardly follows lids, not even real ones: pixels show them, above.)"""
+    """What the mesh measures for one constant action after some rest, in interocular distances.
+    (It hardly follows lids, not even real ones: these are tested on pixels above.)"""
     engine, person = FaceEngine(), draw_people(3, seed=0)[0]
     names = (*PAIN, *NEUTRAL, "x", "y", "roll", "zoom", "yaw", "pitch", "close")
     held = np.arange(30) >= 15
@@ -101,7 +101,7 @@ def test_the_landmarks_follow_brows_and_mouth(tmp_path):
     assert shift["close"][0] < 0 and shift["brow_lower"][1] > 0.02 and shift["smile"][2] > 0.04
 
 
-def test_people_look_different():
+def test_subjects_look_different():
     looks = [still(Portrait(person, (96, 72))) for person in draw_people(4, seed=0)]
     for i in range(4):
         for j in range(i):
@@ -121,7 +121,7 @@ def test_pain_grows_with_the_level_and_starts_late():
 
 
 def test_without_effect_the_level_does_not_reach_the_face():
-    """Equal random numbers, another level: the same performance, frame for frame; with an effect, another one."""
+    """Equal random numbers, another level: the same movements, frame by frame; with an effect, different ones."""
     for effect, same in ((0.0, True), (1.0, False)):
         calm, pain = clips_of(1, 1, effect)
         pain_as_calm = type(calm)(**{**vars(calm), "intensity": pain.intensity + calm.intensity})
@@ -130,7 +130,7 @@ def test_without_effect_the_level_does_not_reach_the_face():
 
 
 def test_motion_keyframes_and_length_are_silent():
-    """The face moves as much in every class, so that neither the number of keyframes nor their threshold tells."""
+    """The face moves as much in every class, so that neither the number of keyframes nor their threshold reveals the class."""
     clips = clips_of(16, 10)
     rng = np.random.default_rng(0)
     values = []
@@ -160,8 +160,8 @@ def test_file_size_is_silent(tmp_path):
 
 @pytest.mark.slow
 def test_what_the_face_engine_sees_tells_pain_from_rest(tmp_path):
-    """Through the real detector: faces everywhere, keyframe counts silent, and a linear model of the upper face that
-    has never seen the person beats chance."""
+    """Through the real detector: faces everywhere, keyframe counts uninformative, and a linear model of the upper face that
+    has never seen the subject beats chance."""
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""One bit stream gives the same frames for the same window, whatever container it lies in."""
+"""One bit stream gives the same frames for the same window in every container."""
 
 from fractions import Fraction
 from functools import cache
@@ -34,13 +34,13 @@ STREAMS = {  # name -> encoder, its options, containers
     "mjpeg": ("mjpeg", {}, "mp4 mkv avi"),
 }
 RATES = [Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(24)]
-OFFSETS = [0.0, 0.7, 5000.0, (1 << 33) / 90000 - 1.2]  # the last: MPEG's stamps start again from 0 within the film
+OFFSETS = [0.0, 0.7, 5000.0, (1 << 33) / 90000 - 1.2]  # the last: MPEG's time stamps wrap around to 0 within the video
 CARRY_OFFSETS = {"mkv", "ts", "flv"}
 
 
 @cache
 def bit_stream(name: str, rate: Fraction) -> tuple[Path, list[np.ndarray]]:
-    """A file of it, and its frames as they decode from its beginning."""
+    """A file of it, and its frames decoded from the start."""
     encoder, options, _ = STREAMS[name]
     if encoder not in av.codecs_available:
         pytest.skip(f"no {encoder} here")
@@ -82,7 +82,7 @@ def windows(draw):
     offset = draw(st.sampled_from(OFFSETS)) if suffix in CARRY_OFFSETS else 0.0
     first = draw(st.integers(0, N - 6))
     last = draw(st.integers(first + 3, N - 2))
-    early = draw(st.sampled_from([0.0, 0.3, 0.6]))  # the window starts that part of a frame before one
+    early = draw(st.sampled_from([0.0, 0.3, 0.6]))  # the window starts this fraction of a frame earlier
     return name, draw(st.sampled_from(RATES)), suffix, offset, first, last, early
 
 
@@ -106,8 +106,8 @@ def test_every_container_gives_the_same_frames(window):
     ("h264", "mp4", True), ("b_frames", "mkv", True), ("mpeg4", "mp4", True), ("hevc", "mkv", True), ("mjpeg", "mp4", True),
     ("intra_refresh", "mp4", False), ("open_gop", "mkv", False), ("h264", "ts", False), ("b_frames", "avi", False),
 ])  # fmt: skip
-def test_what_can_be_sought_is(name, suffix, seeks, monkeypatch):
-    """A window at the end of a film with an index of whole pictures costs no decoding of what lies before."""
+def test_seeking_is_used_where_possible(name, suffix, seeks, monkeypatch):
+    """A window at the end of a video with an index of key frames needs no decoding of earlier frames."""
     decoded = []
     saw = Clock.saw
     monkeypatch.setattr(Clock, "saw", lambda clock, packet: (decoded.append(packet.pts), saw(clock, packet))[1])
@@ -118,7 +118,7 @@ def test_what_can_be_sought_is(name, suffix, seeks, monkeypatch):
 
 
 def test_a_bare_stream_without_a_rate_needs_one(tmp_path):
-    """Raw MJPEG has neither stamps nor a rate: no window of it is certain until somebody names the rate."""
+    """Raw MJPEG has neither time stamps nor a rate: a window needs the rate from the user."""
     source, _ = bit_stream("mjpeg", Fraction(25))
     bare = films.remux(source, tmp_path / "bare.mjpeg")
     with pytest.raises(ClipError) as caught, Video(VideoRef(bare, start_s=1.0, end_s=2.0)) as video:
@@ -131,8 +131,8 @@ def test_a_bare_stream_without_a_rate_needs_one(tmp_path):
     assert any("without a frame rate" in note for note in notes)
 
 
-def test_stamps_that_run_back_are_no_positions(tmp_path):
-    """Two recordings put behind each other with their own time stamps."""
+def test_time_stamps_that_run_backwards_are_an_error(tmp_path):
+    """Two concatenated recordings, each with its own time stamps."""
     path, _ = bit_stream("h264", Fraction(25))
     twice = tmp_path / "twice.ts"
     twice.write_bytes(path.read_bytes() * 2)

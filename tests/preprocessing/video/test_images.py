@@ -1,4 +1,4 @@
-"""No picture beyond data.max_pixels is decoded, of films and of folders."""
+"""No frame beyond data.max_pixels is decoded, from videos or folders."""
 
 import io
 import struct
@@ -30,7 +30,7 @@ def outcome(path: Path, most: int) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".webp", ".ppm"])
-def test_an_image_is_judged_by_its_header(tmp_path, suffix, monkeypatch):
+def test_an_image_is_checked_by_its_header(tmp_path, suffix, monkeypatch):
     films.write_folder(tmp_path / "pictures", films.nodding(2, width=80, height=60))
     cv2.imwrite(str(tmp_path / "pictures" / f"frame9{suffix}"), np.zeros((600, 800, 3), np.uint8))
     decoded = []
@@ -41,8 +41,8 @@ def test_an_image_is_judged_by_its_header(tmp_path, suffix, monkeypatch):
     assert outcome(tmp_path / "pictures", 480_000) == "mixed_sizes"
 
 
-def test_a_bomb_of_a_few_bytes(tmp_path):
-    """30,000 x 30,000 pixels promised by a PNG of 100 bytes."""
+def test_a_decompression_bomb(tmp_path):
+    """30,000 x 30,000 pixels in the header of a PNG of 100 bytes."""
     films.write_folder(tmp_path / "pictures", films.nodding(1))
     header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 99)), (b"IEND", b"")]
@@ -53,8 +53,8 @@ def test_a_bomb_of_a_few_bytes(tmp_path):
     assert outcome(tmp_path / "pictures", Limits().max_pixels) == "too_large"
 
 
-def test_an_image_that_a_camera_turned(tmp_path):
-    """EXIF's orientation 6: stored on its side."""
+def test_an_image_with_exif_rotation(tmp_path):
+    """EXIF orientation 6: stored rotated by 90 degrees."""
     (tmp_path / "pictures").mkdir()
     exif = Image.Exif()
     exif[274] = 6
@@ -69,14 +69,14 @@ def test_an_image_that_a_camera_turned(tmp_path):
     ("mp4", "libx264", "yuv420p"), ("ts", "libx264", "yuv420p"), ("h264", "libx264", "yuv420p"), ("mkv", "mpeg4", "yuv420p"),
     ("ts", "mpeg2video", "yuv420p"), ("avi", "mjpeg", "yuvj420p"), ("mkv", "ffv1", "yuv420p"),
 ])  # fmt: skip
-def test_a_film_is_judged_before_it_is_decoded(tmp_path, suffix, codec, pixels):
+def test_a_video_is_checked_before_it_is_decoded(tmp_path, suffix, codec, pixels):
     path = films.write_video(tmp_path / f"a.{suffix}", films.numbered(5, 800, 600), codec=codec, pix_fmt=pixels)
     assert outcome(path, 200_000) == "too_large"
     assert outcome(path, 479_999) == "too_large"
     assert outcome(path, 480_000) == "5 frames"
 
 
-def test_a_film_whose_size_changes(tmp_path):
+def test_a_video_whose_size_changes(tmp_path):
     for name, size in (("a", (160, 96)), ("b", (800, 600))):
         films.write_video(tmp_path / f"{name}.h264", films.numbered(10, *size))
     both = tmp_path / "both.h264"

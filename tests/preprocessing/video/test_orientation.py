@@ -1,4 +1,4 @@
-"""What a header says of its pictures is applied or told, and none of it is read as damage."""
+"""Display settings in a header are applied or noted, and none of them counts as damage."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -13,8 +13,8 @@ from preprocessing.recordings import VideoRef
 from preprocessing.video.video import Video
 from tests.helpers import films
 
-SQUARE, MIRROR, TURN = "not square", "mirrored", "on their side"
-FIELDS, VARIES, HELD, SOUND = "interlaced", "rate varies", "held longer", "before the sound"
+SQUARE, MIRROR, TURN = "not square", "mirrored", "stored rotated"
+FIELDS, VARIES, HELD, SOUND = "interlaced", "rate varies", "shown longer", "before the audio"
 
 
 def read(path: Path, **window) -> tuple[list[np.ndarray], list[float], list[str], float]:
@@ -42,7 +42,7 @@ def write(path: Path, images, codec="libx264", aspect=None, matrix=None, fields=
 
 
 def circle(aspect: float) -> np.ndarray:
-    """A circle as a camera with such pixels stores it: (120, 160, 3)."""
+    """A circle as stored with such pixels: (120, 160, 3)."""
     y, x = np.mgrid[:120, :160]
     inside = ((x - 80) * aspect) ** 2 + (y - 60) ** 2 < 40**2
     return np.where(inside[..., None], 220, 30).astype(np.uint8).repeat(3, 2)
@@ -61,7 +61,7 @@ def test_pixels_become_square(tmp_path, suffix, codec, aspect):
     assert abs(width / height - 1) < 0.05 and any(SQUARE in note for note in notes)
 
 
-def test_square_pixels_are_left_alone(tmp_path):
+def test_square_pixels_are_not_changed(tmp_path):
     images, _, notes, _ = read(write(tmp_path / "a.mp4", [circle(1.0)] * 3, aspect=Fraction(1, 1)))
     assert images[0].shape == (120, 160, 3) and notes == []
 
@@ -74,21 +74,21 @@ def test_all_ways_to_hold_or_mirror_a_camera(tmp_path, matrix):
     stored[:40, :60], stored[:40, 100:], stored[60:, :60] = 255, 150, (200, 0, 0)
     a, b, c, d = matrix
     y, x = np.mgrid[:96, :160]
-    to_x, to_y = a * x + c * y, b * x + d * y  # the header's matrix, to the letter
+    to_x, to_y = a * x + c * y, b * x + d * y  # the matrix of the header, literally
     wanted = np.zeros((np.ptp(to_y) + 1, np.ptp(to_x) + 1, 3), int)
     wanted[to_y - to_y.min(), to_x - to_x.min()] = stored
     images, _, notes, _ = read(write(tmp_path / "a.mp4", [stored] * 3, matrix=matrix))
     assert images[0].shape == wanted.shape and np.abs(images[0] - wanted).mean() < 5
     assert any(MIRROR in note or TURN in note for note in notes)
-    with Video(VideoRef(tmp_path / "a.mp4")) as video:  # parts too, as the face is cut from them
+    with Video(VideoRef(tmp_path / "a.mp4")) as video:  # parts as well: the face is cropped from them
         part, left, top = next(iter(video)).region((10, 5, 50, 40))
         np.testing.assert_array_equal(part[:, :, :3], images[0][top : top + part.shape[0], left : left + part.shape[1]])
 
 
-def test_a_film_that_is_tilted_by_no_quarter_turn_is_told(tmp_path):
+def test_a_rotation_by_other_angles_is_noted(tmp_path):
     path = films.write_video(tmp_path / "a.mp4", films.numbered(3), rotation=30)
     images, _, notes, _ = read(path)
-    assert images[0].shape == (96, 160, 3) and any("no quarter turn" in note for note in notes)
+    assert images[0].shape == (96, 160, 3) and any("not a multiple of 90 degrees" in note for note in notes)
 
 
 @pytest.mark.parametrize(("suffix", "codec", "encoder", "first"), [
@@ -96,8 +96,8 @@ def test_a_film_that_is_tilted_by_no_quarter_turn_is_told(tmp_path):
     ("ts", "libx264", {"x264-params": "interlaced=1:bff=1:keyint=10"}, 1),
     ("mkv", "mpeg2video", {"flags": "+ildct+ilme"}, 1),
 ])  # fmt: skip
-def test_interlaced_pictures_become_whole(tmp_path, suffix, codec, encoder, first):
-    """An edge that moves between the fields makes combs; what is read has none, and windows agree with the whole film."""
+def test_interlaced_frames_are_deinterlaced(tmp_path, suffix, codec, encoder, first):
+    """A moving edge gives comb artefacts in interlaced frames; decoded frames have none, in windows as in the whole video."""
 
     def bar(field: int) -> np.ndarray:
         image = np.full((128, 160, 3), 40, np.uint8)
@@ -135,7 +135,7 @@ def test_a_screen_recording_whose_rate_varies(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "flv"])
-def test_a_last_frame_that_is_held_is_no_damage(tmp_path, suffix):
+def test_a_long_last_frame_is_not_damage(tmp_path, suffix):
     plain = films.write_video(tmp_path / "plain.ts", films.numbered(50))
     held = films.remux(plain, tmp_path / f"held.{suffix}", hold_s=3.0)
     images, times, notes, _ = read(held)
@@ -147,7 +147,7 @@ def test_a_last_frame_that_is_held_is_no_damage(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-def test_sound_that_goes_on_is_no_damage(tmp_path, suffix):
+def test_longer_sound_is_not_damage(tmp_path, suffix):
     plain = films.write_video(tmp_path / "plain.ts", films.numbered(50))
     path = films.remux(plain, tmp_path / f"a.{suffix}", sound_s=5.0)
     images, _, notes, _ = read(path)
@@ -155,7 +155,7 @@ def test_sound_that_goes_on_is_no_damage(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(("suffix", "more"), [("mkv", {}), ("mkv", {"sound_s": 4.0}), ("mkv", {"hold_s": 3.0}), ("flv", {})])
-def test_a_file_that_was_cut_off_stays_damage(tmp_path, suffix, more):
+def test_a_truncated_file_is_still_damage(tmp_path, suffix, more):
     plain = films.write_video(tmp_path / "plain.ts", films.numbered(100))
     whole = films.remux(plain, tmp_path / f"whole.{suffix}", **more)
     cut = tmp_path / f"cut.{suffix}"

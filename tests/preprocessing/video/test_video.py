@@ -77,7 +77,7 @@ def test_audio_only(folder):
 
 
 def test_wrong_extension(folder):
-    """What counts is the content: an AVI called .mp4 is read, a table and a photograph are refused."""
+    """The content counts: an AVI named .mp4 is read, a table and a photograph are errors."""
     avi = films.write_video(folder / "b.avi", films.nodding(10), codec="mpeg4")
     assert len(times(avi.rename(folder / "really_avi.mp4"))) == 10
     (folder / "table.mp4").write_text("time,gsr\n0,1\n" * 500)
@@ -86,7 +86,7 @@ def test_wrong_extension(folder):
     assert reason((folder / "photo.png").rename(folder / "photo.mp4")) == "not_a_video"
 
 
-def test_play_lists_are_not_followed(folder, clip):
+def test_playlists_are_not_followed(folder, clip):
     """They could name files outside of the data's folder, or hosts."""
     texts = {
         "a.mp4": f"ffconcat version 1.0\nfile {clip.name}\n",
@@ -106,11 +106,11 @@ def test_damaged_inside(folder):
     assert reason(folder / "damaged.mp4") == "corrupt"
 
 
-def test_zero_frames_a_second(folder):
+def test_zero_frames_per_second(folder):
     moving = films.write_video(folder / "m.avi", films.nodding(20), codec="mjpeg", pix_fmt="yuvj420p")
     still = films.stop_clock(moving, folder / "still.mkv")
     assert reason(still) == "no_frame_rate"
-    assert times(still, fps=10.0) == [round(i / 10, 4) for i in range(20)]  # unless the manifest says it
+    assert times(still, fps=10.0) == [round(i / 10, 4) for i in range(20)]  # unless the manifest gives the rate
     assert times(still, fps=10.0, start_s=1.0, end_s=1.5) == [1.0, 1.1, 1.2, 1.3, 1.4]
 
 
@@ -141,7 +141,7 @@ def test_an_image_whose_header_promises_too_many_pixels(tmp_path):
     assert reason(tmp_path / "pictures") == "too_large"
 
 
-def test_a_codec_nobody_knows(folder):
+def test_an_unknown_codec(folder):
     path = films.write_video(folder / "odd.avi", films.nodding(10), codec="mpeg4")
     data = path.read_bytes()
     assert b"FMP4" in data
@@ -149,8 +149,8 @@ def test_a_codec_nobody_knows(folder):
     assert reason(path) == "unknown_codec"
 
 
-def test_what_may_not_be_read(clip, tmp_path, monkeypatch):
-    """As for an account without the right; the tests may run under one that has every right."""
+def test_a_file_without_read_access(clip, tmp_path, monkeypatch):
+    """As for an account without read access; the tests may run as root."""
     films.write_folder(tmp_path / "pictures", films.nodding(2))
 
     def refuses(*arguments, **options):
@@ -162,7 +162,7 @@ def test_what_may_not_be_read(clip, tmp_path, monkeypatch):
     assert reason(clip) == reason(tmp_path / "pictures") == "unreadable"
 
 
-def test_a_name_that_no_file_system_takes(folder):
+def test_an_invalid_file_name(folder):
     with pytest.raises(ClipError) as caught:
         Video(VideoRef(folder / ("x" * 300 + ".mp4")))
     assert caught.value.reason == "missing"
@@ -178,7 +178,7 @@ def test_constant_rate(clip):
 
 
 def test_variable_rate_keeps_its_times(folder):
-    """25 frames at 25 a second, then 25 at 10 a second."""
+    """25 frames at 25 per second, then 25 at 10 per second."""
     stamps = [40 * i if i < 25 else 1000 + 100 * (i - 25) for i in range(50)]
     path = films.write_video(folder / "vfr.mp4", films.nodding(50), times=stamps)
     assert times(path) == [s / 1000 for s in stamps]
@@ -189,7 +189,7 @@ def test_variable_rate_keeps_its_times(folder):
 
 
 def test_the_rate_of_a_window_is_that_of_its_own_frames(folder):
-    """30 frames a second until 4 s, then 12: the same whether the window was sought or not."""
+    """30 frames per second until 4 s, then 12: the same with and without seeking."""
     stamps = [round(1000 * i / 30) if i < 120 else 4000 + round(1000 * (i - 120) / 12) for i in range(168)]
     path = films.write_video(folder / "two_rates.mp4", films.nodding(168, width=64, height=48), times=stamps,
                              encoder={"preset": "veryfast", "g": "12"})
@@ -199,7 +199,7 @@ def test_the_rate_of_a_window_is_that_of_its_own_frames(folder):
             assert video.fps == pytest.approx(12, rel=0.01) and video.seconds == pytest.approx(2.0)
 
 
-def test_how_long_the_frames_are_shown(clip):
+def test_the_total_duration_of_the_frames(clip):
     for window, seconds in (({}, 2.0), ({"start_s": 0.5}, 1.5), ({"end_s": 1.21}, 1.21), ({"start_s": 0.5, "end_s": 1.0}, 0.5)):
         with Video(VideoRef(clip, **window)) as video:
             list(video)
@@ -216,17 +216,17 @@ def test_window(clip):
 
 
 def test_a_window_beyond_the_end(clip, tmp_path):
-    """Two seconds of video. What lacks more than a twentieth of its window would be told from others by its length."""
+    """Two seconds of video. A window that lacks more than 5 % would reveal itself by its length."""
     assert reason(clip, start_s=1.0, end_s=2.5) == "short_window"
     assert reason(clip, end_s=10.0) == "short_window"
     assert len(times(clip, end_s=2.1)) == 50 and len(times(clip, start_s=1.0, end_s=2.04)) == 25
-    assert len(times(clip, start_s=1.0)) == 25  # to the end, wherever that is
+    assert len(times(clip, start_s=1.0)) == 25  # to the end
     films.write_folder(tmp_path / "pictures", films.nodding(8, width=64, height=48))
     assert reason(tmp_path / "pictures", fps=4.0, end_s=3.0) == "short_window"
     assert len(times(tmp_path / "pictures", fps=4.0, end_s=2.0)) == 8
 
 
-def test_window_far_into_a_file_gives_the_frames_of_a_full_decode(folder):
+def test_a_late_window_gives_the_frames_of_a_full_decode(folder):
     frames = films.nodding(300, width=160, height=120)
     path = films.write_video(folder / "long2.mp4", frames, encoder={"preset": "veryfast", "g": "30"})
     everything = images(path)
@@ -256,13 +256,13 @@ def test_folder_of_frames_is_sorted_naturally(tmp_path):
 @pytest.mark.parametrize("degrees", [90, 180, -90])
 def test_rotation_in_the_metadata_is_undone(folder, degrees):
     frame = films.face(160, 120)
-    stored = np.rot90(frame, -degrees // 90)  # a camera on its side, and a header that says so
+    stored = np.rot90(frame, -degrees // 90)  # a rotated camera, and a header that gives the rotation
     turned = films.write_video(folder / f"turned{degrees}.mp4", [stored] * 3, rotation=degrees)
     upright = films.write_video(folder / f"upright{degrees}.mp4", [frame] * 3)
     read = images(turned)[0]
     assert read.shape == frame.shape
     assert np.abs(read.astype(int) - images(upright)[0]).mean() < 5
-    assert np.abs(read[::-1].astype(int) - images(upright)[0]).mean() > 20  # the comparison can tell
+    assert np.abs(read[::-1].astype(int) - images(upright)[0]).mean() > 20  # the comparison is sensitive
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_rotation_in_the_metadata_is_undone(folder, degrees):
     [("libx264", "yuv420p", (322, 242)), ("libx264", "yuv444p", (160, 120)), ("libx264", "yuv422p", (160, 120)),
      ("mjpeg", "yuvj420p", (160, 120)), ("libx264", "yuv420p10le", (160, 120)), ("ffv1", "yuv420p", (161, 121))],
 )  # fmt: skip
-def test_a_region_has_the_bytes_of_the_whole_frame(tmp_path, codec, pix_fmt, size):
+def test_a_region_equals_that_part_of_the_whole_frame(tmp_path, codec, pix_fmt, size):
     frames = films.nodding(2, width=size[0], height=size[1])
     path = films.write_video(tmp_path / "a.mkv", frames, codec=codec, pix_fmt=pix_fmt)
     whole = images(path)
@@ -302,8 +302,8 @@ def test_colours_are_those_of_the_decoder(tmp_path, width):
     [("libx264", "yuv420p", (322, 242)), ("mjpeg", "yuvj420p", (320, 240)), ("libx264", "yuv444p", (160, 120)),
      ("ffv1", "yuv420p", (161, 121))],
 )  # fmt: skip
-def test_a_shrunk_region_is_the_whole_frame_shrunk(tmp_path, codec, pix_fmt, size):
-    """4:2:0 is shrunk before it is converted; both ways differ by the converters' rounding."""
+def test_a_downscaled_region_equals_that_of_the_whole_frame(tmp_path, codec, pix_fmt, size):
+    """4:2:0 is downscaled before it is converted; both orders differ only by rounding."""
     frames = films.nodding(2, width=size[0], height=size[1])
     path = films.write_video(tmp_path / "a.mkv", frames, codec=codec, pix_fmt=pix_fmt)
     whole = images(path)
@@ -314,7 +314,7 @@ def test_a_shrunk_region_is_the_whole_frame_shrunk(tmp_path, codec, pix_fmt, siz
                     part, x, y = frame.region(bounds, times)
                     reference = halve(whole[n][y:, x:], times)[: part.shape[0], : part.shape[1]].astype(int)
                     assert part.size and np.abs(part[:, :, :3] - reference).mean() < 2.5
-                    assert np.abs(part[:, ::-1, :3] - reference).mean() > 5  # the comparison can tell
+                    assert np.abs(part[:, ::-1, :3] - reference).mean() > 5  # the comparison is sensitive
                     kept, kx, ky = frame.keep(bounds).region(bounds, times)
                     np.testing.assert_array_equal(kept[: part.shape[0], : part.shape[1], :3], part[:, :, :3])
                     assert (kx, ky) == (x, y)
@@ -332,7 +332,7 @@ def test_colour_matrices():
 
 
 def test_files_are_closed_whatever_happens(clip):
-    """Decoding 40 videos, half of them left in the middle, leaves no file open."""
+    """Decoding 40 videos, half of them not to the end, leaves no file open."""
     open_files = Path("/proc/self/fd")
     if not open_files.exists():
         pytest.skip("no /proc here")

@@ -1,4 +1,4 @@
-"""How long a film is shown, by its packets: none is decoded. For films that lie beside signals and that no model looks at."""
+"""The duration of a video from its packets, without decoding. For videos that belong to signals but that no model uses."""
 
 from pathlib import Path
 
@@ -6,25 +6,25 @@ import av
 
 from preprocessing.limits import Limits
 from preprocessing.paths import is_file
-from preprocessing.video.clock import BARE, BY_PACKET, WRAP, film_streams
+from preprocessing.video.clock import BARE, BY_PACKET, WRAP, video_streams
 from preprocessing.video.containers import open_container
 
-UNTOLD = BARE | {"mpeg"}  # program streams stamp one picture of many
+UNKNOWN = BARE | {"mpeg"}  # program streams have time stamps for some frames only
 
 
-def film_length(path: Path, limits: Limits | None = None) -> tuple[float, float]:
-    """(seconds from the first picture's presentation to the end of the last one's, pictures a second); (0.0, 0.0) where that
-    cannot be told: a folder of images, a bare or a program stream, stamps that started again, a file that is absent, damaged,
-    beyond limits.max_pixels or no film: whatever `video.Video` would refuse to open. Pictures that an edit list leaves out
-    (`ffmpeg -ss` with `-c copy` keeps those before the cut in the file) are not shown."""
+def video_duration(path: Path, limits: Limits | None = None) -> tuple[float, float]:
+    """(seconds from the start of the first frame to the end of the last one, frames per second); (0.0, 0.0) where that is
+    unknown: a folder of images, a bare or a program stream, time stamps that wrapped around, a file that is missing, damaged,
+    beyond limits.max_pixels or not a video: whatever `video.Video` would not open. Frames that an edit list skips
+    (`ffmpeg -ss` with `-c copy` keeps those before the cut in the file) do not count."""
     limits = limits or Limits()
     if not is_file(path):
         return 0.0, 0.0
     try:
         with open_container(path, limits) as container:
             kind = container.format.name.split(",")[0]
-            stream = next(iter(film_streams(container)), None)
-            if stream is None or kind in UNTOLD or not stream.time_base or not stream.average_rate:
+            stream = next(iter(video_streams(container)), None)
+            if stream is None or kind in UNKNOWN or not stream.time_base or not stream.average_rate:
                 return 0.0, 0.0
             codec = stream.codec_context
             if codec is None or codec.width * codec.height > limits.max_pixels:

@@ -1,8 +1,9 @@
-"""Prints of what was decoded: two recordings whose prints meet are one recording, whatever files they came from.
+"""Fingerprints of decoded recordings: two recordings whose fingerprints agree are duplicates, whatever files they are in.
 
-A signal's print does not know its unit (gain) nor the last bits that a text table or float32 leaves out; a film's not its
-container, nor a step or two of brightness that a lossless coding in other colours costs. What holds so little that another
-recording could be equal by chance is given no print (`tells`). L samples, C channels.
+The fingerprint of signals does not depend on their unit (gain) nor on the digits that a text table or float32 drops; that of
+a video does not depend on the container, nor on the one or two grey levels that a lossless coding in another colour space
+changes. Signals with so little information that they could be equal by chance get no fingerprint (`is_distinctive`).
+L samples, C channels.
 """
 
 import base64
@@ -15,24 +16,24 @@ import numpy as np
 from preprocessing.information import holds_enough
 
 DIRECTIONS = 16
-SIGNAL_TOLERANCE = 1e-3  # of a standard deviation; what is not the same recording is about 1 apart, in 16 directions
-ROUNDING = 2e-7  # of the mean's size: float32 rounds by up to 6e-8, and a projection sums what was rounded on both sides
-FILM_TOLERANCE = 2.0  # grey levels of 255, of the mean over a patch; see tests/preprocessing/test_prints.py
+SIGNAL_TOLERANCE = 1e-3  # of a standard deviation; two different recordings differ by about 1, in 16 directions
+ROUNDING = 2e-7  # relative to the mean: float32 rounds by up to 6e-8, and a projection sums the rounding of both recordings
+VIDEO_TOLERANCE = 2.0  # grey levels of 255, for the mean over a patch; see tests/preprocessing/test_fingerprints.py
 CROPS, SIDE = 3, 12
-HOLDS_LITTLE = ("the signals hold too little (few, coarse or constant values) to tell whether they are the same recording as "
-                "somebody else's, and are not compared.")
+HOLDS_LITTLE = ("the signals hold too little information (few, coarse or constant values) to detect duplicates in other "
+                "subjects, and are not compared.")
 
 
-def tells(channels: Sequence[np.ndarray], exactly: bool = False) -> bool:
-    """Whether channels (n,) as recorded hold so much that equality with another recording's cannot be chance.
+def is_distinctive(channels: Sequence[np.ndarray], exactly: bool = False) -> bool:
+    """Whether channels (n,) as recorded hold so much information that they cannot equal another recording by chance.
 
-    exactly: equality to the last bit, which one outlying value does not blur.
+    exactly: for a bitwise comparison, whose tolerance does not grow with a single outlier.
     """
     return holds_enough(channels, *((1e-9, 1e-15) if exactly else (SIGNAL_TOLERANCE, ROUNDING)))
 
 
-def signal_print(signal: np.ndarray) -> list[float] | None:
-    """(L, C) to 16 projections of the standardised channels and C ratios of mean to deviation; None where nothing varies."""
+def signal_fingerprint(signal: np.ndarray) -> list[float] | None:
+    """(L, C) to 16 projections of the standardised channels and C ratios of mean to standard deviation; None if constant."""
     values = np.asarray(signal, np.float64)
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         return None
@@ -51,23 +52,23 @@ def _directions(size: int) -> np.ndarray:
     return np.random.default_rng(size).standard_normal((DIRECTIONS, size)) / np.sqrt(size)
 
 
-def film_print(crops: Sequence[bytes]) -> str | None:
-    """Encoded face crops to three of them, evenly over the clip, as 12 x 12 grey patches; None for no or blank pictures."""
+def video_fingerprint(crops: Sequence[bytes]) -> str | None:
+    """Three of the encoded face crops, evenly spaced, as 12 x 12 grey patches; None for no crops or uniform ones."""
     if not crops:
         return None
     chosen = [crops[i] for i in np.linspace(0, len(crops) - 1, CROPS).round().astype(int)]
-    pictures = []
+    images = []
     for data in chosen:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        if image is None:
             return None
-        pictures.append(picture)
-    patches = np.stack([cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for picture in pictures])
+        images.append(image)
+    patches = np.stack([cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in images])
     return base64.b64encode(patches.tobytes()).decode() if patches.std() > 2 else None
 
 
 def same_signals(prints: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
-    """Pairs (i < j) of prints of equal shape that are one recording's."""
+    """Pairs (i < j) of fingerprints of equal shape that belong to duplicates."""
     found = []
     for length in {len(p) for p in prints}:
         place = [i for i, p in enumerate(prints) if len(p) == length]
@@ -79,18 +80,18 @@ def same_signals(prints: Sequence[Sequence[float]]) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def same_films(prints: Sequence[str]) -> list[tuple[int, int]]:
-    """Pairs (i < j) of prints that are one film's."""
+def same_videos(prints: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs (i < j) of fingerprints that belong to duplicates."""
     if not prints:
         return []
     values = np.stack([np.frombuffer(base64.b64decode(p), np.uint8) for p in prints]).astype(np.float32)
     means = values.mean(1, keepdims=True)
     columns = np.concatenate([means, values], axis=1)
-    return sorted(_near(columns, np.broadcast_to(np.float32(FILM_TOLERANCE), columns.shape)))
+    return sorted(_near(columns, np.broadcast_to(np.float32(VIDEO_TOLERANCE), columns.shape)))
 
 
 def _near(values: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of rows that are nowhere further apart than either allows. Rows meet in the order of their first value."""
+    """Pairs of rows that differ nowhere by more than either allows. Rows are compared in the order of their first value."""
     order = np.argsort(values[:, 0], kind="stable")
     first, widest, pairs = values[order, 0], float(allowed[:, 0].max(initial=0.0)), []
     for step in range(1, len(order)):
@@ -98,7 +99,7 @@ def _near(values: np.ndarray, allowed: np.ndarray) -> list[tuple[int, int]]:
         if not close.size:
             break
         a, b = order[close], order[close + step]
-        for column in range(1, min(4, values.shape[1])):  # most are told apart by a few values
+        for column in range(1, min(4, values.shape[1])):  # a few values distinguish most pairs
             kept = np.abs(values[a, column] - values[b, column]) <= np.maximum(allowed[a, column], allowed[b, column])
             a, b = a[kept], b[kept]
         if a.size:
