@@ -89,7 +89,8 @@ def _check_known(config: Config, numbers: np.ndarray) -> None:
     if columns and not np.isfinite(numbers[:, columns]).any():
         what = "sex and age of its subjects are not known" if feature == "sex_age" else \
             "its clips are not windows of longer recordings and their order is not known"
-        raise UserError(f"model.feature={feature} cannot be used for {config.dataset}, because {what}: use another model.feature.")
+        raise UserError(f"model.feature={feature} cannot be used for {config.dataset}, because {what}: use another "
+                        "model.feature.")
 
 
 def check_duplicates(signals: np.ndarray, subject: np.ndarray, cohort: Cohort, informative: np.ndarray | None = None) -> None:
