@@ -91,7 +91,7 @@ class Plan:
             more = f", drawn for each of {len(self.by_pretrain_seed)} pretrain seeds" if self.by_pretrain_seed else ""
             return ["pretraining groups: " + ", ".join(str(len(group.subjects)) for group in self.groups) + f" subjects{more}"]
         origins = list({group.origin.folder: group.origin for group in self.groups if group.origin}.values())
-        known = "; ".join(f"{origin.name} on {origin.n_subjects} subjects, {len(origin.subjects)} of them in this cohort"
+        known = "; ".join(f"{origin.name} on {origin.n_people} subjects, {len(origin.subjects)} of them in this cohort"
                           for origin in origins)
         if not origins[0].trains_signal:
             return [f"already pretrained: {known}"]
