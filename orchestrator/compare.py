@@ -1,4 +1,4 @@
-"""Compare finished runs, paired by person: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
+"""Compare finished runs, paired by subject: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
 
 import sys
 
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     surroundings.light()
     writes = asked.out is not None and not asked.dry_run
     if writes and (wrong := places.trouble(asked.out.expanduser().resolve().parent)):
-        raise UserError(f"--out {asked.out}: {wrong}; name a file in a folder of yours.")
+        raise UserError(f"--out {asked.out}: {wrong}; choose a file in a folder that you can write to.")
     runs, margin = compare_runs.taken(asked.runs)
     found = compare(runs, margin)
     dataset = found.runs[0].summary["dataset"]

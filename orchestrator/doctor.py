@@ -1,8 +1,8 @@
-"""Checks this machine and the data root, says what is wrong and how to mend it, and what a run will cost.
+"""Checks this machine and the data root, reports problems with their fixes, and estimates time and disk of a run.
 
 `python -m orchestrator.doctor --dataset NAME [key=value ...]` writes nothing. Exit code 0: a run can start; 2: the
 last line says what would stop it.
-`python -m orchestrator.doctor --fetch` installs the data files that a plain installation lacks.
+`python -m orchestrator.doctor --fetch` installs the data files that a plain installation does not contain.
 """
 
 import sys
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
         return fetch.fetch()
 
     call = cli.parse("doctor", __doc__.splitlines()[0], argv, instead={
-        "--fetch": ("install the face models and the watch data, where they are missing, and end", fetch)})
+        "--fetch": ("install the face models and the watch data if they are missing, then exit", fetch)})
     from rich.console import Console
 
     from orchestrator.config.model_inputs import reads_video

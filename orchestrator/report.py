@@ -1,6 +1,6 @@
 """Stage 5: from the ledger to the table, the files of a run and report.html.
 
-`python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for a run that is there.
+`python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for an existing run.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""The register of splits: by its name who cuts a cohort into folds, and which options it takes.
+"""The register of splits: by name, the function that splits a cohort into folds, and its options.
 
-The built-in ones are added by orchestrator/plan/splits.py; their options, with their meaning, stand in experiments/split/. A
-file of somebody else's adds one with `register` (docs/how-to/extend.md).
+The built-in ones are added by orchestrator/plan/splits.py; their options are explained in experiments/split/. A plugin adds
+one with `register` (docs/how-to/extend.md).
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ Make = TypeVar("Make", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """make: called with the configuration and the persons of the cohort, returns the cuts (plan.splits.Cut) in the order of
-    their fold numbers. options: defaults by name; make finds them as config.split.NAME."""
+    """make: called with the configuration and the subjects of the cohort, returns the splits (plan.splits.Cut) in the order
+    of their fold numbers. options: defaults by name; make finds them as config.split.NAME."""
 
     name: str
     make: Callable[..., Any]

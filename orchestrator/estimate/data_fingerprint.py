@@ -1,4 +1,4 @@
-"""What is in a data root, in numbers: people, clips, classes, rates, sizes, and everything that is missing or twice.
+"""The content of a data root in numbers: subjects, clips, classes, rates, sizes, and all that is missing or duplicated.
 
 Computed from the loader's references and from a few opened recordings; nothing is written.
 """
@@ -24,14 +24,14 @@ from preprocessing.recordings import Recording, SignalRef, VideoRef
 from preprocessing.signals.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
-MORE = 5  # times as many are opened, where none of these can be used, until one can
+MORE = 5  # if none of these can be used, up to so many times more are opened, until one can
 MOST_FRAMES = 400  # of one sampled video; a clip is shorter
-HASH_BUDGET = 300_000_000  # bytes read in search of equal files
+HASH_BUDGET = 300_000_000  # bytes read to find equal files
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Clips of one class: in all, and the fewest and most that one person has."""
+    """Clips of one class: in all, and the fewest and most that one subject has."""
 
     name: str
     clips: int
@@ -61,7 +61,7 @@ class Fingerprint:
     classes: tuple[ClassCount, ...]
     sexes: dict[str, int]
     ages: tuple[int, int] | None
-    lacking_a_class: int  # people without a clip of some class of the task
+    lacking_a_class: int  # subjects without a clip of some class of the task
     with_video: int
     with_signal: int
     channels: tuple[str, ...]
@@ -70,16 +70,16 @@ class Fingerprint:
     signal: Sample
     missing: tuple[Path, ...]
     empty: tuple[Path, ...]
-    same_reference: int  # clips that are another clip's window of the same file
+    same_reference: int  # clips that use the same window of the same file as another clip
     same_content: tuple[tuple[Path, ...], ...]
     hashed_all: bool
     notes: tuple[str, ...]
     planned: bool = False
     lengths: Lengths = field(default_factory=Lengths)
-    uneven_rates: str = ""  # what would stop a run that crops by steps
-    unfit: tuple[str, ...] = ()  # what filters cannot do at these rates
-    told_by_length: str = ""  # what lengths alone say of the classes
-    usable: Mapping[int, Counter] = field(default_factory=dict)  # person -> class of the task -> clips that nothing excludes
+    uneven_rates: str = ""  # the error that would stop a run that crops by steps
+    unfit: tuple[str, ...] = ()  # filters that are not possible at these sampling rates
+    told_by_length: str = ""  # a warning if the clips' lengths alone predict the class
+    usable: Mapping[int, Counter] = field(default_factory=dict)  # subject -> class of the task -> clips not excluded
 
     @property
     def task_clips(self) -> int:
@@ -87,7 +87,7 @@ class Fingerprint:
 
     @property
     def pixels(self) -> float:
-        """Of a picture, from the opened videos; BioVid's without any."""
+        """Pixels of a frame, from the opened videos; those of BioVid without any."""
         sides = [tuple(map(int, shape.split("x"))) for shape in self.video.shapes]
         return statistics.median(w * h for w, h in sides) if sides else 1388 * 1038
 
@@ -105,7 +105,7 @@ def take(config: Config, people: Cohort) -> Fingerprint:
         return planned_synthetic(config, people)
     videos = [r.video for r in recordings if r.video]
     signals = [r.signal for r in recordings if r.signal]
-    films = videos if reads_video(config) else []  # of a model that reads none nothing is lost by a bad one
+    films = videos if reads_video(config) else []  # a damaged video does not matter to a model that reads none
     read = recordings if films else [replace(r, video=None) for r in recordings]
     missing, empty = _absent(read)
     same_content, hashed_all = equal_files(_files(read) - set(missing) - set(empty))
@@ -153,8 +153,8 @@ def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
 
 
 def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path]) -> dict[int, Counter]:
-    """Clips of the task whose files are there, with rows in the window, and whose length excludes none: what can be told
-    without reading them."""
+    """Clips of the task that are not excluded for missing files, empty windows or their length: what can be known without
+    decoding them."""
     wanted, counts = needs(config), {person.index: Counter[int]() for person in people.people}
 
     def there(ref: VideoRef | SignalRef | None) -> bool:
@@ -172,7 +172,7 @@ def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path])
 
 
 def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
-    """The counts that the generator would write: BioVid's layout of Part A, one task class a level."""
+    """The counts that the generator would write: the layout of BioVid Part A, one level per class of the task."""
     each, n = config.synthetic.clips_per_level, len(people.people)
     names = config.synthetic.levels or [("BL1", "PA1", "PA2", "PA3", "PA4")[c] for c in config.task.classes if c < 5]
     total = n * each * len(names)
@@ -221,7 +221,7 @@ def _absent(recordings: Iterable[Recording]) -> tuple[tuple[Path, ...], tuple[Pa
 
 
 def _same_reference(recordings: Sequence[Recording]) -> int:
-    """How many clips read exactly what an earlier clip reads."""
+    """Number of clips that use exactly the same recordings as an earlier clip."""
     seen = Counter((r.video, None if r.signal is None else replace(r.signal)) for r in recordings)
     return sum(seen.values()) - len(seen)
 
@@ -248,7 +248,7 @@ def equal_files(paths: Iterable[Path], budget: int = HASH_BUDGET) -> tuple[tuple
 
 
 def spread(refs: Sequence, n: int, without: set[Path]) -> list:
-    """n references, evenly over the data set, so that several people are met."""
+    """n references, evenly spaced over the data set, so that several subjects are sampled."""
     there = [ref for ref in refs if not set(source_files(ref)) & without]
     if len(there) <= n:
         return there
@@ -256,7 +256,7 @@ def spread(refs: Sequence, n: int, without: set[Path]) -> list:
 
 
 def _until_one(sample: Callable[[Sequence], Sample], refs: Sequence, n: int, without: set[Path]) -> Sample:
-    """The sample of `n` references; of up to MORE times as many where not one of them can be used."""
+    """The sample of `n` references; of up to MORE times as many if none of them can be used."""
     chosen = spread(refs, n, without)
     found = sample(chosen)
     for ref in spread([ref for ref in refs if ref not in chosen], MORE * n, without):
@@ -269,9 +269,9 @@ def _until_one(sample: Callable[[Sequence], Sample], refs: Sequence, n: int, wit
 
 def sample_videos(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, float]] = {},
                   limits: Limits | None = None) -> Sample:
-    """Decode these clips (at most MOST_FRAMES frames each): size, rate and length as they really are.
+    """Decode these clips (at most MOST_FRAMES frames each): their real size, rate and length.
 
-    beside: seconds and rate of the signals of the same clip, with which the film is compared."""
+    beside: seconds and rate of the signals of the same clip, with which the video is compared."""
     with gathered() as notes:
         found = _decoded(refs, beside, limits)
     return replace(found, notes=tuple(notes))
@@ -303,15 +303,15 @@ def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, fl
 
 def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits,
                    unread: Mapping[SignalRef, VideoRef] = {}) -> Sample:
-    """Read these clips and take them through all steps but the slow denoising.
+    """Read these clips and apply all steps of preprocessing except the slow denoising.
 
-    unread: films of the same clips that the model does not look at, with whose length a run compares the signals'."""
+    unread: videos of the same clips that the model does not read; a run compares their length with that of the signals."""
     from preprocessing.clip import check_film, unread_length
 
     seconds, rates, problems = [], [], []
     for ref in refs:
         try:
-            with gathered():  # told by the run, which counts it
+            with gathered():  # the run counts and reports these notes
                 process_signal(signal := read_signal(ref, limits), replace(options, emd=False))
             channels = signal.channels
         except ClipError as error:

@@ -41,7 +41,7 @@ def build(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[E
         kept = zip(shard.samples, shard.n_crops, keep, strict=True)
         shards.append(ShardClips(clips.paths[person.index], tuple((s, int(count)) for s, count, k in kept if k)))
         parts["samples"] += [s for s, k in zip(shard.samples, keep, strict=True) if k]
-        parts["tells"].append(clips.told_apart(person.index, shard.samples)[keep])
+        parts["tells"].append(clips.comparable(person.index, shard.samples)[keep])
         parts["subject"].append(np.full(keep.sum(), person.index))
         parts["labels"].append([classes.index(int(label)) for label in shard.label[keep]])
         parts["signals"].append(shard.signals[keep])

@@ -1,7 +1,7 @@
 """Files that are either complete or absent, and keys made of content.
 
 Every write goes to a temporary name in the same folder, is flushed to disk, then renamed. A reader therefore
-never meets half a file, whatever was killed and when.
+never sees an incomplete file, whatever was killed and when.
 """
 
 import errno
@@ -43,7 +43,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """No space or no quota, however the library that wrote says so: np.save gives no number, safetensors a text."""
+    """No space or no quota, in the form of any library that writes: np.save gives no error number, safetensors a text."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     text = str(error)
@@ -98,7 +98,7 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The value, or None where the file is absent or not JSON (a broken side file is an absent artefact)."""
+    """The value, or None where the file is absent or not JSON (a damaged sidecar counts as a missing artefact)."""
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError):
@@ -121,13 +121,13 @@ def intact(value: dict) -> bool:
 
 
 def read_sealed(path: Path) -> dict | None:
-    """A sealed JSON object, or None where it is absent, damaged or changed by hand."""
+    """A JSON object with a valid checksum, or None where it is absent, damaged or changed by hand."""
     value = read_json(path)
     return value if isinstance(value, dict) and intact(value) else None
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left behind; what a living one still fills stays (owners.py)."""
+    """Remove temporary files of killed processes; those of living processes stay (owners.py)."""
     for leftover in Path(folder).glob(".*.tmp"):
         if owners.is_living(leftover):
             continue
@@ -145,7 +145,7 @@ def free_bytes(path: Path) -> int:
 
 
 def need_space(path: Path, predicted: int, what: str) -> None:
-    """Refuse politely, before anything is written, when the disk is too small. Raises UserError."""
+    """Raises UserError, before anything is written, if the disk is too small."""
     free = free_bytes(path)
     if predicted > free:
         raise UserError(f"{what} needs about {predicted / 1e9:.2f} GB but {path} has {free / 1e9:.2f} GB free: "
@@ -197,7 +197,7 @@ def hash_all(values: Iterable[str]) -> str:
 class HashCache:
     """sha256 of files, remembered by (size, modification time, inode) so that warm runs do not read everything again.
 
-    read=False: a file that is not remembered is not read, it counts as one that cannot be.
+    read=False: a file without a remembered hash is not read, and counts as one that cannot be read.
     """
 
     def __init__(self, path: Path, read: bool = True):
