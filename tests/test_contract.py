@@ -206,7 +206,7 @@ def test_a_dry_run_writes_nothing(road, tmp_path, capsys, monkeypatch):
         module = __import__(f"orchestrator.{stage}", fromlist=["main"])
         assert cli.run(module.main, ["--dry-run", *new.argv()]) == 0, stage
         said = capsys.readouterr().out
-        assert f"{PEOPLE} people" in said, stage
+        assert f"{PEOPLE} subjects" in said, stage
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""The register of splits: by name, the function that splits a cohort into folds, and its options.
+"""The register of splits: by name, the function that divides a cohort into folds, and its options.
 
 The built-in ones are added by orchestrator/plan/splits.py; their options are explained in experiments/split/. A plugin adds
 one with `register` (docs/how-to/extend.md).
@@ -15,8 +15,8 @@ Make = TypeVar("Make", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """make: called with the configuration and the subjects of the cohort, returns the splits (plan.splits.Cut) in the order
-    of their fold numbers. options: defaults by name; make finds them as config.split.NAME."""
+    """make: called with the configuration and the subjects of the cohort; returns one plan.splits.SubjectSplit per
+    fold, in the order of fold numbers. options: defaults by name; make finds them as config.split.NAME."""
 
     name: str
     make: Callable[..., Any]

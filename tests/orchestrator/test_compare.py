@@ -189,7 +189,7 @@ def test_an_out_that_cannot_be_written_is_said_before_anything_is_compared(tmp_p
     (tmp_path / "file").write_text("")
     assert cli.run(compare.main, ["no run", "nor this", "--out", str(tmp_path / "file" / "x.json")]) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "is no folder; name a file in a folder of yours" in err
+    assert err.count("\n") == 1 and "is not a folder; choose a file in a folder that you can write to" in err
 
 
 def test_a_terminal_that_knows_ascii_alone(tmp_path):

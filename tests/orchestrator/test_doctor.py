@@ -65,7 +65,7 @@ def test_a_cohort_with_videos(tree, tmp_path, capsys):
     assert code == 0 and not err.replace("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n", "")
     n = PEOPLE * CLIPS_PER_LEVEL * 2
     rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in out.splitlines() if line.count("│") == 3}
-    assert rows["people"].startswith(f"{PEOPLE} (")
+    assert rows["subjects"].startswith(f"{PEOPLE} (")
     assert rows["clips"] == f"{n}, {n} of them in task=bl_pa4"
     assert re.fullmatch(rf"{n} clips: 5\.48( to 5\.52)? s, 25 fps, 160x120 \(6 opened\)", rows["video"])
     assert rows["signals"] == f"{n} clips: 5.50 s, 512 Hz (12 opened)"
@@ -78,7 +78,7 @@ def test_a_cohort_with_videos(tree, tmp_path, capsys):
 
 def test_the_synthetic_cohort_before_it_is_written(tmp_path, capsys):
     code, out, _ = ask(capsys, "synthetic", f"store={tmp_path / 'store'}", "synthetic.subjects=9")
-    assert code == 0 and "synthetic (as it will be written)" in out and "144, 144 of them" in out
+    assert code == 0 and "synthetic (as it will be generated)" in out and "144, 144 of them" in out
     assert "144 clips written" in out and not list(tmp_path.iterdir())
 
 
@@ -181,8 +181,8 @@ def test_missing_empty_equal_and_unreadable_files(own, tmp_path, capsys):
     assert data.empty == (third,) and [set(group) for group in data.same_content] == [{first, second}]
     assert data.hashed_all and not data.missing
     code, out, _ = on_tree(capsys, own, tmp_path, "model=signal")
-    assert code == 0 and "1 files have no bytes" in out and "1 groups of files are byte for byte equal" in out
-    assert "Worth a look above" in out
+    assert code == 0 and "1 files are empty" in out and "1 groups of files are byte for byte equal" in out
+    assert "Warnings above" in out
 
 
 def test_files_that_a_manifest_names_and_nobody_has(tmp_path, capsys):
@@ -200,8 +200,8 @@ def test_files_that_a_manifest_names_and_nobody_has(tmp_path, capsys):
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     code, out, _ = ask(capsys, "manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=signal",
                        "task.classes=[0,1]")
-    assert code == 0 and "1 files are named but absent" in out and "p3-1.csv" in out
-    assert "1 clips read exactly what another clip reads" in out
+    assert code == 0 and "1 files are listed but missing" in out and "p3-1.csv" in out
+    assert "1 clips use exactly the same recording as another clip" in out
     assert "1 of 12 opened cannot be used" in out and "eda (eda, 16 Hz)" in out
 
 
@@ -211,7 +211,7 @@ def test_a_person_without_a_class_is_pointed_out(own, tmp_path, capsys):
     person = rows[0].split("\t")[1]
     table.write_text("\n".join([header, *(r for r in rows if not (person in r and "PA4" in r))]) + "\n")
     code, out, _ = on_tree(capsys, own, tmp_path, "model=signal", "data.allow_partial=true")
-    assert code == 0 and "1 people have no clip of some class of the task" in out
+    assert code == 0 and "1 subjects have no clip of some class of the task" in out
 
 
 def test_a_truncated_video_among_the_opened_is_reported(tree, tmp_path):

@@ -233,8 +233,8 @@ def test_every_bad_video_has_its_reason_and_its_neighbours_live(inline, engines,
         assert found[name]["landmarks"] == alone.landmarks.astype("<f4").tobytes()
     said = " ".join(capsys.readouterr().out.split())
     assert "1 clips with several faces, of which the largest was kept" in said and "frames without a face;" in said
-    assert "9 clips quarantined" in said and "1 x face/no_face" in said and "1 x video/black_video" in said
-    assert "by class: 5 x 1, 4 x 0" in said and "by person: 9 x s" in said
+    assert "9 clips excluded" in said and "1 x face/no_face" in said and "1 x video/black_video" in said
+    assert "by class: 5 x 1, 4 x 0" in said and "by subject: 9 x s" in said
 
 
 def test_every_bad_table_has_its_reason_and_its_neighbours_live(inline, tmp_path):
@@ -416,7 +416,7 @@ def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp
     monkeypatch.setattr(make_clips, "mapped", lambda *words: (said.append(capsys.readouterr().out), real(*words))[1])
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
-    assert "7 people, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said
+    assert "7 subjects, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said
     assert "at most" not in words_said and "138 frames" not in words_said  # no video is among them
     monkeypatch.setattr(make_clips, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2

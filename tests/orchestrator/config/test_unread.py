@@ -30,13 +30,13 @@ def test_an_estimator_reads_nothing_of_networks_and_films(model, word):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["model=signal", "encoder=vit_tiny"], "encoder=vit_tiny has no effect with model=signal"),
-    (["model=signal", "pretrain.checkpoint=/x.pt"], "reads no video encoder"),
+    (["model=signal", "pretrain.checkpoint=/x.pt"], "uses no video encoder"),
     (["model=video", "smae.dim=8"], "has no effect with model=video"),
     (["model=video", "scale=subject_z"], "reads no signals"),
     (["model=video", "train.signal_noise=0.1"], "reads no signals"),
-    (["model=lstm", "pretrain.signal.epochs=3"], "reads no encoder"),
-    (["model=lstm", "pretrain.workers=1"], "reads no encoder"), (["model=lstm", "train.lr_signal=0.1"], "no signal encoder"),
-    (["model=signal_small", "smae.dim=8"], "whose model.signal.dim=64 counts"),
+    (["model=lstm", "pretrain.signal.epochs=3"], "uses no encoder"),
+    (["model=lstm", "pretrain.workers=1"], "uses no encoder"), (["model=lstm", "train.lr_signal=0.1"], "no signal encoder"),
+    (["model=signal_small", "smae.dim=8"], "whose model.signal.dim=64 is used instead"),
     (["model=signal_small", "model.hpa.filters=8"], "model.use_hpa=false"),
     (["model=signal", "model.hpa.token_pool=temporal"], "reads no tokens"),
     (["model=ridge", "model.trees=3"], "use model=random_forest"),
@@ -86,8 +86,8 @@ def test_what_an_estimator_never_asks_for_is_told_and_runs():
 
 @pytest.mark.parametrize(("words", "why"), [
     (["model=video", "pretrain.signal.epochs=3"], "has no signal encoder"),
-    (["model=signal", "pretrain.video.epochs=3"], "reads no video encoder"),
-    (["model=signal_small", "pretrain.video.mask_ratio=0.5"], "reads no video encoder")])
+    (["model=signal", "pretrain.video.epochs=3"], "uses no video encoder"),
+    (["model=signal_small", "pretrain.video.mask_ratio=0.5"], "uses no video encoder")])
 def test_the_recipe_of_the_other_streams_encoder_is_told_and_runs(words, why):
     assert [text for text in check("synthetic", *words) if why in text]
 
@@ -95,12 +95,13 @@ def test_the_recipe_of_the_other_streams_encoder_is_told_and_runs(words, why):
 def test_the_last_of_two_equal_keys_counts_and_is_said():
     config = compose("synthetic", words := ["encoder=vit_tiny", "encoder=vit_small", "store=/a", "store.dir=/b"])
     assert (config.encoder.name, config.store.dir) == ("vit_small", "/b")
-    assert check_options.remarks(config, words) == ["encoder is given more than once: the last counts, encoder=vit_small",
-                                              "store.dir is given more than once: the last counts, store.dir=/b"]
+    assert check_options.remarks(config, words) == [
+        "encoder is given more than once: the last value is used, encoder=vit_small",
+        "store.dir is given more than once: the last value is used, store.dir=/b"]
 
 
 def test_a_warm_up_that_was_shipped_longer_is_said():
-    assert "the rate only rises" in check("synthetic", "pretrain.video.epochs=3")[0]
+    assert "the learning rate only rises" in check("synthetic", "pretrain.video.epochs=3")[0]
     assert check("synthetic", "experiment=demo", "pretrain.video.epochs=5") == []
 
 

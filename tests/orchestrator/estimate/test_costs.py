@@ -197,7 +197,7 @@ def test_a_finished_run_has_nothing_to_do(road, capsys, monkeypatch):
     assert cli.run(loso.main, ["--dry-run", *road.argv()]) == 0
     said = capsys.readouterr().out
     (left,) = [line for line in said.splitlines() if "to do" in line]
-    assert "nothing but the report" in left
+    assert "only the report" in left
 
     config = cli.parse("loso", "", road.argv()).config
     people = cohort.preview(config)
@@ -208,7 +208,7 @@ def test_a_finished_run_has_nothing_to_do(road, capsys, monkeypatch):
 
     assert cli.run(loso.main, ["--dry-run", *road.argv("protocol.seeds=2")]) == 0
     (left,) = [line for line in capsys.readouterr().out.splitlines() if "to do" in line]
-    assert "loso; the rest is there" in left
+    assert "loso; the rest is finished" in left
     assert cli.run(loso.main, ["--dry-run", *road.argv("signal.length=64")]) == 0
     assert "to do" not in capsys.readouterr().out  # other signals are other clips
     assert before == {place: snapshot(place) for place in (road.store, road.run)}

@@ -66,7 +66,7 @@ def test_it_is_no_part_of_a_key(executor):
 
 
 def test_another_word_is_refused():
-    with pytest.raises(UserError, match="run.executor='dask' does not fit: it wants one of ray, inline"):
+    with pytest.raises(UserError, match="run.executor='dask' does not fit: it must be one of ray, inline"):
         compose("watch", ["run.executor=dask"])
 
 
@@ -137,7 +137,7 @@ def test_a_mistake_and_an_interrupt_end_the_command(error):
 def test_one_process_is_one_worker(road):
     config = road.config(INLINE, "pretrain.workers=2")
     assert ray_session.cpus(config) == 1
-    with pytest.raises(UserError, match="pretrain.workers=2 are more than the 1 process that run.executor=inline has: use "
+    with pytest.raises(UserError, match="pretrain.workers=2 is more than the 1 process of run.executor=inline: use "
                                         "pretrain.workers=1"):
         make_encoders.fit(config, [], lambda row: None)
 

@@ -61,7 +61,7 @@ def test_files_and_links_where_folders_belong(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "gone").symlink_to(tmp_path / "nothing")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    for name, said in (("file", "no folder"), ("file/store", "no folder"), ("gone", "leads nowhere"), ("circle/x", "")):
+    for name, said in (("file", "not a folder"), ("file/store", "not a folder"), ("gone", "broken link"), ("circle/x", "")):
         text = places.trouble(tmp_path / name)
         assert text and said in text, name
 

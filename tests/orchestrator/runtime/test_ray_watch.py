@@ -20,10 +20,10 @@ def child(code: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(("code", "said"), [
-    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL (by somebody, or by the system for lack"),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM: run the same command again"),
-    ("raise SystemExit(7)", "ended with code 7: run the same command again"),
-    ("", "ended with code 0: run the same command again")])
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL (by a user, or by the system for lack"),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM; run the same command again"),
+    ("raise SystemExit(7)", "ended with code 7; run the same command again"),
+    ("", "ended with code 0; run the same command again")])
 def test_a_process_that_is_gone_is_named_with_how_it_went(code, said):
     living, dead = child("import signal; signal.pause()"), child(code)
     dead.wait()
@@ -33,7 +33,7 @@ def test_a_process_that_is_gone_is_named_with_how_it_went(code, said):
     finally:
         living.kill()
         living.wait()
-    assert "Ray has died under this command, its raylet" in text and said in text and len(text.splitlines()) == 1
+    assert "Ray died during this command: its raylet" in text and said in text and len(text.splitlines()) == 1
 
 
 def test_the_watcher_speaks_once_and_not_of_a_ray_that_was_shut_down():

@@ -48,7 +48,7 @@ def test_no_raw_name_and_no_path_that_the_terminal_shows_is_in_it(tmp_path, caps
         progress.say("preprocess", f"{RAW}: {tmp_path}/my data/video/{RAW}/{RAW}-BL1-081.mp4 is cut")
         progress.say("preprocess", f"which files: {Path('some/where').resolve()}/private/q.csv, s3://bucket/{RAW}?key=a")
         progress.say("preprocess", f"Clip {RAW}-BL1-081 of 12 clips ({RAW}) has no face")
-        progress.say("preprocess", "a run will refuse this: Ann and Bob are one", private=True)
+        progress.say("preprocess", "a run will stop with this error: Ann and Bob are one", private=True)
     said, text = capsys.readouterr().out, (folder / "run.log").read_text()
     assert said.count(RAW) == 6 and str(tmp_path) in said and "Ann" in said
     assert "071309" not in text and "my data" not in text and str(tmp_path) not in text and "bucket" not in text

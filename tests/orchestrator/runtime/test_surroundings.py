@@ -167,4 +167,4 @@ def test_a_run_folder_that_is_a_file(monkeypatch, tmp_path, capsys, name):
     module, argv = commands(tmp_path)[name]
     assert cli.run(module.main, argv) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: Run folder: ") and err.count("\n") == 1 and "is no folder" in err
+    assert err.startswith("error: Run folder: ") and err.count("\n") == 1 and "is not a folder" in err

@@ -129,7 +129,7 @@ def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_an
     whole = without_times(read_json(path))
     path.write_text(spoil(path.read_text()))
     assert cli.run(report.main, made.argv()) == 2
-    assert f"{name} was cut or changed since it was written: run the same" in capsys.readouterr().err
+    assert f"{name} was truncated or changed after it was written: run the same" in capsys.readouterr().err
     readable = read_json(path) is not None
     assert made.main() == 0 and inline["loso"] == [] and without_times(read_json(path)) == whole | (
         {} if readable else {"notes": [*whole["notes"], f"{name} of this run was damaged and was written anew."]}

@@ -87,12 +87,12 @@ def test_folds_run_for_every_pretraining_as_they_would_alone(signal, inline, tmp
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["model=ridge", "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with model=ridge, which reads no encoder"),
+    (["model=ridge", "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with model=ridge, which uses no encoder"),
     (["model=signal", "pretrain=none", "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with pretrain=none"),
     (["model=video", "pretrain.seeds=2", "pretrain.checkpoint=x.pt"],
      "pretrain.seeds=2 has no effect with pretrain.checkpoint"),
-    (["pretrain.seeds=0"], "pretrain.seeds=0 does not fit: it wants a whole number at least 1"),
-    (["pretrain.seeds=[0,1]"], "pretrain.seeds=[0, 1] does not fit: it wants a whole number"),
+    (["pretrain.seeds=0"], "pretrain.seeds=0 does not fit: it must be a whole number at least 1"),
+    (["pretrain.seeds=[0,1]"], "pretrain.seeds=[0, 1] does not fit: it must be a whole number"),
 ])
 def test_mistakes_are_one_sentence(capsys, words, said):
     assert cli.run(loso.main, ["--dataset", "synthetic", *words]) == 2

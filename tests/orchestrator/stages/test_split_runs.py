@@ -132,7 +132,7 @@ def test_strangers_and_labels_read_as_the_tasks(made, strangers, inline):
 
 @pytest.mark.parametrize(("words", "said"), [
     ([], "name it with split.test="), (["split.test=biovid_c"], "did you mean biovid_"),
-    (["split.test=biovid_a"], "trained on"), (["split.test=biovid_b", "split.classes=[0]"], "split.classes"),
+    (["split.test=biovid_a"], "is the training data set"), (["split.test=biovid_b", "split.classes=[0]"], "split.classes"),
     (["split.test=biovid_b", "split.root=/nowhere"], "nowhere")])
 def test_mistakes_of_cross_dataset(made, words, said, capsys):
     made.words += ["split=cross_dataset", *words]

@@ -165,7 +165,7 @@ def test_a_bad_signal_file_is_quarantined_and_its_neighbours_live(mine, signal_t
     spoil(signal_files(mine, 2)[1])
     assert mine.main("max_folds=3") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "1 clips quarantined" in said
+    assert "1 clips excluded" in said
     folds = mine.summary()["folds"]
     assert [(f["n_test"], f["n_quarantined"]) for f in folds] == [(4, 0), (4, 0), (3, 1)]
     right = round(folds[2]["accuracy"] * 3)
@@ -196,7 +196,7 @@ def read_quarantine(road):
 def test_strict_makes_a_quarantined_clip_an_error(mine, inline, capsys):
     signal_files(mine, 2)[1].write_bytes(b"")
     assert cli.run(loso.main, mine.argv("strict=true")) == 2
-    assert "strict=true and 1 clips were quarantined" in capsys.readouterr().err and not mine.run.exists()
+    assert "strict=true and 1 clips were excluded" in capsys.readouterr().err and not mine.run.exists()
 
 
 def test_a_video_that_is_none_is_quarantined_and_its_neighbours_live(road, inline, tmp_path):

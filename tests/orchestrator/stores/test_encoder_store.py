@@ -46,8 +46,8 @@ def test_what_changes_an_encoder(planned, word):
     assert {p.key for p in planned()}.isdisjoint(p.key for p in planned(word))
 
 
-@pytest.mark.parametrize(("gpus", "said"), [(0, "3 are more than the 2 cores there are: use pretrain.workers=2"),
-                                            (1, "3 are more than the 1 GPUs there are: use pretrain.workers=1")])
+@pytest.mark.parametrize(("gpus", "said"), [(0, "3 is more than the 2 available cores: use pretrain.workers=2"),
+                                            (1, "3 is more than the 1 available GPUs: use pretrain.workers=1")])
 def test_more_workers_than_the_machine_has_are_refused_not_waited_for(road, monkeypatch, gpus, said):
     for name, value in {"start": None, "quiet": None, "cpus": 2, "gpus": gpus}.items():
         monkeypatch.setattr(make_encoders.ray_session, name, lambda *words, value=value: value)

@@ -52,7 +52,7 @@ def test_only_whom_a_limit_left_out_is_made_again_when_it_is_raised(asked, inlin
         shards, out = made(asked("one", **limits))
         said = capsys.readouterr().out
         assert (done, len(out)) == (again, left_out), limits
-        assert "damaged" not in said and (f"{len(again)} people are made again for another" in said) == bool(again)
+        assert "damaged" not in said and (f"{len(again)} subjects are made again, because" in said) == bool(again)
     assert len({job.path.parent for words in ({}, {"max_rows": 9}) for job in
                 clip_store.plan_shards(asked("one", **words), cohort.load(asked("one")))}) == 1
 

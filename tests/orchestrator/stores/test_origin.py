@@ -165,18 +165,18 @@ def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt,
     one.check_recordings(people, {next(iter(seen)): learnt})  # known by name: the plan keeps it from testing them
     some = dict(list(learnt.items())[1:])
     name = people.people[stranger].pseudonym
-    with pytest.raises(UserError, match=f"recordings of synthetic/{name} and knows them by other names"):
+    with pytest.raises(UserError, match=f"recordings of synthetic/{name} under other names"):
         one.check_recordings(people, {stranger: some})
     with pytest.MonkeyPatch.context() as patch:  # the whole road asks before it trains
         patch.setattr(origin, "marks", lambda people, hashes: {people.people[stranger].pseudonym: one.recordings})
-        assert "knows them by other names" in refused(capsys, spoilt.argv(FROM)) and inline["pretrain"] == inline["loso"] == []
+        assert "under other names" in refused(capsys, spoilt.argv(FROM)) and inline["pretrain"] == inline["loso"] == []
 
 
 def test_an_encoder_of_another_width_is_one_sentence(b, capsys):
     one = encoders_of_a(b)[0]
     for given in (one, "biovid_a"):
         said = refused(capsys, b.argv(f"pretrain.from={given}", "encoder.dim=24", "encoder.heads=3"))
-        assert "of another shape than encoder=vit_micro here (dim 16 there, 24 here; heads 2 there, 3 here)" in said
+        assert "another shape than encoder=vit_micro here (dim 16 there, 24 here; heads 2 there, 3 here)" in said
 
 
 def test_another_pseudonym_key_is_one_sentence(b):
@@ -184,7 +184,7 @@ def test_another_pseudonym_key_is_one_sentence(b):
     config = b.config(f"pretrain.from={encoders_of_a(b)[0]}")
     people = replace(cross_dataset.load(config), key_fingerprint="0" * 12)
     for stranger in (people, replace(people, name="elsewhere")):
-        with pytest.raises(UserError, match="knows the people of cohort synthetic under another pseudonym key") as refusal:
+        with pytest.raises(UserError, match="has another pseudonym key for the subjects of cohort synthetic") as refusal:
             origin.read(config, stranger)
         assert "store.key=FILE" in str(refusal.value) and "\n" not in str(refusal.value)
 
@@ -199,10 +199,10 @@ def cut(path: Path) -> None:
 
 
 SPOIL = {
-    "has weights and no lineage": lambda folder: (folder / "encoder.json").unlink(),
-    "has no lineage, so that nobody": lambda folder: resealed(folder, lineage=None),
-    r"is damaged (encoder.json was cut": lambda folder: cut(folder / "encoder.json"),
-    r"is damaged (encoder.json was cut, or changed": lambda folder: write_json(
+    "has weights but its lineage file is missing": lambda folder: (folder / "encoder.json").unlink(),
+    "has no lineage, so that its training subjects": lambda folder: resealed(folder, lineage=None),
+    r"is damaged (encoder.json was truncated": lambda folder: cut(folder / "encoder.json"),
+    r"is damaged (encoder.json was truncated, or changed": lambda folder: write_json(
         folder / "encoder.json", {**read_json(folder / "encoder.json"), "subjects": []}),
     "its files disagree about": lambda folder: resealed(folder, lineage={
         "artefact": "nobody", "people": [], "parents": [], "proven": True}),
@@ -226,7 +226,7 @@ def test_what_is_no_encoder_that_can_be_used_is_one_sentence(spoilt, capsys, sai
 @pytest.mark.parametrize(("words", "said"), [
     ([FROM, "pretrain=none"], "pretrain.from=biovid_a has no effect with pretrain=none"),
     ([FROM, "pretrain.checkpoint=x.pt"], "pretrain.from=biovid_a has no effect with pretrain.checkpoint"),
-    ([FROM, "model=ridge"], "pretrain.from=biovid_a has no effect with model=ridge, which reads no encoder"),
+    ([FROM, "model=ridge"], "pretrain.from=biovid_a has no effect with model=ridge, which uses no encoder"),
     ([FROM, "pretrain.video.epochs=3"], "pretrain.video.epochs=3 has no effect with pretrain.from"),
     ([FROM, "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with pretrain.from"),
     (["pretrain.from=biovid_c"], "neither a data set nor an encoder's folder (did you mean biovid_b"),

@@ -107,5 +107,5 @@ def test_mistakes_are_one_sentence(planned, words, told):
 def test_a_stranger_in_the_list_is_a_mistake(planned, tmp_path):
     seen = tmp_path / "seen.txt"
     seen.write_text("no such person\n")
-    with pytest.raises(UserError, match="names 'no such person', who is not among these people"):
+    with pytest.raises(UserError, match="names 'no such person', who is not a subject of this cohort"):
         planned(f"pretrain.checkpoint_saw={seen}")
