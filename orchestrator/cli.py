@@ -89,7 +89,7 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
     # Ray, BLAS and torch would each start one thread per core in every worker.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    with terminal.lasting():
+    with terminal.safe_streams():
         code = _coded(main, argv)
     if argv is None and main.__module__ == "__main__":
         _settle(code)

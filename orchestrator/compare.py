@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if asked.out is not None and asked.out.suffix not in (".json", ".md"):
         raise UserError(f"--out {asked.out} has to end in .json or .md.")
-    surroundings.light()
+    surroundings.require_light()
     writes = asked.out is not None and not asked.dry_run
     if writes and (wrong := places.trouble(asked.out.expanduser().resolve().parent)):
         raise UserError(f"--out {asked.out}: {wrong}; choose a file in a folder that you can write to.")

@@ -35,16 +35,17 @@ def main(argv: list[str] | None = None) -> int:
     if people and data:
         for block in check.describe(config, data):
             console.print(block, "")
-        wrong = check.registered(config) + check.judge(config, data, problem) + check.twice(people, data, reads_video(config))
+        wrong = check.registered(config) + check.judge(config, data, problem)
+        wrong += check.duplicate_recordings(people, data, reads_video(config))
         plans, bad = check.plan(config, people)
         wrong += bad + check.classes_left(config, people, data, plans)
         if plans:
-            speed = timed_steps.tried(costs.measured(config), config, data)
-            found = check.there(config, people, plans)
+            speed = timed_steps.with_timed_step(costs.measured(config), config, data)
+            found = check.already_finished(config, people, plans)
             prices = costs.forecast(config, data, plans, speed)
             left = costs.forecast(config, data, plans, speed, found) if found != finished.NOTHING else None
-            console.print(check.bill(prices, left, speed), "")
-            wrong += check.room(config, left or prices)
+            console.print(check.cost_table(prices, left, speed), "")
+            wrong += check.disk_space(config, left or prices)
         wrong += check.unfinished(config)
         console.print(check.table("The data and the plan", wrong))
         findings += wrong

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
     configs = run_sweep.grid(call.config, call.overrides)
     if call.dry_run:
-        surroundings.told(call.config, [run_sweep.sweep_dir(call.config)])
+        surroundings.require_and_warn(call.config, [run_sweep.sweep_dir(call.config)])
         return run_sweep.forecast(configs)
     with ray_session.session(call.config, [run_sweep.sweep_dir(call.config)]):
         result = run_sweep.run(call.config, configs)

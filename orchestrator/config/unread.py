@@ -24,7 +24,7 @@ from preprocessing.datasets.registry import SOURCES
 from preprocessing.datasets.registry import find as find_source
 
 # With an estimator they only give a note: one command line serves all models that are compared.
-TOLD = ("pretrain", "protocol.val", "protocol.refit")
+ONLY_NOTED = ("pretrain", "protocol.val", "protocol.refit")
 # Options that the stopping rule of the released code replaces (fit_fold.published).
 PUBLISHED = ("max_epochs", "patience", "monitor", "stop", "plateau", "lr_decay", "lr_schedule")
 TOKEN_MODELS = "model=dual or model=video"

@@ -95,7 +95,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
              until: str = "loso") -> list[Cost]:
     """Every stage up to `until`. plans: one for each protocol that runs; there: what is finished already and costs nothing."""
     wanted = needs(config)
-    each = data.clips / max(1, data.people)
+    each = data.clips / max(1, data.subjects)
     groups = {group.training: group for plan in plans for _, part in plan.parts(config) for group in part.groups}
     rows = [*_data(config, data), *_preprocess(config, data, there)]
     if until in ("pretrain", "embed", "loso"):
@@ -110,7 +110,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
             rows += fold_costs.folds(config, data, plan, speed, there.folds(number), len(plans) > 1)
     ray = config.run.executor == "ray" and any(row.stage != "report" for row in rows)
     return [Cost("start", "the command" + (" and Ray" if ray else ""),
-                 twice(COMMAND_SECONDS + (RAY_SECONDS if ray else 0)), 0), *rows]
+                 interval(COMMAND_SECONDS + (RAY_SECONDS if ray else 0)), 0), *rows]
 
 
 def _data(config: Config, data: Fingerprint) -> list[Cost]:
@@ -118,23 +118,23 @@ def _data(config: Config, data: Fingerprint) -> list[Cost]:
         return []
     area = config.synthetic.size[0] * config.synthetic.size[1] / (640 * 480)
     seconds = SYNTHETIC_SECONDS * area * data.clips / ray_session.cpus(config)
-    return [Cost("synthetic", f"{data.clips} clips written", twice(seconds), SYNTHETIC_BYTES * area * data.clips)]
+    return [Cost("synthetic", f"{data.clips} clips written", interval(seconds), SYNTHETIC_BYTES * area * data.clips)]
 
 
 def _preprocess(config: Config, data: Fingerprint, there: Finished) -> list[Cost]:
     """Decoding, faces and signals of the subjects that are not in the store. Videos that are not read cost nothing."""
-    left = (data.people - len(there.people)) / max(1, data.people)
+    left = (data.subjects - len(there.subjects)) / max(1, data.subjects)
     if left <= 0:
         return []
     video, signals = left * (data.with_video if reads_video(config) else 0), left * data.with_signal
     length, frames = data.frames_per_clip or FRAMES_PER_CLIP, config.frames == "all"
     each = FRAME_SECONDS + PIXEL_SECONDS * data.pixels + (CROP_SECONDS if frames else 0)
     each_signal = EMD_SECONDS if any("(emg" in channel for channel in data.channels) else SIGNAL_SECONDS
-    workers = max(1, min(ray_session.cpus(config), round(left * data.people)))
+    workers = max(1, min(ray_session.cpus(config), round(left * data.subjects)))
     seconds = (video * length * each + signals * each_signal) / workers + (FACE_START if video else FACE_START / 2)
     size = CLIP_SHARE * video_clip_bytes(config, length) * video + signal_bytes(config, data) * signals
     what = f"{left * data.clips:.0f} clips, {video:.0f} with video"
-    return [Cost("preprocess", what, twice(seconds), size)]
+    return [Cost("preprocess", what, interval(seconds), size)]
 
 
 def signal_bytes(config: Config, data: Fingerprint) -> float:
@@ -148,17 +148,17 @@ def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[
     clips, rows = each * sum(map(len, groups)), []
     if groups and video and not config.pretrain.checkpoint and not config.pretrain.given:
         seconds, passing, size = _video_mae(config, video_options(config), clips, speed)
-        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds), size * len(groups),
+        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", interval(seconds), size * len(groups),
                          passing * len(groups)))
     if groups and has_signal_encoder(config.model.name):
         options = signal_options(config, data.n_channels, int(config.signal.get("length", 400)))
         seconds, passing, size = _signal_mae(config, options, clips, speed)
-        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", twice(seconds), size * len(groups), passing * len(groups)))
+        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", interval(seconds), size * len(groups), passing * len(groups)))
     if rows:
         drawn = len(groups) if len(rows) > 1 or "video" in rows[0].what else 0
         ray = config.run.executor == "ray"
         rows.append(Cost("pretrain", ("starting Ray Train" if ray else "starting torch") + (", figures" if drawn else ""),
-                         twice((TRAIN_START if ray else TORCH_START) + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
+                         interval((TRAIN_START if ray else TORCH_START) + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
     return rows
 
 
@@ -195,7 +195,7 @@ def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: 
     what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are finished" if there.tokens else "")
     untrained = 4.0 * mae.parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
     seconds = embedding(video, passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
-    return [Cost("embed", what, twice(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
+    return [Cost("embed", what, interval(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
 
 
 def training(config: Config, video: dict | None, signal: dict | None, films: int, signals: int,
@@ -219,7 +219,7 @@ def ranks_of(config: Config, speed: Speed) -> int:
     return config.pretrain.workers or (speed.workers if "GPU" in speed.name else min(2, speed.workers))
 
 
-def twice(seconds: float) -> tuple[float, float]:
+def interval(seconds: float) -> tuple[float, float]:
     return seconds / 1.5, seconds * 1.5
 
 

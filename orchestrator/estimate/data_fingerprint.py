@@ -56,7 +56,7 @@ class Sample:
 class Fingerprint:
     """planned: the synthetic cohort before it is written, so that only counts are known."""
 
-    people: int
+    subjects: int
     clips: int
     classes: tuple[ClassCount, ...]
     sexes: dict[str, int]
@@ -78,7 +78,7 @@ class Fingerprint:
     lengths: Lengths = field(default_factory=Lengths)
     uneven_rates: str = ""  # the error that would stop a run that crops by steps
     unfit: tuple[str, ...] = ()  # filters that are not possible at these sampling rates
-    told_by_length: str = ""  # a warning if the clips' lengths alone predict the class
+    length_warning: str = ""  # a warning if the clips' lengths alone predict the class
     usable: Mapping[int, Counter] = field(default_factory=dict)  # subject -> class of the task -> clips not excluded
 
     @property
@@ -128,7 +128,7 @@ def take(config: Config, people: Cohort) -> Fingerprint:
     unfit = {text: None for ref in signals
              for text in unfit_filters(ref.channels, ref.format == "biovid_filtered", options.signal)}
     return Fingerprint(
-        people=len(people.people), clips=len(recordings), classes=class_counts(config, people),
+        subjects=len(people.people), clips=len(recordings), classes=class_counts(config, people),
         sexes=dict(Counter(p.sex or "unknown" for p in people.people)), ages=(min(ages), max(ages)) if ages else None,
         lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
         with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
@@ -137,11 +137,11 @@ def take(config: Config, people: Cohort) -> Fingerprint:
                           set(missing)),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
         hashed_all=hashed_all, notes=people.notes, lengths=lasting, uneven_rates=uneven,
-        unfit=tuple(unfit), told_by_length=_told_by_length(config, people, lasting),
+        unfit=tuple(unfit), length_warning=_length_warning(config, people, lasting),
         usable=_usable(config, people, lasting, absent))
 
 
-def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
+def _length_warning(config: Config, people: Cohort, lasting: Lengths) -> str:
     if not lasting.stretched:
         return ""
     seconds: dict[str, list[float]] = {people.class_names[c]: [] for c in config.task.classes}
@@ -155,7 +155,7 @@ def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
 def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path]) -> dict[int, Counter]:
     """Clips of the task that are not excluded for missing files, empty windows or their length: what can be known without
     decoding them."""
-    wanted, counts = needs(config), {person.index: Counter[int]() for person in people.people}
+    wanted, counts = needs(config), {subject.index: Counter[int]() for subject in people.people}
 
     def there(ref: VideoRef | SignalRef | None) -> bool:
         if ref is None or set(source_files(ref)) & absent:
@@ -177,7 +177,7 @@ def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
     names = config.synthetic.levels or [("BL1", "PA1", "PA2", "PA3", "PA4")[c] for c in config.task.classes if c < 5]
     total = n * each * len(names)
     shape = f"{config.synthetic.size[0]}x{config.synthetic.size[1]}"
-    return Fingerprint(people=n, clips=total, classes=tuple(ClassCount(name, n * each, each, each, True) for name in names),
+    return Fingerprint(subjects=n, clips=total, classes=tuple(ClassCount(name, n * each, each, each, True) for name in names),
                        sexes={}, ages=None, lacking_a_class=0, with_video=total, with_signal=total,
                        channels=("gsr (gsr, 512 Hz)", "ecg (ecg, 512 Hz)", "emg_trapezius (emg, 512 Hz)"), n_channels=3,
                        video=Sample(0, (5.5,), (25.0,), (shape,)), signal=Sample(0, (5.5,), (512.0,)), missing=(), empty=(),
@@ -185,12 +185,12 @@ def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
 
 
 def class_counts(config: Config, people: Cohort) -> tuple[ClassCount, ...]:
-    per_person: dict[int, Counter] = defaultdict(Counter)
+    per_subject: dict[int, Counter] = defaultdict(Counter)
     for clip in people.clips:
-        per_person[clip.label][clip.subject] += 1
+        per_subject[clip.label][clip.subject] += 1
     rows = []
-    for label in range(max(len(people.class_names), max(per_person, default=-1) + 1)):
-        each = [per_person[label][p.index] for p in people.people]
+    for label in range(max(len(people.class_names), max(per_subject, default=-1) + 1)):
+        each = [per_subject[label][p.index] for p in people.people]
         name = people.class_names[label] if label < len(people.class_names) else str(label)
         rows.append(ClassCount(name, sum(each), min(each), max(each), label in config.task.classes))
     return tuple(rows)

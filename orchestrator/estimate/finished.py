@@ -21,10 +21,10 @@ from orchestrator.stores.token_store import plan_tokens
 
 @dataclass(frozen=True)
 class Finished:
-    """people: subjects whose shard is up to date; encoders: groups by Group.training; tokens: clips embedded, counted for each
+    """subjects: those whose shard is up to date; encoders: groups by Group.training; tokens: clips embedded, counted for each
     view and encoder; ledgers: by plan, names of finished folds, with "audit" if the canaries were fitted too."""
 
-    people: frozenset[int] = frozenset()
+    subjects: frozenset[int] = frozenset()
     encoders: frozenset[Any] = frozenset()
     tokens: int = 0
     ledgers: tuple[frozenset[str], ...] = ()
@@ -36,7 +36,7 @@ class Finished:
 NOTHING = Finished()
 
 
-def look(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
+def find(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
     """NOTHING if the store holds nothing of this configuration. A cohort of two data sets and a run with sweep.read are not
     searched: for them the answer is NOTHING as well."""
     store = config.store_dir / "clips"

@@ -32,7 +32,7 @@ PREDICTION_BYTES, CLASS_BYTES, EPOCH_BYTES, ENTRY_BYTES, REPORT_BYTES = 160, 24,
 
 def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: frozenset[str], named: bool) -> list["Cost"]:
     """Fits, audit and report of one protocol's run. done: names of folds in the ledger, and "audit"."""
-    from orchestrator.estimate.costs import REPORT_SECONDS, TORCH_START, Cost, twice
+    from orchestrator.estimate.costs import REPORT_SECONDS, TORCH_START, Cost, interval
 
     if config.protocol.name == "both":
         config = with_protocol(config, "as_paper" if plan.leaky else "clean")
@@ -56,13 +56,13 @@ def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: f
         seconds = (plain[0] + coded[0], plain[1] + coded[1])
         rows.append(Cost("audit", f"{len(extra)} fits of the canaries{protocol}", _with_start(seconds, TORCH_START),
                          run_bytes(config, data, [*others, *codes], plan)))
-    return [*rows, Cost("report", f"figures and tables{protocol}", twice(REPORT_SECONDS), REPORT_BYTES)]
+    return [*rows, Cost("report", f"figures and tables{protocol}", interval(REPORT_SECONDS), REPORT_BYTES)]
 
 
 def audited(config: Config, data: Fingerprint, plan: Plan) -> list[Canary]:
     """The fits of the canaries. Those on codes have no validation subjects and no refit; the others train as the run does."""
     first = [fold for fold in plan.folds if fold.seed == plan.folds[0].seed]
-    n_clips = data.task_clips / max(1, data.people) * sum(len(fold.test) for fold in first)
+    n_clips = data.task_clips / max(1, data.subjects) * sum(len(fold.test) for fold in first)
     asked = config.canaries
     return planned(plan.folds, n_clips, len(config.task.classes), asked.repeats, asked.points) if first else []
 
@@ -70,7 +70,7 @@ def audited(config: Config, data: Fingerprint, plan: Plan) -> list[Canary]:
 def seconds_of(config: Config, data: Fingerprint, folds: Sequence[Fold], refit: bool, speed: "Speed",
                every_epoch: bool = False) -> tuple[float, float]:
     """(least, most) on all workers. Least: every fold stops as early as possible; most: it uses every epoch."""
-    each = data.task_clips / max(1, data.people)
+    each = data.task_clips / max(1, data.subjects)
     workers = max(1, min(speed.workers, len(folds)))
     fixed = FOLD_SECONDS * len(folds) / workers
     if is_estimator(config.model.name):
@@ -130,7 +130,7 @@ def estimator(config: Config, data: Fingerprint, n: float, tested: float) -> flo
 
 def run_bytes(config: Config, data: Fingerprint, folds: Sequence[Fold], plan: Plan) -> float:
     """Ledger and tables of these folds."""
-    each = data.task_clips / max(1, data.people)
+    each = data.task_clips / max(1, data.subjects)
     predictions = each * sum(len(fold.test) for fold in folds)
     history = 0 if is_estimator(config.model.name) else sum(epochs(config)) / 2
     return (predictions * (PREDICTION_BYTES + CLASS_BYTES * len(config.task.classes))

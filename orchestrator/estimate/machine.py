@@ -29,7 +29,7 @@ def check(config: Config, video: bool, encode: bool = False) -> list[Finding]:
     ray_session.environment()
     folders = [run_record.run_dir(one) for one in run_record.runs(config)]
     return [python(), *packages(), cores(config), memory(config), shared_memory(), graphics(),
-            *faces(config, video), codecs(video, encode), *surroundings.look(config, folders)]
+            *faces(config, video), codecs(video, encode), *surroundings.check(config, folders)]
 
 
 def python() -> Finding:

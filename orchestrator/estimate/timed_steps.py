@@ -21,7 +21,7 @@ LONGEST = 2.0  # seconds: a step that would take longer is estimated from its op
 TRIES = 3
 
 
-def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
+def with_timed_step(speed: Speed, config: Config, data: Fingerprint) -> Speed:
     """The speed with `clip`, in processor time of one thread; unchanged without a network, or if it cannot be built."""
     name = config.model.name
     if is_estimator(name) or (SIGNALS <= needs(config) and not data.n_channels):

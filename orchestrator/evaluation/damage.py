@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.evaluation.ledger import ResultFiles
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.plan.folds import Fold
 from orchestrator.runtime import progress
 
@@ -17,7 +17,7 @@ def is_damaged(side: Path, key: str) -> bool:
     cannot be read, or that has the right key beside other bytes, was cut or changed afterwards."""
     if not side.exists():
         return False  # never finished
-    found = read_sealed(side)
+    found = read_checked(side)
     return found is None or found.get("key") == key
 
 

@@ -57,7 +57,7 @@ class Executor(Protocol):
     def gpus(self) -> int:
         """GPUs over which the work is distributed; 0 if it assigns none."""
 
-    def room(self, config: Config) -> tuple[int, str]:
+    def capacity(self, config: Config) -> tuple[int, str]:
         """How many workers can train together, and their name in a message: (2, "available cores")."""
 
     def each(self, config: Config, worker: type, settings: Mapping[str, Any], items: Sequence[Any], *, gpu: bool = False,

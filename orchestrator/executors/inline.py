@@ -29,7 +29,7 @@ class InlineExecutor:
     def gpus(self) -> int:
         return 0  # the one process uses whatever torch finds
 
-    def room(self, config: Config) -> tuple[int, str]:
+    def capacity(self, config: Config) -> tuple[int, str]:
         return 1, "process of run.executor=inline"
 
     def each(self, config: Config, worker: type, settings: Mapping[str, Any], items: Sequence[Any], *, gpu: bool = False,

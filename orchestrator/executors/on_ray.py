@@ -19,7 +19,7 @@ class RayExecutor:
     def gpus(self) -> int:
         return ray_session.gpus()
 
-    def room(self, config: Config) -> tuple[int, str]:
+    def capacity(self, config: Config) -> tuple[int, str]:
         gpus = ray_session.gpus()
         return (gpus, "available GPUs") if gpus else (ray_session.cpus(config), "available cores")
 

@@ -23,7 +23,7 @@ from orchestrator.config import plugins
 from orchestrator.files import code_cache
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("orchestrator", "models", "preprocessing")
+PACKAGES = ("orchestrator", "models", "preprocessing")
 VALUES = ("orchestrator.config.configuration", "orchestrator.config.schema", "orchestrator.files", "orchestrator.runtime",
           "orchestrator.errors", "preprocessing.carriers", "preprocessing.errors", "models.errors")
 TABLES = ("models", "models.registry", "models.catalogue")
@@ -35,12 +35,12 @@ Symbol = tuple[str, str]  # (module, name at its top level; "" for the module's 
 def code_sha256(*roots: str) -> str:
     """Hash of the code that `roots` reach, each written as "package.module:name"; LookupError for one that is not there."""
     if any(root.startswith(plugins.PACKAGE) for root in roots):
-        return _worked_out(roots)  # a plugin's file does not belong to the sources
+        return _computed(roots)  # a plugin's file does not belong to the sources
     sources, name = sources_sha256(), " ".join(sorted(roots))
     known = code_cache.known(ROOT, sources)
     if name not in known:
-        known[name] = _worked_out(roots)
-        if code_cache.sources_sha256(ROOT, ROOMS) == sources:  # nobody has edited a file since it was hashed
+        known[name] = _computed(roots)
+        if code_cache.sources_sha256(ROOT, PACKAGES) == sources:  # nobody has edited a file since it was hashed
             code_cache.remember(ROOT, sources, known)
     return known[name]
 
@@ -48,10 +48,10 @@ def code_sha256(*roots: str) -> str:
 @cache
 def sources_sha256() -> str:
     """Hash of every Python file of the packages, byte by byte."""
-    return code_cache.sources_sha256(ROOT, ROOMS)
+    return code_cache.sources_sha256(ROOT, PACKAGES)
 
 
-def _worked_out(roots: tuple[str, ...]) -> str:
+def _computed(roots: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for text in sorted({text for symbol in reached(*roots) for text in _written(*symbol)}):
         digest.update(text.encode() + b"\0")
@@ -154,7 +154,7 @@ def file_of(name: str) -> Path | None:
     """The file of a dotted name in this project; None where it is no module."""
     if name.startswith(plugins.PACKAGE):
         return plugins.file_of(name)
-    if name.partition(".")[0] not in ROOMS:
+    if name.partition(".")[0] not in PACKAGES:
         return None
     place = ROOT.joinpath(*name.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
@@ -206,7 +206,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
         pairs = [(a.asname or a.name.partition(".")[0], a.name if a.asname else a.name.partition(".")[0]) for a in node.names]
     else:
         pairs = [(a.asname or a.name, f"{node.module}.{a.name}") for a in node.names]
-    return {name: target for name, target in pairs if target.partition(".")[0] in ROOMS}
+    return {name: target for name, target in pairs if target.partition(".")[0] in PACKAGES}
 
 
 @cache
@@ -287,7 +287,7 @@ def _dotted(node: ast.Attribute, imports: dict[str, str], local: frozenset[str])
 
 def _of_text(text: str, own: _Module, imports: dict[str, str], local: frozenset[str]) -> list[Symbol]:
     """A module's name is an import at run time; an annotation may stand in quotes."""
-    if text.partition(".")[0] in ROOMS and file_of(text) is not None:
+    if text.partition(".")[0] in PACKAGES and file_of(text) is not None:
         return _target(text)
     if not text[:1].isalpha() or len(text) > 200:
         return []

@@ -1,6 +1,6 @@
 """Folders that a command needs while it runs: named after their owner, and removed when the command ends.
 
-What SIGKILL leaves behind is removed by the next command that uses the folder (storage.sweep_temporaries).
+What SIGKILL leaves behind is removed by the next command that uses the folder (storage.remove_temporaries).
 """
 
 import os

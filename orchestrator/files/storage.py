@@ -51,7 +51,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_full_disk(path: Path):
+def full_disk_as_user_error(path: Path):
     """UserError for a disk that fills up while `path` is written; everything else as it is."""
     try:
         yield
@@ -69,7 +69,7 @@ def atomic_path(path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{owners.tag()}.{os.urandom(4).hex()}.tmp"
     try:
-        with telling_full_disk(path):
+        with full_disk_as_user_error(path):
             yield temporary
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
@@ -105,28 +105,28 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def seal(value: dict) -> dict:
+def with_checksum(value: dict) -> dict:
     """The value with a checksum over everything else in it."""
     body = {name: part for name, part in value.items() if name != "checksum"}
     return {**body, "checksum": key_of(body, 64)}
 
 
-def write_sealed(path: Path, value: Mapping, mode: int | None = None) -> None:
+def write_checked(path: Path, value: Mapping, mode: int | None = None) -> None:
     """As JSON with a checksum; numbers and keys as they will be read back."""
-    write_json(path, seal(json.loads(json.dumps(value, allow_nan=False))), mode)
+    write_json(path, with_checksum(json.loads(json.dumps(value, allow_nan=False))), mode)
 
 
 def intact(value: dict) -> bool:
-    return value.get("checksum") == seal(value)["checksum"]
+    return value.get("checksum") == with_checksum(value)["checksum"]
 
 
-def read_sealed(path: Path) -> dict | None:
+def read_checked(path: Path) -> dict | None:
     """A JSON object with a valid checksum, or None where it is absent, damaged or changed by hand."""
     value = read_json(path)
     return value if isinstance(value, dict) and intact(value) else None
 
 
-def sweep_temporaries(folder: Path) -> None:
+def remove_temporaries(folder: Path) -> None:
     """Remove temporary files of killed processes; those of living processes stay (owners.py)."""
     for leftover in Path(folder).glob(".*.tmp"):
         if owners.is_living(leftover):
@@ -179,7 +179,7 @@ def in_new_folder(path: Path, fill: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.{owners.tag()}.", suffix=".tmp", dir=path.parent))
     try:
-        with telling_full_disk(path):
+        with full_disk_as_user_error(path):
             fill(temporary)
             os.replace(temporary, path)
             _sync_folder(path.parent)

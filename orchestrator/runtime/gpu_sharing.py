@@ -8,14 +8,14 @@ from typing import Any
 SAFE = 0.9  # of the card's memory: allocators fragment, and no fold is quite like the first
 CONTEXT_MB = 600  # what CUDA itself takes in every process, which torch does not count
 MOST = 16
-CHANCES = 3  # first folds that may fail before folds run one per GPU, without a measurement
+ATTEMPTS = 3  # first folds that may fail before folds run one per GPU, without a measurement
 
 
 class GpuShare:
     """Read before every chunk of trials, updated with every result. gpus: of the whole cluster; 0 requests none."""
 
     def __init__(self, wanted: int | None, gpus: int):
-        self.per_gpu, self.gpus, self.chances = wanted, gpus, CHANCES
+        self.per_gpu, self.gpus, self.attempts = wanted, gpus, ATTEMPTS
 
     @property
     def measuring(self) -> bool:
@@ -31,14 +31,14 @@ class GpuShare:
 
     def learn(self, metrics: Mapping[str, Any]) -> None:
         """Use the report of a trial. If it ended without one (its worker was killed, for example), the next trial measures, at
-        most CHANCES times; without a report, or if the trial used no GPU, folds run one per GPU."""
+        most ATTEMPTS times; without a report, or if the trial used no GPU, folds run one per GPU."""
         if not self.measuring:
             return
-        if "user_error" in metrics or not self.chances:
+        if "user_error" in metrics or not self.attempts:
             peak, total = metrics.get("gpu_peak_mb"), metrics.get("gpu_total_mb")
             self.per_gpu = fitting(peak, total) if peak and total else 1
         else:
-            self.chances -= 1
+            self.attempts -= 1
 
 
 def fitting(peak_mb: float, total_mb: float) -> int:

@@ -75,7 +75,7 @@ class Private:
 
     def __init__(self, place: Place):
         assert place.root is not None
-        sweep(place.root)
+        clean_up(place.root)
         while True:
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place.root))
             self._lock = open(self.folder / LOCK, "w")
@@ -107,7 +107,7 @@ class Private:
         self._lock.close()
 
 
-def sweep(root: Path) -> None:
+def clean_up(root: Path) -> None:
     """Remove what killed commands of this account left: folders whose lock is free, and old empty ones without a lock."""
     for folder in root.glob(f"{PREFIX}*"):
         try:

@@ -142,7 +142,7 @@ def _clear() -> None:
 
 def _refused(config: Config, error: Exception) -> str:
     """One sentence on a Ray that did not start: a check of the machine that fails now, else the end of Ray's own error."""
-    for finding in surroundings.look(config):
+    for finding in surroundings.check(config):
         if finding.state == STOP:
             return finding.sentence()
     said = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
@@ -196,7 +196,7 @@ def session(config: Config, folders: Iterable[Path] = ()):
     ours = config.run.executor == "ray" and not running()
     if ours:
         environment()
-    surroundings.told(config, folders, ray=ours)
+    surroundings.require_and_warn(config, folders, ray=ours)
     with progress.inline() if config.run.executor == "inline" else nullcontext():
         try:
             yield

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
-from orchestrator.files.storage import exclusive, read_json, read_sealed, sweep_temporaries, write_json
+from orchestrator.files.storage import exclusive, read_checked, read_json, remove_temporaries, write_json
 from orchestrator.runtime import progress
 
 KEYS = 2  # version of the content keys: 1 hashed whole source files, 2 hashes the code that is used
@@ -40,7 +40,7 @@ def check_keys(store: Path) -> None:
     write_json(mark, {"keys": KEYS})
 
 
-def sweep_store(config: Config) -> None:
+def clean_up_store(config: Config) -> None:
     """Remove temporary files of killed commands from the store, unless another command is writing to it."""
     if not config.store_dir.is_dir():
         return
@@ -48,14 +48,14 @@ def sweep_store(config: Config) -> None:
         with exclusive(config.store_dir / ".lock"):
             for folder in (config.store_dir, *config.store_dir.glob("[!.]*/"), *config.store_dir.glob("[!.]*/[!.]*/")):
                 if folder.is_dir():
-                    sweep_temporaries(folder)
-            _sweep_trained(config.store_dir / "encoders")
+                    remove_temporaries(folder)
+            _remove_finished_trainings(config.store_dir / "encoders")
     except (UserError, OSError):  # locked, or not writable: a later command will do it
         pass
 
 
-def _sweep_trained(encoders: Path) -> None:
+def _remove_finished_trainings(encoders: Path) -> None:
     """Remove training folders of finished encoders: their command was killed just before it removed them."""
     for folder in encoders.glob("*.partial"):
-        if read_sealed(folder.with_suffix("") / "encoder.json") is not None:
+        if read_checked(folder.with_suffix("") / "encoder.json") is not None:
             shutil.rmtree(folder, ignore_errors=True)

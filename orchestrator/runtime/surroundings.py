@@ -24,7 +24,7 @@ FILES = (256, 4096)  # open files: with fewer than the first Ray stops, with few
 THREADS = (240, 45)  # of Ray itself, of each worker
 
 
-def look(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
+def check(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
     """folders: what the command writes in addition to the store. ray: whether this process will start or join it."""
     found = [versions(), places.store(config), *places.run_folders(folders)]
     if ray and config.run.executor == "ray":
@@ -36,15 +36,15 @@ def look(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list
 
 def require(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
     """UserError with the first finding that would stop the command; else all findings."""
-    return _passed(look(config, folders, ray))
+    return _passed(check(config, folders, ray))
 
 
-def told(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> None:
+def require_and_warn(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> None:
     """`require`, with the warnings printed on the terminal."""
     _say(require(config, folders, ray))
 
 
-def light(folders: Iterable[Path] = (), draws: bool = False) -> None:
+def require_light(folders: Iterable[Path] = (), draws: bool = False) -> None:
     """The same for a command that starts no Ray and opens no store. folders: existing ones that are written to."""
     found = [versions(), *(replace(row, fix="give this account the right to write there, or a disk with room")
                            if row.state == STOP else row for row in places.run_folders(folders))]

@@ -24,7 +24,7 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("dualpain-plain", _plain)
 
 
-class Lasting:
+class SafeStream:
     """A text stream that continues after a write error: it reports it once on stderr, and writes no more."""
 
     def __init__(self, stream: TextIO, name: str):
@@ -70,7 +70,7 @@ class Lasting:
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
+def safe_streams() -> Iterator[None]:
     """Wrap both streams for the block. Closed ones (`>&-`) go to /dev/null, so that no other file gets their number."""
     for number in (0, 1, 2):
         try:
@@ -88,7 +88,7 @@ def lasting() -> Iterator[None]:
             stream = open(os.devnull, "w", encoding="utf-8")
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="dualpain-plain")
-        made.append(Lasting(stream, name))
+        made.append(SafeStream(stream, name))
     sys.stdout, sys.stderr = made  # type: ignore[assignment]
     try:
         yield

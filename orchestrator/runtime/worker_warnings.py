@@ -30,7 +30,7 @@ def every_time() -> Iterator[None]:
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
+def collected() -> Iterator[list[str]]:
     """Yield a list that holds the warnings of the block when it has ended: every text once, in alphabetical order."""
     with every_time(), gathered() as said:
         yield said

@@ -29,10 +29,10 @@ MARKS = {OK: "[green]ok[/]", WARN: "[yellow]warning[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files
 
 
-def there(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
+def already_finished(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
     """What is finished already; NOTHING if this cannot be determined, so that the rest is shown all the same."""
     try:
-        return finished.look(config, people, plans)
+        return finished.find(config, people, plans)
     except (UserError, InputError, OSError):
         return finished.NOTHING
 
@@ -124,8 +124,8 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     if text := data.lengths.sentence():
         fix = "correct fs, or give them all one window; a run excludes them" if data.lengths.odd else ""
         found.append(Finding("Lengths", WARN, text, fix))
-    if data.told_by_length:
-        text, _, fix = data.told_by_length.rstrip(".").rpartition("; ")
+    if data.length_warning:
+        text, _, fix = data.length_warning.rstrip(".").rpartition("; ")
         found.append(Finding("Lengths", WARN, text, fix))
     found += [Finding("Filters", WARN, text.rstrip("."), "a run skips the filter; bands are set in signal.*")
               for text in data.unfit]
@@ -142,7 +142,7 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
     return found or [Finding("Data", OK, "nothing wrong was found")]
 
 
-def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
+def duplicate_recordings(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
     """An identical recording of two subjects, which stops a run; the files are named here."""
     group = {path: f"group {i}" for i, paths in enumerate(data.same_content) for path in paths}
 
@@ -167,7 +167,7 @@ def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Findi
     return [*notes, Finding("Duplicates", OK, "too many recordings to compare them decoded here; a run compares all of them")]
 
 
-def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
+def disk_space(config: Config, prices: list[costs.Cost]) -> list[Finding]:
     total, free = sum(p.size + p.passing for p in prices), free_bytes(config.store_dir)
     if total > free:
         return [Finding("Disk", STOP, f"the stages need about {costs.size_text(total)} but {config.store_dir} has "
@@ -204,7 +204,7 @@ def describe(config: Config, data: Fingerprint) -> list[Table]:
                   show_header=False, pad_edge=False)
     sexes = ", ".join(f"{n} {sex}" for sex, n in sorted(data.sexes.items()) if sex != "unknown")
     ages = f", {data.ages[0]} to {data.ages[1]} years old" if data.ages else ""
-    facts.add_row("subjects", f"{data.people}" + (f" ({sexes}{ages})" if sexes else ""))
+    facts.add_row("subjects", f"{data.subjects}" + (f" ({sexes}{ages})" if sexes else ""))
     facts.add_row("clips", f"{data.clips}, {data.task_clips} of them in task={config.task.name}")
     facts.add_row("video", f"{data.with_video} clips{_sampled(data.video, 'fps')}")
     facts.add_row("signals", f"{data.with_signal} clips{_sampled(data.signal, 'Hz')}")
@@ -237,7 +237,7 @@ def _sampled(sample: Sample, unit: str) -> str:
     return (": " + ", ".join(parts) if parts else "") + opened
 
 
-def bill(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.Speed) -> Table:
+def cost_table(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.Speed) -> Table:
     """Time and disk of every stage for an empty store; the last row is the remaining work, if something is finished."""
     title = f"Estimate for an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s, if nothing else runs on them"
     shown = Table(title=title, title_justify="left", pad_edge=False)

@@ -14,7 +14,7 @@ from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_estimator, needs, reads_encoder
 from orchestrator.config.schema import repeated
 from orchestrator.config.signature import parameters, rows
-from orchestrator.config.unread import TOLD, readers, sentence, without_effect
+from orchestrator.config.unread import ONLY_NOTED, readers, sentence, without_effect
 from orchestrator.errors import UserError
 
 # What the training loop of the MAEs reads in addition to the optimiser's recipe.
@@ -49,7 +49,7 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
     if overrides is None or any(_touches(word, "train") for word in overrides):
         _check_augmentations(config)
     for word in overrides or ():
-        if not _told(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
+        if not _only_noted(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
             raise UserError(sentence(word, reason))
     ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video=True)
     _check_masks(config, overrides)
@@ -71,7 +71,7 @@ def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[s
         last = [word for word in overrides if key_of_word(word) == key][-1]
         said.append(f"{key} is given more than once: the last value is used, {last}")
     for word, reason in ((word, _idle(config, key_of_word(word), stage)) for word in dict.fromkeys(overrides)
-                         if _told(config, key_of_word(word))):
+                         if _only_noted(config, key_of_word(word))):
         if reason:
             said.append(f"{word} has no effect with {reason[0]}")
     video = config.pretrain.video
@@ -82,12 +82,12 @@ def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[s
     return said
 
 
-def _told(config: Config, key: str) -> bool:
+def _only_noted(config: Config, key: str) -> bool:
     """Whether a key without effect gives a note instead of an error, so that one command line can be used for all models
     that are compared: pretrain, options of networks for an estimator, and the recipe of an encoder that a network lacks."""
     other: tuple[str, ...] = ("pretrain.video.",) if not needs(config) & TOKENS else ()
     other += ("pretrain.signal.",) if not has_signal_encoder(config.model.name) else ()
-    return key == "pretrain" or (key in TOLD and is_estimator(config.model.name)) or (
+    return key == "pretrain" or (key in ONLY_NOTED and is_estimator(config.model.name)) or (
         reads_encoder(config) and key.startswith(other))
 
 

@@ -18,7 +18,7 @@ from orchestrator.stores import cross_dataset, origin
 def show(config: Config, until: str) -> int:
     """Print subjects, sizes, time and disk of every stage up to `until`. Raises the errors that the stage would raise at its
     start, since a plan that cannot run on this machine is of no use."""
-    surroundings.told(config, map(run_record.run_dir, run_record.runs(config)) if until == "loso" else ())
+    surroundings.require_and_warn(config, map(run_record.run_dir, run_record.runs(config)) if until == "loso" else ())
     people = cohort.preview(config) if until == "preprocess" else cross_dataset.load(config, preview=True)
     names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
     if until == "preprocess":
@@ -31,7 +31,7 @@ def show(config: Config, until: str) -> int:
             progress.say("plan", f"{name}: " + plan.text().replace("\n", "; "))
     if until == "loso":
         progress.say("plan", f"run.dir={run_record.run_dir(config)}")
-    Console(highlight=False).print(check.bill(*prices(config, people, plans, until)))
+    Console(highlight=False).print(check.cost_table(*prices(config, people, plans, until)))
     return EXIT_DONE
 
 
@@ -40,7 +40,7 @@ def prices(config: Config, people: cohort.Cohort, plans: Sequence[folds.Plan],
     """(estimate for an empty store, for the remaining work or None if nothing is finished, the speed assumed for both)."""
     data, speed = data_fingerprint.take(config, people), costs.measured(config)
     if until == "loso":
-        speed = timed_steps.tried(speed, config, data)
-    whole, found = costs.forecast(config, data, plans, speed, until=until), finished.look(config, people, plans)
+        speed = timed_steps.with_timed_step(speed, config, data)
+    whole, found = costs.forecast(config, data, plans, speed, until=until), finished.find(config, people, plans)
     left = costs.forecast(config, data, plans, speed, found, until) if found != finished.NOTHING else None
     return whole, left, speed

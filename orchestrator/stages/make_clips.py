@@ -16,10 +16,10 @@ from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.evaluation import damage
 from orchestrator.evaluation.damage import is_damaged
 from orchestrator.executors import choice
-from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
+from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, remove_temporaries, write_json
 from orchestrator.runtime import progress, ray_session
 from orchestrator.runtime.lost_workers import explain
-from orchestrator.runtime.store_lock import sweep_store, writing
+from orchestrator.runtime.store_lock import clean_up_store, writing
 from orchestrator.stages import make_clips
 from orchestrator.stores.clip_store import (
     ClipStore,
@@ -45,7 +45,7 @@ def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore
 
     may_share: an identical recording of two subjects gives a warning instead of an error, as nothing is trained or tested yet.
     """
-    sweep_store(config)
+    clean_up_store(config)
     cohort.write_private_map(config, people)
     jobs = plan_shards(config, people)
     hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
@@ -90,7 +90,7 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
     _need_models(config, missing)
     folder = missing[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    sweep_temporaries(folder)
+    remove_temporaries(folder)
     _run(config, missing)
 
 
@@ -188,7 +188,7 @@ def _report_quality(store: ClipStore, classes: Mapping[int, str]) -> None:
     said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
     if said:
         progress.say("preprocess", "in the store: " + "; ".join(said))
-    for text in (*store.told_by_length(classes), *store.notes()):
+    for text in (*store.length_warning(classes), *store.notes()):
         progress.say("preprocess", text)
 
 

@@ -19,7 +19,7 @@ from orchestrator.files.scratch import scratch
 from orchestrator.files.storage import (
     in_new_folder,
     need_space,
-    sweep_temporaries,
+    remove_temporaries,
     write_json,
 )
 from orchestrator.plan.pretrain_groups import Group
@@ -64,7 +64,7 @@ def notes(encoders: Sequence[Encoder]) -> list[str]:
 
 
 def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
-    sweep_temporaries(config.store_dir / "encoders")
+    remove_temporaries(config.store_dir / "encoders")
     folders = {plan.folder for plan in missing}  # a folder appears only when it is complete
     damage.tell("pretrain", "encoders", (folder.exists() for folder in folders))
     for plan in missing:
@@ -126,7 +126,7 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
         work, disk = costs.training(config, plan.video if plan.trains[0] else None,
                                     plan.signal if plan.trains[1] else None, films, signals, speed)
         seconds, size = seconds + work, size + disk
-    progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
+    progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.interval(seconds))} on {speed.name}, up to "
                              f"{costs.size_text(size)} of disk during training")
     need_space(config.store_dir, int(size), "Pretraining")
 
@@ -137,10 +137,10 @@ def fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> in
     executor.start(config)
     gpus = executor.gpus()
     workers = config.pretrain.workers or gpus or min(2, ray_session.cpus(config))
-    room, what = executor.room(config)
-    if workers > room:  # Train would wait for them for ever
-        raise UserError(f"pretrain.workers={workers} is more than the {room} {what}: use pretrain.workers={room}, or leave it "
-                        "out.")
+    capacity, what = executor.capacity(config)
+    if workers > capacity:  # Train would wait for them for ever
+        raise UserError(f"pretrain.workers={workers} is more than the {capacity} {what}: use pretrain.workers={capacity}, or "
+                        "leave it out.")
     settings = {"jobs": [asdict(job) for job in jobs],
                 "loaders": max(1, ray_session.cpus(config) // workers) if gpus else 1}
     with scratch(config.store_dir / "encoders", "train") as place:

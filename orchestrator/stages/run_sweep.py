@@ -15,7 +15,7 @@ from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.estimate import costs, data_fingerprint, timed_steps
 from orchestrator.evaluation import damage, fold_data, run_record
 from orchestrator.evaluation.sweep_points import Point, SweepWork, open_point, ranked
-from orchestrator.files.storage import exclusive, key_of, read_sealed, sweep_temporaries, write_sealed
+from orchestrator.files.storage import exclusive, key_of, read_checked, remove_temporaries, write_checked
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
 from orchestrator.runtime import progress, run_log
@@ -51,14 +51,14 @@ def run(config: Config, configs: dict[str, Config]) -> dict:
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
     with exclusive(folder / ".lock"), run_log.kept(folder, "sweep", people.raw_names(), run_record.places(config)):
-        sweep_temporaries(folder)
-        if (folder / "sweep.json").exists() and read_sealed(folder / "sweep.json") is None:
+        remove_temporaries(folder)
+        if (folder / "sweep.json").exists() and read_checked(folder / "sweep.json") is None:
             progress.say("sweep", "sweep.json was damaged or changed after it was written, and is written again")
         places = [folder / f"half-{i + 1}" for i in range(len(plans))] if config.sweep.halves else [folder]
         found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
         result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
                   "wall_s": time.monotonic() - began}
-        write_sealed(folder / "sweep.json", result)
+        write_checked(folder / "sweep.json", result)
     progress.say("sweep", f"results in {folder / 'sweep.json'}")
     return result
 
@@ -73,7 +73,7 @@ def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
 
 def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
     """Every configuration on every fold of this plan, then the ranking."""
-    sweep_temporaries(folder)
+    remove_temporaries(folder)
     points = open_points(configs, people, plan, folder)
     for point in points.values():
         damage.entries("sweep", point.ledger, plan.folds, f" of configuration {point.name}")
@@ -140,7 +140,7 @@ def forecast(configs: dict[str, Config]) -> int:
     data, speed = data_fingerprint.take(first, people), costs.measured(first)
     spent, size = [], 0.0
     for number, (name, config) in enumerate(configs.items()):
-        own = prices(config, data, plans, timed_steps.tried(speed, config, data), number == 0)
+        own = prices(config, data, plans, timed_steps.with_timed_step(speed, config, data), number == 0)
         spent += [p.seconds for p in own]
         size += sum(p.size for p in own)
         progress.say("sweep", f"{name}: {costs.span(costs.total([p.seconds for p in own]))}, "

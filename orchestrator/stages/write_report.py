@@ -7,7 +7,7 @@ from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
 from orchestrator.evaluation import run_record
 from orchestrator.evaluation.ledger import open_ledger
-from orchestrator.files.storage import intact, read_json, write_sealed
+from orchestrator.files.storage import intact, read_json, write_checked
 from orchestrator.plan.folds import Fold
 from orchestrator.reporting import summary
 from orchestrator.runtime import progress
@@ -18,7 +18,7 @@ def write(folder: Path, run: dict, entries: Sequence[FoldResult]) -> dict:
     """All files that are computed from the ledger, and the last lines on the terminal. Returns the summary."""
     from orchestrator.reporting.page import write_report
 
-    write_sealed(folder / "facts.json", run)
+    write_checked(folder / "facts.json", run)
     result = summary.write_run_files(folder, run, entries)
     write_report(folder, run, entries)
     show(folder, result, run["failed_folds"])

@@ -20,7 +20,7 @@ from orchestrator.cohort.cohort import Clip, Cohort, private_folder
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed
+from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_checked
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.paths import is_file, is_folder
@@ -63,7 +63,7 @@ class ClipStore:
         self.folder = folder
         self.paths = {job.subject: job.path for job in jobs}
         self.hashes = {job.subject: job.hashes for job in jobs}  # of the source files, by subject and sample
-        self.sides: dict[int, dict] = {job.subject: read_sealed(job.path.with_suffix(".json")) or {} for job in jobs}
+        self.sides: dict[int, dict] = {job.subject: read_checked(job.path.with_suffix(".json")) or {} for job in jobs}
 
     def sha256(self, subject: int) -> str:
         return self.sides[subject]["sha256"]
@@ -74,7 +74,7 @@ class ClipStore:
     def quarantine(self) -> list[dict]:
         return [row for subject in sorted(self.sides) for row in self.sides[subject]["quarantine"]]
 
-    def told_by_length(self, names: Mapping[int, str]) -> list[str]:
+    def length_warning(self, names: Mapping[int, str]) -> list[str]:
         """A warning if the lengths of the stored clips alone predict the class; names: by label, of the classes compared."""
         seconds = {name: [s for side in self.sides.values() for s in side["seconds"].get(str(label), [])]
                    for label, name in names.items()}
@@ -239,7 +239,7 @@ def _channels(channels: tuple[Channel, ...]) -> list[dict]:
 
 def current(job: ShardJob, cache: HashCache | None = None) -> bool:
     """Whether the shard on disk is the one this job would make."""
-    side = read_sealed(job.path.with_suffix(".json"))
+    side = read_checked(job.path.with_suffix(".json"))
     if side is None or side.get("key") != job.key or not job.path.exists() or _could_differ(side, job.limits):
         return False
     digest = cache.sha256(job.path) if cache else file_sha256(job.path)
@@ -248,7 +248,7 @@ def current(job: ShardJob, cache: HashCache | None = None) -> bool:
 
 def other_limits(job: ShardJob) -> bool:
     """Whether this job's shard was made under other limits, which may have included or excluded a clip."""
-    side = read_sealed(job.path.with_suffix(".json"))
+    side = read_checked(job.path.with_suffix(".json"))
     return side is not None and side.get("key") == job.key and _could_differ(side, job.limits)
 
 

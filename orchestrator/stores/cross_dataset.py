@@ -21,7 +21,7 @@ from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
 from preprocessing.spelling import groups, shown, spellings
 
-ELSEWHERE = -1  # a label of the second data set that the task does not name
+OTHER_CLASS = -1  # a label of the second data set that the task does not name
 
 
 def is_cross(config: Config) -> bool:
@@ -72,7 +72,7 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
     shift, label_of = len(first.people), _labels(config)
     people = tuple(replace(p, cohort=first.name, held_out=p.held_out - {CROSS}) for p in first.people) + tuple(
         replace(p, index=p.index + shift, cohort=second.name, held_out=p.held_out | {CROSS}) for p in second.people)
-    clips = first.clips + tuple(replace(c, subject=c.subject + shift, label=label_of.get(c.label, ELSEWHERE))
+    clips = first.clips + tuple(replace(c, subject=c.subject + shift, label=label_of.get(c.label, OTHER_CLASS))
                                 for c in second.clips)
     key = first.key_fingerprint
     if second.key_fingerprint != key:
@@ -143,7 +143,7 @@ class JoinedStore(ClipStore):
         part, own = self._part(subject)
         found = part.store.signals(own)
         if part.labels is not None:
-            label = np.array([part.labels.get(int(x), ELSEWHERE) for x in found.label], np.int32)
+            label = np.array([part.labels.get(int(x), OTHER_CLASS) for x in found.label], np.int32)
             found = replace(found, label=label)
         if part.columns is not None and found.signals.size:
             found = replace(found, signals=found.signals[:, :, part.columns],
@@ -153,7 +153,7 @@ class JoinedStore(ClipStore):
     def quarantine(self) -> list[dict]:
         rows = []
         for part in self.parts:
-            rows += [row if part.labels is None else {**row, "label": part.labels.get(row["label"], ELSEWHERE)}
+            rows += [row if part.labels is None else {**row, "label": part.labels.get(row["label"], OTHER_CLASS)}
                      for row in part.store.quarantine()]
         return rows
 

@@ -17,10 +17,10 @@ from orchestrator.config.model_inputs import TOKENS, has_signal_encoder, tokeniz
 from orchestrator.config.model_inputs import needs as what_is_read
 from orchestrator.errors import UserError
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import hash_all, key_of, read_json, read_sealed
+from orchestrator.files.storage import hash_all, key_of, read_checked, read_json
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.stores.clip_store import ClipStore
-from orchestrator.stores.public_checkpoint import Foreign, read_foreign
+from orchestrator.stores.public_checkpoint import PublicCheckpoint, read_public_checkpoint
 
 # The code that computes an encoder: one that is trained, and one that is taken over unchanged.
 TRAINS = ("orchestrator.pretraining.loop:train_job", "orchestrator.pretraining.encoder_maker:job_of")
@@ -49,7 +49,7 @@ class EncoderPlan:
     signal: dict | None  # options of SignalMAE; None where it has no signals
     lineage: Lineage
     name: str = ""  # of the scale, as the configuration calls it
-    foreign: Foreign | None = None
+    foreign: PublicCheckpoint | None = None
     scale: str = "train_z"  # of the signals it learns from
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ class Encoder:
 
 
 def video_options(config: Config) -> dict:
-    foreign = read_foreign(config)
+    foreign = read_public_checkpoint(config)
     if foreign is not None:
         return foreign.options
     return {"scale": config.encoder.scale, "image_size": config.encoder.image_size, "frames": config.clip.frames,
@@ -146,7 +146,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
                   needs: frozenset[str]) -> list[EncoderPlan]:
     """One plan per group, or one random encoder without pretraining. needs: what the model reads."""
     video = video_options(config) if "tokens" in needs else None
-    foreign = read_foreign(config) if video is not None else None
+    foreign = read_public_checkpoint(config) if video is not None else None
     signal = None
     if "signals" in needs and groups and has_signal_encoder(config.model.name):
         length, n_channels = signal_shape(clips)
@@ -197,7 +197,7 @@ def signal_shape(clips: ClipStore) -> tuple[int, int]:
     return 0, 0
 
 
-def _recipe(config: Config, foreign: "Foreign | Origin | None") -> dict:
+def _recipe(config: Config, foreign: "PublicCheckpoint | Origin | None") -> dict:
     # the subjects of the group are in the shards; the number of workers depends on the machine and is recorded separately
     without = {"workers", "subjects", "fraction", "checkpoint", "checkpoint_saw", "given", "seeds", *NOT_RECIPE}
     return config.pretrain.model_dump(exclude=without | ({"video"} if foreign else set()))
@@ -207,7 +207,7 @@ def open_encoder(plan: EncoderPlan) -> Encoder | None:
     """The finished encoder, or None where a file is missing, damaged or of another key."""
     from models import checkpoint
 
-    side = read_sealed(plan.folder / "encoder.json")
+    side = read_checked(plan.folder / "encoder.json")
     if side is None or side.get("key") != plan.key:
         return None
     hashes = []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 @dataclass(frozen=True)
-class Foreign:
+class PublicCheckpoint:
     """options: of VideoMAE, read from the file's shapes. saw: none | unknown | a file that lists subjects."""
 
     path: Path
@@ -40,7 +40,7 @@ class Foreign:
         return Lineage(name, frozenset() if self.saw == "none" else _listed(Path(self.saw).expanduser(), people))
 
 
-def read_foreign(config: Config) -> Foreign | None:
+def read_public_checkpoint(config: Config) -> PublicCheckpoint | None:
     """None without pretrain.checkpoint. Raises UserError where the file is not one that can be used here."""
     if not config.pretrain.checkpoint:
         return None
@@ -51,7 +51,8 @@ def read_foreign(config: Config) -> Foreign | None:
     given, stat = config.encoder.options(), path.stat()
     sha, options = _read(path, (stat.st_size, stat.st_mtime_ns), given.get("heads"), given.get("decoder_heads"),
                          config.clip.frames, config.encoder.scale)
-    return Foreign(path, sha, dict(options), config.pretrain.checkpoint_saw, given.get("heads"), given.get("decoder_heads"))
+    return PublicCheckpoint(path, sha, dict(options), config.pretrain.checkpoint_saw, given.get("heads"),
+                            given.get("decoder_heads"))
 
 
 @lru_cache(maxsize=4)

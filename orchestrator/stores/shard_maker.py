@@ -8,7 +8,7 @@ from operator import itemgetter
 import numpy as np
 
 from orchestrator.cohort.cohort import Clip
-from orchestrator.files.storage import write_sealed
+from orchestrator.files.storage import write_checked
 from orchestrator.stores.clip_store import ShardJob
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
@@ -76,7 +76,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     # Sums go in the order of sample_index: that of the rows follows pseudonyms, and another key must change no bit.
     moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
                for label in sorted(by_label)}
-    write_sealed(job.path.with_suffix(".json"), {
+    write_checked(job.path.with_suffix(".json"), {
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
         "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits),
         "seconds": dict(seconds)})

@@ -19,7 +19,7 @@ from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import HashCache, key_of, read_sealed
+from orchestrator.files.storage import HashCache, key_of, read_checked
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
 
@@ -107,7 +107,7 @@ def stored_lineage(jobs: Sequence[TokenJob]) -> Lineage:
     """
     found: dict[str, Lineage] = {}
     for job in jobs:
-        side = read_sealed(job.path.with_suffix(".json"))
+        side = read_checked(job.path.with_suffix(".json"))
         if side is None:
             raise UserError(f"{job.path}: its lineage file is missing or damaged: run the same command again.")
         lineage = Lineage.from_json(side["lineage"])
@@ -146,7 +146,7 @@ def stored_shape(config: Config, options: Mapping[str, Any]) -> tuple[tuple[int,
 
 
 def current(job: TokenJob, cache: HashCache) -> bool:
-    side = read_sealed(job.path.with_suffix(".json"))
+    side = read_checked(job.path.with_suffix(".json"))
     if side is None or side.get("key") != job.key or not all(path.exists() for path in job.files):
         return False
     return [cache.sha256(path) for path in job.files] == side.get("sha256")

@@ -142,7 +142,7 @@ def test_what_is_finished_cannot_be_told_and_the_rest_is_shown(signal_tree, tmp_
     def look(*_):
         raise error
 
-    monkeypatch.setattr(finished, "look", look)
+    monkeypatch.setattr(finished, "find", look)
     code, out, _ = on_tree(capsys, signal_tree, tmp_path, "model=signal")
     assert code == 0 and "folds of signal" in out and "to do" not in out
 

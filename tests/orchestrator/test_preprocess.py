@@ -452,7 +452,7 @@ def test_killed_anywhere_the_rest_is_made_and_nothing_else(inline, signal_tree, 
     inline["preprocess"].clear()
     counted = {"in the middle of a shard": (shard_maker, "prepare_clip", 4 * person + 2),
                "before the shard's name": (shard_maker, "write_shard", person),
-               "before the side file": (shard_maker, "write_sealed", person)}
+               "before the side file": (shard_maker, "write_checked", person)}
     module, name, after = counted[place]
     real, calls = getattr(module, name), []
 

@@ -42,7 +42,7 @@ def stage(rows: list[Cost], name: str) -> tuple[float, float]:
 
 def folds_alone(rows: list[Cost], name: str = "loso") -> tuple[float, float]:
     """Without the start of the workers, which is there once whatever they do."""
-    low, high = costs.twice(costs.TORCH_START)
+    low, high = costs.interval(costs.TORCH_START)
     return stage(rows, name)[0] - low, stage(rows, name)[1] - high
 
 
@@ -167,7 +167,7 @@ def test_what_is_finished_costs_nothing():
     whole = prices(planned=False)
 
     half = prices(found=Finished(frozenset(range(12))), planned=False)
-    low, high = (costs.twice(costs.FACE_START)[end] for end in (0, 1))
+    low, high = (costs.interval(costs.FACE_START)[end] for end in (0, 1))
     assert [x - y for x, y in zip(stage(half, "preprocess"), (low, high), strict=True)] == pytest.approx(
         [(x - y) / 2 for x, y in zip(stage(whole, "preprocess"), (low, high), strict=True)])
 
@@ -202,8 +202,8 @@ def test_a_finished_run_has_nothing_to_do(road, capsys, monkeypatch):
     config = cli.parse("loso", "", road.argv()).config
     people = cohort.preview(config)
     plan = folds.make_plan(config, people.people)
-    found = finished.look(config, people, [plan])
-    assert len(found.people) == len(people.people) and len(found.encoders) == len(plan.groups)
+    found = finished.find(config, people, [plan])
+    assert len(found.subjects) == len(people.people) and len(found.encoders) == len(plan.groups)
     assert found.folds(0) == {fold.name for fold in plan.folds}
 
     assert cli.run(loso.main, ["--dry-run", *road.argv("protocol.seeds=2")]) == 0
@@ -218,7 +218,7 @@ def test_a_stage_without_estimate_is_left_out_in_words(capsys):
     from rich.console import Console
 
     rows = [Cost("embed", "clips", (10.0, 10.0), 1e6), Cost("loso", "folds of elsewhere", None, 2e6)]
-    Console(width=200, force_terminal=False).print(check.bill(rows, None, SPEED))
+    Console(width=200, force_terminal=False).print(check.cost_table(rows, None, SPEED))
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "all" in line and "without" in line]
     assert "without loso (folds of elsewhere)" in said and "about 10 s" in said
 
@@ -236,13 +236,13 @@ def test_a_step_is_tried_with_the_run_s_own_options():
     for width in (8, 512):
         config = compose("watch", [f"model.signal.ff={width}", "train.batch_size=4"])
         data = replace(data_of(compose("synthetic", [])), n_channels=6)
-        made[width] = timed_steps.tried(Speed(50e9, 2, "2 cores"), config, data).clip
+        made[width] = timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), config, data).clip
         assert made[width] > 0
     broken = compose("watch", ["model.signal.heads=7"])
-    assert timed_steps.tried(Speed(50e9, 2, "2 cores"), broken, data).clip is None
-    assert timed_steps.tried(SPEED, compose("watch", ["model=ridge"]), data) == SPEED
+    assert timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), broken, data).clip is None
+    assert timed_steps.with_timed_step(SPEED, compose("watch", ["model=ridge"]), data) == SPEED
     large = compose("synthetic", ["model=resnet3d", "encoder=vit_small"])
-    assert timed_steps.tried(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
+    assert timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
 
 
 def test_runs_of_both_protocols_are_looked_for_in_their_own_folders(tmp_path):

@@ -143,7 +143,7 @@ def test_one_process_is_one_worker(road):
 
 
 def test_nothing_is_asked_of_the_machine_that_ray_alone_needs():
-    names = [{row.what for row in surroundings.look(compose("watch", words))} for words in ([], [INLINE])]
+    names = [{row.what for row in surroundings.check(compose("watch", words))} for words in ([], [INLINE])]
     assert names[1] < names[0]
 
 

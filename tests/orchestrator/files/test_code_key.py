@@ -31,7 +31,7 @@ def before():
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    for room in code_key.ROOMS:
+    for room in code_key.PACKAGES:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=lambda folder, names: [
             n for n in names if not n.endswith(".py") and not (Path(folder) / n).is_dir() or n == "__pycache__"])
     monkeypatch.setattr(code_key, "ROOT", tmp_path)

@@ -81,14 +81,14 @@ def test_a_damaged_json_is_an_absent_one(tmp_path):
 
 def test_a_sealed_value_shows_every_change(tmp_path):
     path = tmp_path / "x.json"
-    storage.write_json(path, storage.seal({"a": 0.1, "people": ["x"]}))
-    assert storage.read_sealed(path) == storage.seal({"people": ["x"], "a": 0.1})
+    storage.write_json(path, storage.with_checksum({"a": 0.1, "people": ["x"]}))
+    assert storage.read_checked(path) == storage.with_checksum({"people": ["x"], "a": 0.1})
     changed = json.loads(path.read_text())
     changed["a"] = 0.2
     path.write_text(json.dumps(changed))
-    assert storage.read_sealed(path) is None
+    assert storage.read_checked(path) is None
     path.write_text("[1]")
-    assert storage.read_sealed(path) is None
+    assert storage.read_checked(path) is None
 
 
 def test_sweeping_takes_temporaries_alone(tmp_path):
@@ -97,9 +97,9 @@ def test_sweeping_takes_temporaries_alone(tmp_path):
     (tmp_path / ".b.tmp" / "x").write_text("")
     (tmp_path / "c.tmp").write_text("")
     (tmp_path / ".lock").write_text("")
-    storage.sweep_temporaries(tmp_path)
+    storage.remove_temporaries(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".lock", "c.tmp"]
-    storage.sweep_temporaries(tmp_path / "absent")
+    storage.remove_temporaries(tmp_path / "absent")
 
 
 def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
@@ -115,7 +115,7 @@ def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
         (tmp_path / f".{name}.{tag}.0a1b.tmp").mkdir()
     for path in tmp_path.glob(".old*"):
         os.utime(path, (0, 0))
-    storage.sweep_temporaries(tmp_path)
+    storage.remove_temporaries(tmp_path)
     assert {path.name.split(".")[1] for path in tmp_path.iterdir()} == {"mine", "far"}
 
 
@@ -123,12 +123,12 @@ def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
 def test_a_writers_own_names_carry_its_tag(tmp_path, name):
     with storage.atomic_path(tmp_path / name) as temporary:
         temporary.write_text("x")
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         assert owners.is_living(temporary) and temporary.exists()
     assert os.listdir(tmp_path) == [name]
 
     def fill(folder):
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         (folder / "x").write_text("x")
 
     storage.in_new_folder(tmp_path / "folder", fill)

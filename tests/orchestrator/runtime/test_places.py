@@ -103,9 +103,9 @@ def test_another_commands_sweep_leaves_the_probe(tmp_path, monkeypatch):
     real = os.rename
 
     def swept(*names):
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         real(*names)
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         assert os.path.exists(names[1])
 
     monkeypatch.setattr(os, "rename", swept)

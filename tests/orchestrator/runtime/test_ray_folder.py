@@ -134,7 +134,7 @@ def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
         if full:
             (roots / f"{ray_folder.PREFIX}{name}" / "mine.txt").write_text("")
         os.utime(roots / f"{ray_folder.PREFIX}{name}", (1, 1))
-    ray_folder.sweep(roots)
+    ray_folder.clean_up(roots)
     assert not (roots / f"{ray_folder.PREFIX}early").exists() and (roots / f"{ray_folder.PREFIX}results" / "mine.txt").exists()
     assert mine.folder.exists() and (roots / f"{ray_folder.PREFIX}stranger").exists()
     mine.remove()
@@ -146,7 +146,7 @@ def test_a_folder_that_a_sweep_took_before_its_lock_is_made_again(roots, monkeyp
     def late(handle, operation):
         if operation == ray_folder.fcntl.LOCK_EX and not taken:
             taken.append(Path(handle.name).parent)
-            ray_folder.sweep(roots)
+            ray_folder.clean_up(roots)
         real(handle, operation)
 
     monkeypatch.setattr(ray_folder.fcntl, "flock", late)

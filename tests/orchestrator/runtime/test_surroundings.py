@@ -122,7 +122,7 @@ def test_the_first_stop_is_the_sentence(monkeypatch, tmp_path):
 def test_a_run_folder_that_report_cannot_write(monkeypatch, tmp_path):
     monkeypatch.setattr(surroundings.places, "trouble", lambda folder: f"{folder} cannot be written (Read-only file system)")
     with pytest.raises(UserError, match="Run folder: .* cannot be written .*; give this account the right to write there"):
-        surroundings.light([tmp_path])
+        surroundings.require_light([tmp_path])
 
 
 @pytest.mark.parametrize(("home", "temporary", "own", "state"), [

@@ -11,7 +11,7 @@ from orchestrator import cli, loso
 from orchestrator.cohort import cohort
 from orchestrator.cohort.cohort import Clip
 from orchestrator.config.configuration import compose
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store, shard_maker
 from preprocessing.clip import ClipOptions, prepare_clip
@@ -312,7 +312,7 @@ def test_another_key_moves_no_bit_of_the_moments(mine, inline, tmp_path):
         options = clip_store.clip_options(config, False)
         for job in shuffled:
             shard_maker.make_shard(job, options, None)
-        found.append([read_sealed(job.path.with_suffix(".json"))["moments"] for job in shuffled])
+        found.append([read_checked(job.path.with_suffix(".json"))["moments"] for job in shuffled])
     assert found[0] == found[1] == found[2]
     signals = read_signals(shuffled[0].path)
     assert Moments.of(signals.signals[signals.label == 0]).to_json() == found[0][0]["0"]
@@ -370,7 +370,7 @@ def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
     assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
     assert store.notes() == ["11 of 11 clips: eda: unit converted from nS to uS."]
     assert all(3.9 < store.signals(job.subject).signals.min() < 4.1 for job in jobs)
-    assert store.told_by_length({0: "rest", 1: "pain"}) == []
+    assert store.length_warning({0: "rest", 1: "pain"}) == []
 
 
 def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
@@ -386,7 +386,7 @@ def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
         jobs = clip_store.plan_shards(config, cohort.load(config))
         jobs[0].path.parent.mkdir(parents=True)
         assert [shard_maker.make_shard(job, clip_store.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
-        return clip_store.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
+        return clip_store.ClipStore(jobs[0].path.parent, jobs).length_warning({0: "rest", 1: "pain"})
 
     assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can tell the classes by their length")
     assert told("signal.seconds=6") == told("signal.window_mode=crop", "signal.length=50") == []

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.plan import folds
 from orchestrator.stages import make_encoders
 from orchestrator.stores import encoder_store
@@ -142,7 +142,7 @@ def test_the_scaler_of_pretraining_is_fitted_on_its_group(road, planned):
         kept = Scaler.from_json(read_json(plan.folder / "scaler.json"))
         own = {s: store.moments(s, [0, 4]) for s in plan.group.subjects}
         assert kept.sha256() == fit_scaler(own, plan.group.subjects).sha256()
-        assert read_sealed(plan.folder / "encoder.json")["subjects"] == list(plan.group.subjects)
+        assert read_checked(plan.folder / "encoder.json")["subjects"] == list(plan.group.subjects)
 
 
 def test_a_group_without_a_usable_clip_is_told_before_training(road, planned, inline, monkeypatch):

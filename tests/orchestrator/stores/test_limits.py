@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
-from orchestrator.files.storage import read_sealed
+from orchestrator.files.storage import read_checked
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store
 from preprocessing.limits import Limits
@@ -81,7 +81,7 @@ def test_a_shard_that_is_cut_is_damaged_and_not_of_other_limits(asked, inline, c
     made(config)
     job = clip_store.plan_shards(config, cohort.load(config))[0]
     job.path.write_bytes(job.path.read_bytes()[:-9])
-    assert not clip_store.other_limits(job) and read_sealed(job.path.with_suffix(".json"))["limits"] == asdict(Limits())
+    assert not clip_store.other_limits(job) and read_checked(job.path.with_suffix(".json"))["limits"] == asdict(Limits())
     capsys.readouterr()
     made(config)
     assert "made again: 1 clip shards" in capsys.readouterr().out and inline["preprocess"] == [0, 1, 2, 0]

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import cli, loso, pretrain
 from orchestrator.errors import LineageError, UserError
-from orchestrator.files.storage import read_json, read_sealed, seal, write_json
+from orchestrator.files.storage import read_checked, read_json, with_checksum, write_json
 from orchestrator.plan import folds
 from orchestrator.stores import clip_store, cross_dataset, origin
 from preprocessing.synthetic.cohort import generate
@@ -45,7 +45,7 @@ def spoilt(b, tmp_path) -> Road:
 
 def encoders_of_a(road: Road) -> list[Path]:
     """In the order of their groups."""
-    sides = [(read_sealed(path), path.parent) for path in road.store.glob("encoders/*/encoder.json")]
+    sides = [(read_checked(path), path.parent) for path in road.store.glob("encoders/*/encoder.json")]
     return [folder for side, folder in sorted(sides, key=lambda one: one[0]["about"]["group"])
             if side["about"]["dataset"] == "biovid_a"]
 
@@ -70,7 +70,7 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
     assert inline["preprocess"] == list(range(PEOPLE)) and len(inline["loso"]) == PEOPLE
     lineage, summary = read_json(b.run / "lineage.json"), b.summary()
     assert len(lineage["encoders"]) == 2 and not summary["leaky"] and not summary["unproven"]
-    seen = [set(read_sealed(folder / "encoder.json")["lineage"]["people"]) for folder in encoders_of_a(b)]
+    seen = [set(read_checked(folder / "encoder.json")["lineage"]["people"]) for folder in encoders_of_a(b)]
     assert all(len(one) == 2 and all(person.startswith("synthetic/") for person in one) for one in seen)
     assert {fold["encoder"] for fold in lineage["folds"]} == {0, 1}
     for fold in lineage["folds"]:
@@ -80,13 +80,13 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
         (parent,) = encoder["lineage"]["parents"]
         assert set(parent["people"]) == seen[number] == set(encoder["lineage"]["people"]), "the signal MAE has the same people"
     # the video weights are Part A's to the byte, the signal MAE with five channels is Part B's own
-    for side in (read_sealed(path) for path in b.store.glob("encoders/*/encoder.json")):
+    for side in (read_checked(path) for path in b.store.glob("encoders/*/encoder.json")):
         if side["about"]["dataset"] == "biovid_b":
-            theirs = read_sealed(encoders_of_a(b)[side["about"]["group"]] / "encoder.json")
+            theirs = read_checked(encoders_of_a(b)[side["about"]["group"]] / "encoder.json")
             assert side["weights"]["video"] == theirs["weights"]["video"]
             assert side["weights"]["signal"] != theirs["weights"]["signal"] and side["about"]["signal"]["n_channels"] == 5
-            quality = read_sealed(next(b.store.glob(f"encoders/{side['key']}/quality.json")))
-            there = read_sealed(encoders_of_a(b)[side["about"]["group"]] / "quality.json")
+            quality = read_checked(next(b.store.glob(f"encoders/{side['key']}/quality.json")))
+            there = read_checked(encoders_of_a(b)[side["about"]["group"]] / "quality.json")
             assert quality["kind"] == "video" and quality["measured"] == "where it was trained"
             assert quality["ratio"] == there["ratio"] and quality["signal"]["kind"] == "signal"
     assert "2 encoders of 2 subjects; each is used for test subjects outside its group; encoders from biovid_a" in \
@@ -101,7 +101,7 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
 
 def test_one_encoder_is_refused_for_its_own_people_and_serves_the_others(b, inline, capsys):
     one = encoders_of_a(b)[0]
-    seen = sorted(read_sealed(one / "encoder.json")["lineage"]["people"])
+    seen = sorted(read_checked(one / "encoder.json")["lineage"]["people"])
     said = refused(capsys, b.argv(f"pretrain.from={one}", "model=video"))
     assert all(person in said for person in seen) and said.count("synthetic/") == len(seen)
     assert "protocol=exclude_pretrain" in said and inline["embed"] == inline["loso"] == []
@@ -191,7 +191,7 @@ def test_another_pseudonym_key_is_one_sentence(b):
 
 def resealed(folder: Path, **changed) -> None:
     side = {**read_json(folder / "encoder.json"), **changed}
-    write_json(folder / "encoder.json", seal({name: value for name, value in side.items() if value is not None}))
+    write_json(folder / "encoder.json", with_checksum({name: value for name, value in side.items() if value is not None}))
 
 
 def cut(path: Path) -> None:

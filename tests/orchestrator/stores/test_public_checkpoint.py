@@ -15,7 +15,7 @@ from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
 from orchestrator.stores import encoder_store
 from orchestrator.stores.clip_store import ClipStore, plan_shards
-from orchestrator.stores.public_checkpoint import read_foreign
+from orchestrator.stores.public_checkpoint import read_public_checkpoint
 from tests.helpers.places import GOLDEN
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE
 
@@ -53,7 +53,7 @@ def test_the_golden_file_goes_through_to_tokens_and_folds(road, inline, tmp_path
             config = mine.config(*WORDS)
             stored, theirs = checkpoint.read_weights(side.parent / "video")[0], load_marlin(MARLIN, 3, 3, 4).state_dict()
             assert stored.keys() == theirs.keys() and all(torch.equal(stored[name], theirs[name]) for name in stored)
-            assert read_foreign(config).sha256 == read_json(side)["checkpoint"]
+            assert read_public_checkpoint(config).sha256 == read_json(side)["checkpoint"]
 
 
 def test_nobody_knows_whom_it_saw(road, inline, tmp_path):

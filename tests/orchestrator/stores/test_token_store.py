@@ -11,7 +11,7 @@ from models.mae.video_mae import VideoMAE
 from orchestrator import cli, loso
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.model_inputs import needs
-from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.files.storage import read_json, with_checksum, write_json
 from orchestrator.plan import folds
 from orchestrator.pretraining import embedding
 from orchestrator.stores import encoder_store as encoders
@@ -159,7 +159,7 @@ def test_a_file_says_whom_its_encoder_has_seen_and_the_guard_asks_the_file(road,
         assert value["lineage"]["artefact"] == f"tokens of {seen['artefact']}" and len(seen["people"]) == 2
         if seen == encoder["lineage"]:
             seen["people"].append(tested)
-            write_json(side, seal(value))
+            write_json(side, with_checksum(value))
             changed += 1
     assert changed == PEOPLE
     assert cli.run(loso.main, mine.argv("max_folds=1")) == 2
