@@ -1,4 +1,4 @@
-"""The shared command line: flags, exit codes, and the sentence on stderr."""
+"""The shared command line: flags, exit codes, and the message on stderr."""
 
 import subprocess
 import sys
@@ -78,7 +78,7 @@ def test_a_path_that_leads_nowhere_is_one_sentence(name, capsys):
     assert "~nobody-of-this-name/x cannot be resolved" in capsys.readouterr().err
 
 
-def test_what_nobody_touched_imports_nothing_heavy():
+def test_unchanged_nodes_import_nothing_heavy():
     code = ("import sys; from orchestrator import cli; cli.parse('loso', '', ['--dataset', 'synthetic', 'model=dual',"
             " 'encoder=vit_tiny']); sys.exit('timm' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

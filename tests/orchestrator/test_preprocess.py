@@ -42,7 +42,7 @@ def run(name: str, root: Path | None, store: Path, *more: str) -> int:
 
 
 def shards(store: Path) -> list[dict]:
-    """The rows of all people, in the order of their names."""
+    """The rows of all subjects, in the order of their names."""
     return [row for path in sorted(store.glob("clips/*/s*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
@@ -114,7 +114,7 @@ def test_a_promised_file_that_is_not_there_is_a_row_and_the_clip_keeps_what_it_h
     assert run("biovid_a", root, tmp_path / "store", PARTIAL, "strict=true") == 2
 
 
-def test_one_damaged_fnirs_file_costs_its_person_the_signals_and_is_told(inline, engines, tmp_path):
+def test_one_damaged_fnirs_file_excludes_its_subjects_signals_and_is_reported(inline, engines, tmp_path):
     root = write_ai4pain(tmp_path / "tree", ("1", "2"), ())
     for path in sorted((root / "Train" / "video").rglob("*.mp4")):
         films.write_video(path, films.nodding(50, width=160, height=120), fps=5)
@@ -309,7 +309,7 @@ def test_bad_paths_and_bad_numbers_are_rows_too(inline, tmp_path):
 
 @pytest.fixture
 def declared(tmp_path):
-    """Three people's signals and videos with the right sha256: (folder, rows)."""
+    """Three subjects' signals and videos with the right sha256: (folder, rows)."""
     folder = tmp_path / "tree"
     folder.mkdir()
     eda = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "fs": 4}])
@@ -326,7 +326,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_file_that_is_not_the_declared_one_is_quarantined(inline, declared, tmp_path, capsys):
+def test_a_file_that_is_not_the_declared_one_is_excluded(inline, declared, tmp_path, capsys):
     folder, rows = declared
     rows[3]["sha256"] = "0" * 64
     write_manifest(folder, rows)
@@ -410,7 +410,7 @@ def test_face_models_are_sought_before_any_work(no_workers, tree, signal_tree, t
 # ---------------------------------------------------------------------------------------------- what is said, and crashes
 
 
-def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp_path, capsys, monkeypatch):
+def test_size_and_time_are_reported_before_anything_is_made(inline, signal_tree, tmp_path, capsys, monkeypatch):
     said = []
     real = make_clips.mapped
     monkeypatch.setattr(make_clips, "mapped", lambda *words: (said.append(capsys.readouterr().out), real(*words))[1])

@@ -116,7 +116,7 @@ def test_a_file_that_fails_says_where(tmp_path, text, said):
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def test_a_loader_cannot_give_the_people_of_another_cohort(place, tmp_path):
+def test_a_loader_cannot_give_the_subjects_of_another_cohort(place, tmp_path):
     """Pseudonyms of a public cohort are made with a published key."""
     (tmp_path / "gait.py").write_text((place / "gait.py").read_text().replace('cohort="gait"', 'cohort="watch"'))
     named = ["--plugin", str(tmp_path / "gait.py"), "--dataset", "gait", f"data.root={place / 'data'}"]

@@ -71,10 +71,10 @@ def test_twice_the_seeds_are_twice_the_folds_and_nothing_else(model):
         assert stage(one, other) == stage(two, other)
 
 
-def test_a_refit_is_a_second_training_with_the_validation_people_among_the_others():
-    """24 people, 2 of them for validation: 21 train, whose fit passes 21 + 2/3 people an epoch, the refit 23."""
+def test_a_refit_is_a_second_training_that_includes_the_validation_subjects():
+    """24 subjects, 2 of them for validation: 21 train, whose fit passes 21 + 2/3 subjects an epoch, the refit 23."""
     without, refit = prices("protocol.refit=false"), prices("protocol.refit=true")
-    most = 200 * 16 * 24 * 0.001 / 2  # epochs, clips a person, folds, seconds a clip, workers
+    most = 200 * 16 * 24 * 0.001 / 2  # epochs, clips a subject, folds, seconds a clip, workers
     assert folds_alone(refit)[1] - folds_alone(without)[1] == pytest.approx(23 * most)
     assert folds_alone(refit)[0] - folds_alone(without)[0] == pytest.approx(23 * most / 200)  # after one epoch at the earliest
     tested = 16 * 24 * 0.001 / 2 / 3
@@ -96,7 +96,7 @@ def test_the_audit_is_one_seed_four_times_and_the_first_fold_thrice():
 
 
 def test_a_code_is_learnt_over_every_epoch():
-    """The canary of codes has no validation people: patience does not end its training."""
+    """The canary of codes has no validation subjects: patience does not end its training."""
     low, high = folds_alone(prices("audit=true", "train.max_epochs=50"), "audit")
     coded = 2 * 50 * 16 * 24 * 21 * 0.001 / 2
     assert low > coded and high - low == pytest.approx(51 / 24 * (50 - 11) * 16 * 24 * (21 + 2 / 3) * 0.001 / 2, rel=0.01)
@@ -110,7 +110,7 @@ def test_fixed_epochs_have_no_range():
 def test_views_and_encoders_are_clips_that_pass():
     words = ("encoder=vit_micro",)
     size = {n: sum(row.size for row in prices(*words, f"embed.views={n}") if row.stage == "embed") for n in (1, 3)}
-    assert size[3] == 3 * size[1] == 3 * 24 * 16 * 2 * 512 * 64 * 2  # people, clips, encoders, tokens, width, float16
+    assert size[3] == 3 * size[1] == 3 * 24 * 16 * 2 * 512 * 64 * 2  # subjects, clips, encoders, tokens, width, float16
     one = sum(row.size for row in prices(*words, "protocol=as_paper") if row.stage == "embed")
     assert one == size[1] / 2  # the published way has one encoder
     start = costs.TORCH_START / 1.5
@@ -132,7 +132,7 @@ def test_fewer_folds_on_purpose():
 
 
 @pytest.mark.parametrize("model", ["signal", "signal_small", "lstm", "transformer", "convtran", "ridge", "svm"])
-def test_a_model_of_signals_decodes_no_film(model):
+def test_a_signal_model_decodes_no_video(model):
     rows = prices(f"model={model}")
     assert "0 with video" in next(row.what for row in rows if row.stage == "preprocess")
     assert stage(rows, "preprocess")[1] < 0.5 * stage(prices("model=video"), "preprocess")[0]
@@ -245,7 +245,7 @@ def test_a_step_is_tried_with_the_run_s_own_options():
     assert timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
 
 
-def test_runs_of_both_protocols_are_looked_for_in_their_own_folders(tmp_path):
+def test_runs_of_both_protocols_are_found_in_their_own_folders(tmp_path):
     config = compose("synthetic", ["protocol=both", f"run.dir={tmp_path}"])
     assert [run_record.run_dir(c).name for c in run_record.runs(config)] == ["clean", "as_paper"]
 

@@ -52,7 +52,7 @@ def test_all_stages_without_ray_give_what_they_give_on_ray(road, tmp_path):
         assert words in (place.run / "report.html").read_text()
 
 
-def test_what_one_executor_began_the_other_goes_on_with(road, inline, tmp_path):
+def test_one_executor_resumes_what_the_other_began(road, inline, tmp_path):
     mine = road.copy(tmp_path)
     (mine.run / "ledger" / "fold-001-seed-0.json").unlink()
     assert mine.main(INLINE) == 0 and inline["loso"] == [], "the fixture records what would go through Ray"

@@ -1,4 +1,4 @@
-"""Code keys that a process keeps for the next one: never of other sources, never needed."""
+"""Code keys that a process caches for the next one: never those of other sources, and never required."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ ROOTS = ("preprocessing.signals.filters:butterworth",)
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A copy of the rooms in which Python may write compiled files."""
+    """A copy of the packages in which Python may write compiled files."""
     for room in code_key.PACKAGES:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code_key, "ROOT", tmp_path)

@@ -36,7 +36,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
 
 
-def test_a_reader_never_meets_half_a_file(tmp_path, monkeypatch):
+def test_a_reader_never_sees_an_incomplete_file(tmp_path, monkeypatch):
     seen = []
     real = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((path.exists(), os.path.getsize(a))), real(a, b)))
@@ -57,7 +57,7 @@ def test_a_full_disk_is_known_by_whatever_wrote(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_the_users_to_mend(tmp_path):
+def test_a_full_disk_is_an_error_of_the_user(tmp_path):
     with pytest.raises(UserError, match="disk is full"), storage.atomic_path(tmp_path / "x"):
         raise OSError(28, "No space left on device")
     with pytest.raises(OSError, match="broken"), storage.atomic_path(tmp_path / "x"):
@@ -79,7 +79,7 @@ def test_a_damaged_json_is_an_absent_one(tmp_path):
         assert storage.read_json(path) is None
 
 
-def test_a_sealed_value_shows_every_change(tmp_path):
+def test_a_checksum_shows_every_change(tmp_path):
     path = tmp_path / "x.json"
     storage.write_json(path, storage.with_checksum({"a": 0.1, "people": ["x"]}))
     assert storage.read_checked(path) == storage.with_checksum({"people": ["x"], "a": 0.1})
@@ -91,7 +91,7 @@ def test_a_sealed_value_shows_every_change(tmp_path):
     assert storage.read_checked(path) is None
 
 
-def test_sweeping_takes_temporaries_alone(tmp_path):
+def test_clean_up_removes_only_temporaries(tmp_path):
     (tmp_path / ".a.tmp").write_text("")
     (tmp_path / ".b.tmp").mkdir()
     (tmp_path / ".b.tmp" / "x").write_text("")
@@ -102,7 +102,7 @@ def test_sweeping_takes_temporaries_alone(tmp_path):
     storage.remove_temporaries(tmp_path / "absent")
 
 
-def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
+def test_clean_up_keeps_the_files_of_living_processes(tmp_path, monkeypatch):
     """Another command may be at work beside this one, and one of another machine on the same disk."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     tags = {"mine": owners.tag(), "zombie": owners.tag().replace(str(os.getpid()), str(ended.pid), 1)}

@@ -1,4 +1,4 @@
-"""The run's log: what the terminal is told, in a form that may travel."""
+"""The run's log: the lines of the terminal, in a form that may be shared."""
 
 import logging
 import re
@@ -76,7 +76,7 @@ def test_a_resumed_run_appends_and_a_refused_one_leaves_nothing(tmp_path):
     assert not list(new.iterdir())
 
 
-def test_what_was_told_before_is_in_the_log_of_both_runs(tmp_path):
+def test_earlier_lines_are_in_the_log_of_both_runs(tmp_path):
     progress.say("plan", "before")
     for name in ("clean", "as_paper"):
         (tmp_path / name).mkdir()

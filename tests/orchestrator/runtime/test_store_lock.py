@@ -1,4 +1,4 @@
-"""A store knows how its keys are made, and one of another version is refused before anything is made."""
+"""A store records the version of its keys, and one of another version is refused before anything is made."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a command needs of the machine: each lack is one row with its fix, and stops what it would stop later."""
+"""What a command needs of the machine: everything missing is one row with its fix, and stops the command at its start."""
 
 import os
 import pwd

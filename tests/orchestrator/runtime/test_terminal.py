@@ -1,4 +1,4 @@
-"""No terminal ends a command: too few signs, a reader that goes, a full disk, closed streams. Whole processes, without Ray."""
+"""No terminal ends a command: few characters, a closed pipe, a full disk, closed streams. Whole processes, without Ray."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What workers were warned of: beside the artefact, once on the terminal, once in the report, and the same after a kill."""
+"""Warnings of workers: with the artefact, once on the terminal, once in the report, and the same after a kill."""
 
 import shutil
 import warnings

@@ -49,7 +49,7 @@ def test_a_further_protocol_seed_leaves_the_others_as_they_are():
         plan("protocol.seeds=[1000]", "pretrain.seeds=2")
 
 
-def test_nobody_left_to_test_is_one_sentence():
+def test_no_subject_left_to_test_is_one_sentence():
     with pytest.raises(UserError, match="protocol=exclude_pretrain leaves nobody to test"):
         plan("protocol=exclude_pretrain", f"pretrain.subjects={list(range(PEOPLE + 1))}")
 

@@ -1,4 +1,4 @@
-"""A limit of size is no part of a shard's key: what a change of it could have decided otherwise is made again, nothing else."""
+"""Size limits are not part of a shard's key: only shards that a changed limit could affect are made again."""
 
 from dataclasses import asdict
 
@@ -12,7 +12,7 @@ from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store
 from preprocessing.limits import Limits
 
-ROWS = {"p0": 60, "p1": 60, "p2": 80}  # by person; arrays of three columns, two of them named
+ROWS = {"p0": 60, "p1": 60, "p2": 80}  # by subject; arrays of three columns, two of them named
 
 
 @pytest.fixture

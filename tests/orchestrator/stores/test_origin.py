@@ -21,7 +21,7 @@ FROM = "pretrain.from=biovid_a"
 
 @pytest.fixture(scope="module")
 def tree_b(tmp_path_factory) -> Path:
-    """Part B of the same people: two signal channels more."""
+    """Part B of the same subjects: two signal channels more."""
     return generate(tmp_path_factory.mktemp("part-b") / "tree", part="B", subjects=PEOPLE, clips_per_level=CLIPS_PER_LEVEL,
                     levels=("BL1", "PA4"), size=(160, 120), jobs=2)
 
@@ -64,7 +64,7 @@ def refused(capsys, argv: list[str]) -> str:
     return said
 
 
-def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline):
+def test_the_encoders_of_part_a_serve_part_b_without_their_training_subjects(b, inline):
     before = {folder.name: hashes(folder) for folder in encoders_of_a(b)}
     assert b.main(FROM) == 0
     assert inline["preprocess"] == list(range(PEOPLE)) and len(inline["loso"]) == PEOPLE
@@ -99,7 +99,7 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
     assert b.main(FROM) == 0 and [len(inline[stage]) for stage in ("pretrain", "embed", "loso")] == done
 
 
-def test_one_encoder_is_refused_for_its_own_people_and_serves_the_others(b, inline, capsys):
+def test_one_encoder_is_refused_for_its_own_subjects_and_serves_the_others(b, inline, capsys):
     one = encoders_of_a(b)[0]
     seen = sorted(read_checked(one / "encoder.json")["lineage"]["people"])
     said = refused(capsys, b.argv(f"pretrain.from={one}", "model=video"))
@@ -119,7 +119,7 @@ def test_two_folders_are_what_the_name_stands_for(b):
     assert named.folds == given.folds and {fold.group for fold in named.folds} == {0, 1}
 
 
-def test_people_tested_together_need_one_encoder_that_saw_none_of_them(b):
+def test_subjects_tested_together_need_one_encoder_that_saw_none_of_them(b):
     with pytest.raises(LineageError, match="people whom each of the encoders of pretrain.from=biovid_a has seen"):
         planned(b, FROM, "model=video", "split=kfold", "split.k=2")
     assert planned(b, FROM, "model=video", "split=kfold", "split.k=2", "protocol=as_paper").leaky
@@ -137,7 +137,7 @@ def test_the_same_signals_take_the_signal_encoder_over(b, road, inline, tmp_path
 
 
 def test_a_stranger_data_set_is_served_by_one_encoder(b):
-    """Nobody of the cohort is there: the first encoder serves everybody, and a signal MAE is pretrained on drawn groups."""
+    """It knows no subject of the cohort: the first encoder serves all, and a signal MAE is pretrained on drawn groups."""
     config = b.config(FROM)
     people = cross_dataset.load(config)
     strangers = replace(people, name="elsewhere", people=tuple(replace(p, cohort="elsewhere") for p in people.people))
@@ -151,7 +151,7 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
     assert group.subjects == group.learners == ()
 
 
-def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt, inline, capsys):
+def test_a_subject_under_another_name_is_found_by_the_recordings(b, road, spoilt, inline, capsys):
     config = b.config(FROM)
     people = cross_dataset.load(config)
     one = origin.read(config, people)[0]
@@ -161,13 +161,13 @@ def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt,
     theirs = clip_store.ClipStore(road.store, clip_store.plan_shards(there, cross_dataset.load(there))).hashes
     learnt = theirs[next(iter(seen))]
     one.check_recordings(people, {})
-    one.check_recordings(people, {stranger: theirs[stranger]})  # not among those it learnt from
+    one.check_recordings(people, {stranger: theirs[stranger]})  # not among its training subjects
     one.check_recordings(people, {next(iter(seen)): learnt})  # known by name: the plan keeps it from testing them
     some = dict(list(learnt.items())[1:])
     name = people.people[stranger].pseudonym
     with pytest.raises(UserError, match=f"recordings of synthetic/{name} under other names"):
         one.check_recordings(people, {stranger: some})
-    with pytest.MonkeyPatch.context() as patch:  # the whole road asks before it trains
+    with pytest.MonkeyPatch.context() as patch:  # the whole pipeline checks it before it trains
         patch.setattr(origin, "marks", lambda people, hashes: {people.people[stranger].pseudonym: one.recordings})
         assert "under other names" in refused(capsys, spoilt.argv(FROM)) and inline["pretrain"] == inline["loso"] == []
 
@@ -180,7 +180,7 @@ def test_an_encoder_of_another_width_is_one_sentence(b, capsys):
 
 
 def test_another_pseudonym_key_is_one_sentence(b):
-    """Of another cohort, or of the same in another store: pseudonyms cannot be held against each other."""
+    """Of another cohort, or of the same in another store: the pseudonyms cannot be compared."""
     config = b.config(f"pretrain.from={encoders_of_a(b)[0]}")
     people = replace(cross_dataset.load(config), key_fingerprint="0" * 12)
     for stranger in (people, replace(people, name="elsewhere")):
@@ -217,7 +217,7 @@ SPOIL = {
 
 
 @pytest.mark.parametrize("said", SPOIL)
-def test_what_is_no_encoder_that_can_be_used_is_one_sentence(spoilt, capsys, said):
+def test_an_encoder_that_cannot_be_used_is_one_sentence(spoilt, capsys, said):
     folder = encoders_of_a(spoilt)[0]
     SPOIL[said](folder)
     assert said in refused(capsys, spoilt.argv(f"pretrain.from={folder}", "model=video"))
@@ -237,7 +237,7 @@ def test_words_that_do_not_go_together(b, capsys, words, said):
     assert said in refused(capsys, ["--dataset", "biovid_b", f"data.root={b.root}", f"store={b.store}", "task=bl_pa4", *words])
 
 
-def test_a_part_of_the_encoders_and_several_configurations_are_told(spoilt, capsys):
+def test_missing_encoders_and_several_configurations_are_reported(spoilt, capsys):
     one, two = encoders_of_a(spoilt)
     kept = spoilt.store / "kept"
     shutil.move(two, kept)
@@ -251,7 +251,7 @@ def test_a_part_of_the_encoders_and_several_configurations_are_told(spoilt, caps
     assert f"pretrain.from=[{one}]" in said or f"pretrain.from=[{two}]" in said
 
 
-def test_a_checkpoint_of_unknown_people_stays_unproven(spoilt):
+def test_a_checkpoint_of_unknown_subjects_stays_unproven(spoilt):
     side = encoders_of_a(spoilt)[0] / "video.json"
     unknown = {**json.loads(side.read_text())["lineage"], "proven": False}
     write_json(side, {**json.loads(side.read_text()), "lineage": unknown})
