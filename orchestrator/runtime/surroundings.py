@@ -46,7 +46,7 @@ def require_and_warn(config: Config, folders: Iterable[Path] = (), ray: bool = T
 
 def require_light(folders: Iterable[Path] = (), draws: bool = False) -> None:
     """The same for a command that starts no Ray and opens no store. folders: existing ones that are written to."""
-    found = [versions(), *(replace(row, fix="give this account the right to write there, or a disk with room")
+    found = [versions(), *(replace(row, fix="give this account the right to write there, or choose a disk with free space")
                            if row.state == STOP else row for row in places.run_folders(folders))]
     _say(_passed([*found, caches()] if draws else found))
 

@@ -56,8 +56,8 @@ class Origin:
         return hash_all([*parts, self.lineage.sha256()])
 
     def check_recordings(self, people: Cohort, hashes: Hashes) -> None:
-        """Raises UserError if it was trained on recordings of these subjects under other names: nothing would prevent that they
-        are tested. hashes: of the recordings, as the clip store has them."""
+        """Raises UserError if it was trained on recordings of these subjects under other names: nothing would keep it from
+        being used to test them. hashes: of the recordings, as the clip store has them."""
         known = self.lineage.everyone()
         own = marks(people, hashes)
         again = sorted({key for p, key in zip(people.people, people.keys([p.index for p in people.people]), strict=True)

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.preprocess` over every layout, its quarantine, and what it makes again after a crash.
+"""`python -m orchestrator.preprocess` over every layout, the clips it excludes, and what it makes again after a crash.
 
 Everything in this process (`inline`), on trees written here; bad files stand beside good ones.
 """
@@ -83,7 +83,7 @@ def several_rates(root: Path) -> Path:
 
 
 def test_a_row_of_pictures_alone_stands_beside_rows_with_signals(inline, engines, tmp_path):
-    """However many there are of either: nobody's clip is lost, and only models that listen leave some out."""
+    """In any mixture no clip is excluded, and only models that read signals leave some out."""
     root = tmp_path / "tree"
     root.mkdir()
     films.write_folder(root / "frames", films.nodding(18, width=160, height=120))
