@@ -41,7 +41,7 @@ SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see b
 
 
 def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
-    """The clip store of this cohort; missing shards are made. Raises UserError (strict, full disk, identical recordings).
+    """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, duplicates).
 
     may_share: an identical recording of two subjects gives a warning instead of an error, as nothing is trained or tested yet.
     """
