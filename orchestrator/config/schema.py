@@ -180,7 +180,7 @@ def _check_seeds(seeds: Any) -> None:
             raise UserError(f"protocol.seeds={shown(seeds)} does not fit: it needs at least one seed and at most "
                             f"{MOST_SEEDS}, each once and a whole number from 0 to {LARGEST_SEED:,}.")
     elif seeds is not None and not (is_number(seeds, True) and 1 <= seeds <= MOST_SEEDS):
-        raise UserError(f"protocol.seeds={shown(seeds)} does not fit: a count must be from 1 to {MOST_SEEDS}"
+        raise UserError(f"protocol.seeds={shown(seeds)} does not fit: a count needs at least one seed and at most {MOST_SEEDS}"
                         "; to choose the seeds themselves, write a list, [3,5].")
 
 
