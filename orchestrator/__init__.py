@@ -1,4 +1,4 @@
-"""The stages. Run as a command, this is the first file that is read: what goes wrong before `cli.run` is told here."""
+"""The stages. With `python -m`, this file runs first: errors that occur before `cli.run` are reported here."""
 
 import sys
 
@@ -7,8 +7,8 @@ if sys.argv[:1] == ["-m"]:  # `python -m orchestrator.STAGE`, whose imports take
     import signal
 
     def _interrupted(number: int, frame: object) -> None:
-        os.write(2, b"interrupted: the same command goes on from here\n")
-        os._exit(130)  # nothing was begun
+        os.write(2, b"interrupted: run the same command again to resume\n")
+        os._exit(130)  # no work was started
 
     def _unfit(kind: type[BaseException], error: BaseException, trace: object) -> None:
         name = (getattr(error, "name", None) or "").partition(".")[0]

@@ -1,6 +1,6 @@
 """The command line that every stage shares: `python -m orchestrator.<stage> --dataset NAME [key=value ...]`.
 
-What composes and checks a configuration is imported when there is one to compose: --help answers at once.
+The modules that compose and check a configuration are imported only when they are needed, so that --help is fast.
 """
 
 import argparse
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """What the user asked for: the checked configuration, and whether to plan only. overrides: as they were written."""
+    """The parsed command line: the checked configuration, and whether it is a dry run. overrides: as they were typed."""
 
     config: "Config"
     dry_run: bool
@@ -34,12 +34,12 @@ class Call:
 
 def parse(stage: str, summary: str, argv: list[str] | None = None,
           instead: Mapping[str, tuple[str, Callable[[], int]]] | None = None) -> Call:
-    """instead: flags that are a command of their own: {flag: (its help, what is done and gives the exit code)}."""
+    """instead: flags that run something else instead of the stage: {flag: (help text, function that returns the exit code)}."""
     argv = sys.argv[1:] if argv is None else argv
     run_log.start()
     parser = argparse.ArgumentParser(
         prog=f"python -m orchestrator.{stage}", description=summary, allow_abbrev=False,
-        epilog="Further words are overrides such as encoder=vit_tiny protocol.seeds=3 run.dir=DIR; every key stands in "
+        epilog="Further arguments are overrides such as encoder=vit_tiny protocol.seeds=3 run.dir=DIR; all keys are listed in "
                f"{EXPERIMENTS / 'config.yaml'}. The same command with the same run.dir resumes.")
     parser.add_argument("--dataset", required=True, metavar="NAME", help=", ".join(choices("dataset")))
     parser.add_argument("--plugin", action="append", default=[], metavar="FILE.py",
@@ -60,7 +60,7 @@ def parse(stage: str, summary: str, argv: list[str] | None = None,
     for file, names in plugins.added().items():
         progress.say("plugin", f"{file} adds {', '.join(names) or 'nothing: register something in it (docs/how-to/extend.md)'}")
     config = compose(arguments.dataset, arguments.overrides)
-    if stage != "report":  # which computes nothing from the options
+    if stage != "report":  # it computes nothing from the options
         check_options.check(config, arguments.overrides, stage)
         for remark in check_options.remarks(config, arguments.overrides, stage):
             progress.say("options", remark)
@@ -69,7 +69,7 @@ def parse(stage: str, summary: str, argv: list[str] | None = None,
 
 
 def _ending(work: Callable[[], int]) -> type[argparse.Action]:
-    """An action that ends the command as --help does, before anything that is required is missed."""
+    """An argparse action that ends the command as --help does, before required arguments are checked."""
     class Ending(argparse.Action):
         def __call__(self, *_: object) -> None:
             raise SystemExit(work())
@@ -84,12 +84,12 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
             terminal.start_again_in_utf8()
         if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # until here: orchestrator/__init__.py
-        os.environ.setdefault("PYTHONUTF8", "1")  # for what this starts; its own terminal may know less
+        os.environ.setdefault("PYTHONUTF8", "1")  # for child processes; this terminal may support less
         os.environ.pop("PYTHONIOENCODING", None)
-    # Ray, BLAS and torch would each start a thread a core in every worker.
+    # Ray, BLAS and torch would each start one thread per core in every worker.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    with terminal.lasting():
+    with terminal.safe_streams():
         code = _coded(main, argv)
     if argv is None and main.__module__ == "__main__":
         _settle(code)
@@ -97,7 +97,7 @@ def run(main: Callable[[list[str] | None], int], argv: list[str] | None = None) 
 
 
 def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
-    """The exit code, and the sentence on stderr."""
+    """Run an entry point: prints an error message on stderr and returns the exit code."""
     from models.errors import ModelError
     from preprocessing.errors import InputError
 
@@ -107,7 +107,7 @@ def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> i
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except SystemExit as stop:  # argparse
         return stop.code if isinstance(stop.code, int) else EXIT_DONE if stop.code is None else EXIT_DEFECT
@@ -122,35 +122,35 @@ def _coded(main: Callable[[list[str] | None], int], argv: list[str] | None) -> i
         return EXIT_DEFECT
 
 
-# What a file system or a limit of the machine says no with; "no such file" is not among them: that may be ours.
+# Errors of the file system or of a limit of the machine. "No such file" is not among them: it may be our own bug.
 MACHINES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
             errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EIO, errno.EFBIG}
-LIMITS = {errno.EAGAIN, errno.ENOMEM}  # of a fork
+LIMITS = {errno.EAGAIN, errno.ENOMEM}  # raised when a process cannot be started
 OURS = ("orchestrator", "models", "preprocessing")
 
 
 def machines_fault(error: BaseException) -> str:
-    """One sentence for an error that a machine raises and no code of ours can help; "" for any other."""
+    """One sentence for an error that the machine causes and not this code; "" for any other error."""
     cause = getattr(error, "cause", None)  # as Ray wraps what a worker raised
     if not isinstance(error, OSError) or error.errno is None:
         error = cause if isinstance(cause, BaseException) else error
     if isinstance(error, OSError) and error.errno in MACHINES:
         where = f"{error.filename} cannot be used" if error.filename else "A file cannot be used"
-        return (f"{where} ({error.strerror}): correct that, or choose another folder (store=DIR, run.dir=DIR), and run the "
+        return (f"{where} ({error.strerror}): correct this, or choose another folder (store=DIR, run.dir=DIR), and run the "
                 "same command again; finished work is kept.")
     if isinstance(error, OSError) and error.errno in LIMITS:
-        return (f"This machine gives no more memory or processes ({error.strerror}): end other programs, or use fewer "
+        return (f"This machine has no more memory or processes ({error.strerror}): close other programs, or use fewer "
                 "workers with resources.cpus=N, and run the same command again; finished work is kept.")
     if isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in OURS:
         return (f"A package cannot be used in {sys.prefix} ({' '.join(str(error).split())}): install dualpain "
                 "again (make install, or pip), or start the command with .venv/bin/python.")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        return ("This machine gives no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
+        return ("This machine allows no more threads: raise ulimit -u or the container's limit, or use fewer workers with "
                 "resources.cpus=N, and run the same command again; finished work is kept.")
     return ""
 
 
 def _settle(code: int) -> None:
-    """Nothing may change the exit code from here on: not a Ctrl-C, nor what libraries do when the interpreter ends."""
+    """Keep this exit code, even with a Ctrl-C or with the exit handlers of libraries."""
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None):
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))

@@ -1,4 +1,4 @@
-"""Compare finished runs, paired by person: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
+"""Compare finished runs, paired by subject: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
 
 import sys
 
@@ -14,10 +14,10 @@ def main(argv: list[str] | None = None) -> int:
 
     if asked.out is not None and asked.out.suffix not in (".json", ".md"):
         raise UserError(f"--out {asked.out} has to end in .json or .md.")
-    surroundings.light()
+    surroundings.require_light()
     writes = asked.out is not None and not asked.dry_run
     if writes and (wrong := places.trouble(asked.out.expanduser().resolve().parent)):
-        raise UserError(f"--out {asked.out}: {wrong}; name a file in a folder of yours.")
+        raise UserError(f"--out {asked.out}: {wrong}; choose a file in a folder that you can write to.")
     runs, margin = compare_runs.taken(asked.runs)
     found = compare(runs, margin)
     dataset = found.runs[0].summary["dataset"]

@@ -1,8 +1,8 @@
-"""Checks this machine and the data root, says what is wrong and how to mend it, and what a run will cost.
+"""Checks this machine and the data root, reports problems with their fixes, and estimates time and disk of a run.
 
 `python -m orchestrator.doctor --dataset NAME [key=value ...]` writes nothing. Exit code 0: a run can start; 2: the
 last line says what would stop it.
-`python -m orchestrator.doctor --fetch` installs the data files that a plain installation lacks.
+`python -m orchestrator.doctor --fetch` installs the data files that a plain installation does not contain.
 """
 
 import sys
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
         return fetch.fetch()
 
     call = cli.parse("doctor", __doc__.splitlines()[0], argv, instead={
-        "--fetch": ("install the face models and the watch data, where they are missing, and end", fetch)})
+        "--fetch": ("install the face models and the watch data if they are missing, then exit", fetch)})
     from rich.console import Console
 
     from orchestrator.config.model_inputs import reads_video
@@ -35,16 +35,17 @@ def main(argv: list[str] | None = None) -> int:
     if people and data:
         for block in check.describe(config, data):
             console.print(block, "")
-        wrong = check.registered(config) + check.judge(config, data, problem) + check.twice(people, data, reads_video(config))
+        wrong = check.registered(config) + check.judge(config, data, problem)
+        wrong += check.duplicate_recordings(people, data, reads_video(config))
         plans, bad = check.plan(config, people)
         wrong += bad + check.classes_left(config, people, data, plans)
         if plans:
-            speed = timed_steps.tried(costs.measured(config), config, data)
-            found = check.there(config, people, plans)
+            speed = timed_steps.with_timed_step(costs.measured(config), config, data)
+            found = check.already_finished(config, people, plans)
             prices = costs.forecast(config, data, plans, speed)
             left = costs.forecast(config, data, plans, speed, found) if found != finished.NOTHING else None
-            console.print(check.bill(prices, left, speed), "")
-            wrong += check.room(config, left or prices)
+            console.print(check.cost_table(prices, left, speed), "")
+            wrong += check.disk_space(config, left or prices)
         wrong += check.unfinished(config)
         console.print(check.table("The data and the plan", wrong))
         findings += wrong

@@ -8,8 +8,8 @@ class UserError(Exception):
 
 
 class FoldError(UserError):
-    """One fold cannot be fitted from the clips there are, and trying again will not help. The other folds can."""
+    """One fold cannot be fitted with the available clips, and a retry will not help. The other folds are not affected."""
 
 
 class LineageError(UserError):
-    """A fold would meet its own test person in something it uses; names the artefact and the way in."""
+    """Something that a fold uses was trained on its test subject; names the artefact and how the subject leaked in."""

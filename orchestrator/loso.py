@@ -1,7 +1,7 @@
-"""Stage 4, and the whole road: how well does this work on a person it has never seen?
+"""Stage 4, and the whole pipeline: how well does a model work on a person it has never seen?
 
-`python -m orchestrator.loso --dataset NAME [key=value ...]` runs whichever earlier stage is missing, then one trial
-for every fold and seed that the ledger lacks, then writes the table and the report.
+`python -m orchestrator.loso --dataset NAME [key=value ...]` runs the earlier stages that are missing, then one trial
+for every fold and seed that is not yet in the ledger, then writes the table and the report.
 """
 
 import sys

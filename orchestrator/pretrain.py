@@ -1,4 +1,4 @@
-"""Stage 2: masked auto-encoders on declared groups of people, data-parallel with Ray Train.
+"""Stage 2: masked auto-encoders on declared groups of subjects, data-parallel with Ray Train.
 
 `python -m orchestrator.pretrain --dataset NAME [key=value ...]`
 """

@@ -1,6 +1,6 @@
 """Stage 5: from the ledger to the table, the files of a run and report.html.
 
-`python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for a run that is there.
+`python -m orchestrator.report --dataset NAME run.dir=DIR` writes them again for an existing run.
 """
 
 import sys
@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
 
     configs = run_record.runs(call.config)
     stored = [write_report.stored_run(config) for config in configs]
-    surroundings.light([] if call.dry_run else map(run_record.run_dir, configs), draws=not call.dry_run)
+    surroundings.require_light([] if call.dry_run else map(run_record.run_dir, configs), draws=not call.dry_run)
     for config, (run, entries) in zip(configs, stored, strict=True):
         folder = run_record.run_dir(config)
         if call.dry_run:

@@ -1,8 +1,9 @@
-"""ViT scale and mask ratio as a grid over the same stages, scored on inner validation people only.
+"""ViT scale and mask ratio as a grid over the same stages, scored on inner validation subjects only.
 
 `python -m orchestrator.sweep --dataset NAME sweep.encoder=[vit_tiny,vit_small] sweep.mask_ratio=[0.75,0.9]` pretrains
-and embeds once a point, then fits every (point, fold) pair in one Tune grid. No test person's clip is opened. With
-sweep.halves=true each half of the people chooses for the other: `loso sweep.read=DIR` takes the choices from there.
+and embeds once per configuration, then fits every (configuration, fold) pair in one Tune grid. No clip of a test subject
+is opened. With sweep.halves=true the choice is cross-fitted: each half of the subjects chooses the configuration for the
+other half, and `loso sweep.read=DIR` reads the choices.
 """
 
 import sys
@@ -19,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
     configs = run_sweep.grid(call.config, call.overrides)
     if call.dry_run:
-        surroundings.told(call.config, [run_sweep.sweep_dir(call.config)])
+        surroundings.require_and_warn(call.config, [run_sweep.sweep_dir(call.config)])
         return run_sweep.forecast(configs)
     with ray_session.session(call.config, [run_sweep.sweep_dir(call.config)]):
         result = run_sweep.run(call.config, configs)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator import cli, loso
-from orchestrator.files.storage import key_of, read_json, seal
+from orchestrator.files.storage import key_of, read_json, with_checksum
 from tests.helpers.contract import FOLD, SUMMARY
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
@@ -87,7 +87,7 @@ def test_folds_parquet_says_the_same(road, summary):
 def test_every_ledger_file_is_sealed_and_of_this_run(road):
     key = read_json(road.run / "lineage.json")["content_key"]
     for entry in road.ledger().values():
-        assert entry == seal(entry) and entry["content_key"] == key and entry["test_openings"] == 1
+        assert entry == with_checksum(entry) and entry["content_key"] == key and entry["test_openings"] == 1
 
 
 def test_the_lineage_holds_nobody_tested(road):
@@ -206,7 +206,7 @@ def test_a_dry_run_writes_nothing(road, tmp_path, capsys, monkeypatch):
         module = __import__(f"orchestrator.{stage}", fromlist=["main"])
         assert cli.run(module.main, ["--dry-run", *new.argv()]) == 0, stage
         said = capsys.readouterr().out
-        assert f"{PEOPLE} people" in said, stage
+        assert f"{PEOPLE} subjects" in said, stage
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,6 @@
 """The configuration of a run: composed by Hydra from experiments/, then checked field by field.
 
-`compose(dataset, overrides)` is the only way in. A key or value that does not exist gets one sentence with the
+`compose(dataset, overrides)` is the only entry point. A key or value that does not exist gets one sentence with the
 nearest valid names (UserError, exit code 2).
 """
 
@@ -16,7 +16,7 @@ from orchestrator.config.schema import check_values, check_word
 from orchestrator.errors import UserError
 from preprocessing.limits import Limits
 
-# Written short on the command line, a node in the configuration.
+# Short forms on the command line for a key inside a node.
 SHORT = {"store": "store.dir"}
 PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
          "pretrain.checkpoint", "pretrain.checkpoint_saw", "pretrain.from", "face.weights_dir", "face.precomputed_dir",
@@ -24,7 +24,7 @@ PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "
 
 
 class Node(BaseModel):
-    """Structure and types; the bounds of values stand in schema.py, in one table."""
+    """Structure and types; the bounds of values are in one table in schema.py."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,7 +35,7 @@ class Task(Node):
 
 
 class Open(Node):
-    """A node whose further keys are checked by the options class it is handed to."""
+    """A node whose further keys are checked by the class that receives them."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -68,7 +68,7 @@ class Protocol(Node):
 
 
 class Split(Open):
-    """What each name reads stands in experiments/split/<name>.yaml, or with the registration of a plugin's."""
+    """The options of each split are in experiments/split/<name>.yaml, or in the registration of a plugin."""
 
     name: str
     n: int = 2
@@ -90,7 +90,7 @@ class Pretrain(Node):
     subjects: list[int] | None = None
     checkpoint: str | None = None
     checkpoint_saw: str = "unknown"
-    given: str | None = Field(default=None, alias="from")  # a word that Python keeps for itself
+    given: str | None = Field(default=None, alias="from")  # `from` is a keyword of Python
     seed: int = 0
     seeds: int = 1
     workers: int | None = None
@@ -155,7 +155,7 @@ class Embed(Node):
 
 
 class Sweep(Node):
-    """The grid of orchestrator.sweep. halves: two sweeps, over disjoint halves of the people; read: loso takes its choice."""
+    """The grid of orchestrator.sweep. halves: cross-fitting over two halves of the subjects; read: loso uses that choice."""
 
     encoder: list[str] = ["vit_tiny", "vit_small"]
     mask_ratio: list[float] = [0.75, 0.9]
@@ -172,7 +172,7 @@ class Sweep(Node):
 
 
 class Canaries(Node):
-    """What audit=true must be able to see; see experiments/config.yaml."""
+    """What audit=true must be able to detect; see experiments/config.yaml."""
 
     repeats: int | None = None
     points: float = 5.0
@@ -266,7 +266,7 @@ def _check_override(override: str, keys: list[str]) -> str:
         return f"{key}={value}"
     parent, _, leaf = key.rpartition(".")
     if leaf == "name" and parent in GROUPS and parent != "task":
-        raise UserError(f"{override} is no way to choose: write {parent}=NAME, which brings its own settings; did you mean "
+        raise UserError(f"{override} cannot be set alone: write {parent}=NAME, which also sets its options; did you mean "
                         f"{nearest(value, choices(parent))}?")
     open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
     if key in PATHS and value != "null":
@@ -276,7 +276,7 @@ def _check_override(override: str, keys: list[str]) -> str:
     if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
         return f"++{key}={value}"  # options classes check these names themselves
     if parent == "split" and (reading := split_readers(leaf)):
-        raise UserError(f"{override} has no effect with the split that is chosen: leave it out, or use "
+        raise UserError(f"{override} has no effect with the chosen split: leave it out, or use "
                         f"{' or '.join(f'split={name}' for name in reading)}.")
     raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
 
@@ -294,11 +294,11 @@ def _set(raw: dict[str, Any], key: str, value: str) -> None:
 
 
 def _check_path(key: str, value: str) -> None:
-    """UserError for somebody's home who is not there, or a link that leads to itself."""
+    """UserError for the home folder of an unknown user, or a link that points to itself."""
     try:
         Path(value).expanduser().resolve()
     except (OSError, RuntimeError) as error:
-        raise UserError(f"{key}={value} leads nowhere ({error}): give a path that can be followed.") from error
+        raise UserError(f"{key}={value} cannot be resolved ({error}): give a valid path.") from error
 
 
 def compose(dataset: str, overrides: list[str]) -> Config:
@@ -321,7 +321,7 @@ def compose(dataset: str, overrides: list[str]) -> Config:
 
         groups = [_check_override(word, []) for word in overrides if key_of_word(word) in GROUPS]
         first = f"dataset={dataset}"
-        # a path may hold what Hydra's grammar gives a meaning, so it does not go through it
+        # a path may contain characters that have a meaning in Hydra's grammar, so it is set afterwards
         paths = {key_of_word(word): _bare(word.partition("=")[2]) for word in overrides
                  if key_of_word(word) in PATHS and word.partition("=")[2] != "null"}
         try:
@@ -349,13 +349,13 @@ def checked(raw: dict[str, Any]) -> Config:
 
 
 def with_pretrain_seed(config: Config, seed: int) -> Config:
-    """The run of one of pretrain.seeds."""
+    """The configuration of one of pretrain.seeds."""
     return config.model_copy(update={"pretrain": config.pretrain.model_copy(update={"seed": seed, "seeds": 1})})
 
 
 def with_protocol(config: Config, name: str) -> Config:
-    """The same under another protocol. As one half of `both`, clean is refitted unless that is declined: as_paper fits on
-    everybody but the test person, and a gap between the two is to be no gap of training people."""
+    """The same under another protocol. Within `both`, clean is refitted unless protocol.refit=false: as_paper trains on all
+    but the test subject, and their difference must not come from the number of training subjects."""
     protocol = config.protocol
     refit = True if (protocol.name, name, protocol.refit) == ("both", "clean", None) else protocol.refit
     return config.model_copy(update={"protocol": protocol.model_copy(update={"name": name, "refit": refit})})

@@ -1,7 +1,7 @@
-"""A run's configuration with every value that its code would take where none was given, flat: {"train.lr": 0.001, ...}.
+"""A run's configuration with the default of every option that was not given, flat: {"train.lr": 0.001, ...}.
 
-The report compares what ran with what is shipped; an option that is left out has the value of the class that receives it,
-read from its signature, so that no default is written down twice.
+The report compares a run with the shipped defaults; an option that is not given has the default of the class that receives
+it, read from its signature, so that no default is written twice.
 """
 
 import inspect
@@ -22,12 +22,12 @@ from orchestrator.config.model_inputs import (
 )
 
 Values = dict[str, Any]
-NULL_IS_DEFAULT = ("encoder.", "model.")  # of the scale, of the model; elsewhere null is a value: no filter, no limit
+NULL_IS_DEFAULT = ("encoder.", "model.")  # there null means the default; elsewhere it is a value: no filter, no limit
 
 
 @cache
 def shipped(dataset: str, model: str) -> Values:
-    """What runs where nothing but the data set and the model is named. To be read, not changed."""
+    """The configuration if only the data set and the model are given. Do not change the result."""
     return filled(compose(dataset, [f"model={model}"]).model_dump(mode="json"), model)
 
 
@@ -39,7 +39,7 @@ def filled(config: Mapping[str, Any], model: str) -> Values:
             key = f"{prefix}{name}"
             if key not in flat or (flat[key] is None and prefix in NULL_IS_DEFAULT):
                 flat[key] = value
-    own = (config.get("model") or {}).get("signal") or {}  # these win over smae
+    own = (config.get("model") or {}).get("signal") or {}  # these override smae
     return flat | {f"smae.{name}": value for name, value in own.items()}
 
 

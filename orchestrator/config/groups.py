@@ -1,4 +1,4 @@
-"""The groups of experiments/ and what each holds. Imports registers alone, which are light, so that --help answers at once."""
+"""The groups of experiments/ and what each holds. It imports only the registers, which are light, so that --help is fast."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def choices(group: str) -> list[str]:
 
 
 def registered(group: str) -> dict[str, dict[str, Any]]:
-    """Of a group that has a register: what stands in no file of experiments/, by name, as Hydra takes it."""
+    """The entries of a group's register that have no file in experiments/, by name, in the form of Hydra."""
     nodes: dict[str, dict[str, Any]] = {}
     if group == "model":
         nodes = {name: {"name": name, **model.settings} for name, model in MODELS.items()}

@@ -13,7 +13,7 @@ def needs(config: Config) -> frozenset[str]:
 
 
 def needs_of(model: str) -> frozenset[str]:
-    """Of a finished run's model, which need not be in the register of this process: then nothing is known of it."""
+    """As `needs`, for the model of a finished run; empty if it is not in the register of this process."""
     known = lookup(model)
     return known.needs if known else frozenset()
 
@@ -25,7 +25,7 @@ def is_estimator(model: str) -> bool:
 
 
 def is_classifier(model: str) -> bool:
-    """Whether it is the paper's, with both or one of its streams."""
+    """Whether it is the paper's classifier, with both or one of its streams."""
     known = lookup(model)
     return known is not None and known.family == "classifier"
 
@@ -37,31 +37,31 @@ def has_signal_encoder(model: str) -> bool:
 
 
 def tokenizer_of(model: str) -> str:
-    """What the signal encoder makes its tokens of where model.signal.tokenizer does not say: "conv" or "step"."""
+    """The default of model.signal.tokenizer, from which the signal encoder makes its tokens: "conv" or "step"."""
     return find(model).signal_encoder or "step"
 
 
 def reads_video(config: Config) -> bool:
-    """Whether the films are decoded for this model. What reads no video has the clips of a cohort without films.
+    """Whether videos are decoded for this model. A model that reads no video gets the clips of a cohort without video.
 
-    one_number reads a film's numbers of frames and keyframes where that is its number; a clip's length is its signals'.
+    one_number needs the video if its feature is the number of frames or keyframes; a clip's length is that of its signals.
     """
     counts = config.model.name == "one_number" and config.model.options().get("feature") in ("n_frames", "n_keyframes")
     return counts or bool(needs(config) & (TOKENS | VIDEO))
 
 
 def reads_encoder(config: Config) -> bool:
-    """Whether the model reads anything that pretraining leaves: tokens of the video encoder, or E_ts."""
+    """Whether the model uses a result of pretraining: tokens of the video encoder, or E_ts."""
     return TOKENS <= needs(config) or has_signal_encoder(config.model.name)
 
 
 def chooses_epoch(config: Config) -> bool:
-    """Whether the model is trained by epochs; an estimator is fitted once, and wants nobody to choose by."""
+    """Whether the model is trained by epochs; an estimator is fitted once and needs no validation subjects."""
     return not is_estimator(config.model.name)
 
 
 def check_modalities(config: Config, dataset: str, video: bool, signals: bool) -> None:
-    """Raises UserError for a model that reads what the data set has none of. video, signals: whether it has."""
+    """Raises UserError for a model whose input the data set lacks. video, signals: whether the data set has them."""
     wanted, model = needs(config), config.model.name
     if wanted & (TOKENS | VIDEO) and not video:
         raise UserError(f"model={model} reads video, which {dataset} does not have: use model=signal or model=signal_small.")

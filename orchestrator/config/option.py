@@ -1,4 +1,4 @@
-"""One option: the kind of its value, its bounds, and the sentence for a value that does not fit."""
+"""One option: the kind of its value, its bounds, and the message for a value that does not fit."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from orchestrator.errors import UserError
 
 @dataclass(frozen=True)
 class Option:
-    """kind: whole | number | flag | word | text | vectors. words: all that is allowed, or beside numbers (gamma="scale").
-
-    least, most: bounds that are allowed themselves; above, below: bounds that are not. many: a list of so many of them.
-    once: no value of the list twice.
+    """kind: whole | number | flag | word | text | vectors. words: the allowed words, alone or besides numbers
+    (gamma="scale"). least, most: inclusive bounds; above, below: exclusive bounds. many: (fewest, most) values of a list.
+    once: no value of the list may be repeated.
     """
 
     key: str
@@ -39,7 +38,7 @@ class Option:
         else:
             right = self._one(value)
         if not right:
-            raise UserError(f"{self.key}={shown(value)} does not fit: it wants {self.wanted()}.")
+            raise UserError(f"{self.key}={shown(value)} does not fit: it must be {self.wanted()}.")
 
     def _one(self, value: Any) -> bool:
         if self.kind == "flag":

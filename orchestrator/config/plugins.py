@@ -1,7 +1,7 @@
-"""Files of other people that add models, data sets, splits, augmentations and signal formats: `--plugin FILE.py`.
+"""Files from outside this project that add models, data sets, splits, augmentations and signal formats: `--plugin FILE.py`.
 
-Only a file that the user names on the command line runs: no configuration, run folder or variable of the environment can name
-one. Workers are told the paths by whoever starts them.
+Only a file that the user names on the command line runs: no configuration, run folder or environment variable can name one.
+Workers get the paths from the process that starts them.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from preprocessing.signals.formats import FORMATS
 PACKAGE = "dualpain_plugin"  # their modules are called dualpain_plugin_STEM
 
 _loaded: dict[str, Path] = {}
-_contents: dict[str, bytes] = {}  # what runs is what the keys hold, whatever happens to the file meanwhile
+_contents: dict[str, bytes] = {}  # the bytes that ran, which the keys use even if a file changes meanwhile
 
 
 def load(paths: Iterable[str | Path], hashes: Iterable[str] = ()) -> None:
@@ -33,9 +33,9 @@ def load(paths: Iterable[str | Path], hashes: Iterable[str] = ()) -> None:
         path = path.expanduser().absolute()
         name = f"{PACKAGE}_{path.stem}"
         if not path.is_file() or path.suffix != ".py" or not re.fullmatch(r"\w+", path.stem):
-            raise UserError(f"--plugin {path} cannot be used: name a Python file that is there, such as my_model.py.")
+            raise UserError(f"--plugin {path} cannot be used: give an existing Python file, such as my_model.py.")
         if _loaded.get(name, path) != path:
-            raise UserError(f"--plugin {path} and --plugin {_loaded[name]} have one name: rename one of the files.")
+            raise UserError(f"--plugin {path} and --plugin {_loaded[name]} have the same name: rename one of the files.")
         if name not in _loaded:
             _run(name, path)
         if wanted and _sha256(name) != wanted[number]:
@@ -53,15 +53,15 @@ def _run(name: str, path: Path) -> None:
             for own, made in found:
                 ours = str(getattr(made, "__module__", "")).startswith(("orchestrator.", "models.", "preprocessing."))
                 if id(made) not in before and not ours and getattr(module, getattr(made, "__name__", ""), None) is not made:
-                    raise UserError(f"{kind} {own} is no function or class at the top level of the file")
+                    raise UserError(f"{kind} {own} is not a function or class at the top level of the file")
     except Exception as error:
         del sys.modules[name], _loaded[name], _contents[name]
         raise UserError(f"--plugin {path} fails at line {_line(error, path)} ({type(error).__name__}: "
-                        f"{' '.join(str(error).split()).rstrip('.')}): mend the file.") from error
+                        f"{' '.join(str(error).split()).rstrip('.')}): correct the file.") from error
 
 
 def _registers() -> list[tuple[str, list[tuple[str, object]]]]:
-    """What can be added, by kind: names and what stands behind them."""
+    """What can be added, by kind: names and the objects behind them."""
     found: list[tuple[str, list[tuple[str, object]]]] = [
         ("model", [(m.name, m.make) for m in MODELS.values()]), ("data set", [(s.name, s.load) for s in SOURCES.values()]),
         ("split", [(s.name, s.make) for s in SPLITS.values()]), ("signal format", [(n, f.read) for n, f in FORMATS.items()])]
@@ -97,7 +97,7 @@ def content(module: str) -> bytes | None:
 
 
 def record() -> list[dict[str, str]]:
-    """What a run tells of them: file name and SHA-256."""
+    """What a run records about them: file name and SHA-256."""
     return [{"file": path.name, "sha256": _sha256(name)} for name, path in _loaded.items()]
 
 

@@ -1,7 +1,7 @@
-"""The options a user can write: what each takes, in one table; and what a word of the command line may hold.
+"""The options a user can set: the allowed values of each, in one table; and checks of the command line's arguments.
 
-The rows are looked up by key; `model.signal` has those of `smae`. What stands in no row is held against the signature of the
-class that receives it (stages/check_options.py), or checked by the options class of preprocessing (face, keyframe, signal).
+The rows are looked up by key; `model.signal` has those of `smae`. An option without a row is checked against the signature of
+the class that receives it (stages/check_options.py), or checked by the options class of preprocessing (face, keyframe, signal).
 """
 
 import re
@@ -24,7 +24,7 @@ def _whole(key: str, least: int = 1, most: int = 1_000_000, **more: Any) -> Opti
 
 
 def _share(key: str, **more: Any) -> Option:
-    """A probability that leaves something: dropout, smoothing."""
+    """A probability below 1: dropout, smoothing."""
     return Option(key, "number", least=0, below=1, **more)
 
 
@@ -142,7 +142,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("model.gamma", "number", above=0, most=1e12, words=("scale", "auto")), _number_from("model.alpha", most=1e12),
     _word("model.feature", "gsr_peak", "clip_length", "n_frames", "n_keyframes", "sex_age", "trial_order"),
     _whole("model.leaves", 2),
-    # bounds from above; preprocessing's own options classes hold the rest
+    # upper bounds; the options classes of preprocessing check the rest
     _whole("signal.length"), _whole("face.size", 8, 4096), _whole("face.min_frames"), _whole("keyframe.k_min"),
     _whole("signal.emg_order", most=20), _whole("signal.ecg_order", most=20),
     Option("sweep.encoder", "text", many=(1, 1000), once=True),
@@ -168,7 +168,7 @@ def check_values(raw: Mapping[str, Any]) -> None:
     _check_seeds(given.get("protocol.seeds"))
     name = given.get("task.name")
     if isinstance(name, str) and (not TASK_NAME.fullmatch(name) or ".." in name):
-        raise UserError(f"task.name={shown(name)} does not fit: it becomes a part of the run folder's name, so it wants "
+        raise UserError(f"task.name={shown(name)} does not fit: it becomes a part of the run folder's name, so it may have "
                         "at most 64 letters, digits, points, hyphens and underscores.")
 
 
@@ -177,11 +177,11 @@ def _check_seeds(seeds: Any) -> None:
     if isinstance(seeds, list | tuple):
         if not seeds or len(seeds) > MOST_SEEDS or len({str(s) for s in seeds}) < len(seeds) or not all(
                 is_number(s, True) and 0 <= s <= LARGEST_SEED for s in seeds):
-            raise UserError(f"protocol.seeds={shown(seeds)} does not fit: it wants at least one seed and at most "
+            raise UserError(f"protocol.seeds={shown(seeds)} does not fit: it needs at least one seed and at most "
                             f"{MOST_SEEDS}, each once and a whole number from 0 to {LARGEST_SEED:,}.")
     elif seeds is not None and not (is_number(seeds, True) and 1 <= seeds <= MOST_SEEDS):
-        raise UserError(f"protocol.seeds={shown(seeds)} does not fit: a count wants at least one seed and at most {MOST_SEEDS}"
-                        "; certain seeds are written as a list, [3,5].")
+        raise UserError(f"protocol.seeds={shown(seeds)} does not fit: a count needs at least one seed and at most {MOST_SEEDS}"
+                        "; to choose the seeds themselves, write a list, [3,5].")
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -197,37 +197,37 @@ _CALL = re.compile(r"[A-Za-z_]+\(")
 
 
 def check_word(word: str, key: str, path: bool) -> None:
-    """UserError for a word of the command line whose value cannot be what was meant: an empty one, one with characters that
-    cannot be seen, several in place of one, or something that would be replaced on the way."""
+    """UserError for an argument whose value is probably a mistake: an empty one, one with invisible characters, several values
+    instead of one, or something that Hydra would replace."""
     shown, value = _visible(word), word.partition("=")[2]
     if word.startswith("~"):
-        raise UserError(f"'{shown}' would delete an option, and none can be deleted: leave the word out, or write {key}=VALUE.")
+        raise UserError(f"'{shown}' would delete an option, which is not possible: leave it out, or write {key}=VALUE.")
     if any(unicodedata.category(c) == "Cc" for c in word):
-        raise UserError(f"'{shown}' holds a character that cannot be seen (a line end of Windows?): type the word again.")
+        raise UserError(f"'{shown}' contains an invisible character (a Windows line ending?): type the argument again.")
     blank = [c for c in (value[:1] + value[-1:] if path else word)
              if c != " " and unicodedata.category(c) in ("Zs", "Zl", "Zp", "Cf")]
     if blank or (path and value.strip() and value != value.strip()):
-        raise UserError(f"'{shown}' holds a blank that was hardly meant: type the word again without it.")
+        raise UserError(f"'{shown}' contains an unexpected space: type the argument again without it.")
     if not value.strip().strip("'\"").strip():
-        raise UserError(f"{key}= is empty: give a value, or leave the word out.")
+        raise UserError(f"{key}= is empty: give a value, or leave it out.")
     if "${" in value:
-        raise UserError(f"'{shown}' holds ${{...}}, which nothing here replaces: write the value itself.")
+        raise UserError(f"'{shown}' contains ${{...}}, which is not replaced here: write the value itself.")
     if value.strip() == "???":
-        raise UserError(f"{key}=??? is no value: give one, or leave the word out.")
+        raise UserError(f"{key}=??? is not a value: give one, or leave it out.")
     if path or value.startswith(("'", '"')):
         return
     row = TABLE.get(key)
     if (row is None or row.kind != "text") and _UNDERSCORED.search(value):
-        raise UserError(f"'{shown}' has a number with an underscore: write its digits alone.")
+        raise UserError(f"'{shown}' contains a number with an underscore: write only its digits.")
     if _several(value):
-        raise UserError(f"'{shown}' gives several values, and a command takes one: write a list as {key}=[a,b], or run the "
+        raise UserError(f"'{shown}' gives several values, but a command takes one: write a list as {key}=[a,b], or run the "
                         "command once for each.")
     if _CALL.match(value):
-        raise UserError(f"'{shown}' calls a function of Hydra's, which nothing here reads: write the value itself.")
+        raise UserError(f"'{shown}' calls a function of Hydra, which is not supported here: write the value itself.")
 
 
 def _visible(word: str) -> str:
-    """The word with what cannot be seen written out."""
+    """The argument with its invisible characters written out."""
     return "".join(c if c == " " or unicodedata.category(c) not in ("Cc", "Cf", "Zs", "Zl", "Zp") else f"\\x{ord(c):02x}"
                    for c in word)
 
@@ -250,5 +250,5 @@ def _several(value: str) -> bool:
 
 
 def repeated(keys: Sequence[str]) -> list[str]:
-    """Keys that stand there more than once, in the order of their first place."""
+    """Keys that are given more than once, in the order of their first place."""
     return [key for i, key in enumerate(keys) if key in keys[i + 1:] and key not in keys[:i]]

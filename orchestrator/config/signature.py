@@ -1,4 +1,4 @@
-"""Options as the signature of what takes them declares them: names, kinds and bounds of what a plugin registers.
+"""Reads options from the signature of the function or class that takes them: names, kinds and bounds for a plugin.
 
 A parameter's annotation gives the kind: int, float, bool, str, Literal, each with `| None`. models.registry.Bounds beside it,
 in Annotated, says what the option is and where its limits lie.
@@ -18,7 +18,7 @@ from typing import Any
 from models.registry import Bounds
 from orchestrator.config.option import Option
 
-# What a model is given by the run, and nobody chooses.
+# Arguments of a model that the run sets, not the user.
 GIVEN = {"self", "name", "n_classes", "seed", "channels", "n_channels", "length", "signal_length", "in_dim", "video_dim",
          "signal_dim", "token_dim", "token_grid", "video_tokens", "signal_tokens", "scale", "image_size", "frames"}
 KINDS = {int: "whole", float: "number", bool: "flag", str: "text"}
@@ -47,7 +47,7 @@ def written(place: str) -> frozenset[str]:
 
 
 def rows(make: Callable[..., Any], node: str) -> list[Option]:
-    """The options that `make` takes, as node.NAME; one whose annotation says no kind takes anything."""
+    """The options that `make` takes, as node.NAME; one whose annotation names no known kind is not checked."""
     try:
         hints = typing.get_type_hints(make.__init__ if inspect.isclass(make) else make, include_extras=True)
     except NameError:  # a name that is imported for type checkers alone

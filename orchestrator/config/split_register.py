@@ -1,7 +1,7 @@
 """The register of splits: by name, the function that divides a cohort into folds, and its options.
 
-The built-in ones are added by orchestrator/plan/splits.py; their options, with their meaning, stand in experiments/split/. A
-file of somebody else's adds one with `register` (docs/how-to/extend.md).
+The built-in ones are added by orchestrator/plan/splits.py; their options are explained in experiments/split/. A plugin adds
+one with `register` (docs/how-to/extend.md).
 """
 
 from collections.abc import Callable, Mapping

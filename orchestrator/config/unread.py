@@ -1,7 +1,7 @@
-"""Which keys a configuration reads, so that a word of the command line without effect is told and not swallowed.
+"""Which keys a configuration reads, so that an argument without effect is reported and not silently ignored.
 
-Judged is the whole road, whichever stage is called: the same words go with preprocess and with loso. Keys of the machine
-(resources, store, run, data.max_*) and of the report are never judged.
+The whole pipeline counts, whichever stage is called: the same arguments go with preprocess and with loso. Keys of the machine
+(resources, store, run, data.max_*) and of the report are never checked.
 """
 
 from collections.abc import Callable, Collection
@@ -23,12 +23,12 @@ from orchestrator.config.model_inputs import (
 from preprocessing.datasets.registry import SOURCES
 from preprocessing.datasets.registry import find as find_source
 
-# Given to an estimator they are only told: one command line serves all models that are compared.
-TOLD = ("pretrain", "protocol.val", "protocol.refit")
-# What the released code's own rule of stopping stands for (fit_fold.published).
+# With an estimator they only give a note: one command line serves all models that are compared.
+ONLY_NOTED = ("pretrain", "protocol.val", "protocol.refit")
+# Options that the stopping rule of the released code replaces (fit_fold.published).
 PUBLISHED = ("max_epochs", "patience", "monitor", "stop", "plateau", "lr_decay", "lr_schedule")
 TOKEN_MODELS = "model=dual or model=video"
-Reason = tuple[str, str] | None  # (what makes the key idle, what would read it)
+Reason = tuple[str, str] | None  # (why the key has no effect, what would read it)
 
 
 def without_effect(config: Config, key: str, stage: str = "") -> Reason:
@@ -49,12 +49,12 @@ def _model(config: Config) -> str:
 
 def _encoder(config: Config, leaf: str, stage: str) -> Reason:
     wanted = needs(config)
-    if wanted & VIDEO and leaf in ("", "image_size"):  # the side of the pictures
+    if wanted & VIDEO and leaf in ("", "image_size"):  # the width of the frames
         return None
     if not wanted & TOKENS:
         return _model(config), TOKEN_MODELS
     if config.pretrain.checkpoint and leaf not in ("", "heads", "decoder_heads"):
-        return "pretrain.checkpoint, whose file says what its encoder is like", "pretrain.checkpoint=null"
+        return "pretrain.checkpoint, whose file defines the encoder", "pretrain.checkpoint=null"
     return None
 
 
@@ -62,17 +62,17 @@ def _tokens(config: Config, leaf: str, stage: str) -> Reason:
     return None if needs(config) & TOKENS else (_model(config), TOKEN_MODELS)
 
 
-def _pictures(config: Config, leaf: str, stage: str) -> Reason:
-    """clip.*: the window of keyframes that encoders and pixel models see."""
+def _clip_window(config: Config, leaf: str, stage: str) -> Reason:
+    """clip.*: the window of keyframes that encoders and pixel models read."""
     return None if needs(config) & (TOKENS | VIDEO) else (_model(config), TOKEN_MODELS)
 
 
-def _films(config: Config, leaf: str, stage: str) -> Reason:
-    """face.*, keyframe.*, frames: what stage 1 makes of a film."""
+def _faces(config: Config, leaf: str, stage: str) -> Reason:
+    """face.*, keyframe.*, frames: how stage 1 processes a video."""
     if not reads_video(config):
         return f"{_model(config)}, which reads no video", TOKEN_MODELS
     if not find_source(config.dataset).films:
-        return f"--dataset {config.dataset}, which has no video", "a data set with films"
+        return f"--dataset {config.dataset}, which has no video", "a data set with video"
     provider = config.face.get("provider", "litert")
     if leaf in ("precomputed_dir", "precomputed_root") and provider != "precomputed":
         return f"face.provider={provider}", "face.provider=precomputed"
@@ -86,12 +86,12 @@ def _smae(config: Config, leaf: str, stage: str) -> Reason:
         return _model(config), "model=dual or model=signal"
     own = config.model.options().get("signal") or {}
     if leaf in own:
-        return f"{_model(config)}, whose model.signal.{leaf}={own[leaf]} counts", f"model.signal.{leaf}"
+        return f"{_model(config)}, whose model.signal.{leaf}={own[leaf]} is used instead", f"model.signal.{leaf}"
     return _signal_encoder(config, leaf)
 
 
 def _signal_encoder(config: Config, leaf: str) -> Reason:
-    """smae.LEAF or model.signal.LEAF: what belongs to tokens, or a decoder, that are not built."""
+    """smae.LEAF or model.signal.LEAF: options of tokens or of a decoder that this model does not build."""
     given = {**config.smae, **(config.model.options().get("signal") or {})}
     step = given.get("tokenizer", tokenizer_of(config.model.name)) == "step"
     if step and leaf in ("max_tokens", "conv_layers", "conv_kernel"):
@@ -122,10 +122,10 @@ def _scale(config: Config, leaf: str, stage: str) -> Reason:
 def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
     node, pretrain = leaf.partition(".")[0], config.pretrain
     if not reads_encoder(config):
-        return f"{_model(config)}, which reads no encoder", "model=dual, model=video or model=signal"
+        return f"{_model(config)}, which uses no encoder", "model=dual, model=video or model=signal"
     signal = has_signal_encoder(config.model.name)
     if node in ("checkpoint", "checkpoint_saw", "video") and not needs(config) & TOKENS:
-        return f"{_model(config)}, which reads no video encoder", TOKEN_MODELS
+        return f"{_model(config)}, which uses no video encoder", TOKEN_MODELS
     if node == "signal" and not signal:
         return f"{_model(config)}, which has no signal encoder", "model=dual or model=signal"
     if node == "checkpoint_saw" and not pretrain.checkpoint:
@@ -139,7 +139,7 @@ def _pretrain(config: Config, leaf: str, stage: str) -> Reason:
     if pretrain.given and pretrain.name == "mae" and (
             node in ("video", "seeds") or (node not in ("", "from") and not (signal and needs(config) & TOKENS))):
         return "pretrain.from, whose encoders are trained already", "pretrain.from=null"
-    random = node in ("seed", "seeds") and needs(config) & TOKENS  # draws the weights of an encoder that nobody trains
+    random = node in ("seed", "seeds") and needs(config) & TOKENS  # draws the weights of an untrained encoder
     if pretrain.name == "none" and node not in ("", "checkpoint", "checkpoint_saw") and not random:
         return "pretrain=none", "pretrain=mae"
     if leaf == "video.mask_ratio" and stage == "sweep":
@@ -157,7 +157,7 @@ def _protocol(config: Config, leaf: str, stage: str) -> Reason:
                                                                           "protocol=as_paper or protocol=both")
     if leaf in ("val_subjects", "refit"):
         if config.protocol.name == "as_paper":
-            return "protocol=as_paper, where the test person chooses the epoch", "protocol=clean"
+            return "protocol=as_paper, where the epoch is chosen on the test subject", "protocol=clean"
         if config.protocol.val == "fixed_epochs":
             return "protocol.val=fixed_epochs", "protocol.val=inner"
     return None
@@ -174,18 +174,18 @@ def _data(config: Config, leaf: str, stage: str) -> Reason:
     if leaf in ("source", "subjects") and not lists:
         return f"--dataset {config.dataset}", "--dataset biovid_a"
     if leaf == "root" and config.dataset == "synthetic":
-        return "--dataset synthetic, which writes its own recordings", "the data set that lies there"
+        return "--dataset synthetic, which writes its own recordings", "the data set of that folder"
     return None
 
 
 def _sweep(config: Config, leaf: str, stage: str) -> Reason:
     if leaf == "read":
-        return ("a sweep, which chooses anew", "orchestrator.loso") if stage == "sweep" else None
-    return ("orchestrator.loso, which compares nothing", "orchestrator.sweep") if stage == "loso" and leaf else None
+        return ("a sweep, which makes its own choice", "orchestrator.loso") if stage == "sweep" else None
+    return ("orchestrator.loso, which compares no configurations", "orchestrator.sweep") if stage == "loso" and leaf else None
 
 
 def _audit(config: Config, leaf: str, stage: str) -> Reason:
-    return ("a sweep, which tests nobody", "orchestrator.loso") if stage == "sweep" else None
+    return ("a sweep, which has no test subjects", "orchestrator.loso") if stage == "sweep" else None
 
 
 def _canaries(config: Config, leaf: str, stage: str) -> Reason:
@@ -193,7 +193,7 @@ def _canaries(config: Config, leaf: str, stage: str) -> Reason:
 
 
 def _options(config: Config, leaf: str, stage: str) -> Reason:
-    """model.*: the four classifiers share one signature, of which each reads a part. Other models: options.check."""
+    """model.*: the four classifiers share one signature, of which each reads a part. Other models: check_options."""
     name, given = config.model.name, config.model.options()
     node, _, rest = leaf.partition(".")
     if not is_classifier(name) or node not in CLASSIFIER_READERS:
@@ -223,7 +223,8 @@ CLASSIFIER_READERS: dict[str, Callable[[Model], bool]] = {
     "signal": lambda model: bool(model.signal_encoder), "signal_output": lambda model: bool(model.signal_encoder),
     "hpa": lambda model: True}
 RULES: tuple[tuple[str, Callable[[Config, str, str], Reason]], ...] = (
-    ("encoder", _encoder), ("embed", _tokens), ("clip", _pictures), ("face", _films), ("keyframe", _films), ("frames", _films),
+    ("encoder", _encoder), ("embed", _tokens), ("clip", _clip_window), ("face", _faces), ("keyframe", _faces),
+    ("frames", _faces),
     ("smae", _smae), ("train", _train), ("train_from", _train), ("scale", _scale), ("pretrain", _pretrain),
     ("protocol", _protocol), ("synthetic", _synthetic), ("data", _data), ("sweep", _sweep),
     ("audit", _audit), ("canaries", _canaries), ("controls", _audit), ("model", _options))

@@ -1,4 +1,4 @@
-"""What a clip takes to make and to keep, before any is made."""
+"""Estimated disk space of a clip, before any is made."""
 
 from orchestrator.config.configuration import Config
 

@@ -1,9 +1,9 @@
-"""What a run will cost: time and disk of every stage, before anything runs. The middle of a span is meant to be within a
-factor of two of what the run then takes, on a machine that is free.
+"""Estimates time and disk of every stage before anything runs. The middle of an interval should be within a factor of two of
+the real time, on an idle machine.
 
-Work is counted in floating-point operations (a multiply-add is two) and divided by the speed that a short matrix product
-shows on this machine; one step of the classifier is tried out (timed_steps.py). What is neither (decoding, drawing, starting
-processes) has constants, measured on two cores of an AMD EPYC whose matrix product does 55 GFLOP/s a core, in processor time.
+Work is counted in floating-point operations (a multiply-add is two) and divided by the speed of a short matrix product on
+this machine; one step of the classifier is timed (timed_steps.py). Everything else (decoding, figures, starting processes)
+has constants, measured in processor time on two cores of an AMD EPYC with 55 GFLOP/s per core in a matrix product.
 N tokens, D width, L layers, S signal steps, C channels.
 """
 
@@ -27,13 +27,13 @@ from orchestrator.stores.token_store import stored_shape
 # Share of the matrix product's speed that each kind of network reached in processor time on one thread: encoder
 # 0.4 (micro) to 0.8 (small), MAE step 0.5 to 0.7. Other machines and GPUs differ.
 ENCODER_SHARE, MAE_SHARE, SIGNAL_MAE_SHARE = 0.75, 0.65, 0.24
-MAE_STEP_SECONDS, SIGNAL_MAE_STEP_SECONDS = 0.02, 0.01  # what a step costs whatever its size: calls, optimiser, curves
+MAE_STEP_SECONDS, SIGNAL_MAE_STEP_SECONDS = 0.02, 0.01  # fixed time of a step: calls, optimiser, curves
 SYNTHETIC_SECONDS, SYNTHETIC_BYTES = 0.6, 600_000  # a clip: 640 x 480, 5.5 s, two signal tables
 # A frame until its shard is written: 1/123 s at 1388 x 1038, 1/336 s at 640 x 480 (benchmarks/preprocess.md)
 FRAME_SECONDS, PIXEL_SECONDS = 0.0016, 4.55e-9
 CROP_SECONDS = 0.0014  # one more crop as PNG, with frames=all
 EMD_SECONDS, SIGNAL_SECONDS = 0.03, 0.013  # the signals of a clip: BioVid's, with EMD of 5.5 s of EMG; `watch`'s, without
-CLIP_SHARE = 0.62  # of the upper end that a disk must have room for: 20 crops of 78 KB
+CLIP_SHARE = 0.62  # typical share of the upper bound of disk space: 20 crops of 78 KB
 DECODE_SECONDS = 0.015  # the 16 crops of a clip, from the store to the encoder's pixels (benchmarks/pretrain.md)
 COMMAND_SECONDS = 6.0  # the command's own imports, and stopping Ray
 RAY_SECONDS = 6.0  # Ray itself
@@ -44,7 +44,7 @@ REPORT_SECONDS = 4.0  # figures, tables and files of one run
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds: (least, most), None where there is no estimate; size: bytes left on disk; while: more, as long as it runs."""
+    """seconds: (least, most), None without an estimate; size: bytes that stay on disk; passing: more bytes while it runs."""
 
     stage: str
     what: str
@@ -57,7 +57,7 @@ class Cost:
 class Speed:
     """rate: operations a second of one worker; workers: how many such workers run side by side.
 
-    clip: seconds of one clip in a training step of the classifier, as tried out; None where it was not.
+    clip: seconds of one clip in a training step of the classifier, as timed; None if it was not timed.
     """
 
     rate: float
@@ -95,7 +95,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
              until: str = "loso") -> list[Cost]:
     """Every stage up to `until`. plans: one for each protocol that runs; there: what is finished already and costs nothing."""
     wanted = needs(config)
-    each = data.clips / max(1, data.people)
+    each = data.clips / max(1, data.subjects)
     groups = {group.training: group for plan in plans for _, part in plan.parts(config) for group in part.groups}
     rows = [*_data(config, data), *_preprocess(config, data, there)]
     if until in ("pretrain", "embed", "loso"):
@@ -110,7 +110,7 @@ def forecast(config: Config, data: Fingerprint, plans: Sequence[Plan], speed: Sp
             rows += fold_costs.folds(config, data, plan, speed, there.folds(number), len(plans) > 1)
     ray = config.run.executor == "ray" and any(row.stage != "report" for row in rows)
     return [Cost("start", "the command" + (" and Ray" if ray else ""),
-                 twice(COMMAND_SECONDS + (RAY_SECONDS if ray else 0)), 0), *rows]
+                 interval(COMMAND_SECONDS + (RAY_SECONDS if ray else 0)), 0), *rows]
 
 
 def _data(config: Config, data: Fingerprint) -> list[Cost]:
@@ -118,47 +118,47 @@ def _data(config: Config, data: Fingerprint) -> list[Cost]:
         return []
     area = config.synthetic.size[0] * config.synthetic.size[1] / (640 * 480)
     seconds = SYNTHETIC_SECONDS * area * data.clips / ray_session.cpus(config)
-    return [Cost("synthetic", f"{data.clips} clips written", twice(seconds), SYNTHETIC_BYTES * area * data.clips)]
+    return [Cost("synthetic", f"{data.clips} clips written", interval(seconds), SYNTHETIC_BYTES * area * data.clips)]
 
 
 def _preprocess(config: Config, data: Fingerprint, there: Finished) -> list[Cost]:
-    """Decoding, faces and signals of the people who are not in the store. A film that the model does not read costs nothing."""
-    left = (data.people - len(there.people)) / max(1, data.people)
+    """Decoding, faces and signals of the subjects that are not in the store. Videos that are not read cost nothing."""
+    left = (data.subjects - len(there.subjects)) / max(1, data.subjects)
     if left <= 0:
         return []
     video, signals = left * (data.with_video if reads_video(config) else 0), left * data.with_signal
     length, frames = data.frames_per_clip or FRAMES_PER_CLIP, config.frames == "all"
     each = FRAME_SECONDS + PIXEL_SECONDS * data.pixels + (CROP_SECONDS if frames else 0)
-    heard = EMD_SECONDS if any("(emg" in channel for channel in data.channels) else SIGNAL_SECONDS
-    workers = max(1, min(ray_session.cpus(config), round(left * data.people)))
-    seconds = (video * length * each + signals * heard) / workers + (FACE_START if video else FACE_START / 2)
+    each_signal = EMD_SECONDS if any("(emg" in channel for channel in data.channels) else SIGNAL_SECONDS
+    workers = max(1, min(ray_session.cpus(config), round(left * data.subjects)))
+    seconds = (video * length * each + signals * each_signal) / workers + (FACE_START if video else FACE_START / 2)
     size = CLIP_SHARE * video_clip_bytes(config, length) * video + signal_bytes(config, data) * signals
     what = f"{left * data.clips:.0f} clips, {video:.0f} with video"
-    return [Cost("preprocess", what, twice(seconds), size)]
+    return [Cost("preprocess", what, interval(seconds), size)]
 
 
 def signal_bytes(config: Config, data: Fingerprint) -> float:
-    """Of one clip in its shard: float32, and what else is known of the clip."""
+    """Bytes of one clip in its shard: float32 signals, and the metadata of the clip."""
     return 4.0 * int(config.signal.get("length", 400)) * data.n_channels + 1500
 
 
 def _pretrain(config: Config, data: Fingerprint, speed: Speed, groups: Sequence[tuple[int, ...]], each: float,
               video: bool) -> list[Cost]:
-    """What the groups' encoders take; both kinds are trained by the same workers, which start once."""
+    """Costs of the groups' encoders; both kinds are trained by the same workers, which start once."""
     clips, rows = each * sum(map(len, groups)), []
     if groups and video and not config.pretrain.checkpoint and not config.pretrain.given:
         seconds, passing, size = _video_mae(config, video_options(config), clips, speed)
-        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", twice(seconds), size * len(groups),
+        rows.append(Cost("pretrain", f"{len(groups)} video MAE ({config.encoder.name})", interval(seconds), size * len(groups),
                          passing * len(groups)))
     if groups and has_signal_encoder(config.model.name):
         options = signal_options(config, data.n_channels, int(config.signal.get("length", 400)))
         seconds, passing, size = _signal_mae(config, options, clips, speed)
-        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", twice(seconds), size * len(groups), passing * len(groups)))
+        rows.append(Cost("pretrain", f"{len(groups)} signal MAE", interval(seconds), size * len(groups), passing * len(groups)))
     if rows:
         drawn = len(groups) if len(rows) > 1 or "video" in rows[0].what else 0
         ray = config.run.executor == "ray"
-        rows.append(Cost("pretrain", ("Ray Train, its workers" if ray else "torch") + (", pictures" if drawn else ""),
-                         twice((TRAIN_START if ray else TORCH_START) + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
+        rows.append(Cost("pretrain", ("starting Ray Train" if ray else "starting torch") + (", figures" if drawn else ""),
+                         interval((TRAIN_START if ray else TORCH_START) + DRAWN_SECONDS * drawn), DRAWN_BYTES * drawn))
     return rows
 
 
@@ -169,7 +169,7 @@ def _video_mae(config: Config, video: dict, clips: float, speed: Speed) -> tuple
     seen, ranks = clips * int(options.get("epochs", 200)), ranks_of(config, speed)
     seconds = seen * work.step / (MAE_SHARE * speed.rate * ranks) + seen / int(options.get("batch", 16)) * MAE_STEP_SECONDS
     seconds += clips * DECODE_SECONDS / ranks  # once: the workers keep them (pretrain.cache_mb)
-    # weights and two moments, the critic's as well: two checkpoints and the one in writing
+    # weights and two moments, the critic's as well: two checkpoints and the one being written
     return seconds, 4 * 3 * 3 * (work.parameters + work.critic_parameters), 4.0 * work.parameters
 
 
@@ -192,15 +192,15 @@ def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: 
         return []
     each_token = mae.dim + 4.0 if config.embed.dtype == "int8" else 2.0 * mae.dim
     views = f" x {config.embed.views} views" if config.embed.views > 1 else ""
-    what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are there" if there.tokens else "")
+    what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are finished" if there.tokens else "")
     untrained = 4.0 * mae.parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
     seconds = embedding(video, passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
-    return [Cost("embed", what, twice(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
+    return [Cost("embed", what, interval(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
 
 
 def training(config: Config, video: dict | None, signal: dict | None, films: int, signals: int,
              speed: Speed) -> tuple[float, float]:
-    """(seconds, bytes on disk while it goes on) of one encoder. films, signals: clips with video, with signals."""
+    """(seconds, bytes on disk during training) of one encoder. films, signals: clips with video, with signals."""
     parts = []
     if video is not None:
         parts.append(_video_mae(config, video, films, speed))
@@ -219,23 +219,23 @@ def ranks_of(config: Config, speed: Speed) -> int:
     return config.pretrain.workers or (speed.workers if "GPU" in speed.name else min(2, speed.workers))
 
 
-def twice(seconds: float) -> tuple[float, float]:
+def interval(seconds: float) -> tuple[float, float]:
     return seconds / 1.5, seconds * 1.5
 
 
 def middle(seconds: tuple[float, float]) -> float:
-    """The guess inside a span; ends that lie far apart are orders of magnitude, hence the geometric mean."""
+    """The central estimate of an interval: the geometric mean, since the ends may be orders of magnitude apart."""
     return math.sqrt(seconds[0] * seconds[1])
 
 
 def total(spans: Sequence[tuple[float, float] | None]) -> tuple[float, float, float]:
-    """(least, guess, most) of all that have an estimate."""
+    """(least, central estimate, most) of all that have an estimate."""
     known = [s for s in spans if s is not None]
     return sum(s[0] for s in known), sum(map(middle, known)), sum(s[1] for s in known)
 
 
 def span(seconds: tuple[float, float] | tuple[float, float, float] | None) -> str:
-    """"about 3.5 min (2.0 min to 6.0 min)": the guess and between what it lies."""
+    """"about 3.5 min (2.0 min to 6.0 min)": the central estimate and the interval."""
     if seconds is None:
         return "no estimate for this model"
     low, high = duration(seconds[0]), duration(seconds[-1])

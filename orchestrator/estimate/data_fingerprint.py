@@ -1,4 +1,4 @@
-"""What is in a data root, in numbers: people, clips, classes, rates, sizes, and everything that is missing or twice.
+"""The content of a data root in numbers: subjects, clips, classes, rates, sizes, and all that is missing or duplicated.
 
 Computed from the loader's references and from a few opened recordings; nothing is written.
 """
@@ -24,14 +24,14 @@ from preprocessing.recordings import Recording, SignalRef, VideoRef
 from preprocessing.signals.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
-MORE = 5  # times as many are opened, where none of these can be used, until one can
+MORE = 5  # if none of these can be used, up to so many times more are opened, until one can
 MOST_FRAMES = 400  # of one sampled video; a clip is shorter
-HASH_BUDGET = 300_000_000  # bytes read in search of equal files
+HASH_BUDGET = 300_000_000  # bytes read to find equal files
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Clips of one class: in all, and the fewest and most that one person has."""
+    """Clips of one class: in all, and the fewest and most that one subject has."""
 
     name: str
     clips: int
@@ -56,12 +56,12 @@ class Sample:
 class Fingerprint:
     """planned: the synthetic cohort before it is written, so that only counts are known."""
 
-    people: int
+    subjects: int
     clips: int
     classes: tuple[ClassCount, ...]
     sexes: dict[str, int]
     ages: tuple[int, int] | None
-    lacking_a_class: int  # people without a clip of some class of the task
+    lacking_a_class: int  # subjects without a clip of some class of the task
     with_video: int
     with_signal: int
     channels: tuple[str, ...]
@@ -70,16 +70,16 @@ class Fingerprint:
     signal: Sample
     missing: tuple[Path, ...]
     empty: tuple[Path, ...]
-    same_reference: int  # clips that are another clip's window of the same file
+    same_reference: int  # clips that use the same window of the same file as another clip
     same_content: tuple[tuple[Path, ...], ...]
     hashed_all: bool
     notes: tuple[str, ...]
     planned: bool = False
     lengths: Lengths = field(default_factory=Lengths)
-    uneven_rates: str = ""  # what would stop a run that crops by steps
-    unfit: tuple[str, ...] = ()  # what filters cannot do at these rates
-    told_by_length: str = ""  # what lengths alone say of the classes
-    usable: Mapping[int, Counter] = field(default_factory=dict)  # person -> class of the task -> clips that nothing excludes
+    uneven_rates: str = ""  # the error that would stop a run that crops by steps
+    unfit: tuple[str, ...] = ()  # filters that are not possible at these sampling rates
+    length_warning: str = ""  # a warning if the clips' lengths alone predict the class
+    usable: Mapping[int, Counter] = field(default_factory=dict)  # subject -> class of the task -> clips not excluded
 
     @property
     def task_clips(self) -> int:
@@ -87,7 +87,7 @@ class Fingerprint:
 
     @property
     def pixels(self) -> float:
-        """Of a picture, from the opened videos; BioVid's without any."""
+        """Pixels of a frame, from the opened videos; those of BioVid without any."""
         sides = [tuple(map(int, shape.split("x"))) for shape in self.video.shapes]
         return statistics.median(w * h for w, h in sides) if sides else 1388 * 1038
 
@@ -105,7 +105,7 @@ def take(config: Config, people: Cohort) -> Fingerprint:
         return planned_synthetic(config, people)
     videos = [r.video for r in recordings if r.video]
     signals = [r.signal for r in recordings if r.signal]
-    films = videos if reads_video(config) else []  # of a model that reads none nothing is lost by a bad one
+    films = videos if reads_video(config) else []  # a damaged video does not matter to a model that reads none
     read = recordings if films else [replace(r, video=None) for r in recordings]
     missing, empty = _absent(read)
     same_content, hashed_all = equal_files(_files(read) - set(missing) - set(empty))
@@ -128,7 +128,7 @@ def take(config: Config, people: Cohort) -> Fingerprint:
     unfit = {text: None for ref in signals
              for text in unfit_filters(ref.channels, ref.format == "biovid_filtered", options.signal)}
     return Fingerprint(
-        people=len(people.people), clips=len(recordings), classes=class_counts(config, people),
+        subjects=len(people.people), clips=len(recordings), classes=class_counts(config, people),
         sexes=dict(Counter(p.sex or "unknown" for p in people.people)), ages=(min(ages), max(ages)) if ages else None,
         lacking_a_class=sum(len(counter) < len(config.task.classes) for counter in counts.values()),
         with_video=len(videos), with_signal=len(signals), channels=channels, n_channels=len(channels),
@@ -137,11 +137,11 @@ def take(config: Config, people: Cohort) -> Fingerprint:
                           set(missing)),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
         hashed_all=hashed_all, notes=people.notes, lengths=lasting, uneven_rates=uneven,
-        unfit=tuple(unfit), told_by_length=_told_by_length(config, people, lasting),
+        unfit=tuple(unfit), length_warning=_length_warning(config, people, lasting),
         usable=_usable(config, people, lasting, absent))
 
 
-def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
+def _length_warning(config: Config, people: Cohort, lasting: Lengths) -> str:
     if not lasting.stretched:
         return ""
     seconds: dict[str, list[float]] = {people.class_names[c]: [] for c in config.task.classes}
@@ -153,9 +153,9 @@ def _told_by_length(config: Config, people: Cohort, lasting: Lengths) -> str:
 
 
 def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path]) -> dict[int, Counter]:
-    """Clips of the task whose files are there, with rows in the window, and whose length excludes none: what can be told
-    without reading them."""
-    wanted, counts = needs(config), {person.index: Counter[int]() for person in people.people}
+    """Clips of the task that are not excluded for missing files, empty windows or their length: what can be known without
+    decoding them."""
+    wanted, counts = needs(config), {subject.index: Counter[int]() for subject in people.people}
 
     def there(ref: VideoRef | SignalRef | None) -> bool:
         if ref is None or set(source_files(ref)) & absent:
@@ -172,12 +172,12 @@ def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path])
 
 
 def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
-    """The counts that the generator would write: BioVid's layout of Part A, one task class a level."""
+    """The counts that the generator would write: the layout of BioVid Part A, one level per class of the task."""
     each, n = config.synthetic.clips_per_level, len(people.people)
     names = config.synthetic.levels or [("BL1", "PA1", "PA2", "PA3", "PA4")[c] for c in config.task.classes if c < 5]
     total = n * each * len(names)
     shape = f"{config.synthetic.size[0]}x{config.synthetic.size[1]}"
-    return Fingerprint(people=n, clips=total, classes=tuple(ClassCount(name, n * each, each, each, True) for name in names),
+    return Fingerprint(subjects=n, clips=total, classes=tuple(ClassCount(name, n * each, each, each, True) for name in names),
                        sexes={}, ages=None, lacking_a_class=0, with_video=total, with_signal=total,
                        channels=("gsr (gsr, 512 Hz)", "ecg (ecg, 512 Hz)", "emg_trapezius (emg, 512 Hz)"), n_channels=3,
                        video=Sample(0, (5.5,), (25.0,), (shape,)), signal=Sample(0, (5.5,), (512.0,)), missing=(), empty=(),
@@ -185,12 +185,12 @@ def planned_synthetic(config: Config, people: Cohort) -> Fingerprint:
 
 
 def class_counts(config: Config, people: Cohort) -> tuple[ClassCount, ...]:
-    per_person: dict[int, Counter] = defaultdict(Counter)
+    per_subject: dict[int, Counter] = defaultdict(Counter)
     for clip in people.clips:
-        per_person[clip.label][clip.subject] += 1
+        per_subject[clip.label][clip.subject] += 1
     rows = []
-    for label in range(max(len(people.class_names), max(per_person, default=-1) + 1)):
-        each = [per_person[label][p.index] for p in people.people]
+    for label in range(max(len(people.class_names), max(per_subject, default=-1) + 1)):
+        each = [per_subject[label][p.index] for p in people.people]
         name = people.class_names[label] if label < len(people.class_names) else str(label)
         rows.append(ClassCount(name, sum(each), min(each), max(each), label in config.task.classes))
     return tuple(rows)
@@ -221,7 +221,7 @@ def _absent(recordings: Iterable[Recording]) -> tuple[tuple[Path, ...], tuple[Pa
 
 
 def _same_reference(recordings: Sequence[Recording]) -> int:
-    """How many clips read exactly what an earlier clip reads."""
+    """Number of clips that use exactly the same recordings as an earlier clip."""
     seen = Counter((r.video, None if r.signal is None else replace(r.signal)) for r in recordings)
     return sum(seen.values()) - len(seen)
 
@@ -248,7 +248,7 @@ def equal_files(paths: Iterable[Path], budget: int = HASH_BUDGET) -> tuple[tuple
 
 
 def spread(refs: Sequence, n: int, without: set[Path]) -> list:
-    """n references, evenly over the data set, so that several people are met."""
+    """n references, evenly spaced over the data set, so that several subjects are sampled."""
     there = [ref for ref in refs if not set(source_files(ref)) & without]
     if len(there) <= n:
         return there
@@ -256,7 +256,7 @@ def spread(refs: Sequence, n: int, without: set[Path]) -> list:
 
 
 def _until_one(sample: Callable[[Sequence], Sample], refs: Sequence, n: int, without: set[Path]) -> Sample:
-    """The sample of `n` references; of up to MORE times as many where not one of them can be used."""
+    """The sample of `n` references; of up to MORE times as many if none of them can be used."""
     chosen = spread(refs, n, without)
     found = sample(chosen)
     for ref in spread([ref for ref in refs if ref not in chosen], MORE * n, without):
@@ -269,9 +269,9 @@ def _until_one(sample: Callable[[Sequence], Sample], refs: Sequence, n: int, wit
 
 def sample_videos(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, float]] = {},
                   limits: Limits | None = None) -> Sample:
-    """Decode these clips (at most MOST_FRAMES frames each): size, rate and length as they really are.
+    """Decode these clips (at most MOST_FRAMES frames each): their real size, rate and length.
 
-    beside: seconds and rate of the signals of the same clip, with which the film is compared."""
+    beside: seconds and rate of the signals of the same clip, with which the video is compared."""
     with gathered() as notes:
         found = _decoded(refs, beside, limits)
     return replace(found, notes=tuple(notes))
@@ -303,15 +303,15 @@ def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, fl
 
 def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits,
                    unread: Mapping[SignalRef, VideoRef] = {}) -> Sample:
-    """Read these clips and take them through all steps but the slow denoising.
+    """Read these clips and apply all steps of preprocessing except the slow denoising.
 
-    unread: films of the same clips that the model does not look at, with whose length a run compares the signals'."""
+    unread: videos of the same clips that the model does not read; a run compares their length with that of the signals."""
     from preprocessing.clip import check_same_duration, undecoded_duration
 
     seconds, rates, problems = [], [], []
     for ref in refs:
         try:
-            with gathered():  # told by the run, which counts it
+            with gathered():  # the run counts and reports these notes
                 process_signal(signal := read_signal(ref, limits), replace(options, emd=False))
             channels = signal.channels
         except ClipError as error:

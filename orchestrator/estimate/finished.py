@@ -1,5 +1,5 @@
-"""What a run finds finished: shards, encoders, tokens and folds, by the keys that the stages themselves go by. Nothing is
-written; source files that no earlier command has hashed are not read for it."""
+"""What is already finished: shards, encoders, tokens and folds, found by the same keys as in the stages. Nothing is written;
+source files that no earlier command has hashed are not read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from orchestrator.stores.token_store import plan_tokens
 
 @dataclass(frozen=True)
 class Finished:
-    """people: whose shard is current; encoders: groups by Group.training; tokens: clips embedded, each view and encoder one;
-    ledgers: by plan, names of finished folds, with "audit" where the canaries were fitted too."""
+    """subjects: those whose shard is up to date; encoders: groups by Group.training; tokens: clips embedded, counted for each
+    view and encoder; ledgers: by plan, names of finished folds, with "audit" if the canaries were fitted too."""
 
-    people: frozenset[int] = frozenset()
+    subjects: frozenset[int] = frozenset()
     encoders: frozenset[Any] = frozenset()
     tokens: int = 0
     ledgers: tuple[frozenset[str], ...] = ()
@@ -36,9 +36,9 @@ class Finished:
 NOTHING = Finished()
 
 
-def look(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
-    """Of a store that nothing of this configuration is in, an empty answer. A cohort of two data sets and settings of a
-    sweep are not looked into: their answer is empty as well."""
+def find(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
+    """NOTHING if the store holds nothing of this configuration. A cohort of two data sets and a run with sweep.read are not
+    searched: for them the answer is NOTHING as well."""
     store = config.store_dir / "clips"
     if isinstance(people, Joined) or config.sweep.read or not people.clips or not list(store.glob(f"{people.dataset}-*")):
         return NOTHING

@@ -1,4 +1,4 @@
-"""Operations and weights of the networks, counted by torch on models without memory (a multiply-add is two operations).
+"""Operations and weights of the networks, counted by torch on the meta device (a multiply-add is two operations).
 
 N tokens, V of them visible, M masked, S signal steps, C channels; everything is for one clip.
 """
@@ -18,7 +18,7 @@ from orchestrator.stores.token_store import stored_shape
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Of networks that go through a signal step by step, which takes long to count, so many steps are: it grows in proportion
+# Steps that are counted for recurrent networks, where counting is slow; the operations grow in proportion to the steps
 SHORT = 16
 
 

@@ -1,6 +1,6 @@
-"""What the folds of a run cost: fits with refit and seeds, the audit's, the run's own folder. Beside costs.py.
+"""Estimated time and disk of a run's folds: fits with refit and seeds, the audit's fits, the run folder. Part of costs.py.
 
-Everything is counted in clips that pass a training step, or in the rows an estimator is fitted on.
+Everything is counted in clips that pass a training step, or in the rows that an estimator is fitted on.
 """
 
 import math
@@ -18,21 +18,21 @@ from orchestrator.plan.folds import Fold, Plan
 if TYPE_CHECKING:
     from orchestrator.estimate.costs import Cost, Speed
 
-FOLD_SECONDS = 0.3  # Tune's own time a fold, the fold's arrays, building the model, writing the entry
-# Estimators, from fits on 500 and 2,000 windows (200 x 6) of `watch` on one core, 2026-11-27: seconds a value of a window's
-# statistics, and a unit of the growth of each fit with n rows of f statistics
+FOLD_SECONDS = 0.3  # per fold: Tune's own time, the fold's arrays, building the model, writing the entry
+# Estimators, from fits on 500 and 2,000 windows (200 x 6) of `watch` on one core, 2026-11-27: seconds per value for a window's
+# statistics, and seconds per unit of the growth term of each fit with n rows of f statistics
 STATISTIC_SECONDS = 8e-8
 FOREST_SECONDS = 9e-8  # a tree, n log2(n) sqrt(f); with hashing the trees
 SVM_SECONDS, RIDGE_SECONDS, TREE_SECONDS = 1e-9, 7e-9, 7e-7  # n^2 f; n f^2; n log2(n)
 STATISTICS_A_CHANNEL = 10
-LEAST_RATE, PLATEAU_PATIENCE = 1e-6, 7  # models/classifier/training.py, which would bring torch; a test holds them together
-# The run's folder: a prediction in the ledger and in the table, a class of it, an epoch of a history, report and the rest
+LEAST_RATE, PLATEAU_PATIENCE = 1e-6, 7  # as in models/classifier/training.py, which imports torch; tested to agree
+# Bytes in the run folder: per prediction (ledger and table), per class of it, per epoch of a history, per entry, the report
 PREDICTION_BYTES, CLASS_BYTES, EPOCH_BYTES, ENTRY_BYTES, REPORT_BYTES = 160, 24, 170, 1500, 150_000
 
 
 def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: frozenset[str], named: bool) -> list["Cost"]:
     """Fits, audit and report of one protocol's run. done: names of folds in the ledger, and "audit"."""
-    from orchestrator.estimate.costs import REPORT_SECONDS, TORCH_START, Cost, twice
+    from orchestrator.estimate.costs import REPORT_SECONDS, TORCH_START, Cost, interval
 
     if config.protocol.name == "both":
         config = with_protocol(config, "as_paper" if plan.leaky else "clean")
@@ -56,21 +56,21 @@ def folds(config: Config, data: Fingerprint, plan: Plan, speed: "Speed", done: f
         seconds = (plain[0] + coded[0], plain[1] + coded[1])
         rows.append(Cost("audit", f"{len(extra)} fits of the canaries{protocol}", _with_start(seconds, TORCH_START),
                          run_bytes(config, data, [*others, *codes], plan)))
-    return [*rows, Cost("report", f"figures and tables{protocol}", twice(REPORT_SECONDS), REPORT_BYTES)]
+    return [*rows, Cost("report", f"figures and tables{protocol}", interval(REPORT_SECONDS), REPORT_BYTES)]
 
 
 def audited(config: Config, data: Fingerprint, plan: Plan) -> list[Canary]:
-    """The fits of the canaries. Those on codes have no validation people and so no refit; the others train as the run does."""
+    """The fits of the canaries. Those on codes have no validation subjects and no refit; the others train as the run does."""
     first = [fold for fold in plan.folds if fold.seed == plan.folds[0].seed]
-    n_clips = data.task_clips / max(1, data.people) * sum(len(fold.test) for fold in first)
+    n_clips = data.task_clips / max(1, data.subjects) * sum(len(fold.test) for fold in first)
     asked = config.canaries
     return planned(plan.folds, n_clips, len(config.task.classes), asked.repeats, asked.points) if first else []
 
 
 def seconds_of(config: Config, data: Fingerprint, folds: Sequence[Fold], refit: bool, speed: "Speed",
                every_epoch: bool = False) -> tuple[float, float]:
-    """(least, most) on all workers. Least: every fold stops as early as it may; most: it uses every epoch."""
-    each = data.task_clips / max(1, data.people)
+    """(least, most) on all workers. Least: every fold stops as early as possible; most: it uses every epoch."""
+    each = data.task_clips / max(1, data.subjects)
     workers = max(1, min(speed.workers, len(folds)))
     fixed = FOLD_SECONDS * len(folds) / workers
     if is_estimator(config.model.name):
@@ -106,7 +106,7 @@ def epochs(config: Config, every_epoch: bool = False) -> tuple[int, int]:
 
 
 def clip_seconds(config: Config, data: Fingerprint, speed: "Speed") -> float:
-    """One clip in a training step: as tried out, else from its operations; decoding where the model reads pixels."""
+    """One clip in a training step: as timed, else from its operations; with decoding if the model reads pixels."""
     from orchestrator.estimate.costs import DECODE_SECONDS
 
     decoded = DECODE_SECONDS if needs(config) & VIDEO else 0.0
@@ -130,7 +130,7 @@ def estimator(config: Config, data: Fingerprint, n: float, tested: float) -> flo
 
 def run_bytes(config: Config, data: Fingerprint, folds: Sequence[Fold], plan: Plan) -> float:
     """Ledger and tables of these folds."""
-    each = data.task_clips / max(1, data.people)
+    each = data.task_clips / max(1, data.subjects)
     predictions = each * sum(len(fold.test) for fold in folds)
     history = 0 if is_estimator(config.model.name) else sum(epochs(config)) / 2
     return (predictions * (PREDICTION_BYTES + CLASS_BYTES * len(config.task.classes))

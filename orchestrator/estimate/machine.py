@@ -1,4 +1,4 @@
-"""Is this machine ready? Each check is one row: what, whether it is well, what was found, and the fix."""
+"""Is this machine ready? Each check is one row: what was checked, its state, what was found, and the fix."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ def check(config: Config, video: bool, encode: bool = False) -> list[Finding]:
     ray_session.environment()
     folders = [run_record.run_dir(one) for one in run_record.runs(config)]
     return [python(), *packages(), cores(config), memory(config), shared_memory(), graphics(),
-            *faces(config, video), codecs(video, encode), *surroundings.look(config, folders)]
+            *faces(config, video), codecs(video, encode), *surroundings.check(config, folders)]
 
 
 def python() -> Finding:
@@ -54,7 +54,7 @@ def pinned(constraints: Path) -> dict[str, str]:
 
 
 def required() -> list[str]:
-    """Names of the packages this project asks for itself."""
+    """Names of the direct dependencies of this project."""
     try:
         lines = metadata.requires("dualpain") or []
     except metadata.PackageNotFoundError:
@@ -63,7 +63,7 @@ def required() -> list[str]:
 
 
 def packages(constraints: Path = ROOT / "constraints.txt") -> list[Finding]:
-    """What is missing stops a run; another version than the pinned one may change the last digits of a result."""
+    """A missing package stops a run; another version than the pinned one may change the last digits of a result."""
     installed = {normal(d.metadata["Name"]): d.version for d in metadata.distributions() if d.metadata["Name"]}
     absent = [name for name in required() if normal(name) not in installed]
     if absent:
@@ -86,10 +86,10 @@ def cores(config: Config) -> Finding:
     text = (f"{here} usable" + (f" of {everywhere}: affinity or a container's limit" if here < everywhere else "")
             + (f", {wanted} by resources.cpus" if wanted else "") + f", load {load:.1f}")
     if wanted and wanted > here:
-        return Finding("Cores", WARN, f"resources.cpus={wanted} where {here} may be used: a run plans for {here}",
+        return Finding("Cores", WARN, f"resources.cpus={wanted}, but only {here} can be used: a run plans for {here}",
                        "lower it, or ask for more cores where the limit is set")
     if load > 1.5 * here:
-        return Finding("Cores", WARN, text + ": busy with something else", "expect longer times than printed below")
+        return Finding("Cores", WARN, text + ": other programs are running", "expect longer times than printed below")
     return Finding("Cores", OK, text)
 
 
@@ -99,8 +99,8 @@ def memory(config: Config) -> Finding:
     needed = workers * BYTES_PER_WORKER + (2 << 30)  # Ray itself and the driver
     text = f"{total / GB:.1f} GB, {available / GB:.1f} GB free"
     if available < needed:
-        return Finding("Memory", WARN, f"{text}; {workers} workers want about {needed / GB:.1f} GB",
-                       "close something, or use fewer workers with resources.cpus=N")
+        return Finding("Memory", WARN, f"{text}; {workers} workers need about {needed / GB:.1f} GB",
+                       "close other programs, or use fewer workers with resources.cpus=N")
     return Finding("Memory", OK, text)
 
 
@@ -118,7 +118,7 @@ def graphics() -> Finding:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("GPU", OK, "none that torch can use: everything runs on the processor")
+        return Finding("GPU", OK, "none that torch can use: everything runs on the CPU")
     names = [f"{torch.cuda.get_device_name(i)} ({torch.cuda.get_device_properties(i).total_memory / GB:.0f} GB)"
              for i in range(torch.cuda.device_count())]
     return Finding("GPU", OK, ", ".join(names))
@@ -135,7 +135,7 @@ def faces(config: Config, video: bool) -> list[Finding]:
     except InputError as error:
         return [Finding.stop("Options", error)]
     if not video or options.provider == "precomputed":
-        why = "face.provider=precomputed, of which boxes alone need one" if video else "no video"
+        why = "face.provider=precomputed, where only boxes need one" if video else "no video"
         return [Finding("Face models", OK, f"not needed: {why}")]
     provider = "opencv" if options.provider == "opencv" else "litert"  # cropped faces have a mesh, too
     try:

@@ -1,4 +1,4 @@
-"""One training step of the run's own classifier on made-up clips: what a clip costs on this machine, whatever its options."""
+"""Times training steps of the run's own classifier on random clips: the seconds per clip on this machine, for any options."""
 
 import time
 from dataclasses import replace
@@ -17,12 +17,12 @@ from orchestrator.evaluation import fold_data
 from orchestrator.stores.encoder_store import video_options
 from orchestrator.stores.token_store import stored_shape
 
-LONGEST = 2.0  # seconds: a step that would take longer is priced by its operations instead
+LONGEST = 2.0  # seconds: a step that would take longer is estimated from its operations instead
 TRIES = 3
 
 
-def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
-    """The speed with `clip`, in processor time of one thread; as it was where there is nothing to try, or it will not fit."""
+def with_timed_step(speed: Speed, config: Config, data: Fingerprint) -> Speed:
+    """The speed with `clip`, in processor time of one thread; unchanged without a network, or if it cannot be built."""
     name = config.model.name
     if is_estimator(name) or (SIGNALS <= needs(config) and not data.n_channels):
         return speed
@@ -31,7 +31,7 @@ def tried(speed: Speed, config: Config, data: Fingerprint) -> Speed:
         batch = min(int(config.train.get("batch_size", 32)), int(LONGEST / TRIES / each))
         return replace(speed, clip=_clip(config, data, batch)) if batch >= 2 else speed
     except (UserError, ModelError, ValueError, TypeError, KeyError, AssertionError, RuntimeError):
-        return speed  # the model will not be built like this: the run says why, in its own words
+        return speed  # the model cannot be built with these options: the run reports why
 
 
 def _clip(config: Config, data: Fingerprint, n: int) -> float:
@@ -56,7 +56,7 @@ def _clip(config: Config, data: Fingerprint, n: int) -> float:
 
 
 def _model(config: Config, data: Fingerprint, n: int):
-    """(the classifier as fit_fold builds it, arrays of n made-up clips)."""
+    """(the classifier as fit_fold builds it, arrays of n random clips)."""
     import torch
 
     from models import build

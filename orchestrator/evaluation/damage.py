@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.evaluation.ledger import ResultFiles
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.plan.folds import Fold
 from orchestrator.runtime import progress
 
@@ -17,7 +17,7 @@ def is_damaged(sidecar: Path, key: str) -> bool:
     cannot be read, or has the right key but the artefact has other bytes, something was truncated or changed later."""
     if not sidecar.exists():
         return False  # never finished
-    found = read_sealed(sidecar)
+    found = read_checked(sidecar)
     return found is None or found.get("key") == key
 
 

@@ -41,7 +41,7 @@ def build(config: Config, cohort: Cohort, clips: ClipStore, encoders: Sequence[E
         kept = zip(shard.samples, shard.n_crops, usable, strict=True)
         shards.append(ShardClips(clips.paths[person.index], tuple((s, int(count)) for s, count, k in kept if k)))
         parts["samples"] += [s for s, k in zip(shard.samples, usable, strict=True) if k]
-        parts["tells"].append(clips.told_apart(person.index, shard.samples)[usable])
+        parts["tells"].append(clips.comparable(person.index, shard.samples)[usable])
         parts["subject"].append(np.full(usable.sum(), person.index))
         parts["labels"].append([classes.index(int(label)) for label in shard.label[usable]])
         parts["signals"].append(shard.signals[usable])

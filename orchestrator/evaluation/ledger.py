@@ -8,7 +8,7 @@ from typing import Generic, Protocol, Self, TypeVar
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
 from orchestrator.evaluation.ledger_files import LedgerFiles, LocalFiles, files_at
-from orchestrator.files.storage import exclusive, read_json, seal, sweep_temporaries
+from orchestrator.files.storage import exclusive, read_json, remove_temporaries, with_checksum
 from orchestrator.plan.folds import Fold
 from orchestrator.scores.fold_result import FoldResult
 
@@ -42,7 +42,7 @@ class ResultFiles(Generic[R]):
     def write(self, fold: Fold, result: R) -> None:
         """Write a finished fold. An existing valid entry is not changed, so late and repeated completions are harmless."""
         if self.read(fold) is None:
-            self.files.write(self.name(fold), seal({**result.to_json(), "content_key": self.content_key}))
+            self.files.write(self.name(fold), with_checksum({**result.to_json(), "content_key": self.content_key}))
 
     def read(self, fold: Fold) -> R | None:
         """The finished fold, or None if it is absent, damaged, or belongs to another fold or run."""
@@ -71,7 +71,7 @@ class ResultFiles(Generic[R]):
 
     def clean_up(self) -> None:
         self.files.clean_up()
-        sweep_temporaries(self.run_dir)
+        remove_temporaries(self.run_dir)
 
 
 class Ledger(ResultFiles[FoldResult]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.errors import UserError
-from orchestrator.files.storage import intact, read_sealed, sweep_temporaries, write_json
+from orchestrator.files.storage import intact, read_checked, remove_temporaries, write_json
 
 OBJECT_STORES = ("s3", "gcs", "abfs")  # folders are only parts of names there
 TRIES = 3  # attempts to write one object until its checksum matches
@@ -40,7 +40,7 @@ class LocalFiles:
         self.folder = folder
 
     def read(self, name: str) -> dict | None:
-        return read_sealed(self.folder / name)
+        return read_checked(self.folder / name)
 
     def holds(self, name: str) -> bool:
         return os.path.lexists(self.folder / name)
@@ -52,7 +52,7 @@ class LocalFiles:
         return sorted(path.name for path in self.folder.glob("fold-*.json"))
 
     def clean_up(self) -> None:
-        sweep_temporaries(self.folder)
+        remove_temporaries(self.folder)
 
 
 class RemoteFiles:

@@ -19,7 +19,7 @@ from orchestrator.config.model_inputs import is_estimator
 from orchestrator.config.split_register import SPLITS
 from orchestrator.evaluation.fit_fold import FoldRecipe
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import file_sha256, key_of, write_json, write_sealed, write_text
+from orchestrator.files.storage import file_sha256, key_of, write_checked, write_json, write_text
 from orchestrator.plan.folds import Fold, Plan, seed_of
 from orchestrator.pretraining import quality
 from orchestrator.scores.fold_result import FoldResult
@@ -150,7 +150,7 @@ def write_start(folder: Path, config: Config, record: dict) -> None:
     """Written before the first fold, so that an unfinished run can be identified."""
     import yaml
 
-    write_sealed(folder / "lineage.json", record)
+    write_checked(folder / "lineage.json", record)
     write_text(folder / "config.yaml", yaml.safe_dump(portable(config), sort_keys=True))
     write_json(folder / "environment.json", {
         "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
@@ -254,7 +254,7 @@ def facts(config: Config, plan: Plan, cohort: Cohort, clips: ClipStore, encoders
         "clips": _by_subject(cohort, counts, names),
         "curves": [row for e in encoders for row in _curve(e)], "plan": plan.text(), "refit": plan.refit,
         "quality": quality.of(encoders),
-        "notes": [*cohort.notes, *clips.told_by_length(dict(zip(config.task.classes, names, strict=True))), *clips.notes(),
+        "notes": [*cohort.notes, *clips.length_warning(dict(zip(config.task.classes, names, strict=True))), *clips.notes(),
                   *_settings(config)], "n_not_asked": plan.n_not_asked,
         "synthetic": cohort.synthetic,
         "config": portable(config),

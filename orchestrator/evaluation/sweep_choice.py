@@ -12,7 +12,7 @@ from orchestrator.cohort.cohort import Cohort
 from orchestrator.cohort.lineage import Lineage, guard
 from orchestrator.config.configuration import Config, compose
 from orchestrator.errors import LineageError, UserError
-from orchestrator.files.storage import read_sealed
+from orchestrator.files.storage import read_checked
 from orchestrator.plan.folds import Fold, Plan
 
 
@@ -67,7 +67,7 @@ def parts(config: Config, overrides: Sequence[str], plan: Plan, cohort: Cohort) 
 def read(config: Config, cohort: Cohort) -> list[Choice]:
     """The choices in <sweep.read>/sweep.json."""
     path = Path(config.sweep.read or "").expanduser()
-    found = read_sealed(path / "sweep.json" if path.is_dir() else path)
+    found = read_checked(path / "sweep.json" if path.is_dir() else path)
     if found is None or "dataset" not in found:
         raise UserError(f"sweep.read={path} holds no sweep, or its file was edited: give the folder (or sweep.json) "
                         "that orchestrator.sweep wrote.")

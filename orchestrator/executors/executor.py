@@ -1,6 +1,6 @@
-"""What a stage asks of whatever does its work. Everything here is free of Ray.
+"""The interface between a stage and the executor that does its work. Nothing here imports Ray.
 
-Three kinds of work and no more: items that are independent of each other (clips, tokens), workers that train one network
+There are three kinds of work: items that are independent of each other (clips, tokens), workers that train one network
 together (encoders), and named trials of which each may fail alone (folds).
 """
 
@@ -33,7 +33,7 @@ class Failure:
 
 
 def last_line(text: str, config: Config) -> str:
-    """Of a traceback, without this machine's paths: it stands in the report."""
+    """The last line of a traceback, without this machine's paths, for the report."""
     lines = text.strip().splitlines()
     return lines[-1].replace(str(config.store_dir), "store")[:300] if lines else ""
 
@@ -49,16 +49,16 @@ Training = Callable[[Mapping[str, Any], Seat, Callable[[Row], None]], None]  # (
 
 
 class Executor(Protocol):
-    """`run.executor`. It chooses where work is done and never what: artefacts are the same to the last byte."""
+    """`run.executor`. It decides where work is done and never what is computed: artefacts are byte-identical."""
 
     def start(self, config: Config) -> None:
-        """Make ready; called again it does nothing. Raises UserError where the machine does not allow it."""
+        """Prepare; a second call does nothing. Raises UserError if this machine does not allow it."""
 
     def gpus(self) -> int:
-        """GPUs that work is shared out over; 0 where none is handed out."""
+        """GPUs over which the work is distributed; 0 if it assigns none."""
 
-    def room(self, config: Config) -> tuple[int, str]:
-        """How many workers can train together, and what they are, for a sentence: (2, "cores there are")."""
+    def capacity(self, config: Config) -> tuple[int, str]:
+        """How many workers can train together, and their name in a message: (2, "available cores")."""
 
     def each(self, config: Config, worker: type, settings: Mapping[str, Any], items: Sequence[Any], *, gpu: bool = False,
              one_by_one: bool = False) -> Iterator[Row]:
@@ -69,14 +69,14 @@ class Executor(Protocol):
 
     def train(self, config: Config, work: Training, settings: Mapping[str, Any], workers: int, on_row: Callable[[Row], None],
               scratch: Path) -> None:
-        """Run work(settings, seat, report) on every seat; what the first one reports goes to on_row.
+        """Run work(settings, seat, report) on every seat; on_row gets what the first one reports.
 
-        settings: plain values alone. scratch: a folder of this call. Raises UserError with what a worker says to the user.
+        settings: plain values only. scratch: a folder for this call. Raises UserError with the message of a worker.
         """
 
     def trials(self, config: Config, names: Sequence[str], work: Work, scratch: Path, share: GpuShare,
                on_done: Callable[[str, float | None], None]) -> dict[str, Failure]:
-        """One try of every name. Returns what happened, by name, to those that were not done.
+        """Run every trial once. Returns the failures, by name.
 
-        on_done: told the name and the accuracy of what was. Raises UserError for a user's mistake.
+        on_done gets the name and the accuracy of every finished trial. Raises UserError for a user's mistake.
         """

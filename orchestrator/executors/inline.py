@@ -1,7 +1,7 @@
 """Every stage in the command's own process, without Ray: for a debugger, and for tests.
 
-Nobody watches this process: a fold that hangs is not ended by resources.fold_timeout_s, and a kill ends the command, which
-goes on from what is finished when it is run again.
+No other process watches this one: a fold that hangs is not ended by resources.fold_timeout_s, and a kill ends the command,
+which resumes when it is run again.
 """
 
 import os
@@ -29,8 +29,8 @@ class InlineExecutor:
     def gpus(self) -> int:
         return 0  # the one process uses whatever torch finds
 
-    def room(self, config: Config) -> tuple[int, str]:
-        return 1, "process that run.executor=inline has"
+    def capacity(self, config: Config) -> tuple[int, str]:
+        return 1, "process of run.executor=inline"
 
     def each(self, config: Config, worker: type, settings: Mapping[str, Any], items: Sequence[Any], *, gpu: bool = False,
              one_by_one: bool = False) -> Iterator[Row]:
@@ -47,8 +47,8 @@ class InlineExecutor:
 
     def trials(self, config: Config, names: Sequence[str], work: Work, scratch: Path, share: GpuShare,
                on_done: Callable[[str, float | None], None]) -> dict[str, Failure]:
-        """A fold that fails is recorded and the others go on, as with Ray; its traceback is on stderr. It is not tried again:
-        in the same process the same happens."""
+        """A fold that fails is recorded and the others continue, as with Ray; its traceback is on stderr. There is no retry:
+        in the same process it would fail again."""
         failed: dict[str, Failure] = {}
         for name in names:
             try:

@@ -19,13 +19,13 @@ class RayExecutor:
     def gpus(self) -> int:
         return ray_session.gpus()
 
-    def room(self, config: Config) -> tuple[int, str]:
+    def capacity(self, config: Config) -> tuple[int, str]:
         gpus = ray_session.gpus()
-        return (gpus, "GPUs there are") if gpus else (ray_session.cpus(config), "cores there are")
+        return (gpus, "available GPUs") if gpus else (ray_session.cpus(config), "available cores")
 
     def each(self, config: Config, worker: type, settings: Mapping[str, Any], items: Sequence[Any], *, gpu: bool = False,
              one_by_one: bool = False) -> Iterator[Row]:
-        """One block an item, in as many actors as there are cores (or GPUs)."""
+        """One block per item, in as many actors as there are cores (or GPUs)."""
         ray_session.start(config)
         import ray
 

@@ -1,6 +1,6 @@
 """Workers that train one network together, on Ray Train.
 
-The first of them appends one JSON line a row to a file, which the command follows.
+The first of them appends one JSON line per row to a file, which the command follows.
 """
 
 import json
@@ -20,7 +20,7 @@ RESTARTS = 3
 
 def train_together(work: Training, settings: Mapping[str, Any], workers: int, on_row: Callable[[dict], None],
                    scratch: Path) -> None:
-    """Executor.train on Ray Train. A worker or a node that dies costs a start from the last checkpoint, at most RESTARTS."""
+    """Executor.train on Ray Train. If a worker or a node dies, it resumes from the last checkpoint, at most RESTARTS times."""
     ray_session.quiet()
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
@@ -32,7 +32,7 @@ def train_together(work: Training, settings: Mapping[str, Any], workers: int, on
         trainer = ray_session.trainer()(
             _worker, train_loop_config={"work": work, "settings": settings, "rows": str(rows), "verdict": str(verdict)},
             scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(ray_session.gpus())),
-            # the storage folder is new each time: what a run goes on from are our checkpoints, under the encoder's key
+            # the storage folder is new each time: a run resumes from our own checkpoints, under the encoder's key
             run_config=RunConfig(name="mae", storage_path=str(scratch), failure_config=FailureConfig(max_failures=RESTARTS)))
         trainer.fit()
     except SystemExit as stop:  # Train's own answer to Ctrl-C
@@ -47,26 +47,26 @@ def train_together(work: Training, settings: Mapping[str, Any], workers: int, on
         raise UserError(verdict.read_text())
 
 
-def _worker(told: dict) -> None:
+def _worker(given: dict) -> None:
     """The training function of every worker."""
     import torch
     from ray import train
     from ray.train.torch import get_device
 
-    verdict = Path(told["verdict"])
-    if verdict.exists():  # Train starts workers again whatever they ended of; this would end the same way
+    verdict = Path(given["verdict"])
+    if verdict.exists():  # Train restarts workers after any error; this one would fail again
         return
     torch.set_num_threads(1)
     context = train.get_context()
 
     def report(row: dict) -> None:
-        with open(told["rows"], "a") as handle:
+        with open(given["rows"], "a") as handle:
             handle.write(json.dumps(row) + "\n")
 
     try:
-        told["work"](told["settings"], Seat(context.get_world_rank(), context.get_world_size(), get_device()), report)
+        given["work"](given["settings"], Seat(context.get_world_rank(), context.get_world_size(), get_device()), report)
     except (UserError, ModelError) as error:
-        _reserve(verdict).unlink(missing_ok=True)  # where the disk is full, this is the room for the words
+        _reserve(verdict).unlink(missing_ok=True)  # on a full disk, this frees space for the message
         write_text(verdict, str(error))
         raise
 
@@ -76,7 +76,7 @@ def _reserve(verdict: Path) -> Path:
 
 
 def follow(lines: Path, on_row: Callable[[dict], None], stopped: threading.Event) -> None:
-    """on_row for every whole line that appears, until stopped and read to the end."""
+    """Call on_row for every complete line that appears, until stopped and read to the end."""
     begun = 0
     while True:
         last = stopped.wait(0.3)

@@ -1,4 +1,4 @@
-"""Ray Tune over the trials of a grid: one trial a fold and seed. Tune only schedules; the ledger is the truth."""
+"""Ray Tune over the trials of a grid: one trial per fold and seed. Tune only schedules; the results are in the ledger."""
 
 import faulthandler
 import os
@@ -22,11 +22,11 @@ Done = Callable[[str, float | None], None]
 
 def trial(settings: dict, work: Work, limit_s: float, files: tuple[str, ...] = (),
           hashes: tuple[str, ...] = ()) -> None:
-    """The trainable; files, hashes: plugins. A user's mistake is reported, not raised: trying it again would not help."""
+    """The trainable; files, hashes: plugins. A user's mistake is reported, not raised: a retry would not help."""
     from ray import tune
 
-    # A fold that hangs takes its worker with it, and is tried again in another. This clock needs no turn of the
-    # interpreter, so that it also ends a library that never gives it back; 2: whatever stands for stderr in a worker.
+    # A fold that hangs ends its worker, and is retried in another. This timer does not need the interpreter's lock, so that
+    # it also ends a call into a library that never returns; 2: the worker's stderr.
     faulthandler.dump_traceback_later(limit_s, exit=True, file=2)
     try:
         time.sleep(float(os.environ.get("DUALPAIN_TEST_FOLD_PAUSE_S", "0")))  # lets the kill tests hit a fold's middle
@@ -46,7 +46,7 @@ def run_trials(config: Config, names: Sequence[str], work: Work, scratch: Path, 
     """Executor.trials on Tune.
 
     Tune's own retries are not used: it gives a trial up at the first failure when a reused worker dies between two trials.
-    scratch: a folder this command holds alone; Tune's own state goes there, of no use to anybody afterwards.
+    scratch: a folder that only this command uses; Tune's own state goes there and is not needed afterwards.
     """
     from ray import tune
 
@@ -67,13 +67,13 @@ def run_trials(config: Config, names: Sequence[str], work: Work, scratch: Path, 
         results = tuner.fit()
     failed = dict.fromkeys(names, Failure("its worker died"))
     for result in results:  # type: ignore[attr-defined]
-        name, said = result.config["name"] if result.config else "", result.metrics or {}
-        share.learn(said)
-        if said.get("user_error"):
-            raise UserError(said["user_error"])
-        if said.get("impossible"):
-            failed[name] = Failure(said["impossible"], again=False)
-        elif "user_error" in said:  # it was done; whatever happened to its worker afterwards
+        name, metrics = result.config["name"] if result.config else "", result.metrics or {}
+        share.learn(metrics)
+        if metrics.get("user_error"):
+            raise UserError(metrics["user_error"])
+        if metrics.get("impossible"):
+            failed[name] = Failure(metrics["impossible"], again=False)
+        elif "user_error" in metrics:  # it finished, even if its worker died afterwards
             failed.pop(name, None)
         elif result.error is not None and name:
             failed[name] = Failure(_reason(result.error, config, kernel_kills() - kills))
@@ -84,8 +84,8 @@ def _reason(error: BaseException, config: Config, kernel_kills: int = 0) -> str:
     """kernel_kills: processes of this machine that the kernel ended for lack of memory meanwhile.
     """
     if any(map(low_on_memory, causes(error))):
-        return ("the machine ran low on memory and Ray ended its worker: fewer folds at once with resources.cpus, or a smaller "
-                "train.batch_size")
+        return ("the machine ran low on memory and Ray ended its worker: use a smaller resources.cpus for fewer folds at once, "
+                "or a smaller train.batch_size")
     text = last_line(str(error), config) or type(error).__name__
     if "died" in str(error):
         text += f" (killed, out of memory, or over resources.fold_timeout_s={config.resources.fold_timeout_s:g})"
@@ -99,11 +99,11 @@ def _trial_name(trial) -> str:
 
 
 def callback(on_done: Done):
-    """Tune's Callback that says what was done."""
+    """Tune's Callback that reports every finished trial."""
     from ray.tune import Callback
 
-    class Told(Callback):
-        """Tune pickles whatever it is given: a bar on a terminal holds locks, and nothing of this is needed elsewhere."""
+    class Report(Callback):
+        """Tune pickles its callbacks: a progress bar holds locks, and other processes do not need it."""
 
         def __init__(self, on_done: Done):
             self.on_done = on_done
@@ -119,4 +119,4 @@ def callback(on_done: Done):
             if not failed and not result.get("done") and "accuracy" in result:
                 self.on_done(trial.config["name"], result["accuracy"] if result["accuracy"] >= 0 else None)
 
-    return Told(on_done)
+    return Report(on_done)

@@ -1,1 +1,1 @@
-"""Files: atomic writes, content keys, checksums, locks, and what dead processes left."""
+"""Files: atomic writes, content keys, checksums, locks, and clean-up after dead processes."""

@@ -5,11 +5,11 @@ this project: without comments, docstrings, annotations, formatting and file loc
 or a change in what another stage calls changes no key; a changed constant changes the keys of whatever reaches it.
 
 Annotations are followed though they are not hashed: a method is called on an argument whose class only they name. Of a
-class of ours, those methods count whose names are used somewhere in what is reached (and all with two underscores); a class
-that stands on a library's, which may call any of its methods, counts whole.
+class of this project, a method counts if its name is used anywhere in the reached code (and any with two underscores); a
+class that inherits from a class of a library, which may call any of its methods, counts as a whole.
 A plugin's file is followed into this project, not into other files beside it.
-Not followed are rooms whose values stand in a key by themselves or which move bytes without making them (VALUES), and the
-register of models, out of which a run takes one (models.source).
+Not followed are modules whose values are part of a key by themselves or which only move bytes (VALUES), and the register of
+models, of which a run uses one (models.source).
 """
 
 import ast
@@ -23,7 +23,7 @@ from orchestrator.config import plugins
 from orchestrator.files import code_cache
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("orchestrator", "models", "preprocessing")
+PACKAGES = ("orchestrator", "models", "preprocessing")
 VALUES = ("orchestrator.config.configuration", "orchestrator.config.schema", "orchestrator.files", "orchestrator.runtime",
           "orchestrator.errors", "preprocessing.carriers", "preprocessing.errors", "models.errors")
 TABLES = ("models", "models.registry", "models.catalogue")
@@ -35,23 +35,23 @@ Symbol = tuple[str, str]  # (module, name at its top level; "" for the module's 
 def code_sha256(*roots: str) -> str:
     """Hash of the code that `roots` reach, each written as "package.module:name"; LookupError for one that is not there."""
     if any(root.startswith(plugins.PACKAGE) for root in roots):
-        return _worked_out(roots)  # a plugin's file is none of the sources
+        return _computed(roots)  # a plugin's file does not belong to the sources
     sources, name = sources_sha256(), " ".join(sorted(roots))
     known = code_cache.known(ROOT, sources)
     if name not in known:
-        known[name] = _worked_out(roots)
-        if code_cache.sources_sha256(ROOT, ROOMS) == sources:  # nobody has edited a file since it was hashed
+        known[name] = _computed(roots)
+        if code_cache.sources_sha256(ROOT, PACKAGES) == sources:  # nobody has edited a file since it was hashed
             code_cache.remember(ROOT, sources, known)
     return known[name]
 
 
 @cache
 def sources_sha256() -> str:
-    """Hash of every Python file of the rooms, to the byte."""
-    return code_cache.sources_sha256(ROOT, ROOMS)
+    """Hash of every Python file of the packages, byte by byte."""
+    return code_cache.sources_sha256(ROOT, PACKAGES)
 
 
-def _worked_out(roots: tuple[str, ...]) -> str:
+def _computed(roots: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for text in sorted({text for symbol in reached(*roots) for text in _written(*symbol)}):
         digest.update(text.encode() + b"\0")
@@ -73,7 +73,7 @@ def reached(*roots: str) -> set[Symbol]:
         waiting.append((module, name))
     found: set[Symbol] = set()
     used: set[str] = set()  # names of attributes, anywhere in what is reached
-    asleep: dict[str, list[Symbol]] = {}  # methods by their name, until it is used
+    unused: dict[str, list[Symbol]] = {}  # methods by their name, until it is used
     while waiting:
         symbol = waiting.pop()
         if symbol in found or _left_out(symbol[0]):
@@ -83,10 +83,10 @@ def reached(*roots: str) -> set[Symbol]:
         waiting += [(symbol[0], ""), *_uses(*symbol)]
         for method in own.methods.get(symbol[1], ()):
             name = method.rpartition(".")[2]
-            (waiting if name in used else asleep.setdefault(name, [])).append((symbol[0], method))
+            (waiting if name in used else unused.setdefault(name, [])).append((symbol[0], method))
         for name in attributes(*symbol) - used:
             used.add(name)
-            waiting += asleep.pop(name, [])
+            waiting += unused.pop(name, [])
     return found
 
 
@@ -104,7 +104,7 @@ def attributes(module: str, name: str) -> frozenset[str]:
 
 
 def forget() -> None:
-    """Read the files again: for who changes them under a running process."""
+    """Clear the caches: for a process whose source files are changed while it runs."""
     for kept in (code_sha256, sources_sha256, parsed, file_of, attributes, _uses, _written):
         kept.cache_clear()
 
@@ -115,11 +115,11 @@ def _left_out(module: str) -> bool:
 
 @dataclass
 class _Module:
-    """A file, taken apart: `names` of its top level with the statements that bind them, and what its imports stand for."""
+    """A parsed file: `names` of its top level with the statements that bind them, and what its imports stand for."""
 
     name: str
     names: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    rest: list[ast.stmt] = field(default_factory=list)  # statements that bind nothing: they run whoever imports the file
+    rest: list[ast.stmt] = field(default_factory=list)  # statements that bind nothing: they run on every import
     imports: dict[str, str] = field(default_factory=dict)  # name here -> dotted name in this project
     methods: dict[str, list[str]] = field(default_factory=dict)  # class -> "class.method" of those that count when used
 
@@ -154,14 +154,14 @@ def file_of(name: str) -> Path | None:
     """The file of a dotted name in this project; None where it is no module."""
     if name.startswith(plugins.PACKAGE):
         return plugins.file_of(name)
-    if name.partition(".")[0] not in ROOMS:
+    if name.partition(".")[0] not in PACKAGES:
         return None
     place = ROOT.joinpath(*name.split("."))
     return next((path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()), None)
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Top-level statements; what stands below an `if TYPE_CHECKING` counts as if it stood there, since annotations use it."""
+    """Top-level statements; those inside an `if TYPE_CHECKING` count as if they were outside, since annotations use it."""
     for node in body:
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             yield from node.body
@@ -170,7 +170,7 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _is_ours(base: ast.expr, module: _Module) -> bool:
-    """Whether a base class is one of this project's that itself stands on nothing else."""
+    """Whether a base class belongs to this project and inherits from no other class."""
     if not isinstance(base, ast.Name):
         return False
     if base.id in module.imports:
@@ -180,7 +180,7 @@ def _is_ours(base: ast.expr, module: _Module) -> bool:
 
 
 def _without_methods(node: ast.ClassDef, module: _Module) -> ast.ClassDef:
-    """The class with what is run or called unseen; its other methods are kept apart, under "class.method"."""
+    """The class with the parts that run implicitly; its other methods are kept separately, under "class.method"."""
     stays: list[ast.stmt] = []
     module.methods[node.name] = []
     for inner in node.body:
@@ -206,7 +206,7 @@ def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
         pairs = [(a.asname or a.name.partition(".")[0], a.name if a.asname else a.name.partition(".")[0]) for a in node.names]
     else:
         pairs = [(a.asname or a.name, f"{node.module}.{a.name}") for a in node.names]
-    return {name: target for name, target in pairs if target.partition(".")[0] in ROOMS}
+    return {name: target for name, target in pairs if target.partition(".")[0] in PACKAGES}
 
 
 @cache
@@ -287,7 +287,7 @@ def _dotted(node: ast.Attribute, imports: dict[str, str], local: frozenset[str])
 
 def _of_text(text: str, own: _Module, imports: dict[str, str], local: frozenset[str]) -> list[Symbol]:
     """A module's name is an import at run time; an annotation may stand in quotes."""
-    if text.partition(".")[0] in ROOMS and file_of(text) is not None:
+    if text.partition(".")[0] in PACKAGES and file_of(text) is not None:
         return _target(text)
     if not text[:1].isalpha() or len(text) > 200:
         return []

@@ -1,6 +1,6 @@
-"""Whose a temporary name is: the tag of the process that made it, so that nobody removes what a living one still fills.
+"""The owner of a temporary file: its name holds a tag of the process that made it, so that files in use are not removed.
 
-A tag is <process id>-<when it began>-<its machine>: a process id alone is given again to others.
+A tag is <process id>-<when it began>-<its machine>: process ids are reused.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def is_living(path: Path) -> bool:
     if found[3] != _machine():
         try:
             return time.time() - path.stat().st_mtime < ELSEWHERE_S
-        except OSError:  # somebody else was faster
+        except OSError:  # another process removed it first
             return False
     born = _born(int(found[1]))
     return born is not None and str(born) == found[2]
@@ -37,7 +37,7 @@ def is_living(path: Path) -> bool:
 
 @cache
 def _machine() -> str:
-    """With its space of process ids: two containers of one host name do not know each other's processes."""
+    """Host name and namespace of process ids: two containers with one host name do not share their processes."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -1,6 +1,6 @@
-"""Folders that a command needs while it runs: named after their owner, and gone when the command ends, however it ends itself.
+"""Folders that a command needs while it runs: named after their owner, and removed when the command ends.
 
-What SIGKILL leaves behind is removed by the next command that holds the folder (storage.sweep_temporaries).
+What SIGKILL leaves behind is removed by the next command that uses the folder (storage.remove_temporaries).
 """
 
 import os
@@ -27,11 +27,11 @@ def scratch(place: Path, what: str) -> Iterator[str]:
 
 
 def remove_all() -> None:
-    """For a command that ends at once."""
+    """For a command that has to end at once."""
     for folder in list(_open):
         _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # Ray's own threads may still write: the next command sweeps
+    shutil.rmtree(folder, ignore_errors=True)  # Ray's own threads may still write: the next command cleans up
     _open.discard(folder)

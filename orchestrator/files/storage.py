@@ -1,7 +1,7 @@
 """Files that are either complete or absent, and keys made of content.
 
 Every write goes to a temporary name in the same folder, is flushed to disk, then renamed. A reader therefore
-never meets half a file, whatever was killed and when.
+never sees an incomplete file, whatever was killed and when.
 """
 
 import errno
@@ -43,7 +43,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """No space or no quota, however the library that wrote says so: np.save gives no number, safetensors a text."""
+    """No space or no quota, in the form of any library that writes: np.save gives no error number, safetensors a text."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     text = str(error)
@@ -51,7 +51,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def telling_full_disk(path: Path):
+def full_disk_as_user_error(path: Path):
     """UserError for a disk that fills up while `path` is written; everything else as it is."""
     try:
         yield
@@ -69,7 +69,7 @@ def atomic_path(path: Path):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{owners.tag()}.{os.urandom(4).hex()}.tmp"
     try:
-        with telling_full_disk(path):
+        with full_disk_as_user_error(path):
             yield temporary
             with open(temporary, "rb") as handle:
                 os.fsync(handle.fileno())
@@ -98,36 +98,36 @@ def write_json(path: Path, value: Any, mode: int | None = None) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """The value, or None where the file is absent or not JSON (a broken side file is an absent artefact)."""
+    """The value, or None where the file is absent or not JSON (a damaged sidecar counts as a missing artefact)."""
     try:
         return json.loads(Path(path).read_text())
     except (OSError, ValueError):
         return None
 
 
-def seal(value: dict) -> dict:
+def with_checksum(value: dict) -> dict:
     """The value with a checksum over everything else in it."""
     body = {name: part for name, part in value.items() if name != "checksum"}
     return {**body, "checksum": key_of(body, 64)}
 
 
-def write_sealed(path: Path, value: Mapping, mode: int | None = None) -> None:
+def write_checked(path: Path, value: Mapping, mode: int | None = None) -> None:
     """As JSON with a checksum; numbers and keys as they will be read back."""
-    write_json(path, seal(json.loads(json.dumps(value, allow_nan=False))), mode)
+    write_json(path, with_checksum(json.loads(json.dumps(value, allow_nan=False))), mode)
 
 
 def intact(value: dict) -> bool:
-    return value.get("checksum") == seal(value)["checksum"]
+    return value.get("checksum") == with_checksum(value)["checksum"]
 
 
-def read_sealed(path: Path) -> dict | None:
-    """A sealed JSON object, or None where it is absent, damaged or changed by hand."""
+def read_checked(path: Path) -> dict | None:
+    """A JSON object with a valid checksum, or None where it is absent, damaged or changed by hand."""
     value = read_json(path)
     return value if isinstance(value, dict) and intact(value) else None
 
 
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left behind; what a living one still fills stays (owners.py)."""
+def remove_temporaries(folder: Path) -> None:
+    """Remove temporary files of killed processes; those of living processes stay (owners.py)."""
     for leftover in Path(folder).glob(".*.tmp"):
         if owners.is_living(leftover):
             continue
@@ -145,7 +145,7 @@ def free_bytes(path: Path) -> int:
 
 
 def need_space(path: Path, predicted: int, what: str) -> None:
-    """Refuse politely, before anything is written, when the disk is too small. Raises UserError."""
+    """Raises UserError, before anything is written, if the disk is too small."""
     free = free_bytes(path)
     if predicted > free:
         raise UserError(f"{what} needs about {predicted / 1e9:.2f} GB but {path} has {free / 1e9:.2f} GB free: "
@@ -179,7 +179,7 @@ def in_new_folder(path: Path, fill: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.{owners.tag()}.", suffix=".tmp", dir=path.parent))
     try:
-        with telling_full_disk(path):
+        with full_disk_as_user_error(path):
             fill(temporary)
             os.replace(temporary, path)
             _sync_folder(path.parent)
@@ -197,7 +197,7 @@ def hash_all(values: Iterable[str]) -> str:
 class HashCache:
     """sha256 of files, remembered by (size, modification time, inode) so that warm runs do not read everything again.
 
-    read=False: a file that is not remembered is not read, it counts as one that cannot be.
+    read=False: a file without a remembered hash is not read, and counts as one that cannot be read.
     """
 
     def __init__(self, path: Path, read: bool = True):

@@ -9,10 +9,10 @@ from orchestrator.errors import UserError
 from orchestrator.files.storage import (
     atomic_path,
     file_sha256,
-    write_sealed,
+    write_checked,
 )
 from orchestrator.pretraining.data import prefetch
-from orchestrator.runtime.worker_warnings import heard
+from orchestrator.runtime.worker_warnings import collected
 from orchestrator.stores.encoder_store import Encoder
 from orchestrator.stores.token_store import CENTRE, TokenJob, quantise
 
@@ -43,7 +43,7 @@ def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> No
         return np.stack([view(*clip) for clip in chosen])
 
     parts = [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
-    with heard() as said, torch.no_grad():
+    with collected() as said, torch.no_grad():
         # a batch has clips of one subject only; the next is decoded while the encoder computes
         for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
             parts.append(pool(model.encode(as_video(views, device))).to(torch.float16).cpu().numpy())
@@ -52,7 +52,7 @@ def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> No
     for path, array in zip(job.files, stored, strict=True):
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.save(handle, array, allow_pickle=False)
-    write_sealed(job.path.with_suffix(".json"), {
+    write_checked(job.path.with_suffix(".json"), {
         "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
         "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said})
 

@@ -10,7 +10,7 @@ from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
 from orchestrator.files.storage import (
     atomic_path,
-    write_sealed,
+    write_checked,
     write_text,
 )
 from orchestrator.pretraining import quality
@@ -86,7 +86,7 @@ def job_of(config: Config, clips: ClipStore, plan: EncoderPlan) -> tuple["Job", 
 
 
 def finish(plan: EncoderPlan, folder: Path, weights: dict[str, str], how: dict) -> None:
-    write_sealed(folder / "encoder.json", {
+    write_checked(folder / "encoder.json", {
         "key": plan.key, "weights": weights, "lineage": plan.lineage.to_json(),
         "subjects": list(plan.group.trained_here) if plan.group and any(plan.trains) else [],
         "checkpoint": plan.foreign.sha256 if plan.foreign else None, "about": plan.about, **how})

@@ -16,7 +16,7 @@ from models import checkpoint
 from models.mae import masks, training, training_state
 from models.mae.training import set_lr
 from orchestrator.errors import UserError
-from orchestrator.files.storage import telling_full_disk
+from orchestrator.files.storage import full_disk_as_user_error
 from orchestrator.pretraining.checkpoints import Checkpoints, Every
 from orchestrator.pretraining.data import epoch_batches, prefetch, steps
 from orchestrator.pretraining.loss_curves import Curve, write_curves
@@ -44,7 +44,7 @@ def _train_job(job: Job, rank: Rank, report: Report) -> None:
         if rank.rank == 0:
             options = job.video if stage.kind == "video" else job.signal
             assert options is not None
-            with telling_full_disk(job.out):
+            with full_disk_as_user_error(job.out):
                 checkpoint.save(job.out / stage.kind, stage.mae, options, job.lineage)
     if rank.rank == 0:
         write_curves(job.out, job.name, curves)

@@ -18,7 +18,7 @@ import numpy as np
 from orchestrator.cohort.cohort import Cohort
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
-from orchestrator.files.storage import read_json, read_sealed, write_sealed
+from orchestrator.files.storage import read_checked, read_json, write_checked
 from orchestrator.runtime import progress
 from orchestrator.stores.clip_store import ClipStore
 
@@ -51,7 +51,7 @@ def measure(config: Config, cohort: Cohort, clips: ClipStore, plan: "EncoderPlan
         if row is not None:
             found[kind] = {"kind": kind, **row, "on": on, **_rates(config, folder, kind)}
     quality = _joined(found)
-    write_sealed(folder / FILE, quality)
+    write_checked(folder / FILE, quality)
     named = {**quality, "encoder": _name(plan)}
     for text in words([named]):
         progress.say("pretrain", text)
@@ -63,7 +63,7 @@ def measure(config: Config, cohort: Cohort, clips: ClipStore, plan: "EncoderPlan
 def adopt(plan: "EncoderPlan", folder: Path) -> None:
     """quality.json of an encoder of pretrain.from of which nothing is trained here: as it was measured there."""
     if found := _adopted(plan):
-        write_sealed(folder / FILE, _joined(found))
+        write_checked(folder / FILE, _joined(found))
 
 
 def _adopted(plan: "EncoderPlan") -> dict[str, dict]:
@@ -71,7 +71,7 @@ def _adopted(plan: "EncoderPlan") -> dict[str, dict]:
     if plan.origin is None:
         return {}
     path = plan.origin.folder / FILE
-    there = read_sealed(path)
+    there = read_checked(path)
     if there is None:
         what = "is damaged or was edited" if path.exists() else "is missing"
         progress.say("pretrain", f"warning: {path} {what}, so the reconstruction error of this encoder is not known")
@@ -97,7 +97,7 @@ def of(encoders: "Iterable[Encoder]") -> list[dict]:
         path = encoder.plan.folder / FILE
         if not path.exists():
             continue
-        stored = read_sealed(path)
+        stored = read_checked(path)
         found.append({**({"damaged": True} if stored is None else {n: part for n, part in stored.items() if n != "checksum"}),
                       "encoder": _name(encoder.plan)})
     return found

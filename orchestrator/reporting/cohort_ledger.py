@@ -18,7 +18,7 @@ import scipy  # which imports its parts when they are used
 from orchestrator.cohort.cohort import Cohort, private_folder
 from orchestrator.cohort.study import Hashes, Marks, marks, same_recordings
 from orchestrator.config.configuration import Config
-from orchestrator.files.storage import exclusive, key_of, read_sealed, write_sealed
+from orchestrator.files.storage import exclusive, key_of, read_checked, write_checked
 from orchestrator.plan.folds import Plan
 from orchestrator.reporting.blocks import Note, Section, Sentences
 from orchestrator.runtime import progress
@@ -44,7 +44,7 @@ def register(config: Config, cohort: Cohort, plan: Plan, content_key: str, hashe
         entries = _read(path)
         what = f"{config.task.name} {config.model.name} {config.protocol.name}"
         number, entries = counted(entries, content_key, tested, what)
-        write_sealed(path, {"configurations": entries}, mode=0o600)
+        write_checked(path, {"configurations": entries}, mode=0o600)
     return number, max(number, sum(_overlap(entry["tested"], tested) for entry in entries))
 
 
@@ -69,7 +69,7 @@ def _overlap(theirs: Mapping[str, Marks], ours: Mapping[str, Marks]) -> bool:
 def _read(path: Path) -> list[dict]:
     if not path.exists():
         return []
-    there = read_sealed(path)
+    there = read_checked(path)
     if there is None:
         aside = path.with_suffix(".damaged")
         path.replace(aside)

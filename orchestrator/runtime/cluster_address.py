@@ -1,6 +1,6 @@
-"""The cluster that RAY_ADDRESS names: is it there, is it Ray of our version, does it know our token? Asked in seconds.
+"""Checks the cluster of RAY_ADDRESS within seconds: does it answer, has it our version of Ray, does it accept our token?
 
-Ray itself waits for minutes, without a word, for a cluster that is gone.
+Ray itself would wait for minutes, without a message, for a cluster that does not exist any more.
 """
 
 import ipaddress
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.runtime.finding import OK, STOP, WARN, Finding
 
-PATIENCE = 5.0  # seconds for each question
+PATIENCE = 5.0  # seconds for each request
 HINT = "start the cluster, or unset RAY_ADDRESS to run on this machine alone"
 
 
@@ -22,7 +22,7 @@ def named() -> str:
 
 
 def check() -> Finding:
-    """One row on what RAY_ADDRESS leads to. Takes at most 3 x PATIENCE and Ray's import; nothing where it is not set."""
+    """One row about the cluster of RAY_ADDRESS. Takes at most 3 x PATIENCE and Ray's import; no time if it is not set."""
     address = named()
     if not address:
         return Finding("Ray", OK, "starts on this machine, on loopback, and ends with the command")
@@ -32,8 +32,8 @@ def check() -> Finding:
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return Finding("Ray", WARN, "RAY_ADDRESS names a cluster and token authentication is off",
                        "set RAY_AUTH_MODE=token on every node, see docs/how-to/cluster.md")
-    return Finding("Ray", OK, "joins the running cluster (RAY_ADDRESS); store and run.dir must be on a folder that "
-                              "every node sees")
+    return Finding("Ray", OK, "joins the running cluster (RAY_ADDRESS); store and run.dir must be in a folder that "
+                              "every node can access")
 
 
 def _wrong(address: str) -> tuple[str, str]:
@@ -47,13 +47,13 @@ def _wrong(address: str) -> tuple[str, str]:
             return "finds no cluster that runs on this machine", HINT
     pair = parse(address)
     if pair is None:
-        return "is no address", "write RAY_ADDRESS=HOST:PORT with the cluster's own port (6379 unless told otherwise), or auto"
+        return "is not an address", "write RAY_ADDRESS=HOST:PORT with the cluster's own port (6379 by default), or auto"
     host, port = pair
     try:
         with socket.create_connection((host, port), timeout=PATIENCE):
             pass
     except socket.gaierror:
-        return f"names the machine {host}, which nobody here knows", "correct it, or unset RAY_ADDRESS"
+        return f"names the host {host}, which cannot be resolved", "correct it, or unset RAY_ADDRESS"
     except OSError as error:
         return f"does not answer ({error.strerror or error}): that cluster is gone or cannot be reached", HINT
     return _greeted(host, port)
@@ -85,7 +85,7 @@ def _running() -> str:
 
 
 def token() -> str:
-    """The token that Ray would show, by Ray's order: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
+    """The token that Ray would send, in Ray's order: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return os.environ["RAY_AUTH_TOKEN"].strip()
     try:
@@ -96,14 +96,14 @@ def token() -> str:
 
 
 def _greeted(host: str, port: int) -> tuple[str, str]:
-    """Something listens there: ask it for its version, as Ray."""
+    """The port is open: ask for its version of Ray."""
     import grpc
     import ray
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     mode, known = os.environ.get("RAY_AUTH_MODE", "").lower(), token()
     if mode == "token" and not known:
-        return ("wants a token that this account has not got",
+        return ("needs a token that this account does not have",
                 "copy the cluster's token to ~/.ray/auth_token, see docs/how-to/cluster.md")
     shown = [("authorization", f"Bearer {known}")] if known and mode in ("", "token") else []
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -116,7 +116,7 @@ def _greeted(host: str, port: int) -> tuple[str, str]:
             if error.code() == grpc.StatusCode.UNAUTHENTICATED:  # type: ignore[attr-defined]
                 return ("is a cluster with another token than this account's", "set RAY_AUTH_MODE=token and copy the "
                         "cluster's token to ~/.ray/auth_token, see docs/how-to/cluster.md")
-            return ("answers, but not as the head of a Ray cluster", "give the head's own port (6379 unless told otherwise), "
+            return ("answers, but not as the head of a Ray cluster", "give the head's own port (6379 by default), "
                     "not the dashboard's or Ray Client's")
     if reply.ray_version != ray.__version__:
         return (f"is a cluster of Ray {reply.ray_version}, and Ray {ray.__version__} is installed here",

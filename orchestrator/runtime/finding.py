@@ -1,4 +1,4 @@
-"""One row of what was looked at: what, whether it is well, what was found, and the fix."""
+"""One row of the checks: what was checked, its state, what was found, and the fix."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ OK, WARN, STOP = "ok", "warn", "stop"
 
 @dataclass(frozen=True)
 class Finding:
-    """state: OK, WARN (a run works, but read this) or STOP (a run would end with exit code 2)."""
+    """state: OK, WARN (a run works, with a warning) or STOP (a run would end with exit code 2)."""
 
     what: str
     state: str
@@ -16,7 +16,7 @@ class Finding:
 
     @classmethod
     def stop(cls, what: str, error: Exception | str) -> "Finding":
-        """A mistake's own sentence, without the full stop that `sentence` sets."""
+        """The message of an error, without the full stop that `sentence` adds."""
         return cls(what, STOP, str(error).rstrip("."))
 
     def sentence(self) -> str:

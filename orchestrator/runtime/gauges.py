@@ -1,4 +1,4 @@
-"""Gauges on Ray's metrics port and dashboard: what pretraining is at; folds done and planned, accuracy, seconds left."""
+"""Gauges on Ray's metrics port and dashboard: the progress of pretraining; folds done and planned, accuracy, seconds left."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class NoGauge:
-    """Where no Ray runs there is no metrics port either."""
+    """Used when Ray does not run, since there is no metrics port then."""
 
     def set_default_tags(self, tags: Mapping[str, str]) -> None: ...
 
@@ -25,7 +25,7 @@ def gauge(name: str, text: str, labels: tuple[str, ...]) -> Any:
 
 
 class FoldGauges:
-    """Built after Ray has started. Labels are the run's name, never a person's."""
+    """Built after Ray has started. Labels are the run's name, never a subject's."""
 
     def __init__(self, run: str, planned: int, done: int):
         self.began, self.planned, self.before, self.done = time.monotonic(), planned, done, done

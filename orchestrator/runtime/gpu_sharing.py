@@ -1,4 +1,4 @@
-"""How many folds share a GPU: what resources.folds_per_gpu says, else as many as the first fold's peak memory allows."""
+"""How many folds share a GPU: resources.folds_per_gpu, else as many as the first fold's peak memory allows."""
 
 import math
 import sys
@@ -8,14 +8,14 @@ from typing import Any
 SAFE = 0.9  # of the card's memory: allocators fragment, and no fold is quite like the first
 CONTEXT_MB = 600  # what CUDA itself takes in every process, which torch does not count
 MOST = 16
-CHANCES = 3  # first folds that may die before folds run one a GPU, unmeasured
+ATTEMPTS = 3  # first folds that may fail before folds run one per GPU, without a measurement
 
 
 class GpuShare:
-    """Asked before every chunk of trials, told about every result. gpus: of the whole cluster; 0 asks for none."""
+    """Read before every chunk of trials, updated with every result. gpus: of the whole cluster; 0 requests none."""
 
     def __init__(self, wanted: int | None, gpus: int):
-        self.per_gpu, self.gpus, self.chances = wanted, gpus, CHANCES
+        self.per_gpu, self.gpus, self.attempts = wanted, gpus, ATTEMPTS
 
     @property
     def measuring(self) -> bool:
@@ -24,21 +24,21 @@ class GpuShare:
 
     @property
     def fraction(self) -> float:
-        """GPUs a trial asks Ray for, cut to the 4 decimals that Ray keeps."""
+        """GPUs that a trial requests from Ray, rounded down to the 4 decimals that Ray keeps."""
         if not self.gpus:
             return 0
         return math.floor(1e4 / (self.per_gpu or 1)) / 1e4
 
     def learn(self, metrics: Mapping[str, Any]) -> None:
-        """A trial's report. One that ended without (its worker was killed, say) leaves the measuring to the next, a few times;
-        one that used no GPU, or nobody's report, and folds run one a GPU."""
+        """Use the report of a trial. If it ended without one (its worker was killed, for example), the next trial measures, at
+        most ATTEMPTS times; without a report, or if the trial used no GPU, folds run one per GPU."""
         if not self.measuring:
             return
-        if "user_error" in metrics or not self.chances:
+        if "user_error" in metrics or not self.attempts:
             peak, total = metrics.get("gpu_peak_mb"), metrics.get("gpu_total_mb")
             self.per_gpu = fitting(peak, total) if peak and total else 1
         else:
-            self.chances -= 1
+            self.attempts -= 1
 
 
 def fitting(peak_mb: float, total_mb: float) -> int:

@@ -1,8 +1,8 @@
-"""Everything that a Ray of this command's own listens on is on 127.0.0.1.
+"""A Ray that this command starts listens only on 127.0.0.1.
 
 Ray replaces 127.0.0.1 by the machine's outer address, and its services then listen on every interface, unless it is told
-that this machine is in no cluster. torch's workers meet through a file instead of torch's TCP store, which knows no
-interface, and talk over the loopback one.
+that this machine is in no cluster. torch's workers find each other through a file instead of torch's TCP store, which cannot
+be bound to an interface, and communicate over the loopback interface.
 """
 
 import os
@@ -16,14 +16,14 @@ ADDRESS = "127.0.0.1"
 
 
 def environment() -> None:
-    """For this process and all it starts. To be called before Ray is imported; what it has read by then is corrected."""
+    """For this process and its children. Call it before Ray is imported; what Ray has already read is corrected."""
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if constants := sys.modules.get("ray._private.ray_constants"):
         constants.ENABLE_RAY_CLUSTER = False  # type: ignore[attr-defined]
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface()
     if any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
                                              "grpc_proxy")):
-        for name in ("no_proxy", "NO_PROXY"):  # else what is on this machine would be asked for through the proxy
+        for name in ("no_proxy", "NO_PROXY"):  # else requests to this machine would go through the proxy
             listed = [word for word in os.environ.get(name, "").split(",") if word]
             if "*" not in listed:
                 os.environ[name] = ",".join([*listed, *(word for word in (ADDRESS, "localhost") if word not in listed)])
@@ -36,7 +36,7 @@ def interface() -> str:
 
 
 def torch_config() -> Any:
-    """Ray Train's TorchConfig for workers of one machine. They meet in a file of Ray's session folder."""
+    """Ray Train's TorchConfig for workers of one machine. They find each other through a file in Ray's session folder."""
     import ray
     from ray.train.torch import TorchConfig
     from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend

@@ -1,4 +1,4 @@
-"""What took a worker away, in a sentence: memory, the disk, or somebody's signal are no defect of ours."""
+"""Why a worker was lost, in one sentence: memory, the disk, or a signal from outside are not bugs of this code."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -8,25 +8,25 @@ from orchestrator.files.storage import disk_is_full
 
 LOST = {"RayActorError", "WorkerCrashedError", "NodeDiedError", "OwnerDiedError", "LocalRayletDiedError"}
 FULL = {"OutOfDiskError", "ObjectStoreFullError"}
-AGAIN = "run the same command again, it goes on from what is done"
+AGAIN = "run the same command again to resume"
 
 
 def explain(error: BaseException) -> str | None:
-    """A sentence for the user, where the machine and not the code ended the command."""
+    """A sentence for the user if the machine, and not the code, ended the command; None otherwise."""
     for one in causes(error):
         if disk_is_full(one) or FULL & _kinds(one):
             return f"The disk is full (of the store, the run, or Ray's temporary folder): free some space, then {AGAIN}."
         if low_on_memory(one):
-            return ("The machine ran low on memory, and Ray ended a worker for it: do less at once, with a smaller "
-                    f"resources.cpus or batch, then {AGAIN}.")
+            return ("The machine ran low on memory, and Ray ended a worker for this reason: use a smaller "
+                    f"resources.cpus or batch size, then {AGAIN}.")
         if LOST & _kinds(one) and not getattr(one, "actor_init_failed", False):
-            return ("A worker process ended again and again, or its node was lost (killed by somebody, or by the system for "
-                    f"lack of memory): {AGAIN}; where it ends at the same place, try a smaller resources.cpus.")
+            return ("A worker process ended repeatedly, or its node was lost (killed by a user, or by the system for "
+                    f"lack of memory): {AGAIN}; if it ends at the same place, try a smaller resources.cpus.")
     return None
 
 
 def low_on_memory(error: BaseException) -> bool:
-    """Ray's memory monitor; not its list of what could have been, which names the kernel's killer whatever happened."""
+    """Whether Ray's memory monitor ended it. Ray's list of possible causes does not count: it always names the OOM killer."""
     text = str(error)
     return ("OutOfMemoryError" in _kinds(error) and "RayError" in _kinds(error)) or "running low on memory" in text
 

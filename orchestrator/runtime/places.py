@@ -1,4 +1,4 @@
-"""Folders that a command writes into: can it, before it has worked for hours?"""
+"""Checks that a command can write into its folders, before it has worked for hours."""
 
 import os
 import shutil
@@ -17,18 +17,18 @@ GB = 1e9
 
 
 def trouble(folder: Path) -> str:
-    """Why nothing can be written at `folder`, which need not exist yet; "" where it can.
+    """Why nothing can be written in `folder`, which need not exist yet; "" if it can.
 
-    It is tried: a small file is written, renamed and removed again. Rights alone do not tell of a read-only or full disk.
+    It is tested: a small file is written, renamed and removed. Permissions alone do not show a read-only or full disk.
     """
     there = folder
     while not os.path.lexists(there) and there != there.parent:
         there = there.parent
     try:
         if not there.is_dir():
-            return f"{there} is " + ("a link that leads nowhere" if there.is_symlink() and not there.exists() else "no folder")
+            return f"{there} is " + ("a broken link" if there.is_symlink() and not there.exists() else "not a folder")
         descriptor, name = tempfile.mkstemp(prefix=f".probe.{owners.tag()}.", suffix=".tmp", dir=there)
-        second = f"{name.removesuffix('.tmp')}_.tmp"  # its owner can be told from either
+        second = f"{name.removesuffix('.tmp')}_.tmp"  # both names hold the owner's tag
         try:
             with open(descriptor, "wb") as handle:
                 handle.write(bytes(4096))
@@ -37,14 +37,14 @@ def trouble(folder: Path) -> str:
             for left in (name, second):
                 with suppress(FileNotFoundError):
                     os.unlink(left)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link that points to itself
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return f"{there} cannot be written ({reason})"
     return ""
 
 
 def store(config: Config) -> Finding:
-    """Room and rights in the store, which need not exist yet."""
+    """Free space and permissions of the store, which need not exist yet."""
     folder = config.store_dir
     private = folder / "private"
     wrong = _first_trouble(folder, PARTS) or _lock_trouble(folder / ".lock")
@@ -53,11 +53,11 @@ def store(config: Config) -> Finding:
     if wrong:
         return Finding("Store", STOP, wrong, "choose another folder with store=DIR, or give this account the right to write")
     if private.is_dir() and private.stat().st_mode & 0o077:
-        return Finding("Store", WARN, f"{private} holds raw names and is open to other accounts",
+        return Finding("Store", WARN, f"{private} holds raw subject ids and is open to other accounts",
                        f"run chmod 700 {private}")
     there = next(place for place in (folder, *folder.parents) if place.exists())
     return Finding("Store", OK, f"{folder}: {shutil.disk_usage(there).free / GB:.1f} GB free"
-                   + ("" if folder.exists() else ", not made yet"))
+                   + ("" if folder.exists() else ", not created yet"))
 
 
 def run_folders(folders: Iterable[Path]) -> list[Finding]:
@@ -78,5 +78,5 @@ def _lock_trouble(lock: Path) -> str:
     if not os.path.lexists(lock):
         return ""
     if not lock.is_file():
-        return f"{lock} is no file"
+        return f"{lock} is not a file"
     return "" if os.access(lock, os.R_OK | os.W_OK) else f"{lock} cannot be written by this account"

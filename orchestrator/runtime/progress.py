@@ -1,4 +1,4 @@
-"""Progress for people: a bar with the time left on a terminal, one line a stage elsewhere; both into the run's log."""
+"""Progress messages: a bar with the time left on a terminal, one line per stage elsewhere; both also go to the run's log."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ live = True  # whether bars are drawn again and again, as long as they are on a 
 
 @contextmanager
 def bar(stage: str, total: int, unit: str):
-    """Yield tick(n=1, note=""). Prints what was done and in which time when it ends."""
+    """Yield tick(n=1, note=""). At the end it prints what was done and how long it took."""
     began = time.monotonic()
     run_log.tell(stage, f"begins: {total} {unit}")
     if console.is_terminal and live:
@@ -36,7 +36,7 @@ def bar(stage: str, total: int, unit: str):
 
 @contextmanager
 def inline():
-    """Say that the stages run in this process. A bar that is drawn again and again would write over a debugger's prompt."""
+    """Report that the stages run in this process, and draw no live bars, which would overwrite a debugger's prompt."""
     global live
     live, before = False, live
     say("executor", "inline: every stage in this process, without Ray, one clip, encoder or fold after the other")
@@ -47,7 +47,7 @@ def inline():
 
 
 class _Tick:
-    """Counts what is done; `done` can be read back by callers that are told totals."""
+    """Counts what is done; `done` can be read by callers that get totals."""
 
     def __init__(self, show):
         self.done, self._show = 0, show
@@ -58,7 +58,7 @@ class _Tick:
 
 
 def say(stage: str, text: str, level: int = logging.INFO, private: bool = False) -> None:
-    """private: it may name recordings, so that the run's log is not told."""
+    """private: the text may name recordings, so it is not written to the run's log."""
     run_log.tell(stage, run_log.WITHHELD if private else text, level)
     console.print(f"{stage:<11} {text}", markup=False, soft_wrap=True)
 

@@ -1,8 +1,8 @@
-"""Where a Ray of our own keeps sockets and logs: its usual folder, or a private one for as long as the command runs.
+"""Where a Ray that this command starts keeps sockets and logs: its usual folder, or a private one while the command runs.
 
 Ray's usual folder is `ray` in RAY_TMPDIR, TMPDIR or /tmp. A socket's path has at most 107 bytes (AF_UNIX), of which Ray
-needs 64 itself: batch systems' TMPDIR is often too long. On a shared machine the folder may be somebody else's, who could
-change what lies in it.
+needs 64 itself: batch systems' TMPDIR is often too long. On a shared machine the folder may belong to another account,
+which could change its content.
 """
 
 import fcntl
@@ -26,8 +26,8 @@ OLD_S = 3600
 
 @dataclass(frozen=True)
 class Place:
-    """root: None where Ray's usual folder does, else the folder that will hold a private one; why: what is wrong with the
-    usual one."""
+    """root: None if Ray's usual folder can be used, else the folder that will hold a private one; why: what is wrong with
+    the usual one."""
 
     usual: Path
     root: Path | None = None
@@ -39,7 +39,7 @@ class Place:
 
 
 def choose() -> Place:
-    """Looks, and makes nothing."""
+    """Only checks; creates nothing."""
     named = next((name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)), "")
     parent = Path(os.environ[named] if named else "/tmp")
     usual = parent / "ray"
@@ -51,12 +51,12 @@ def choose() -> Place:
 
 
 def _unfit(folder: Path, own: bool = True) -> str:
-    """Why Ray cannot keep its things in `folder`, "" where it can. own: it has to be this account's."""
+    """Why Ray cannot use `folder`, "" if it can. own: it must belong to this account."""
     if not folder.is_absolute():
         return "not an absolute path"
     room = SOCKET if own else SOCKET - len(f"/{PREFIX}12345678")
     if len(os.fsencode(folder)) > room:
-        return f"{len(os.fsencode(folder))} bytes are too long for the paths of Ray's sockets"
+        return f"a path of {len(os.fsencode(folder))} bytes is too long for Ray's sockets"
     if os.path.lexists(folder):
         if own and os.lstat(folder).st_uid != os.geteuid():
             return f"{folder} belongs to another account"
@@ -71,21 +71,21 @@ def _unfit(folder: Path, own: bool = True) -> str:
 
 
 class Private:
-    """A folder of this account alone (0700), locked while it is in use and removed at the end. environment: put back then."""
+    """A folder of this account only (0700), locked while in use. remove() deletes it, and restores what set() changed."""
 
     def __init__(self, place: Place):
         assert place.root is not None
-        sweep(place.root)
+        clean_up(place.root)
         while True:
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place.root))
             self._lock = open(self.folder / LOCK, "w")
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            if (self.folder / LOCK).exists():  # else another command's sweep had the lock first
+            if (self.folder / LOCK).exists():  # else another command's clean-up had the lock first
                 break
             self._lock.close()
         self._before: dict[str, str | None] = {}
         temporary = os.environ.get("TMPDIR")
-        # Ray's objects that do not fit into memory go where the user's room is, if it can be written.
+        # Ray's objects that do not fit into memory go to the user's TMPDIR, if it can be written.
         self.spill = temporary if temporary and not trouble(Path(temporary)) and Path(temporary).is_dir() else None
         if temporary and (self.spill is None or len(os.fsencode(temporary)) > LISTENER):
             self.set("TMPDIR", str(self.folder))
@@ -107,8 +107,8 @@ class Private:
         self._lock.close()
 
 
-def sweep(root: Path) -> None:
-    """Remove what killed commands of this account left: a folder whose lock nobody holds, an old empty one without a lock."""
+def clean_up(root: Path) -> None:
+    """Remove what killed commands of this account left: folders whose lock is free, and old empty ones without a lock."""
     for folder in root.glob(f"{PREFIX}*"):
         try:
             about = folder.lstat()

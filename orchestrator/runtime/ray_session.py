@@ -1,4 +1,4 @@
-"""Ray: started once a command, on loopback, or joined where a cluster is named by RAY_ADDRESS."""
+"""Ray: started once per command, on loopback, or joined if RAY_ADDRESS names a cluster."""
 
 import atexit
 import logging
@@ -27,16 +27,16 @@ WORKER_ENVIRONMENT = {
 }
 
 
-# Of an actor of Ray Data, which would start one again for ever: what kills it each time ends the command in a sentence.
+# Limits for actors of Ray Data, which would otherwise restart them for ever: one that always fails ends the command.
 RESTARTS: dict[str, Any] = {"max_restarts": 3, "max_task_retries": 3}
-SHARE = 0.3  # of the memory, for Ray's objects: Ray's own rule, which knows nothing of a slice
+SHARE = 0.3  # of the memory, for Ray's objects: Ray's own rule, which ignores a container's limit
 _private: ray_folder.Private | None = None  # of the Ray that runs
 
 
 def mapped(dataset: Any, worker: type, **options: Any) -> Any:
     """A Ray data set mapped by actors that are started again RESTARTS times at most. options: of Dataset.map."""
     with warnings.catch_warnings():
-        # Ray is about to name its remote parameters one by one, and has no name for this one
+        # Ray will replace these options by named parameters, but has none for this one yet
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         return dataset.map(worker, **options, **RESTARTS)
 
@@ -44,7 +44,7 @@ def mapped(dataset: Any, worker: type, **options: Any) -> Any:
 def start(config: Config) -> None:
     """Start or join Ray unless this process already has. Every later call of the same command shares it.
 
-    Raises UserError where the machine does not let it start.
+    Raises UserError if it cannot be started on this machine.
     """
     environment()
     import ray
@@ -53,7 +53,7 @@ def start(config: Config) -> None:
         return
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     if address := cluster_address.named():
-        # workers too must be told the address: Ray's own actors would ask the first cluster they find on the machine
+        # workers need the address too: Ray's own actors would else connect to the first cluster they find on the machine
         told = {} if address == "auto" else {"RAY_ADDRESS": address}
         settings |= {"address": "auto", "runtime_env": {"env_vars": {**WORKER_ENVIRONMENT, **told}}}
     else:
@@ -78,23 +78,23 @@ def environment() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # an interrupt ends the command: the ledger is the state
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # CSV, JSON and TensorBoard files a trial, read by nobody
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # CSV, JSON and TensorBoard files per trial, never used
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver prints notes about Ray's own actors
-    # Ray lowers its workers' priority by 15 steps, and on a busy machine a run gets what the others leave. A command runs
-    # at the priority at which it was started: who wants a lower one says `nice`.
+    # Ray lowers its workers' priority by 15 steps, so that a run gets little time on a busy machine. A command runs at the
+    # priority at which it was started: use `nice` for a lower one.
     os.environ.setdefault("RAY_worker_niceness", "0")
     if not cluster_address.named():
         loopback.environment()
 
 
 def _own(config: Config) -> dict[str, Any]:
-    """How a Ray of this command's own is started; makes its private folder where the usual one does not do."""
+    """The settings to start a new Ray; creates its private folder if the usual one cannot be used."""
     global _private
     for name, value in WORKER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # inherited: a runtime environment would cost every worker its own start
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an actor; nobody takes this machine away
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end of training is seen as late as this
-    # "local": without it Ray would look for a cluster that somebody else has started on this machine
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # an actor; this machine is not preemptible
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # delay until the end of training is noticed
+    # "local": without it Ray would look for a cluster that another user has started on this machine
     settings: dict[str, Any] = {"address": "local", "num_cpus": usable_cores(config.resources.cpus),
                                 "include_dashboard": config.resources.dashboard,
                                 "dashboard_host": loopback.ADDRESS, "_node_ip_address": loopback.ADDRESS}
@@ -119,7 +119,7 @@ def _own(config: Config) -> dict[str, Any]:
 
 
 def _cached(place: ray_folder.Place) -> None:
-    """Caches of libraries go where something can be written, for as long as the command."""
+    """Caches of libraries go to a folder that can be written, while the command runs."""
     global _private
     if _private is None:
         _private = ray_folder.Private(ray_folder.Place(place.usual, place.root or place.usual.parent))
@@ -133,7 +133,7 @@ def _cached(place: ray_folder.Place) -> None:
 
 
 def _clear() -> None:
-    """The private folder goes with the Ray that used it."""
+    """Remove the private folder with the Ray that used it."""
     global _private
     if _private is not None:
         _private.remove()
@@ -141,21 +141,21 @@ def _clear() -> None:
 
 
 def _refused(config: Config, error: Exception) -> str:
-    """One sentence on a Ray that did not start: what the surroundings say now, else Ray's own last words."""
-    for finding in surroundings.look(config):
+    """One sentence on a Ray that did not start: a check of the machine that fails now, else the end of Ray's own error."""
+    for finding in surroundings.check(config):
         if finding.state == STOP:
             return finding.sentence()
     said = (str(error).strip().splitlines() or [type(error).__name__])[-1].rstrip(".")
     what = "could not be joined" if cluster_address.named() else "could not be started"
-    return (f"Ray {what} ({type(error).__name__}: {said}): run the same command again, and python -m orchestrator.doctor with "
-            "the same words to see what this machine lacks.")
+    return (f"Ray {what} ({type(error).__name__}: {said}): run the same command again, or python -m orchestrator.doctor with "
+            "the same arguments to see what is missing on this machine.")
 
 
 @contextmanager
 def _held_stderr():
-    """Ray's C++ side greets on stderr whatever its log level; what it wrote is shown only if starting fails.
+    """Ray's C++ code prints a greeting on stderr at any log level; its output is shown only if starting fails.
 
-    What Python writes there, as a warning of another thread, is shown as ever.
+    What Python writes there meanwhile, such as a warning of another thread, is shown.
     """
     sys.stderr.flush()
     ours = sys.stderr
@@ -180,29 +180,28 @@ def running() -> bool:
 
 
 def stop() -> None:
-    """End Ray. What goes wrong here is told and changes nothing: whatever a run has finished is on disk."""
+    """End Ray. An error here is reported and changes nothing: what a run has finished is on disk."""
     if running():
         ray_watch.settle()
         try:
             sys.modules["ray"].shutdown()
         except Exception as error:
-            progress.say("ray", f"did not end in order ({type(error).__name__}: {str(error).strip()[:200]}); what the command "
-                                "finished is kept")
+            progress.say("ray", f"did not end cleanly ({type(error).__name__}: {str(error).strip()[:200]}); finished work "
+                                "is kept")
     _clear()
 
 
 @contextmanager
 def session(config: Config, folders: Iterable[Path] = ()):
-    """Ray for as long as the block runs, started by the first stage that needs it. One that ran before is left alone, and
+    """Ray while the block runs, started by the first stage that needs it. A Ray that ran before is left alone, and
     run.executor=inline starts none.
 
-    folders: what the block writes beside the store. Raises UserError before anything is done where this machine does not
-    let it be done.
+    folders: what the block writes in addition to the store. Raises UserError at the start if a check of this machine fails.
     """
     ours = config.run.executor == "ray" and not running()
     if ours:
         environment()
-    surroundings.told(config, folders, ray=ours)
+    surroundings.require_and_warn(config, folders, ray=ours)
     with progress.inline() if config.run.executor == "inline" else nullcontext():
         try:
             yield
@@ -223,8 +222,8 @@ def quiet() -> None:
 def trainer() -> type:
     """TorchTrainer; for a Ray that this command started, on loopback and without Train's cleaner of placement groups.
 
-    The groups end with that Ray. The cleaner asks the first Ray it finds on the machine whether our training lives;
-    another's says no, and our workers are killed.
+    The groups end with that Ray. The cleaner asks the first Ray it finds on the machine whether our training is
+    alive; a Ray of another command answers no, and our workers are killed.
     """
     from ray.train.torch import TorchTrainer
 
@@ -243,7 +242,7 @@ def trainer() -> type:
 
 
 def cpus(config: Config) -> int:
-    """Cores that stages may use: one of run.executor=inline; where Ray runs it is asked, so that a cluster counts whole."""
+    """Cores that stages may use: 1 with run.executor=inline; if Ray is running, all cores of its cluster."""
     if config.run.executor == "inline":
         return 1
     if running():

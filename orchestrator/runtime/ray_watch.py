@@ -1,6 +1,6 @@
-"""Ray's own processes, watched: when one that this command stands on is gone, the command says so and ends at once.
+"""Watches Ray's own processes: if one that this command needs has died, the command reports it and ends at once.
 
-Without this Ray's C++ side waits for a minute and then ends the process with code 1, without a word.
+Without this, Ray's C++ code waits for a minute and then ends the process with code 1, without a message.
 """
 
 import os
@@ -18,29 +18,29 @@ from orchestrator.errors import EXIT_USER, UserError
 from orchestrator.files import scratch
 from orchestrator.runtime.lost_workers import AGAIN
 
-NEEDED = {"gcs_server": "its gcs_server, which keeps what the cluster knows",
+NEEDED = {"gcs_server": "its gcs_server, which keeps the state of the cluster",
           "raylet": "its raylet, which starts workers and holds their objects"}
 MARK = "DUALPAIN_COMMAND"  # in the environment of everything that a command starts
 LOOK_S = 0.25
 SETTLE_S = 1.0  # from an error that a dying Ray raises until its processes are seen to be gone
-GONE_S = 3.0  # for what was killed to be gone, which happens soon but not at once
-SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this process without a word
+GONE_S = 3.0  # for killed processes to disappear, which is fast but not immediate
+SILENT_S = 45.0  # of a cluster that we joined; after 60 s Ray would end this process without a message
 
 
 _ask: Callable[[], str] | None = None  # of the Ray that is watched now
-_leave: Callable[[], object] | None = None  # clears away what goes with it
+_leave: Callable[[], object] | None = None  # removes what belongs to it
 _logs = ""  # folder that everything of a Ray that this command started writes to
 
 
 def mark() -> None:
-    """Before Ray starts: what this command starts from now on can be told from what others started."""
+    """Call it before Ray starts: marks the processes that this command starts from now on."""
     os.environ[MARK] = f"{os.getpid()}-{os.urandom(4).hex()}"
 
 
 def watch(leave: Callable[[], object] | None = None) -> None:
-    """Right after Ray was started or joined; ends with it. A daemon thread, which needs nothing of the main one.
+    """Call it right after Ray was started or joined; ends with it. A daemon thread, independent of the main one.
 
-    leave: what else is to be cleared away when this process has to end.
+    leave: further clean-up when this process has to end.
     """
     import ray
 
@@ -56,9 +56,9 @@ def watch(leave: Callable[[], object] | None = None) -> None:
 
 
 def settle(ask: Callable[[], str] | None = None) -> None:
-    """Before Ray is shut down because of an error: if Ray itself has died, that is what is said.
+    """Call it before Ray is shut down because of an error: if Ray itself has died, that is what is reported.
 
-    ask: what has died, in a sentence, or ""; default of the Ray that is watched.
+    ask: returns what has died, in a sentence, or ""; by default it asks the Ray that is watched.
     """
     error, ask = sys.exc_info()[1], ask or _ask
     if ask is None or not isinstance(error, Exception) or isinstance(error, UserError):
@@ -105,8 +105,8 @@ def sentence(name: str, code: int) -> str:
         with suppress(ValueError):
             how = f"was ended by {signal.Signals(-code).name}"
         if -code == signal.SIGKILL:
-            how += " (by somebody, or by the system for lack of memory)"
-    return f"Ray has died under this command, {NEEDED[name]}, {how}: {AGAIN}."
+            how += " (by a user, or by the system for lack of memory)"
+    return f"Ray died during this command: {NEEDED[name]}, {how}; {AGAIN}."
 
 
 def _place(address: str) -> tuple[str, int]:
@@ -115,19 +115,19 @@ def _place(address: str) -> tuple[str, int]:
 
 
 def _silent(host: str, port: int, limit: float = SILENT_S) -> Callable[[], str]:
-    """Of a cluster that somebody else started: whether its address still takes connections."""
-    heard = time.monotonic()
+    """For a cluster that another user started: whether its address still accepts connections."""
+    answered = time.monotonic()
 
     def ask() -> str:
-        nonlocal heard
+        nonlocal answered
         try:
             socket.create_connection((host, port), timeout=5).close()
-            heard = time.monotonic()
+            answered = time.monotonic()
         except OSError:
             pass
-        if time.monotonic() - heard > limit:
-            return (f"The Ray at {host}:{port} (RAY_ADDRESS) was lost, it has not answered for {limit:.0f} s: start it again, "
-                    f"then {AGAIN}.")
+        if time.monotonic() - answered > limit:
+            return (f"The connection to Ray at {host}:{port} (RAY_ADDRESS) was lost, it has not answered for {limit:.0f} s: "
+                    f"start it again, then {AGAIN}.")
         time.sleep(min(2.0, limit / 4))
         return ""
 
@@ -135,15 +135,15 @@ def _silent(host: str, port: int, limit: float = SILENT_S) -> Callable[[], str]:
 
 
 def end(text: str) -> NoReturn:
-    """End this process, with what it started and without what Ray would still try. The sentence is the last line.
+    """End this process and all that it started, without Ray's own shutdown. The sentence is the last line.
 
-    It is said when nothing of Ray is left that could write after it: its agents tell of the raylet's end in their own words.
+    It is printed when no process of Ray is left that could write after it: Ray's agents print messages of their own.
     """
     from orchestrator.runtime.progress import console
 
     try:
         until = time.monotonic() + GONE_S
-        while (left := started_here()) and time.monotonic() < until:  # who was just being started is found the next time
+        while (left := started_here()) and time.monotonic() < until:  # one that is just starting is found the next time
             kill(left)
             time.sleep(0.02)
         scratch.remove_all()
@@ -165,7 +165,7 @@ def started_here(logs: str = "") -> list[int]:
     default of the Ray that is watched.
 
     They carry its mark; or, since Ray's workers and agents overwrite their environment with their title, write to a log of
-    its Ray. Who reads one, as a user's `tail` does, is not meant.
+    its Ray. A process that only reads a log, such as a user's `tail`, is not included.
     """
     logs = logs or _logs
     wanted, found = f"{MARK}={os.environ.get(MARK)}".encode(), []

@@ -1,8 +1,8 @@
-"""One log file a run, `<run.dir>/run.log`: what the terminal is told, with UTC time, level and stage. A resumed run appends.
+"""One log file per run, `<run.dir>/run.log`: the lines of the terminal, with UTC time, level and stage. A resumed run appends.
 
-The file may travel with the run, the terminal does not: whatever may name a recording is told with `private` and stays on the
-terminal. Behind that stands a net: a path becomes "(path)", and a raw name of the cohort becomes its pseudonym. Names of fewer
-than four signs are not looked for, since "12" is a number in most sentences.
+The file may be shared with the run: text that may name a recording is marked `private` and appears on the terminal only. As a
+second protection, a path becomes "(path)", and a raw subject id of the cohort becomes its pseudonym. Ids of fewer than four
+characters are not replaced, since "12" is a number in most sentences.
 """
 
 import logging
@@ -17,14 +17,14 @@ from orchestrator.errors import UserError
 from preprocessing.errors import InputError
 
 NAME = "run.log"
-WITHHELD = "a sentence that may name recordings was told on the terminal alone"
-SHORTEST = 4  # signs of a raw name that is looked for
+WITHHELD = "a message that may name recordings was shown on the terminal only"
+SHORTEST = 4  # characters of a raw subject id that is replaced
 PATHS = re.compile(r"(?<![\w.])(?:[a-z][a-z0-9+]*://|[A-Za-z]:\\|~?/|\.\.?/)[^\s;,()'\"]+|\(path\)[^\s;,()'\"]+")
 
 logger = logging.getLogger("dualpain")
 logger.setLevel(logging.INFO)
 logger.propagate = False  # the terminal has its own lines
-_before: deque[logging.LogRecord] = deque(maxlen=1000)  # told before there was a file
+_before: deque[logging.LogRecord] = deque(maxlen=1000)  # logged before there was a file
 
 
 class _Held(logging.Handler):
@@ -37,7 +37,7 @@ logger.addHandler(_Held())
 
 
 class Line(logging.Formatter):
-    """`2026-01-31T12:00:00Z INFO    pretrain    2 encoders to train`. names: raw name -> pseudonym; places: paths."""
+    """`2026-01-31T12:00:00Z INFO    pretrain    2 encoders to train`. names: raw subject id -> pseudonym; places: paths."""
 
     converter = time.gmtime  # type: ignore[assignment]  # as logging's own documentation does
 
@@ -59,7 +59,7 @@ class Line(logging.Formatter):
 
 
 class _File(logging.FileHandler):
-    """A full disk ends the log and not the run."""
+    """A full disk ends the log but not the run."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -71,7 +71,7 @@ class _File(logging.FileHandler):
         from orchestrator.runtime import progress
 
         logger.removeHandler(self)
-        progress.say("log", f"{NAME} cannot be written any more; the run goes on without it")
+        progress.say("log", f"{NAME} cannot be written any more; the run continues without it")
 
 
 class Log:
@@ -98,7 +98,7 @@ class Log:
 
 
 def start() -> None:
-    """A command begins: what another one in this process was told is not its own."""
+    """A command starts: forget the lines of an earlier command in this process."""
     _before.clear()
 
 
@@ -106,8 +106,8 @@ def start() -> None:
 def kept(folder: Path, stage: str, names: Mapping[str, str], places: Iterable[str]) -> Iterator[Log]:
     """The log of the run in this folder, for the block.
 
-    A new folder has its log at once, one that holds lineage.json only from open() on: a command that is refused there adds
-    nothing to another run's log. What was told before is kept and written then.
+    A new folder gets its log at once, one that holds lineage.json only with open(): a command that stops there with an error
+    adds nothing to another run's log. Earlier lines are kept and written then.
     """
     log, began = Log(folder, Line(names, places)), time.monotonic()
     told = tuple(_before)  # of protocol=both the second run begins with the same lines
@@ -118,11 +118,11 @@ def kept(folder: Path, stage: str, names: Mapping[str, str], places: Iterable[st
         yield log
         tell(stage, f"ends after {time.monotonic() - began:.1f} s")
     except BaseException as error:
-        tell(stage, f"stopped after {time.monotonic() - began:.1f} s by {type(error).__name__}; what it says is told on the "
-                    "terminal alone", logging.ERROR)
+        tell(stage, f"stopped after {time.monotonic() - began:.1f} s by {type(error).__name__}; its message was shown on the "
+                    "terminal only", logging.ERROR)
         log.close()
         if isinstance(error, UserError | InputError) and [p.name for p in folder.glob("[!.]*")] == [NAME]:
-            log.path.unlink()  # refused before it was a run
+            log.path.unlink()  # stopped before it was a run
         raise
     finally:
         log.close()
@@ -131,5 +131,5 @@ def kept(folder: Path, stage: str, names: Mapping[str, str], places: Iterable[st
 
 
 def tell(stage: str, text: str, level: int = logging.INFO) -> None:
-    """Into the log alone."""
+    """Write to the log only."""
     logger.log(level, "%s", text, extra={"stage": stage})

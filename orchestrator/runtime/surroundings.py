@@ -1,6 +1,6 @@
-"""What a command needs of the machine around it, looked at in one place: by the doctor, and before every stage.
+"""Checks of the machine that the doctor and every stage need, in one place.
 
-Cheap: files, sockets and limits, a tenth of a second. What opens models or measures speed is the doctor's alone.
+They are cheap: files, sockets and limits, a tenth of a second. Only the doctor opens models or measures speed.
 """
 
 import logging
@@ -20,12 +20,12 @@ from orchestrator.runtime import cluster_address, places, progress, ray_folder
 from orchestrator.runtime.finding import OK, STOP, WARN, Finding
 from preprocessing.allotment import processes_left, usable_cores
 
-FILES = (256, 4096)  # open files: fewer stop Ray, fewer than the second may
+FILES = (256, 4096)  # open files: with fewer than the first Ray stops, with fewer than the second it may
 THREADS = (240, 45)  # of Ray itself, of each worker
 
 
-def look(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
-    """folders: what the command writes beside the store. ray: this process has yet to start or join it."""
+def check(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
+    """folders: what the command writes in addition to the store. ray: whether this process will start or join it."""
     found = [versions(), places.store(config), *places.run_folders(folders)]
     if ray and config.run.executor == "ray":
         found += [cluster_address.check(), home(), open_files(), processes(config)]
@@ -35,18 +35,18 @@ def look(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list
 
 
 def require(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> list[Finding]:
-    """UserError with the first thing that would stop the command; else what is found."""
-    return _passed(look(config, folders, ray))
+    """UserError with the first finding that would stop the command; else all findings."""
+    return _passed(check(config, folders, ray))
 
 
-def told(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> None:
-    """`require`, and what is no more than worth a look is said on the terminal."""
+def require_and_warn(config: Config, folders: Iterable[Path] = (), ray: bool = True) -> None:
+    """`require`, with the warnings printed on the terminal."""
     _say(require(config, folders, ray))
 
 
-def light(folders: Iterable[Path] = (), draws: bool = False) -> None:
-    """The same of a command that starts no Ray and opens no store. folders: which are there and are written into."""
-    found = [versions(), *(replace(row, fix="give this account the right to write there, or a disk with room")
+def require_light(folders: Iterable[Path] = (), draws: bool = False) -> None:
+    """The same for a command that starts no Ray and opens no store. folders: existing ones that are written to."""
+    found = [versions(), *(replace(row, fix="give this account the right to write there, or choose a disk with free space")
                            if row.state == STOP else row for row in places.run_folders(folders))]
     _say(_passed([*found, caches()] if draws else found))
 
@@ -100,13 +100,13 @@ def temporary() -> Finding:
 
 
 def home_trouble() -> str:
-    """Why nothing can be kept at home, "" where it can: Ray's token and the caches of libraries."""
+    """Why the home folder cannot hold Ray's token and the caches of libraries, "" if it can."""
     try:
         folder = Path.home()
     except RuntimeError:
         return "this account has no home folder"
     if not folder.is_dir():
-        return f"{folder} is no folder"
+        return f"{folder} is not a folder"
     token = folder / ".ray" / "auth_token"
     if token.exists() and not os.access(token, os.R_OK):
         return f"{token} cannot be read"
@@ -119,12 +119,12 @@ def home() -> Finding:
         return Finding("Home", OK, "can hold Ray's token")
     if cluster_address.named():
         return Finding("Home", OK, f"{wrong}; the cluster's token is read, nothing is written")
-    return Finding("Home", WARN, f"{wrong}; Ray's token and the caches of libraries live only as long as the command",
+    return Finding("Home", WARN, f"{wrong}; Ray's token and the caches of libraries are kept only while the command runs",
                    "nothing to do, or set HOME to a folder of yours")
 
 
 def caches() -> Finding:
-    """Where the library that draws keeps its fonts: at home, or in a temporary folder for as long as the command."""
+    """Where matplotlib keeps its font cache: at home, or in a temporary folder while the command runs."""
     wrong = home_trouble()
     own = os.environ.get("MPLCONFIGDIR")
     if not wrong or (own and not places.trouble(Path(own))):
@@ -133,7 +133,7 @@ def caches() -> Finding:
         place = tempfile.gettempdir()
     except OSError:
         return Finding("Home", STOP, f"{wrong}, and no temporary folder can be written", "set TMPDIR to a folder of yours")
-    return Finding("Home", WARN, f"{wrong}; the caches of libraries live in {place} as long as the command",
+    return Finding("Home", WARN, f"{wrong}; the caches of libraries are kept in {place} while the command runs",
                    "nothing to do, or set HOME to a folder of yours")
 
 
@@ -147,7 +147,7 @@ def open_files() -> Finding:
 
 
 def processes(config: Config) -> Finding:
-    """Room for Ray's processes and threads, by the account's limit and by the container's."""
+    """Whether the limits of the account and of the container allow Ray's processes and threads."""
     base, each = THREADS
     needed = base + each * usable_cores(config.resources.cpus)
     left, where, fix = processes_left(), "in this container", "in a container: docker run --pids-limit=4096"
@@ -157,9 +157,9 @@ def processes(config: Config) -> Finding:
         if left is None or mine < left:
             left, where, fix = mine, "for this account", "run ulimit -u 4096, or end other programs"
     if left is None or left >= needed:
-        return Finding("Processes", OK, "no limit in sight" if left is None else f"{left} more are allowed")
-    return Finding("Processes", STOP, f"only {left} more processes and threads are allowed {where}, Ray wants about {needed}",
-                   fix + "; fewer workers with resources.cpus=N want fewer")
+        return Finding("Processes", OK, "no limit found" if left is None else f"{left} more are allowed")
+    return Finding("Processes", STOP, f"only {left} more processes and threads are allowed {where}, Ray needs about {needed}",
+                   fix + "; or use fewer workers with resources.cpus=N")
 
 
 def threads_of(uid: int) -> int:

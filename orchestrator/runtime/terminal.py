@@ -1,4 +1,4 @@
-"""What a command prints must never end it: a terminal without the sign, a reader that has gone, a full disk behind `>`."""
+"""Printing must never end a command: a terminal that lacks a character, a closed pipe, a full disk behind `>`."""
 
 import codecs
 import os
@@ -24,8 +24,8 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("dualpain-plain", _plain)
 
 
-class Lasting:
-    """A text stream that goes on when nobody takes what is written: it says so once on stderr, and writes no more."""
+class SafeStream:
+    """A text stream that continues after a write error: it reports it once on stderr, and writes no more."""
 
     def __init__(self, stream: TextIO, name: str):
         self._stream, self._name, self._lost = stream, name, False
@@ -57,7 +57,7 @@ class Lasting:
         if self._lost:
             return
         self._lost = True
-        try:  # what is still held back goes nowhere, and the interpreter's last flush succeeds
+        try:  # buffered text is dropped, so that the interpreter's last flush succeeds
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -65,13 +65,13 @@ class Lasting:
         except (OSError, ValueError):
             pass
         if self._name == "stdout" and sys.stderr is not None:
-            print(f"what is printed is taken by nobody any more ({error.strerror or error}): the command goes on without it",
+            print(f"the output cannot be written any more ({error.strerror or error}): the command continues without it",
                   file=sys.stderr)
 
 
 @contextmanager
-def lasting() -> Iterator[None]:
-    """Both streams, for the block. Closed ones (`>&-`) lead nowhere, so that no file of ours gets their number."""
+def safe_streams() -> Iterator[None]:
+    """Wrap both streams for the block. Closed ones (`>&-`) go to /dev/null, so that no other file gets their number."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -88,7 +88,7 @@ def lasting() -> Iterator[None]:
             stream = open(os.devnull, "w", encoding="utf-8")
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="dualpain-plain")
-        made.append(Lasting(stream, name))
+        made.append(SafeStream(stream, name))
     sys.stdout, sys.stderr = made  # type: ignore[assignment]
     try:
         yield
@@ -102,14 +102,14 @@ def lasting() -> Iterator[None]:
 
 
 def needs_utf8() -> bool:
-    """Whether files without a named encoding, and file names, are read as something else than UTF-8 here."""
+    """Whether file names, and files without a given encoding, are not read as UTF-8 here."""
     import locale
 
     return not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name not in ("utf-8", "utf8")
 
 
 def start_again_in_utf8() -> None:
-    """The same command in Python's UTF-8 mode, for `LC_ALL=C`; does not come back. The terminal keeps its signs."""
+    """The same command in Python's UTF-8 mode, for `LC_ALL=C`; does not return. The terminal keeps its encoding."""
     os.environ["PYTHONUTF8"] = "1"
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and "PYTHONIOENCODING" not in os.environ:

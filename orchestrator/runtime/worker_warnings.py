@@ -1,6 +1,6 @@
-"""Warnings of the workers that make an artefact: kept in its side file under "notes", counted over artefacts and told.
+"""Warnings of the workers that make an artefact: kept in its sidecar file under "notes", counted over artefacts, reported.
 
-So a run tells them whoever made the artefact, this command or one before it.
+So a run reports them whether this command made the artefact or an earlier one.
 """
 
 import json
@@ -16,7 +16,7 @@ from preprocessing.notes import SILENT, gathered, words
 
 @contextmanager
 def every_time() -> Iterator[None]:
-    """Torch says some warnings once a process: within, every time, or a resumed run would differ from an undisturbed one."""
+    """Torch gives some warnings once per process: in the block it gives them every time, so that a resumed run is the same."""
     torch = sys.modules.get("torch")  # an estimator's fold does not import it
     if torch is None:
         yield
@@ -30,8 +30,8 @@ def every_time() -> Iterator[None]:
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
-    """Yield a list that holds, once the block has ended, what it was warned of: every text once, in alphabetical order."""
+def collected() -> Iterator[list[str]]:
+    """Yield a list that holds the warnings of the block when it has ended: every text once, in alphabetical order."""
     with every_time(), gathered() as said:
         yield said
     said.sort()
@@ -39,9 +39,9 @@ def heard() -> Iterator[list[str]]:
 
 @contextmanager
 def kept(file: Path) -> Iterator[None]:
-    """Add to `file` what the block is warned of, as it is said: a training that is killed and goes on has the whole of it.
+    """Add the warnings of the block to `file` as they occur, so that a training that is killed and resumed has all of them.
 
-    A full disk loses a warning and stops nothing.
+    On a full disk a warning is lost, but nothing stops.
     """
     known = set(read(file))
 
@@ -50,7 +50,7 @@ def kept(file: Path) -> Iterator[None]:
         if text and text not in known:
             known.add(text)
             with suppress(OSError), open(file, "a", encoding="utf-8") as handle:
-                handle.write("\n" + json.dumps(text))  # what a killed writer left half is a line of its own
+                handle.write("\n" + json.dumps(text))  # an incomplete line of a killed writer stays separate
 
     with every_time(), warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""Checks this machine and the data root, says what is wrong and how to mend it, and what a run will cost."""
+"""Checks this machine and the data root, reports problems with their fixes, and estimates time and disk of a run."""
 
 from collections import Counter
 
@@ -25,20 +25,20 @@ from preprocessing.datasets.registry import SOURCES
 from preprocessing.errors import InputError
 from preprocessing.fingerprints import HOLDS_LITTLE
 
-MARKS = {OK: "[green]ok[/]", WARN: "[yellow]look[/]", STOP: "[red]STOP[/]"}
+MARKS = {OK: "[green]ok[/]", WARN: "[yellow]warning[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files
 
 
-def there(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
-    """What is finished already; nothing where that cannot be told, which must not keep the rest from being shown."""
+def already_finished(config: Config, people: Cohort, plans: list[Plan]) -> finished.Finished:
+    """What is finished already; NOTHING if this cannot be determined, so that the rest is shown all the same."""
     try:
-        return finished.look(config, people, plans)
+        return finished.find(config, people, plans)
     except (UserError, InputError, OSError):
         return finished.NOTHING
 
 
 def read(config: Config) -> tuple[Cohort | None, str]:
-    """The cohort as far as it can be read, and the sentence of what would stop a run ("" where nothing would)."""
+    """The cohort as far as it can be read, and the error that would stop a run ("" if there is none)."""
     try:
         return cross_dataset.load(config, preview=True), ""
     except (UserError, InputError) as error:
@@ -63,7 +63,7 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
 
 
 def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[Plan]) -> list[Finding]:
-    """STOP where what is excluded leaves some fold without a class to train on, which a run would tell after all its work."""
+    """STOP if the excluded clips leave a fold without training clips of a class. A run would notice it only at the end."""
     if data.planned:
         return []
     names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
@@ -73,7 +73,7 @@ def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[
     for c, name in enumerate(names):
         total = sum(counter[c] for counter in n_all.values())
         if total and not any(counter[c] for counter in data.usable.values()):
-            why = "for their length, or because their files are absent or have no row in the window"
+            why = "because of their length, or because their files are missing or have no row in the window"
             return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
     try:
         for one in plans:
@@ -94,55 +94,56 @@ def registered(config: Config) -> list[Finding]:
 
 
 def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
-    """What is wrong with the data, each with its fix."""
+    """The problems of the data, each with its fix."""
     found = [Finding.stop("Cohort", problem)] if problem else []
     for what, names, there, other in (("video", TOKENS | VIDEO, data.with_video, "signal"),
                                       ("signals", SIGNALS, data.with_signal, "video")):
         if names & needs(config) and not there:
-            found.append(Finding("Model", STOP, f"model={config.model.name} reads {what}, which this data set has none of",
+            found.append(Finding("Model", STOP, f"model={config.model.name} needs {what}, but this data set has no {what}",
                                  f"use model={other}"))
-    for paths, what, fix in ((data.missing, "files are named but absent", "restore them, or drop their clips"),
-                             (data.empty, "files have no bytes", "copy them again")):
+    for paths, what, fix in ((data.missing, "files are listed but missing", "restore them, or remove their clips"),
+                             (data.empty, "files are empty", "copy them again")):
         if paths:
             shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
-            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run quarantines their clips"))
+            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run excludes their clips"))
     if data.same_reference:
-        found.append(Finding("Twice", WARN, f"{data.same_reference} clips read exactly what another clip reads",
+        found.append(Finding("Duplicates", WARN, f"{data.same_reference} clips use exactly the same recording as another clip",
                              "remove the repeated rows: one recording would count twice"))
     if data.same_content:
         first = ", ".join(str(p) for p in data.same_content[0][:SHOWN])
-        found.append(Finding("Twice", WARN, f"{len(data.same_content)} groups of files are byte for byte equal ({first})",
-                             "a recording copied under another name leaks between people: keep one, unless values so few or "
-                             "coarse are equal by chance"))
+        found.append(Finding("Duplicates", WARN, f"{len(data.same_content)} groups of files are byte for byte equal ({first})",
+                             "a recording copied under another name leaks between subjects: keep one copy, unless the values "
+                             "are so few or so coarse that they are equal by chance"))
     if not data.hashed_all:
-        found.append(Finding("Twice", OK, "files of equal size are too many to compare all of them"))
+        found.append(Finding("Duplicates", OK, "too many files have equal sizes: not all of them were compared"))
     if data.lacking_a_class:
-        found.append(Finding("Classes", WARN, f"{data.lacking_a_class} people have no clip of some class of the task",
-                             "nothing to do: their folds carry a warning"))
+        found.append(Finding("Classes", WARN, f"{data.lacking_a_class} subjects have no clip of some class of the task",
+                             "nothing to do: their folds will show a warning"))
     if data.uneven_rates:
         found.append(Finding.stop("Rates", data.uneven_rates))
     if text := data.lengths.sentence():
-        fix = "correct fs, or give them all one window; a run quarantines them" if data.lengths.odd else ""
+        fix = "correct fs, or give them all one window; a run excludes them" if data.lengths.odd else ""
         found.append(Finding("Lengths", WARN, text, fix))
-    if data.told_by_length:
-        text, _, fix = data.told_by_length.rstrip(".").rpartition("; ")
+    if data.length_warning:
+        text, _, fix = data.length_warning.rstrip(".").rpartition("; ")
         found.append(Finding("Lengths", WARN, text, fix))
-    found += [Finding("Filters", WARN, text.rstrip("."), "a run goes on without; bands are in signal.*") for text in data.unfit]
+    found += [Finding("Filters", WARN, text.rstrip("."), "a run skips the filter; bands are set in signal.*")
+              for text in data.unfit]
     for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
         if sample.problems:
             reason, n = Counter(sample.problems).most_common(1)[0]
             if len(sample.problems) == sample.opened and names & needs(config):
                 text = f"none of the {sample.opened} {what.lower()} that were opened can be used, {n} because of "
                 text += reason.rstrip(".")
-                found.append(Finding("Data", STOP, text, "mend them, or correct the manifest"))
+                found.append(Finding("Data", STOP, text, "repair them, or correct the manifest"))
                 continue
             found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
-                                 f"{n} alike; a run quarantines such clips, strict=true refuses them"))
+                                 f"{n} for the same reason; a run excludes such clips, with strict=true it stops"))
     return found or [Finding("Data", OK, "nothing wrong was found")]
 
 
-def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
-    """One recording under two people, which a run refuses; the files are named here."""
+def duplicate_recordings(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
+    """An identical recording of two subjects, which stops a run; the files are named here."""
     group = {path: f"group {i}" for i, paths in enumerate(data.same_content) for path in paths}
 
     def digests(clip: Clip) -> tuple[str, str]:
@@ -158,18 +159,18 @@ def twice(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Findi
         found = decoded[0] if decoded else None
     if found is not None:
         files = [str(one.path) for clip in found[:2] if (one := getattr(clip.recording, found[2]))]
-        return [Finding("Twice", STOP, f"two people have one recording in common ({' and '.join(dict.fromkeys(files))})",
-                        "whichever is tested, training has seen it: keep one")]
-    notes = [Finding("Twice", OK, f"{n_little} clips: {HOLDS_LITTLE.rstrip('.')}")] if n_little else []
+        return [Finding("Duplicates", STOP, f"two subjects have an identical recording ({' and '.join(dict.fromkeys(files))})",
+                        "it leaks into training when either of them is tested: keep one copy")]
+    notes = [Finding("Duplicates", OK, f"{n_little} clips: {HOLDS_LITTLE.rstrip('.')}")] if n_little else []
     if whole:
         return notes
-    return [*notes, Finding("Twice", OK, "recordings are too many to compare what they decode to; a run does")]
+    return [*notes, Finding("Duplicates", OK, "too many recordings to compare them decoded here; a run compares all of them")]
 
 
-def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
+def disk_space(config: Config, prices: list[costs.Cost]) -> list[Finding]:
     total, free = sum(p.size + p.passing for p in prices), free_bytes(config.store_dir)
     if total > free:
-        return [Finding("Disk", STOP, f"the stages leave about {costs.size_text(total)} but {config.store_dir} has "
+        return [Finding("Disk", STOP, f"the stages need about {costs.size_text(total)} but {config.store_dir} has "
                         f"{costs.size_text(free)} free", "choose another disk with store=DIR, or embed.pool=2x2")]
     folder = run_record.run_dir(config)
     done = len(list(folder.glob("ledger/fold-*.json"))) if (folder / "lineage.json").exists() else 0
@@ -178,14 +179,14 @@ def room(config: Config, prices: list[costs.Cost]) -> list[Finding]:
 
 
 def unfinished(config: Config) -> list[Finding]:
-    """Trainings that were stopped on their way. Only a command of the same configuration goes on with one; none sweeps it."""
+    """Interrupted trainings of encoders. Only a command with the same configuration resumes one; none is removed by itself."""
     folders = sorted(config.store_dir.glob("encoders/*.partial"))
     if not folders:
         return []
     size = sum(p.stat().st_size for folder in folders for p in folder.iterdir() if p.is_file())
     names = ", ".join(str(folder) for folder in folders[:SHOWN]) + (" ..." if len(folders) > SHOWN else "")
     return [Finding("Trainings", WARN, f"{len(folders)} of encoders not finished, {costs.size_text(size)} ({names})",
-                    "the command that began one goes on with it; remove the folders of those that nobody will go on with")]
+                    "run the same command again to resume one; remove the folders of those that you will not resume")]
 
 
 def table(title: str, findings: list[Finding]) -> Table:
@@ -199,11 +200,11 @@ def table(title: str, findings: list[Finding]) -> Table:
 
 def describe(config: Config, data: Fingerprint) -> list[Table]:
     """The fingerprint of the data, as two tables."""
-    facts = Table(title=f"{config.dataset}" + (" (as it will be written)" if data.planned else ""), title_justify="left",
+    facts = Table(title=f"{config.dataset}" + (" (as it will be generated)" if data.planned else ""), title_justify="left",
                   show_header=False, pad_edge=False)
     sexes = ", ".join(f"{n} {sex}" for sex, n in sorted(data.sexes.items()) if sex != "unknown")
     ages = f", {data.ages[0]} to {data.ages[1]} years old" if data.ages else ""
-    facts.add_row("people", f"{data.people}" + (f" ({sexes}{ages})" if sexes else ""))
+    facts.add_row("subjects", f"{data.subjects}" + (f" ({sexes}{ages})" if sexes else ""))
     facts.add_row("clips", f"{data.clips}, {data.task_clips} of them in task={config.task.name}")
     facts.add_row("video", f"{data.with_video} clips{_sampled(data.video, 'fps')}")
     facts.add_row("signals", f"{data.with_signal} clips{_sampled(data.signal, 'Hz')}")
@@ -212,7 +213,7 @@ def describe(config: Config, data: Fingerprint) -> list[Table]:
         facts.add_row("dropped", escape(note))
     for note in data.video.notes:
         facts.add_row("opened videos", escape(note))
-    classes = Table(title="Clips per class and person", title_justify="left", pad_edge=False)
+    classes = Table(title="Clips per class and subject", title_justify="left", pad_edge=False)
     for name in ("class", "clips", "fewest", "most", "in the task"):
         classes.add_column(name, justify="left" if name in ("class", "in the task") else "right")
     for c in data.classes:
@@ -236,14 +237,14 @@ def _sampled(sample: Sample, unit: str) -> str:
     return (": " + ", ".join(parts) if parts else "") + opened
 
 
-def bill(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.Speed) -> Table:
-    """Every stage's time and disk from an empty store; the last row is what is still to do, where something is there."""
-    title = f"A run from an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s, if nothing else runs on them"
+def cost_table(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.Speed) -> Table:
+    """Time and disk of every stage for an empty store; the last row is the remaining work, if something is finished."""
+    title = f"Estimate for an empty store, on {speed.name} of {speed.rate / 1e9:.0f} GFLOP/s, if nothing else runs on them"
     shown = Table(title=title, title_justify="left", pad_edge=False)
     for name in ("stage", "work", "time", "disk"):
         shown.add_column(name, justify="right" if name == "disk" else "left")
     for price in prices:
-        more = f", and {costs.size_text(price.passing)} of disk meanwhile" if price.passing >= 1e6 else ""
+        more = f", and {costs.size_text(price.passing)} of temporary disk space" if price.passing >= 1e6 else ""
         shown.add_row(price.stage, price.what + more, costs.span(price.seconds), costs.size_text(price.size))
     shown.add_section()
     for name, rows in (("all", prices), ("to do", left)):
@@ -251,7 +252,7 @@ def bill(prices: list[costs.Cost], left: list[costs.Cost] | None, speed: costs.S
             continue
         without = [f"{p.stage} ({p.what})" for p in rows if p.seconds is None]
         stages = ", ".join(dict.fromkeys(p.stage for p in rows if p.stage not in ("start", "report")))
-        text = "" if name == "all" else f"{stages}; the rest is there" if stages else "nothing but the report: all is there"
+        text = "" if name == "all" else f"{stages}; the rest is finished" if stages else "only the report: the rest is finished"
         text += (", " if text else "") + f"without {', '.join(without)}" if without else ""
         spent, size = costs.total([p.seconds for p in rows]), sum(p.size for p in rows)
         shown.add_row(name, text, costs.span(spent), costs.size_text(size))
@@ -263,6 +264,6 @@ def verdict(console: Console, findings: list[Finding]) -> int:
     if stops:
         more = f" ({len(stops) - 1} more above.)" if len(stops) > 1 else ""
         raise UserError(stops[0].sentence() + more)
-    looks = sum(f.state == WARN for f in findings)
-    console.print("A run can start." + (f" Worth a look above: {looks}." if looks else ""))
+    warnings = sum(f.state == WARN for f in findings)
+    console.print("A run can start." + (f" Warnings above: {warnings}." if warnings else ""))
     return EXIT_DONE

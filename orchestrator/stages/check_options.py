@@ -1,7 +1,7 @@
-"""Options of the open nodes of a configuration, held against what will receive them, before anything runs.
+"""Checks the options of the open nodes of a configuration against the classes that receive them, before anything runs.
 
-The nodes encoder, model, smae, train, pretrain.video, pretrain.signal, face, keyframe and signal take whatever the class
-behind them takes; a name it does not know is the user's mistake, and is told at once rather than after hours.
+The nodes encoder, model, smae, train, pretrain.video, pretrain.signal, face, keyframe and signal accept the options of the
+class behind them; an unknown name is the user's mistake, and is reported at once instead of after hours.
 """
 
 import inspect
@@ -13,30 +13,31 @@ from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_estimator, needs, reads_encoder
 from orchestrator.config.schema import repeated
 from orchestrator.config.signature import parameters, rows, written
-from orchestrator.config.unread import TOLD, readers, sentence, without_effect
+from orchestrator.config.unread import ONLY_NOTED, readers, sentence, without_effect
 from orchestrator.errors import UserError
 
-# What mae_loop reads beside the optimiser's recipe.
+# What the training loop of the MAEs reads in addition to the optimiser's recipe.
 PRETRAIN_VIDEO = {"epochs", "batch", "accumulate", "lr", "warmup", "mask", "mask_ratio", "adv_weight", "gp"}
 PRETRAIN_SIGNAL = {"epochs", "batch", "accumulate", "lr", "split", "clip", "loss_on", "mask_ratio", "mask_length",
                    "concurrent", "bernoulli", "harden"}
 
 
 def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "") -> None:
-    """Raises UserError (or InputError of preprocessing) for an option that nothing takes, of another type or out of bounds,
-    that goes with no other option chosen, or that has no effect here.
+    """Raises UserError (or InputError of preprocessing) for an option that is unknown, of another type or out of bounds,
+    that does not fit the other options, or that has no effect here.
 
-    overrides: the words of the command line. A node that none of them touches is as it was shipped (and tested), so that
-    what would receive it need not be imported, which takes seconds. None checks every node. Values and bounds have been
-    held against the table (schema.py) when the configuration was composed. stage: whose command line it is.
+    overrides: the arguments of the command line. A node that none of them changes has its shipped (and tested) values, so
+    that its class need not be imported, which takes seconds. None checks every node. Values and bounds were checked against
+    the table (schema.py) when the configuration was composed. stage: the command that is run.
     """
     from preprocessing.clip import ClipOptions
 
     if config.audit and config.protocol.name == "as_paper":
-        raise UserError("audit=true asks whether anything leaks, which protocol=as_paper does on purpose: use "
+        raise UserError("audit=true tests for leakage, and protocol=as_paper leaks on purpose: use "
                         "protocol=clean or protocol=both.")
     if config.audit and config.sweep.read:
-        raise UserError("audit=true does not go with sweep.read, whose folds have several configurations: leave one out.")
+        raise UserError("audit=true cannot be combined with sweep.read, whose folds have several configurations: leave one "
+                        "out.")
     for node, given, names in _nodes(config):
         if overrides is not None and not any(_touches(word, node) for word in overrides):
             continue
@@ -47,7 +48,7 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
     if overrides is None or any(_touches(word, "train") for word in overrides):
         _check_augmentations(config)
     for word in overrides or ():
-        if not _told(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
+        if not _only_noted(config, key_of_word(word)) and (reason := _idle(config, key_of_word(word), stage)):
             raise UserError(sentence(word, reason))
     ClipOptions.from_config(config.face, config.keyframe, config.signal, config.frames, video=True)
     _check_masks(config, overrides)
@@ -56,35 +57,36 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
 
 
 def _sizes(word: str) -> bool:
-    """Whether the word sets a size that a model is built by, or a mask; a group's choice is a shipped file."""
+    """Whether the override sets a size of a model, or a mask; the choice of a group (encoder=vit_tiny) is a shipped file."""
     key = key_of_word(word)
     return key not in GROUPS and (key.startswith("pretrain.video.mask")
                                   or key.partition(".")[0] in ("model", "encoder", "smae", "clip", "embed", "signal"))
 
 
 def remarks(config: Config, overrides: Sequence[str], stage: str = "") -> list[str]:
-    """What is to be said of the words of the command line and stops nothing."""
+    """Notes on the arguments of the command line, which do not stop it."""
     keys, said = [key_of_word(word) for word in overrides], []
     for key in repeated(keys):
         last = [word for word in overrides if key_of_word(word) == key][-1]
-        said.append(f"{key} is given more than once: the last counts, {last}")
+        said.append(f"{key} is given more than once: the last value is used, {last}")
     for word, reason in ((word, _idle(config, key_of_word(word), stage)) for word in dict.fromkeys(overrides)
-                         if _told(config, key_of_word(word))):
+                         if _only_noted(config, key_of_word(word))):
         if reason:
             said.append(f"{word} has no effect with {reason[0]}")
     video = config.pretrain.video
     if "pretrain.video.epochs" in keys and "pretrain.video.warmup" not in keys and _trains_video(config) and \
             video.get("warmup", 0) > video["epochs"]:
-        said.append(f"pretrain.video.warmup={video['warmup']} is longer than the {video['epochs']} epochs: the rate only rises")
+        said.append(f"pretrain.video.warmup={video['warmup']} is longer than the {video['epochs']} epochs: the learning rate "
+                    "only rises")
     return said
 
 
-def _told(config: Config, key: str) -> bool:
-    """Whether a key without effect is told only, as one command line serves all models that are compared: pretrain, what a
-    network would read of an estimator, and the recipe of the encoder that the other streams of a network have."""
+def _only_noted(config: Config, key: str) -> bool:
+    """Whether a key without effect gives a note instead of an error, so that one command line can be used for all models
+    that are compared: pretrain, options of networks for an estimator, and the recipe of an encoder that a network lacks."""
     other: tuple[str, ...] = ("pretrain.video.",) if not needs(config) & TOKENS else ()
     other += ("pretrain.signal.",) if not has_signal_encoder(config.model.name) else ()
-    return key == "pretrain" or (key in TOLD and is_estimator(config.model.name)) or (
+    return key == "pretrain" or (key in ONLY_NOTED and is_estimator(config.model.name)) or (
         reads_encoder(config) and key.startswith(other))
 
 
@@ -108,7 +110,7 @@ def _trains_video(config: Config) -> bool:
 
 
 def _check_augmentations(config: Config) -> None:
-    """UserError or ModelError for train.augment.NAME that nobody registers, or an option that it does not take."""
+    """UserError or ModelError for an unregistered train.augment.NAME, or for an option that it does not have."""
     wanted = config.train.get("augment") or {}
     if not wanted:
         return
@@ -131,19 +133,19 @@ def _check_augmentations(config: Config) -> None:
 
 
 def _check_masks(config: Config, overrides: Sequence[str] | None) -> None:
-    """Masks that can be had, and a warm-up within its training."""
+    """UserError for a mask ratio that cannot be reached, or a warm-up that is longer than its training."""
     video, signal, keys = config.pretrain.video, config.pretrain.signal, [key_of_word(word) for word in overrides or ()]
     if "pretrain.video.warmup" in keys and _trains_video(config) and video["warmup"] > video["epochs"]:
         raise UserError(f"pretrain.video.warmup={video['warmup']} is longer than pretrain.video.epochs={video['epochs']}: use "
                         "a smaller one.")
     ratio, length = signal.get("mask_ratio", 0.3), signal.get("mask_length", 3)
     if config.pretrain.name == "mae" and not signal.get("bernoulli") and ratio / (1 - ratio) > length:
-        raise UserError(f"pretrain.signal.mask_ratio={ratio} cannot be had in stretches of pretrain.signal.mask_length={length}"
-                        ": raise the length, or lower the ratio.")
+        raise UserError(f"pretrain.signal.mask_ratio={ratio} cannot be reached with masked segments of "
+                        f"pretrain.signal.mask_length={length}: increase the length, or lower the ratio.")
 
 
 def _check_sizes(config: Config) -> None:
-    """Builds what the run will build, without its weights: what does not divide or fit is told before anything runs."""
+    """Builds the models of the run without their weights, so that sizes that do not fit are reported before anything runs."""
     if is_estimator(config.model.name):
         return
     import torch
@@ -183,13 +185,13 @@ def _pooled(config: Config, grid: tuple[int, int, int]) -> tuple[int, int, int]:
     """The grid of the stored tokens. Raises UserError where it cannot be halved."""
     t, h, w = grid
     if config.embed.pool == "2x2" and (h % 2 or w % 2):
-        raise UserError(f"embed.pool=2x2 needs an even number of patches a side, and there are {h}: use embed.pool=none, or "
+        raise UserError(f"embed.pool=2x2 needs an even number of patches per side, but there are {h}: use embed.pool=none, or "
                         "another encoder.image_size.")
     return {"none": grid, "2x2": (t, h // 2, w // 2), "temporal": (t, 1, 1)}[config.embed.pool]
 
 
 def _check_mask_ratio(config: Config, grid: tuple[int, int, int]) -> None:
-    """UserError for a ratio that hides nothing of so few places."""
+    """UserError for a ratio that masks none of so few positions."""
     from models.mae.masks import n_masked
 
     if not _trains_video(config):
@@ -198,18 +200,18 @@ def _check_mask_ratio(config: Config, grid: tuple[int, int, int]) -> None:
     kind, ratio = config.pretrain.video.get("mask", "tube"), config.pretrain.video["mask_ratio"]
     places = {"tube": h * w, "random": t * h * w, "frame": t}[kind]
     if n_masked(places, ratio) < 1:
-        raise UserError(f"pretrain.video.mask_ratio={ratio} hides none of {places} places (mask={kind}): use a larger ratio or "
-                        "more patches.")
+        raise UserError(f"pretrain.video.mask_ratio={ratio} masks none of {places} positions (mask={kind}): use a larger ratio "
+                        "or more patches.")
 
 
 def _touches(word: str, node: str) -> bool:
-    """Whether an override sets something in the node; a group's choice (encoder=vit_tiny) is a shipped file."""
+    """Whether an override sets something in the node; the choice of a group (encoder=vit_tiny) is a shipped file."""
     key = key_of_word(word)
     return key.startswith(f"{node}.") or (key == node and node not in GROUPS)
 
 
 def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[], Collection[str]]]]:
-    """(node, what was given, what gives the names known there)."""
+    """(node, the options given, a function that returns the valid names)."""
     given = config.model.options()
     yield "encoder", config.encoder.options(), lambda: _of("mae.video_mae.VideoMAE") - {"decoder"}
     yield "smae", config.smae, lambda: _of("mae.signal_mae.SignalMAE") - {"batch_norm", "tokenizer"}
@@ -225,18 +227,18 @@ def _nodes(config: Config) -> Iterable[tuple[str, Mapping[str, Any], Callable[[]
 
 
 def _of(name: str) -> frozenset[str]:
-    """Options of "room.file.Class" in models/."""
+    """Options of "folder.file.Class" in models/."""
     module, _, kind = name.rpartition(".")
     return written(f"models.{module}:{kind}")
 
 
 def _of_model(name: str, given: Mapping[str, Any]) -> frozenset[str]:
-    """Options of another model are left aside, so that model=ridge can follow experiment=demo."""
+    """Options of other models are accepted and ignored, so that model=ridge can follow experiment=demo."""
     own = _options(name)
     return own if set(given) <= own else own.union(*map(_options, MODELS))
 
 
 def _options(model: str) -> frozenset[str]:
-    """What the caller of this model may choose."""
+    """The options of this model."""
     entry = find(model)
     return written(entry.make) if isinstance(entry.make, str) else frozenset(parameters(entry.make))

@@ -1,4 +1,4 @@
-"""Compare finished runs, paired by person: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
+"""Compare finished runs, paired by subject: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from orchestrator.config.schema import TABLE
 from orchestrator.errors import UserError
 from orchestrator.files.storage import write_json, write_text
 
-if TYPE_CHECKING:  # what compares takes a second to import, and --help does without
+if TYPE_CHECKING:  # takes a second to import, and --help does not need it
     from orchestrator.reporting.comparison import Comparison
 
 MARGIN = TABLE["compare.margin"]
@@ -17,18 +17,18 @@ MARGIN = TABLE["compare.margin"]
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m orchestrator.compare",
-        description="Compare finished runs on the same people: sign-flip and Wilcoxon tests, Holm, effect size, and "
-                    "the smallest gap these people could have shown. Prints a table; writes nothing without --out.")
+        description="Compare finished runs on the same subjects: sign-flip and Wilcoxon tests, Holm correction, effect size, "
+                    "and the smallest detectable difference for these subjects. Prints a table; writes nothing without --out.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run.dir of a finished run; two or more. compare.margin=POINTS: "
-                        "how many points worse is still \"no worse\"; tested with one-sided bounds of 95 %%")
-    parser.add_argument("--dataset", metavar="NAME", help="refuse runs on any other data set")
+                        "non-inferiority margin in percentage points; tested with one-sided 95 %% bounds")
+    parser.add_argument("--dataset", metavar="NAME", help="stop if the runs are on another data set")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the comparison to FILE.json or FILE.md")
     parser.add_argument("--dry-run", action="store_true", help="print, and write nothing even with --out")
     return parser.parse_intermixed_args(argv)
 
 
 def taken(words: list[str]) -> tuple[list[str], float | None]:
-    """(runs, margin as a fraction or None). Raises UserError for an option that is none, or a margin that is no margin."""
+    """(runs, margin as a fraction or None). Raises UserError for an unknown option, or a margin that is not valid."""
     runs, margin = [], None
     for word in words:
         key, equals, value = word.partition("=")

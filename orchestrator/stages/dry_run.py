@@ -1,4 +1,4 @@
-"""--dry-run: the plan, and what it would cost: from an empty store, and what is still to do. Nothing is written."""
+"""--dry-run: the plan, with estimates for an empty store and for the remaining work. Nothing is written."""
 
 from collections.abc import Sequence
 
@@ -16,14 +16,14 @@ from orchestrator.stores import cross_dataset, origin
 
 
 def show(config: Config, until: str) -> int:
-    """Print people, sizes, time and disk of every stage up to `until`. Raises what the stage itself would raise first: a plan
-    of what this machine does not let run is none."""
-    surroundings.told(config, map(run_record.run_dir, run_record.runs(config)) if until == "loso" else ())
+    """Print subjects, sizes, time and disk of every stage up to `until`. Raises the errors that the stage would raise at its
+    start, since a plan that cannot run on this machine is of no use."""
+    surroundings.require_and_warn(config, map(run_record.run_dir, run_record.runs(config)) if until == "loso" else ())
     people = cohort.preview(config) if until == "preprocess" else cross_dataset.load(config, preview=True)
     names = ["clean", "as_paper"] if config.protocol.name == "both" else [config.protocol.name]
     if until == "preprocess":
         plans = []
-        progress.say("plan", f"{len(people.people)} people")
+        progress.say("plan", f"{len(people.people)} subjects")
     else:
         given = origin.read(config, people)
         plans = [folds.make_plan(with_protocol(config, name), people.people, given) for name in names]
@@ -31,16 +31,16 @@ def show(config: Config, until: str) -> int:
             progress.say("plan", f"{name}: " + plan.text().replace("\n", "; "))
     if until == "loso":
         progress.say("plan", f"run.dir={run_record.run_dir(config)}")
-    Console(highlight=False).print(check.bill(*prices(config, people, plans, until)))
+    Console(highlight=False).print(check.cost_table(*prices(config, people, plans, until)))
     return EXIT_DONE
 
 
 def prices(config: Config, people: cohort.Cohort, plans: Sequence[folds.Plan],
            until: str = "loso") -> tuple[list[costs.Cost], list[costs.Cost] | None, costs.Speed]:
-    """(from an empty store, what is still to do or None where nothing is there, the speed that both go by)."""
+    """(estimate for an empty store, for the remaining work or None if nothing is finished, the speed assumed for both)."""
     data, speed = data_fingerprint.take(config, people), costs.measured(config)
     if until == "loso":
-        speed = timed_steps.tried(speed, config, data)
-    whole, found = costs.forecast(config, data, plans, speed, until=until), finished.look(config, people, plans)
+        speed = timed_steps.with_timed_step(speed, config, data)
+    whole, found = costs.forecast(config, data, plans, speed, until=until), finished.find(config, people, plans)
     left = costs.forecast(config, data, plans, speed, found, until) if found != finished.NOTHING else None
     return whole, left, speed

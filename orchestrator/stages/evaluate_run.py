@@ -1,4 +1,4 @@
-"""Stage 4, and the whole road: how well does this work on a person it has never seen?"""
+"""Stage 4, and the whole pipeline: how well does a model work on a person it has never seen?"""
 
 import logging
 import time
@@ -28,7 +28,7 @@ from orchestrator.stores import origin
 from orchestrator.stores.clip_store import ClipStore
 
 LATER = ("models.baselines.estimators", "orchestrator.reporting.page")  # seconds of imports that the report needs
-DRAWS = ("matplotlib", "Jinja2")  # beside run_record.versions()
+DRAWS = ("matplotlib", "Jinja2")  # in addition to run_record.versions()
 
 
 def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[str]) -> dict:
@@ -48,7 +48,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         ledger = open_ledger(config, folder, key_of(content, 32))
         claim(ledger, content)
         if unfinished := ledger.missing(list(plan.folds)):
-            _make_ready(config, parts)  # what is wrong with the clips is told before anything is written
+            _make_ready(config, parts)  # problems of the clips are reported before anything is written
         log.open()
         damaged = [*damage.facts("loso", folder), *damage.entries("loso", ledger, plan.folds)]
         served = [(p.part.folds, p.encoders, p.part.lineages) for p in parts]
@@ -65,8 +65,8 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         for text, n in sorted(Counter(text for entry in entries for text in entry.warnings).items()):
             progress.say("folds", f"{n} of {len(entries)} folds: {text}", logging.WARNING)
         encoders = [encoder for p in parts for encoder in p.encoders]
-        heard = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
-        more = [*origin.notes(given), *heard, *damaged, *sweep_choice.notes([p.part for p in parts])]
+        warned = dict.fromkeys(text for p in parts for text in p.notes)  # the workers' warnings
+        more = [*origin.notes(given), *warned, *damaged, *sweep_choice.notes([p.part for p in parts])]
         made_of = [content, number, by_now, [entry.to_json() for entry in entries], more, run_record.portable(config),
                    run_record.without_paths(command), run_record.versions(), run_record.git_state(), sources_sha256(),
                    [people.notes, people.partial, people.synthetic, people.class_names],
@@ -125,7 +125,8 @@ def _run_missing(parts: Sequence[Prepared], ledger: Ledger) -> dict[str, str]:
 
 def _audited(config: Config, plan: folds.Plan, parts: Sequence[Prepared], ledger: Ledger, folder: Path, people: Cohort,
              clips: ClipStore) -> list[dict]:
-    """Canaries are fits of one pretrain seed and one setting: the first that has folds. What is read off is of all folds."""
+    """The canaries are fitted for one pretrain seed and one configuration, the first that has folds. The checks that need no
+    fit cover all folds."""
     from orchestrator.evaluation import audit
     from orchestrator.evaluation.raw_noise import Pipeline
 

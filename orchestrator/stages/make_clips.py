@@ -1,4 +1,4 @@
-"""Stage 1: recordings to Parquet clips, people in parallel."""
+"""Stage 1: recordings to Parquet clips, subjects in parallel."""
 
 import logging
 from collections import Counter
@@ -16,10 +16,10 @@ from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
 from orchestrator.evaluation import damage
 from orchestrator.evaluation.damage import is_damaged
 from orchestrator.executors import choice
-from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, sweep_temporaries, write_json
+from orchestrator.files.storage import HashCache, atomic_path, disk_is_full, need_space, remove_temporaries, write_json
 from orchestrator.runtime import progress, ray_session
 from orchestrator.runtime.lost_workers import explain
-from orchestrator.runtime.store_lock import sweep_store, writing
+from orchestrator.runtime.store_lock import clean_up_store, writing
 from orchestrator.stages import make_clips
 from orchestrator.stores.clip_store import (
     ClipStore,
@@ -43,9 +43,9 @@ SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see b
 def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
     """The clip store of this cohort, made where it is missing. Raises UserError (strict, full disk, duplicates).
 
-    may_share: one recording under two people is told and not refused, as nobody is trained or tested yet.
+    may_share: an identical recording of two subjects gives a warning instead of an error, as nothing is trained or tested yet.
     """
-    sweep_store(config)
+    clean_up_store(config)
     cohort.write_private_map(config, people)
     jobs = plan_shards(config, people)
     hashes = {sample: digests for job in jobs for sample, digests in job.hashes.items()}
@@ -56,7 +56,7 @@ def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore
         with writing(config, "preprocess"):
             _make(config, [job for job in jobs if not current(job, cache)])
     else:
-        progress.say("preprocess", f"{len(jobs)} people are there already")
+        progress.say("preprocess", f"clips of {len(jobs)} subjects are there already and up to date")
     cache.save()
     store = ClipStore(jobs[0].path.parent, jobs)
     with _refusing(not may_share):
@@ -73,7 +73,7 @@ def _refusing(refuse: bool) -> Iterator[None]:
     except UserError as error:
         if refuse:
             raise
-        progress.say("preprocess", f"a run will refuse this: {error}", logging.WARNING, private=True)
+        progress.say("preprocess", f"a run will stop with this error: {error}", logging.WARNING, private=True)
 
 
 def _make(config: Config, missing: list[ShardJob]) -> None:
@@ -81,8 +81,8 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
         return
     changed = [job for job in missing if other_limits(job)]
     if changed:
-        progress.say("preprocess", f"{len(changed)} people are made again for another data.max_pixels, max_channels or "
-                                   "max_rows")
+        progress.say("preprocess", f"clips of {len(changed)} subjects are made again, because data.max_pixels, max_channels or "
+                                   "max_rows changed")
     damage.warn("preprocess", "clip shards", (is_damaged(job.path.with_suffix(".json"), job.key)
                                               for job in missing if job not in changed))
     progress.say("preprocess", forecast(config, missing))
@@ -90,27 +90,27 @@ def _make(config: Config, missing: list[ShardJob]) -> None:
     _need_models(config, missing)
     folder = missing[0].path.parent
     folder.mkdir(parents=True, exist_ok=True)
-    sweep_temporaries(folder)
+    remove_temporaries(folder)
     _run(config, missing)
 
 
 def _need_models(config: Config, jobs: list[ShardJob]) -> None:
-    """UserError before Ray starts for face models that are not there: in a worker it would be a traceback."""
+    """UserError before Ray starts if face models are missing: in a worker it would be a traceback."""
     for finding in machine.faces(config, _with_video(config, jobs) > 0):
         if finding.state == machine.STOP:
             raise UserError(finding.sentence())
 
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
-    """A guess, and what it supposes: nothing is opened for it. The doctor opens some videos and measures them."""
-    from orchestrator.estimate import costs  # which knows this module
+    """A rough estimate and its assumptions; no file is opened for it. The doctor opens some videos and measures them."""
+    from orchestrator.estimate import costs  # it imports this module
 
     clips = sum(len(job.clips) for job in jobs)
     seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / ray_session.cpus(config)
     seconds += costs.RAY_SECONDS + costs.FACE_START
-    return (f"{len(jobs)} people, {clips} clips to do: about {progress.duration(seconds)} on "
+    return (f"{len(jobs)} subjects, {clips} clips to do: about {progress.duration(seconds)} on "
             f"{ray_session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
-            + (f", if videos have {FRAMES_PER_CLIP} frames as BioVid's (doctor measures them)"
+            + (f", if videos have {FRAMES_PER_CLIP} frames as in BioVid (the doctor measures them)"
                if _with_video(config, jobs) else ""))
 
 
@@ -120,12 +120,12 @@ def _bytes(config: Config, jobs: list[ShardJob]) -> int:
 
 
 def _with_video(config: Config, jobs: list[ShardJob]) -> int:
-    """Clips whose films are decoded."""
+    """Number of clips whose videos are decoded."""
     return sum(clip.recording.video is not None for job in jobs for clip in job.clips) if reads_video(config) else 0
 
 
 class ShardWorker:
-    """Face models are loaded once, then one person after the other."""
+    """Loads the face models once, then processes one subject after the other."""
 
     def __init__(self, config: Config, video: bool, files: tuple[str, ...] = (), hashes: tuple[str, ...] = ()):
         import cv2
@@ -145,7 +145,7 @@ class ShardWorker:
         done = {"subject": job.subject, "clips": 0, "quarantined": 0, "mistake": ""}
         try:
             return {**done, **make_shard(job, clip_options(self.config, job.video), self.engine)}
-        except (UserError, InputError) as error:  # as a value: Ray Data would wrap what is raised, and try again
+        except (UserError, InputError) as error:  # returned: Ray Data would wrap an exception, and retry
             return {**done, "mistake": str(error)}
         except OSError as error:
             if not disk_is_full(error):
@@ -162,15 +162,15 @@ def _run(config: Config, jobs: list[ShardJob]) -> None:
 
 
 def mapped(config: Config, jobs: list[ShardJob], worker: type[ShardWorker] = ShardWorker) -> Iterator[dict]:
-    """The jobs' results, as they are done."""
-    # A job is a person and takes a minute: none waits behind another while a worker is idle.
+    """The results of the jobs, in the order in which they finish."""
+    # A job is one subject and takes a minute: no job waits behind another while a worker is idle.
     given = {"config": config, "video": _with_video(config, jobs) > 0, "files": plugins.named(),
              "hashes": plugins.hashes()}
     return choice.of(config).each(config, worker, given, jobs, one_by_one=True)
 
 
 def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
-    """What is in the store, for readers and for moving it: schema, options, hashes, no time and no path."""
+    """A description of the store for readers and for moving it: schema, options and hashes, but no times and no paths."""
     write_json(store.folder / "manifest.json", {
         "schema": SCHEMA_VERSION, "dataset": people.dataset,
         "options": options_key(clip_options(config, has_video(config, people))),
@@ -179,7 +179,7 @@ def _write_manifest(config: Config, store: ClipStore, people: Cohort) -> None:
 
 
 def _report_quality(store: ClipStore, classes: Mapping[int, str]) -> None:
-    """What is in the store and still worth a look. classes: names by label, of the task."""
+    """Notes and warnings about the clips in the store. classes: the task's class names by label."""
     total: Counter = Counter()
     for side in store.sides.values():
         total.update(side["quality"])
@@ -188,7 +188,7 @@ def _report_quality(store: ClipStore, classes: Mapping[int, str]) -> None:
     said = [f"{total[name]} {words}" for name, words in known.items() if total[name]]
     if said:
         progress.say("preprocess", "in the store: " + "; ".join(said))
-    for text in (*store.told_by_length(classes), *store.notes()):
+    for text in (*store.length_warning(classes), *store.notes()):
         progress.say("preprocess", text)
 
 
@@ -205,7 +205,7 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     with atomic_path(store.folder / "quarantine.parquet") as temporary:
         pq.write_table(table, temporary)
     _report_quality(store, {c: people.class_names[c] for c in config.task.classes})
-    # one store with films and one without may stand side by side, and each says which files it left out
+    # a store with video and one without may exist side by side, and each lists the files that it excluded
     part = "-signals" if people.has_video and not has_video(config, people) else ""
     private = private_folder(config) / f"quarantine-{people.store_name}{part}.json"
     if not rows:
@@ -215,11 +215,11 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
              for clip in people.clips}
     write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
     text = _counts(f"{row['stage']}/{row['reason']}" for row in rows)
-    progress.say("preprocess", f"{len(rows)} clips quarantined ({text}); which files: {private}")
+    progress.say("preprocess", f"{len(rows)} clips excluded ({text}); their files are listed in {private}")
     progress.say("preprocess", "by class: " + _counts(people.class_names[row["label"]] for row in rows))
-    progress.say("preprocess", "by person: " + _counts(row["subject"] for row in rows))
+    progress.say("preprocess", "by subject: " + _counts(row["subject"] for row in rows))
     if config.strict:
-        raise UserError(f"strict=true and {len(rows)} clips were quarantined ({text}): see {private} for the files.")
+        raise UserError(f"strict=true and {len(rows)} clips were excluded ({text}): see {private} for the files.")
 
 
 def _counts(names: Iterable[str], most: int = 20) -> str:

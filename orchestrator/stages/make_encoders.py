@@ -1,4 +1,4 @@
-"""Stage 2: masked auto-encoders on declared groups of people, data-parallel where several workers train."""
+"""Stage 2: masked auto-encoders on declared groups of subjects, data-parallel where several workers train."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from orchestrator.files.scratch import scratch
 from orchestrator.files.storage import (
     in_new_folder,
     need_space,
-    sweep_temporaries,
+    remove_temporaries,
     write_json,
 )
 from orchestrator.plan.pretrain_groups import Group
@@ -36,9 +36,9 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...]) -> list[Encoder]:
-    """The encoders of these groups, trained where they are missing; none where the model reads neither tokens nor E_ts.
+    """The encoders of these groups; missing ones are trained. None if the model reads neither tokens nor E_ts.
 
-    Raises UserError where one that is given (pretrain.from) learnt from recordings of these people under other names.
+    Raises UserError if a given encoder (pretrain.from) was trained on recordings of these subjects under other names.
     """
     for group in groups:
         if group.origin is not None:
@@ -48,7 +48,7 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
         with writing(config, "pretrain"):
             _make(config, people, clips, [plan for plan in plans if open_encoder(plan) is None])
     else:
-        progress.say("pretrain", f"{len(plans)} encoders are there already" if plans else "no encoder is needed")
+        progress.say("pretrain", f"{len(plans)} encoders are there already and up to date" if plans else "no encoder is needed")
     found = [open_encoder(plan) for plan in plans]
     assert all(found), "an encoder that was just made cannot be read"
     encoders = [encoder for encoder in found if encoder]
@@ -58,17 +58,17 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group
 
 
 def notes(encoders: Sequence[Encoder]) -> list[str]:
-    """What the workers were warned of while they trained these, whenever that was: "N of M encoders: text"."""
+    """Warnings of the workers that trained these encoders, in this command or an earlier one: "N of M encoders: text"."""
     sides = {encoder.plan.folder: encoder.side for encoder in encoders}
     return counted([side.get("notes", []) for side in sides.values()], "encoders")
 
 
 def _make(config: Config, people: Cohort, clips: ClipStore, missing: list[EncoderPlan]) -> None:
-    sweep_temporaries(config.store_dir / "encoders")
+    remove_temporaries(config.store_dir / "encoders")
     folders = {plan.folder for plan in missing}  # they appear whole
     damage.warn("pretrain", "encoders", (folder.exists() for folder in folders))
     for plan in missing:
-        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or half: it is made again
+        shutil.rmtree(plan.folder, ignore_errors=True)  # damaged or incomplete: it is made again
     train = [plan for plan in missing if any(plan.trains)]
     for plan in {plan.folder: plan for plan in missing if plan not in train}.values():
         in_new_folder(plan.folder, partial(untrained, plan, seed=config.pretrain.seed))
@@ -126,21 +126,21 @@ def _say_cost(config: Config, clips: ClipStore, plans: list[EncoderPlan]) -> Non
         work, disk = costs.training(config, plan.video if plan.trains[0] else None,
                                     plan.signal if plan.trains[1] else None, films, signals, speed)
         seconds, size = seconds + work, size + disk
-    progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.twice(seconds))} on {speed.name}, up to "
-                             f"{costs.size_text(size)} of disk while it goes on")
+    progress.say("pretrain", f"{len(plans)} encoders to train: {costs.span(costs.interval(seconds))} on {speed.name}, up to "
+                             f"{costs.size_text(size)} of disk during training")
     need_space(config.store_dir, int(size), "Pretraining")
 
 
 def fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> int:
-    """Train the jobs, each from its last checkpoint; on_row: told every step and epoch. Returns the number of workers."""
+    """Train the jobs, each from its last checkpoint; on_row gets every step and epoch. Returns the number of workers."""
     executor = choice.of(config)
     executor.start(config)
     gpus = executor.gpus()
     workers = config.pretrain.workers or gpus or min(2, ray_session.cpus(config))
-    room, what = executor.room(config)
-    if workers > room:  # Train would wait for them for ever
-        raise UserError(f"pretrain.workers={workers} are more than the {room} {what}: use pretrain.workers={room}, or leave it "
-                        "out.")
+    capacity, what = executor.capacity(config)
+    if workers > capacity:  # Train would wait for them for ever
+        raise UserError(f"pretrain.workers={workers} is more than the {capacity} {what}: use pretrain.workers={capacity}, or "
+                        "leave it out.")
     settings = {"jobs": [asdict(job) for job in jobs],
                 "loaders": max(1, ray_session.cpus(config) // workers) if gpus else 1}
     with scratch(config.store_dir / "encoders", "train") as place:
@@ -149,8 +149,8 @@ def fit(config: Config, jobs: "list[Job]", on_row: Callable[[dict], None]) -> in
 
 
 def train_jobs(settings: Mapping[str, Any], seat: Seat, report: Callable[[dict], None]) -> None:
-    """What every worker does. settings: "jobs" as plain dicts, since Ray Train's controller reads them too and need not load
-    torch and timm to name their class; "loaders" of one worker."""
+    """What every worker runs. settings: "jobs" as plain dicts, so that Ray Train's controller, which reads them too, need not
+    import torch and timm; "loaders": data loader processes of one worker."""
     from orchestrator.pretraining.loop import train_job
     from orchestrator.pretraining.objectives import Job, Rank
 

@@ -1,4 +1,4 @@
-"""Stage 3: the frozen video encoder over the views of every clip, files in parallel."""
+"""Stage 3: apply the frozen video encoder to every view of every clip, files in parallel."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from orchestrator.executors import choice
 from orchestrator.files.storage import (
     HashCache,
     need_space,
-    read_sealed,
-    sweep_temporaries,
+    read_checked,
+    remove_temporaries,
 )
 from orchestrator.pretraining.embedding import EmbedWorker
 from orchestrator.runtime import progress
@@ -25,7 +25,7 @@ from orchestrator.stores.token_store import CENTRE, TokenJob, current, plan_toke
 
 
 def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """All views' token files of these encoders, made where they are missing; those of the centre view, which folds read.
+    """Make the missing token files of these encoders, for all views. Returns the jobs of the centre view, which folds read.
 
     Raises UserError when the disk is too small.
     """
@@ -38,7 +38,7 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
             missing = {job.path: job for job in jobs if not current(job, cache)}
             _make(config, encoders, list(missing.values()))
     else:
-        progress.say("embed", f"{len({job.path for job in jobs})} files are there already")
+        progress.say("embed", f"{len({job.path for job in jobs})} token files are there already and up to date")
     cache.save()
     for text in notes(jobs):
         progress.say("embed", text)
@@ -46,8 +46,8 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
 
 
 def notes(jobs: Sequence[TokenJob]) -> list[str]:
-    """What the workers were warned of while they made these files, whenever that was: "N of M token files: text"."""
-    sides = [read_sealed(path.with_suffix(".json")) or {} for path in dict.fromkeys(job.path for job in jobs)]
+    """Warnings of the workers that made these files, in this command or an earlier one: "N of M token files: text"."""
+    sides = [read_checked(path.with_suffix(".json")) or {} for path in dict.fromkeys(job.path for job in jobs)]
     return counted([side.get("notes", []) for side in sides], "token files")
 
 
@@ -60,12 +60,12 @@ def _make(config: Config, encoders: Sequence[Encoder], missing: list[TokenJob]) 
     n, speed = sum(len(job.samples) for job in missing), costs.measured(config)
     size = n * token_bytes(config, encoder)
     seconds = costs.embedding(encoder.plan.video, n, speed)
-    progress.say("embed", f"{len(missing)} files to do: {n} clips, {costs.size_text(size)}, {costs.span(costs.twice(seconds))} "
-                          f"on {speed.name}")
+    progress.say("embed", f"{len(missing)} files to do: {n} clips, {costs.size_text(size)}, "
+                          f"{costs.span(costs.interval(seconds))} on {speed.name}")
     need_space(config.store_dir, size, "The token store")
     for folder in {job.path.parent for job in missing}:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep_temporaries(folder)
+        remove_temporaries(folder)
     _run(config, encoders, missing)
 
 

@@ -1,4 +1,4 @@
-"""Folds of one configuration with everything they use: the stages before the folds, run where anything is missing."""
+"""The folds of one configuration with everything they use; earlier stages are run if anything is missing."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,11 +26,11 @@ class Prepared:
     tokens: list[TokenJob]
     recipe: FoldRecipe
     content: dict[str, str]
-    notes: list[str]  # what the workers of encoders and tokens were warned of
+    notes: list[str]  # warnings of the workers that made encoders and tokens
 
     @cached_property
     def data(self) -> FoldData:
-        """Read when it is first asked for, which a finished run does not. Raises UserError where a fold lacks a class."""
+        """Read at first use; a finished run never needs it. Raises UserError if a fold lacks a class."""
         config = self.part.config
         found = fold_data.build(config, self.people, self.clips, self.encoders, self.tokens)
         check_classes(self.part.folds, found.counts(), found.class_names, is_estimator(config.model.name))

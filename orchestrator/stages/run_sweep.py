@@ -1,4 +1,4 @@
-"""ViT scale and mask ratio as a grid over the same stages, scored on inner validation people only."""
+"""ViT scale and mask ratio as a grid over the same stages, scored on inner validation subjects only."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from orchestrator.errors import EXIT_DONE, UserError
 from orchestrator.estimate import costs, data_fingerprint, timed_steps
 from orchestrator.evaluation import damage, fold_data, run_record
 from orchestrator.evaluation.sweep_points import Point, SweepWork, open_point, ranked
-from orchestrator.files.storage import exclusive, key_of, read_sealed, sweep_temporaries, write_sealed
+from orchestrator.files.storage import exclusive, key_of, read_checked, remove_temporaries, write_checked
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
 from orchestrator.runtime import progress, run_log
@@ -23,13 +23,13 @@ from orchestrator.stages import make_clips, make_encoders, make_tokens
 
 
 def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
-    """One configuration a point, by the point's name. Raises UserError where there is nothing to compare."""
+    """The configurations of the grid, by name. Raises UserError if there is nothing to compare."""
     if any(word.partition("=")[0] == "encoder" for word in overrides):
         raise UserError("A sweep takes its scales from sweep.encoder: write sweep.encoder=[vit_tiny,vit_small] instead of "
                         "encoder=.")
     if config.protocol.name not in ("clean", "exclude_pretrain") or config.protocol.val != "inner":
-        raise UserError(f"protocol={config.protocol.name} protocol.val={config.protocol.val} has no inner validation people "
-                        "to choose by: sweep with protocol=clean.")
+        raise UserError(f"protocol={config.protocol.name} protocol.val={config.protocol.val} has no inner validation subjects "
+                        "to choose a configuration with: sweep with protocol=clean.")
     if not needs(config) >= TOKENS:
         raise UserError(f"model={config.model.name} reads no video tokens, so scale and mask ratio change nothing: use "
                         "model=dual or model=video.")
@@ -41,29 +41,30 @@ def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
 
 
 def run(config: Config, configs: dict[str, Config]) -> dict:
-    """All points: stages, folds, table. Returns what sweep.json holds: a choice, or with sweep.halves one a half."""
+    """All configurations: stages, folds, table. Returns the content of sweep.json: one choice, or with sweep.halves one for
+    each half of the subjects (cross-fitting)."""
     began, people = time.monotonic(), cohort.load(config)
     folder = sweep_dir(config)
     plans = [folds.make_plan(config, members) for members in parts_of(config, people.people)]
     for plan in plans:
-        progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
+        progress.say("plan", f"{len(configs)} configurations; " + plan.text().replace("\n", "; "))
     if (folder / "lineage.json").exists():
         raise UserError(f"{folder} holds a run of loso: choose another run.dir for the sweep.")
     with exclusive(folder / ".lock"), run_log.kept(folder, "sweep", people.raw_names(), run_record.places(config)):
-        sweep_temporaries(folder)
-        if (folder / "sweep.json").exists() and read_sealed(folder / "sweep.json") is None:
-            progress.say("sweep", "sweep.json was damaged or changed since it was written, and is written anew")
+        remove_temporaries(folder)
+        if (folder / "sweep.json").exists() and read_checked(folder / "sweep.json") is None:
+            progress.say("sweep", "sweep.json was damaged or changed after it was written, and is written again")
         places = [folder / f"half-{i + 1}" for i in range(len(plans))] if config.sweep.halves else [folder]
         found = [_choose(config, configs, people, plan, place) for plan, place in zip(plans, places, strict=True)]
         result = {**({"halves": found} if config.sweep.halves else found[0]), **_about(config, plans, people),
                   "wall_s": time.monotonic() - began}
-        write_sealed(folder / "sweep.json", result)
+        write_checked(folder / "sweep.json", result)
     progress.say("sweep", f"results in {folder / 'sweep.json'}")
     return result
 
 
 def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
-    """Everybody; or two disjoint halves at random, each of which chooses for the other's folds."""
+    """All subjects; or for cross-fitting two random disjoint halves, each of which chooses for the folds of the other."""
     if not config.sweep.halves:
         return [list(people)]
     order = np.random.default_rng([config.pretrain.seed, len(people), 2]).permutation(len(people))
@@ -71,11 +72,11 @@ def parts_of(config: Config, people: Sequence[Person]) -> list[list[Person]]:
 
 
 def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict:
-    """Every point on every fold of this plan, then the ranking."""
-    sweep_temporaries(folder)
+    """Every configuration on every fold of this plan, then the ranking."""
+    remove_temporaries(folder)
     points = open_points(configs, people, plan, folder)
     for point in points.values():
-        damage.entries("sweep", point.ledger, plan.folds, f" of the point {point.name}")
+        damage.entries("sweep", point.ledger, plan.folds, f" of configuration {point.name}")
     missing = {f"{point.name}-{fold.name}": (point.name, fold) for point in points.values()
                for fold in point.ledger.missing(list(plan.folds))}
     planned = len(points) * len(plan.folds)
@@ -103,7 +104,7 @@ def sweep_dir(config: Config) -> Path:
 
 
 def open_points(configs: dict[str, Config], people: Cohort, plan: Plan, folder: Path) -> dict[str, Point]:
-    """Preprocessing once, encoders and tokens a point; the arrays that no point changes are shared."""
+    """Preprocessing once, encoders and tokens for each configuration; arrays that are the same for all are shared."""
     first = next(iter(configs.values()))
     clips = make_clips.ensure(first, people)
     points: dict[str, Point] = {}
@@ -130,28 +131,28 @@ def _about(config: Config, plans: Sequence[Plan], people: Cohort) -> dict:
 
 
 def forecast(configs: dict[str, Config]) -> int:
-    """--dry-run: the points, and what they cost from an empty store. Data and clips are made once, for the first point."""
+    """--dry-run: the configurations, with estimates for an empty store. Data and clips are counted once, for the first."""
     first = next(iter(configs.values()))
     people = cohort.preview(first)
     plans = [folds.make_plan(first, members) for members in parts_of(first, people.people)]
     for plan in plans:
-        progress.say("plan", f"{len(configs)} points; " + plan.text().replace("\n", "; "))
+        progress.say("plan", f"{len(configs)} configurations; " + plan.text().replace("\n", "; "))
     data, speed = data_fingerprint.take(first, people), costs.measured(first)
     spent, size = [], 0.0
     for number, (name, config) in enumerate(configs.items()):
-        own = prices(config, data, plans, timed_steps.tried(speed, config, data), number == 0)
+        own = prices(config, data, plans, timed_steps.with_timed_step(speed, config, data), number == 0)
         spent += [p.seconds for p in own]
         size += sum(p.size for p in own)
         progress.say("sweep", f"{name}: {costs.span(costs.total([p.seconds for p in own]))}, "
                               f"{costs.size_text(sum(p.size for p in own))}")
-    progress.say("sweep", f"all points: {costs.span(costs.total(spent))}, {costs.size_text(size)}, from an empty store on "
-                          f"{speed.name} if nothing else runs on them")
+    progress.say("sweep", f"all configurations: {costs.span(costs.total(spent))}, {costs.size_text(size)}, for an empty "
+                          f"store on {speed.name} if nothing else runs on them")
     return EXIT_DONE
 
 
 def prices(config: Config, data: data_fingerprint.Fingerprint, plans: Sequence[Plan], speed: costs.Speed,
            first: bool) -> list[costs.Cost]:
-    """One point: no refit, no audit and no report, and what all points share is the first one's."""
+    """Costs of one configuration, without refit, audit and report. Shared stages count for the first one only."""
     config = config.model_copy(update={"audit": False})
     rows = costs.forecast(config, data, [replace(plan, refit=False) for plan in plans], speed)
     return [p for p in rows if p.stage != "report" and (first or p.stage not in ("start", "synthetic", "preprocess"))]

@@ -1,8 +1,8 @@
-"""The clip store: one Parquet shard and one side file a person, each complete and current or made again.
+"""The clip store: one Parquet shard and one sidecar file per subject; one that is incomplete or outdated is made again.
 
 A shard's key is the hash of its configuration, the code that computes it and its source files' contents, so that
-changing one option or one file redoes exactly what depends on it. The limits of sizes are no part of it: the side file
-says under which ones the shard was made, and it is made again where others could give another answer.
+changing one option or one file redoes exactly what depends on it. The size limits are not part of it: the sidecar
+records those under which the shard was made, and it is made again if other limits could give another result.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from orchestrator.cohort.cohort import Clip, Cohort, private_folder
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_sealed
+from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_checked
 from preprocessing.limits import Limits
 from preprocessing.moments import Moments, merge_all
 from preprocessing.paths import is_file, is_folder
@@ -28,20 +28,20 @@ from preprocessing.recordings import Channel
 from preprocessing.shard import SCHEMA_VERSION, ShardSignals, read_signals
 from preprocessing.signals.formats import FORMATS
 
-if TYPE_CHECKING:  # what records clips takes seconds to import; who reads them does without
+if TYPE_CHECKING:  # the code that makes clips takes seconds to import; readers do not need it
     from preprocessing.clip import ClipOptions
 
-# What turns recordings into clips. Loaders decide which files and windows there are, which the keys hold by content.
+# The code that makes clips of recordings. The loaders are not included: their files and windows are in the keys by content.
 MAKES = ("orchestrator.stores.shard_maker:make_shard", "preprocessing.face.engine:FaceEngine")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardJob:
-    """What one worker needs to make one person's shard.
+    """What one worker needs to make the shard of one subject.
 
-    hashes: (video sha256, signal sha256) by sample; other_content: samples whose file is not the one that was declared.
+    hashes: (video sha256, signal sha256) by sample; other_content: samples whose file differs from the declared one.
     odd_length: samples whose signal is much shorter or longer than the cohort's (orchestrator.cohort.lengths).
-    video: whether the store's model reads films, whichever people are still to do. limits: under which it is made now.
+    video: whether the model reads video, also if the missing subjects have none. limits: the current size limits.
     """
 
     subject: int
@@ -57,13 +57,13 @@ class ShardJob:
 
 
 class ClipStore:
-    """The finished shards of a cohort: side files by person, signals and frames on demand."""
+    """The finished shards of a cohort: sidecars by subject, signals and frames on demand."""
 
     def __init__(self, folder: Path, jobs: Sequence[ShardJob]):
         self.folder = folder
         self.paths = {job.subject: job.path for job in jobs}
-        self.hashes = {job.subject: job.hashes for job in jobs}  # of the source files, by person and sample
-        self.sides: dict[int, dict] = {job.subject: read_sealed(job.path.with_suffix(".json")) or {} for job in jobs}
+        self.hashes = {job.subject: job.hashes for job in jobs}  # of the source files, by subject and sample
+        self.sides: dict[int, dict] = {job.subject: read_checked(job.path.with_suffix(".json")) or {} for job in jobs}
 
     def sha256(self, subject: int) -> str:
         return self.sides[subject]["sha256"]
@@ -74,27 +74,27 @@ class ClipStore:
     def quarantine(self) -> list[dict]:
         return [row for subject in sorted(self.sides) for row in self.sides[subject]["quarantine"]]
 
-    def told_by_length(self, names: Mapping[int, str]) -> list[str]:
-        """What the lengths of the stored clips tell of their classes; names: by label, of the classes that are compared."""
+    def length_warning(self, names: Mapping[int, str]) -> list[str]:
+        """A warning if the lengths of the stored clips alone predict the class; names: by label, of the classes compared."""
         seconds = {name: [s for side in self.sides.values() for s in side["seconds"].get(str(label), [])]
                    for label, name in names.items()}
         return [text] if (text := lengths.by_class(seconds)) else []
 
     def notes(self) -> list[str]:
-        """What preprocessing has to say of the stored clips, most frequent first: "N of M clips: sentence"."""
+        """The notes of preprocessing on the stored clips, most frequent first: "N of M clips: sentence"."""
         said: Counter = Counter()
         for side in self.sides.values():
             said.update(side["notes"])
         total = sum(side["quality"].get("clips", 0) for side in self.sides.values())
         return [f"{n} of {total} clips: {text}" for text, n in sorted(said.items(), key=lambda pair: (-pair[1], pair[0]))]
 
-    def told_apart(self, subject: int, samples: Sequence[str]) -> np.ndarray:
-        """(n,) bool: which of a person's clips hold enough to be compared with other people's."""
+    def comparable(self, subject: int, samples: Sequence[str]) -> np.ndarray:
+        """(n,) bool: which clips of a subject hold enough data to be compared with clips of other subjects."""
         prints = self.sides[subject].get("prints", {})
         return np.array([prints.get(sample, {}).get("signal") is not None for sample in samples], bool)
 
     def moments(self, subject: int, labels: Sequence[int]) -> Moments | None:
-        """The person's signal moments over clips of `labels`, merged in the order of `labels`; None without any."""
+        """The subject's signal moments over clips of `labels`, merged in the order of `labels`; None without any."""
         stored = self.sides[subject]["moments"]
         parts = [Moments.from_json(stored[str(label)]) for label in labels if str(label) in stored]
         return merge_all(parts) if parts else None
@@ -107,13 +107,13 @@ def clip_options(config: Config, video: bool) -> "ClipOptions":
 
 
 def has_video(config: Config, cohort: Cohort) -> bool:
-    """Whether stage 1 decodes films: there are some, and the model reads them."""
+    """Whether stage 1 decodes videos: there are some, and the model reads them."""
     return cohort.has_video and reads_video(config)
 
 
 def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[ShardJob]:
-    """Every person's shard with its key; reads (or remembers) the hash of every source file. keep=False writes nothing, and
-    a file whose hash is not remembered is not read: its person's key is then no shard's."""
+    """The shard of every subject with its key; reads (or remembers) the hash of every source file. keep=False writes nothing
+    and reads no file without a remembered hash: the key of its subject then matches no shard."""
     options = clip_options(config, has_video(config, cohort))
     lengths.check_rates(cohort.clips, options.signal)
     odd_ones = lengths.measure(cohort.clips, options.signal).odd
@@ -130,7 +130,7 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
         hashes = {clip.sample: _source_hashes(clip, cache, options) for clip in clips}
         other = frozenset(clip.sample for clip in clips if _is_other_content(clip, cache))
         odd = frozenset(clip.sample for clip in clips if (clip.subject, clip.sample) in odd_ones)
-        # not the person's index: somebody who joins or leaves moves the others' and changes no byte of theirs
+        # not the subject's index: a subject that is added or removed moves those of others, but changes none of their bytes
         key = key_of([common, person.pseudonym,
                       [[c.sample, c.index, c.label, _window(c), hashes[c.sample], c.sample in other, c.sample in odd,
                         *_unread(c, options)] for c in clips]])
@@ -143,10 +143,10 @@ def plan_shards(config: Config, cohort: Cohort, keep: bool = True) -> list[Shard
 
 
 def options_key(options: "ClipOptions") -> dict:
-    """The options that decide a byte. Not folders: face weights are hash-checked, landmark files are hashed with the recording.
-    Not limits: they decide whether there is a clip, see `other_limits`.
+    """The options that change a shard. Not folders: face weights are hash-checked, landmark files hashed with the recording.
+    Not limits: they decide whether a clip is excluded, see `other_limits`.
 
-    Without videos those of faces and frames decide nothing.
+    Without video, the options of faces and frames have no effect.
     """
     value = asdict(options)
     del value["limits"]
@@ -161,7 +161,7 @@ def options_key(options: "ClipOptions") -> dict:
 
 
 def _unread(clip: Clip, options: "ClipOptions") -> list[int]:
-    """Bytes of a film that is not decoded: its length is compared with the signals', so that another film is another clip."""
+    """File size of a video that is not decoded: its length is compared with the signals, so another video changes the key."""
     video = clip.recording.video
     return [video.path.stat().st_size] if video is not None and not options.video and is_file(video.path) else []
 
@@ -183,7 +183,7 @@ def _source_hashes(clip: Clip, cache: HashCache, options: "ClipOptions") -> tupl
 def _pictures(video: Path) -> list[Path]:
     try:
         return sorted(video.iterdir()) if is_folder(video) else [video]
-    except OSError:  # a folder that may not be listed: the clip's own reader says so
+    except OSError:  # a folder that may not be listed: the clip's own reader reports it
         return [video]
 
 
@@ -195,7 +195,7 @@ def _is_other_content(clip: Clip, cache: HashCache) -> bool:
         return False
     try:
         return cache.sha256(reference.path) != declared
-    except OSError:  # absent or unreadable: the clip's own reader says so
+    except OSError:  # missing or unreadable: the clip's own reader reports it
         return False
 
 
@@ -215,13 +215,13 @@ def _hash_files(files: Iterable[Path], cache: HashCache) -> str:
     for file in files:
         try:
             found.append(cache.sha256(file))
-        except OSError:  # absent or unreadable: the clip's own reader says so, in quarantine
+        except OSError:  # missing or unreadable: the clip's own reader excludes the clip
             found.append("unreadable")
     return hash_all(found) if len(found) > 1 else "".join(found)
 
 
 def _window(clip: Clip) -> list:
-    """What beside the bytes of the files decides the clip; no path, so that a moved copy keeps its shards."""
+    """What defines the clip in addition to the bytes of its files; no path, so that a moved copy keeps its shards."""
     parts = []
     for reference in (clip.recording.video, clip.recording.signal):
         value = dict(vars(reference)) if reference else {}
@@ -239,7 +239,7 @@ def _channels(channels: tuple[Channel, ...]) -> list[dict]:
 
 def current(job: ShardJob, cache: HashCache | None = None) -> bool:
     """Whether the shard on disk is the one this job would make."""
-    side = read_sealed(job.path.with_suffix(".json"))
+    side = read_checked(job.path.with_suffix(".json"))
     if side is None or side.get("key") != job.key or not job.path.exists() or _could_differ(side, job.limits):
         return False
     digest = cache.sha256(job.path) if cache else file_sha256(job.path)
@@ -247,13 +247,13 @@ def current(job: ShardJob, cache: HashCache | None = None) -> bool:
 
 
 def other_limits(job: ShardJob) -> bool:
-    """Whether this job's shard was made under other limits, which may have let in or left out somebody's clip."""
-    side = read_sealed(job.path.with_suffix(".json"))
+    """Whether this job's shard was made under other limits, which may have included or excluded a clip."""
+    side = read_checked(job.path.with_suffix(".json"))
     return side is not None and side.get("key") == job.key and _could_differ(side, job.limits)
 
 
 def _could_differ(side: dict, limits: Limits) -> bool:
-    """A lower limit may leave out a clip that is there, a higher one may let in one that was left out for its size."""
+    """A lower limit may exclude a clip that is stored, a higher one may include one that was excluded for its size."""
     then, now = side["limits"], asdict(limits)
     lowered, raised = any(now[name] < then[name] for name in now), any(now[name] > then[name] for name in now)
     return lowered or (raised and any(row["reason"] == "too_large" for row in side["quarantine"]))

@@ -1,8 +1,8 @@
-"""split=cross_dataset: two data sets as one cohort, the second of which is only tested.
+"""split=cross_dataset: two data sets as one cohort, the second of which is used for testing only.
 
-People of the second follow those of the first in index. Its labels are read as the first's classes and only the signal
-channels that both have are kept, so that whatever works on a cohort works on the two. Nobody is merged: who is in both
-data sets has two indices and one identity (cohort and pseudonym), by which the plan and the guard go.
+The indices of its subjects follow those of the first data set. Its labels are read as the first's classes and only the signal
+channels that both have are kept, so that the joined cohort is used like any other. Subjects are not merged: one who is in
+both data sets has two indices and one identity (cohort and pseudonym), which the plan and the lineage check use.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
 from preprocessing.spelling import groups, shown, spellings
 
-ELSEWHERE = -1  # a label of the second data set that the task does not name
+OTHER_CLASS = -1  # a label of the second data set that the task does not name
 
 
 def is_cross(config: Config) -> bool:
@@ -31,7 +31,7 @@ def is_cross(config: Config) -> bool:
 def tested(config: Config) -> Config:
     """The configuration under which the second data set is read: its own name and root, everything else the first's.
 
-    Raises UserError for a data set that does not exist, is this one, or classes that do not answer the task's.
+    Raises UserError for a data set that does not exist or is the training one, or for classes that do not match the task's.
     """
     split = config.split
     if split.test is None or split.test not in choices("dataset"):
@@ -39,7 +39,7 @@ def tested(config: Config) -> Config:
         raise UserError(f"split=cross_dataset tests on another data set: name it with split.test=, one of {', '.join(known)}"
                         + (f" (did you mean {nearest(split.test, known)}?)" if split.test else "") + ".")
     if split.test == config.dataset:
-        raise UserError(f"split.test={split.test} is the data set that is trained on: use split=loso or split=kfold.")
+        raise UserError(f"split.test={split.test} is the training data set: use split=loso or split=kfold.")
     if split.classes is not None and len(split.classes) != len(config.task.classes):
         raise UserError(f"split.classes={split.classes} names {len(split.classes)} classes, task={config.task.name} has "
                         f"{len(config.task.classes)}: give one label of {split.test} for each, in the task's order.")
@@ -52,7 +52,7 @@ def tested(config: Config) -> Config:
 
 @dataclass(frozen=True, kw_only=True)
 class Joined(Cohort):
-    """Two cohorts as one; parts: each as it was loaded. synthetic: whether everybody is."""
+    """Two cohorts as one; parts: each as it was loaded. synthetic: whether all subjects are."""
 
     parts: tuple[Cohort, ...] = ()
 
@@ -61,25 +61,25 @@ def load(config: Config, preview: bool = False) -> Cohort:
     """The cohort of this run: the data set's own, or both joined. preview: nothing is written (see cohort.preview)."""
     read = cohort.preview if preview else cohort.load
     people = join(config, read(config), read(tested(config))) if is_cross(config) else read(config)
-    if not preview:  # which says what a run costs all the same
+    if not preview:  # a preview estimates the costs in any case
         check_modalities(config, people.dataset, people.has_video, people.has_signals)
     return people
 
 
 def join(config: Config, first: Cohort, second: Cohort) -> Joined:
-    """Raises UserError for people, cohorts or channels of the two that could be one under two spellings."""
+    """Raises UserError for subjects, cohorts or channels of the two that could be the same in two spellings."""
     _check_spellings(first, second)
     shift, label_of = len(first.people), _labels(config)
     people = tuple(replace(p, cohort=first.name, held_out=p.held_out - {CROSS}) for p in first.people) + tuple(
         replace(p, index=p.index + shift, cohort=second.name, held_out=p.held_out | {CROSS}) for p in second.people)
-    clips = first.clips + tuple(replace(c, subject=c.subject + shift, label=label_of.get(c.label, ELSEWHERE))
+    clips = first.clips + tuple(replace(c, subject=c.subject + shift, label=label_of.get(c.label, OTHER_CLASS))
                                 for c in second.clips)
     key = first.key_fingerprint
     if second.key_fingerprint != key:
         key = f"{key}+{second.key_fingerprint}"
     notes = (*first.notes, f"Trained on {first.dataset}, tested on {second.dataset}.", *second.notes)
     if first.synthetic != second.synthetic:
-        notes = (f"The people of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
+        notes = (f"The subjects of {(first if first.synthetic else second).dataset} are synthetic.", *notes)
     return Joined(dataset=first.dataset, name=first.name, class_names=first.class_names, people=people, clips=clips,
                   key_fingerprint=key, partial=first.partial or second.partial, notes=notes,
                   synthetic=first.synthetic and second.synthetic, secret="".join(dict.fromkeys((first.secret, second.secret))),
@@ -89,8 +89,8 @@ def join(config: Config, first: Cohort, second: Cohort) -> Joined:
 def _check_spellings(first: Cohort, second: Cohort) -> None:
     if first.name != second.name:
         if spellings(first.name) & spellings(second.name):
-            raise UserError(f"The data sets call their cohorts {first.name!a} and {second.name!a}: write one name if their "
-                            "people are the same, else two that differ.")
+            raise UserError(f"The data sets call their cohorts {first.name!a} and {second.name!a}: use one name if their "
+                            "subjects are the same, else two that differ.")
         return
     declared: dict[str, bool] = {}
     for clip in (*first.clips, *second.clips):
@@ -98,9 +98,9 @@ def _check_spellings(first: Cohort, second: Cohort) -> None:
         declared[name] = declared.get(name, True) and bool(clip.recording.attributes.get("distinct"))
     for group in groups(declared):
         if not all(declared[name] for name in group):
-            raise UserError(f"{first.dataset} and {second.dataset} are of one cohort, {first.name}, and may spell one person "
-                            f"in two ways ({shown(group)}): write each person in one way, or say yes in the column distinct of "
-                            "every row of them if they differ.")
+            raise UserError(f"{first.dataset} and {second.dataset} are of one cohort, {first.name}, and may spell one subject "
+                            f"in two ways ({shown(group)}): write each subject in one way, or, if they are different subjects, "
+                            "set the column distinct to yes in all their rows.")
 
 
 def _labels(config: Config) -> dict[int, int]:
@@ -110,7 +110,7 @@ def _labels(config: Config) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class _Part:
-    """One data set's store inside the joined one: index of its first person, label map, columns of its channels."""
+    """One data set's store inside the joined one: index of its first subject, label map, columns of its channels."""
 
     store: ClipStore
     first: int
@@ -143,7 +143,7 @@ class JoinedStore(ClipStore):
         part, own = self._part(subject)
         found = part.store.signals(own)
         if part.labels is not None:
-            label = np.array([part.labels.get(int(x), ELSEWHERE) for x in found.label], np.int32)
+            label = np.array([part.labels.get(int(x), OTHER_CLASS) for x in found.label], np.int32)
             found = replace(found, label=label)
         if part.columns is not None and found.signals.size:
             found = replace(found, signals=found.signals[:, :, part.columns],
@@ -153,7 +153,7 @@ class JoinedStore(ClipStore):
     def quarantine(self) -> list[dict]:
         rows = []
         for part in self.parts:
-            rows += [row if part.labels is None else {**row, "label": part.labels.get(row["label"], ELSEWHERE)}
+            rows += [row if part.labels is None else {**row, "label": part.labels.get(row["label"], OTHER_CLASS)}
                      for row in part.store.quarantine()]
         return rows
 

@@ -1,7 +1,7 @@
-"""The pretrained encoders: key, files and lineage of the artefact stage 2 leaves behind.
+"""The pretrained encoders: key, files and lineage of the artefact that stage 2 makes.
 
-An encoder's key is the hash of its own people's shards, its configuration and the code that trains it: another
-person's recordings cannot change it.
+An encoder's key is the hash of its own subjects' shards, its configuration and the code that trains it: the
+recordings of another subject cannot change it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,28 +17,28 @@ from orchestrator.config.model_inputs import TOKENS, has_signal_encoder, tokeniz
 from orchestrator.config.model_inputs import needs as what_is_read
 from orchestrator.errors import UserError
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import hash_all, key_of, read_json, read_sealed
+from orchestrator.files.storage import hash_all, key_of, read_checked, read_json
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.stores.clip_store import ClipStore
-from orchestrator.stores.public_checkpoint import Foreign, read_foreign
+from orchestrator.stores.public_checkpoint import PublicCheckpoint, read_public_checkpoint
 
-# What computes an encoder: one that is trained, and one that is taken as it stands.
+# The code that computes an encoder: one that is trained, and one that is taken over unchanged.
 TRAINS = ("orchestrator.pretraining.loop:train_job", "orchestrator.pretraining.encoder_maker:job_of")
 TAKES_OVER = ("orchestrator.pretraining.encoder_maker:untrained",)
-# Of the node `pretrain`: how a training is carried out and kept, which changes nothing that it gives.
+# Keys of the node `pretrain` for how a training runs and is saved, which do not change its result.
 NOT_RECIPE = ("save_epochs", "save_steps", "save_seconds", "cache_mb")
 
-if TYPE_CHECKING:  # torch and timm take seconds to import; the processes that only plan do without
+if TYPE_CHECKING:  # torch and timm take seconds to import; processes that only plan do not need them
     from models.mae.video_mae import VideoMAE
     from orchestrator.stores.origin import Origin
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderPlan:
-    """What an encoder is to be: `group` None means random weights that have seen nobody.
+    """The plan of an encoder: `group` None means random weights that were trained on no subject.
 
     foreign: a public checkpoint that the video weights come from; the group's origin: an encoder of ours that they (and the
-    signal MAE's, where it fits) come from. about: the data and settings behind it, by which pretrain.from finds it.
+    signal MAE's, where it fits) come from. about: its data and settings, by which pretrain.from finds it.
     """
 
     index: int
@@ -49,7 +49,7 @@ class EncoderPlan:
     signal: dict | None  # options of SignalMAE; None where it has no signals
     lineage: Lineage
     name: str = ""  # of the scale, as the configuration calls it
-    foreign: Foreign | None = None
+    foreign: PublicCheckpoint | None = None
     scale: str = "train_z"  # of the signals it learns from
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class EncoderPlan:
 class Encoder:
     """A finished encoder. `sha256` covers the weights of both masked auto-encoders.
 
-    lineage: the people that the artefact itself says it has seen, which the guard asks; not what the plan expects.
+    lineage: the training subjects that the artefact itself records, which the lineage check uses; not those of the plan.
     """
 
     plan: EncoderPlan
@@ -101,7 +101,7 @@ class Encoder:
 
 
 def video_options(config: Config) -> dict:
-    foreign = read_foreign(config)
+    foreign = read_public_checkpoint(config)
     if foreign is not None:
         return foreign.options
     return {"scale": config.encoder.scale, "image_size": config.encoder.image_size, "frames": config.clip.frames,
@@ -119,8 +119,8 @@ def reads(config: Config) -> tuple[bool, bool]:
 
 
 def about_signals(config: Config, people: Cohort) -> dict[str, Any]:
-    """What a signal MAE's input is like, by the files as the loader describes them: channels that all data sets have, their
-    rates in Hz, the seconds of a clip where they are known, how they are prepared and scaled."""
+    """Describes the input of a signal MAE by the files as the loader gives them: channels that all data sets have, their
+    rates in Hz, the seconds of a clip where they are known, and their preprocessing and scaling."""
     found = [next((clip.recording.signal for clip in part.clips if clip.recording.signal), None)
              for part in getattr(people, "parts", ()) or (people,)]
     refs = [ref for ref in found if ref is not None]
@@ -144,9 +144,9 @@ def _about(config: Config, people: Cohort, groups: int) -> dict[str, Any]:
 
 def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tuple[Group, ...],
                   needs: frozenset[str]) -> list[EncoderPlan]:
-    """One plan a group, or one random encoder without pretraining. needs: what the model reads."""
+    """One plan per group, or one random encoder without pretraining. needs: what the model reads."""
     video = video_options(config) if "tokens" in needs else None
-    foreign = read_foreign(config) if video is not None else None
+    foreign = read_public_checkpoint(config) if video is not None else None
     signal = None
     if "signals" in needs and groups and has_signal_encoder(config.model.name):
         length, n_channels = signal_shape(clips)
@@ -162,7 +162,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
             trains, seen, video = origin.trains_signal, origin.lineage, origin.video
             if origin.signal is not None and origin.signal != signal:
                 raise UserError(f"pretrain.from: the signal encoder of {origin.name} takes {origin.signal['n_channels']} "
-                                f"channels of {origin.signal['length']} steps, here they have {signal_shape(clips)[::-1]}: "
+                                f"channels of {origin.signal['length']} steps, but here there are {signal_shape(clips)[::-1]}: "
                                 "use model=video, or leave pretrain.from out.")
         shards = [clips.sha256(subject) for subject in group.trained_here] if group and trains else []
         content = {"video": video, "signal": signal, "clip": config.clip.model_dump(), "shards": shards,
@@ -172,7 +172,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
             content["scale"] = config.scale
         if origin is not None:
             content["origin"] = origin.sha256()
-        if foreign and seen:  # whom it has seen is part of what the artefact says
+        if foreign and seen:  # its training subjects are part of the artefact
             content["foreign"] = [foreign.sha256, seen.sha256()]
         key = key_of(content)
         names = people.keys(group.trained_here) if group and trains else []
@@ -189,7 +189,7 @@ def plan_encoders(config: Config, people: Cohort, clips: ClipStore, groups: tupl
 
 
 def signal_shape(clips: ClipStore) -> tuple[int, int]:
-    """(L, C) of the cohort's signals, from the first person that has any."""
+    """(L, C) of the cohort's signals, from the first subject that has any."""
     for subject in sorted(clips.paths):
         signals = clips.signals(subject).signals
         if signals.size:
@@ -197,8 +197,8 @@ def signal_shape(clips: ClipStore) -> tuple[int, int]:
     return 0, 0
 
 
-def _recipe(config: Config, foreign: "Foreign | Origin | None") -> dict:
-    # who is in the group stands in the shards; the number of workers is the machine's and is recorded beside
+def _recipe(config: Config, foreign: "PublicCheckpoint | Origin | None") -> dict:
+    # the subjects of the group are in the shards; the number of workers depends on the machine and is recorded separately
     without = {"workers", "subjects", "fraction", "checkpoint", "checkpoint_saw", "given", "seeds", *NOT_RECIPE}
     return config.pretrain.model_dump(exclude=without | ({"video"} if foreign else set()))
 
@@ -207,7 +207,7 @@ def open_encoder(plan: EncoderPlan) -> Encoder | None:
     """The finished encoder, or None where a file is missing, damaged or of another key."""
     from models import checkpoint
 
-    side = read_sealed(plan.folder / "encoder.json")
+    side = read_checked(plan.folder / "encoder.json")
     if side is None or side.get("key") != plan.key:
         return None
     hashes = []

@@ -18,14 +18,14 @@ CACHE_BYTES = 512 << 20  # decoded windows a worker keeps
 
 @dataclass(frozen=True)
 class ShardClips:
-    """The clips wanted of one person's shard, in order: (sample, keyframes it has)."""
+    """The wanted clips of one subject's shard, in order: (sample, number of its keyframes)."""
 
     path: Path
     clips: tuple[tuple[str, int], ...]
 
 
 class Frames:
-    """All people's clips as one array (n, T, S, S, 3) uint8, read by row; every worker decodes for itself."""
+    """The clips of all subjects as one array (n, T, S, S, 3) uint8, read by row; every worker decodes for itself."""
 
     def __init__(self, shards: Sequence[ShardClips], frames: int, rate: int, size: int):
         self.rows = [(number, sample, count) for number, shard in enumerate(shards) for sample, count in shard.clips]

@@ -1,8 +1,8 @@
-"""Encoders of ours in another data set: what pretrain.from names, whether it fits here, and whom it has seen.
+"""Encoders that were trained on another data set: what pretrain.from names, whether it fits here, its training subjects.
 
-The paper's encoder was trained on a fifth of BioVid-A and used for Part B and AI4Pain. Parts A and B are the same people:
-whom an encoder has seen is known by cohort and pseudonym, so it is refused for them here. Pseudonyms are keyed, and mean
-nothing under another key.
+The paper's encoder was trained on a fifth of BioVid-A and used for Part B and AI4Pain. Parts A and B have the same subjects:
+an encoder's training subjects are known by cohort and pseudonym, so it cannot be used to test them here. Pseudonyms depend on
+a key, and cannot be compared with those of another key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIDE = "encoder.json"
-# Of VideoMAE, what the encoder's half is built by; null stands for the scale's own.
+# Options of VideoMAE that shape its encoder; null stands for the value of the scale.
 SHAPE = ("scale", "image_size", "frames", "tubelet", "patch", "depth", "dim", "heads")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """A trained encoder of ours. subjects: indices of these people whom it has seen, n_people: all whom it has seen.
+    """A trained encoder of ours. subjects: indices of its training subjects in this cohort, n_people: number of all of them.
 
-    weights: hash by half ("video", "signal"); video, signal: options of the halves that are taken over, else None;
-    why_not_signal: why a signal MAE that is needed is not; recordings: marks of what it learnt from (study.py).
+    weights: hash by modality ("video", "signal"); video, signal: options of the parts that are taken over, else None;
+    why_not_signal: why a signal MAE that is needed is not; recordings: marks of its training recordings (study.py).
     """
 
     folder: Path
@@ -43,43 +43,43 @@ class Origin:
     video: dict | None
     signal: dict | None
     why_not_signal: str = ""
-    recordings: Marks = field(default_factory=dict)  # of all whom it has seen; nothing where an older version trained it
+    recordings: Marks = field(default_factory=dict)  # of all training subjects; empty if an older version made it
 
     @property
     def trains_signal(self) -> bool:
-        """Whether a signal MAE is pretrained here beside it."""
+        """Whether a signal MAE is pretrained here in addition."""
         return bool(self.why_not_signal)
 
     def sha256(self) -> str:
-        """Of the weights that are taken over, and of whom they have seen."""
-        halves = [self.weights[half] for half, taken in (("video", self.video), ("signal", self.signal)) if taken]
-        return hash_all([*halves, self.lineage.sha256()])
+        """Of the weights that are taken over, and of their training subjects."""
+        parts = [self.weights[modality] for modality, taken in (("video", self.video), ("signal", self.signal)) if taken]
+        return hash_all([*parts, self.lineage.sha256()])
 
     def check_recordings(self, people: Cohort, hashes: Hashes) -> None:
-        """Raises UserError where it learnt from recordings of people whom it knows by other names: nobody would be kept from
-        testing them. hashes: of the recordings, as the clip store has them."""
+        """Raises UserError if it was trained on recordings of these subjects under other names: nothing would keep it from
+        being used to test them. hashes: of the recordings, as the clip store has them."""
         known = self.lineage.everyone()
         own = marks(people, hashes)
         again = sorted({key for p, key in zip(people.people, people.keys([p.index for p in people.people]), strict=True)
                         if key not in known and same_recordings(own.get(p.pseudonym, {}), self.recordings)})
         if again:
             more = f" and {len(again) - 5} more" if len(again) > 5 else ""
-            raise UserError(f"pretrain.from: {self.name} was trained on recordings of {', '.join(again[:5])}{more} and knows "
-                            "them by other names: give people one name in both data sets, so that nobody is tested by an "
-                            "encoder that has seen them.")
+            raise UserError(f"pretrain.from: {self.name} was trained on recordings of {', '.join(again[:5])}{more} under "
+                            "other names: give each subject the same name in both data sets, so that no subject is tested with "
+                            "an encoder that was trained on it.")
 
-    def state(self, half: str) -> "dict[str, Tensor]":
-        """Weights of "video" or "signal". Raises UserError where they are not (or no longer) those that were found."""
+    def state(self, modality: str) -> "dict[str, Tensor]":
+        """Weights of "video" or "signal". Raises UserError if they are damaged, or are not those that were found before."""
         from models import checkpoint
 
         try:
-            state, side = checkpoint.read_weights(self.folder / half)
+            state, side = checkpoint.read_weights(self.folder / modality)
         except checkpoint.ModelError as error:
             raise UserError(f"pretrain.from: the encoder {self.folder} is damaged ({_words(error)}): train it again, or give "
                             "another.") from error
-        if side["weights_sha256"] != self.weights[half] or Lineage.from_json(side["lineage"]) != self.lineage:
-            raise UserError(f"pretrain.from: the encoder {self.folder} is damaged (its files disagree about its {half} weights "
-                            "or whom they have seen): train it again, or give another.")
+        if side["weights_sha256"] != self.weights[modality] or Lineage.from_json(side["lineage"]) != self.lineage:
+            raise UserError(f"pretrain.from: the encoder {self.folder} is damaged (its files disagree about its {modality} "
+                            "weights or their training subjects): train it again, or give another.")
         return state
 
 
@@ -90,7 +90,7 @@ def read(config: Config, people: Cohort) -> tuple[Origin, ...]:
         return ()
     if config.pretrain.name == "none" or config.pretrain.checkpoint:
         other = "pretrain=none" if config.pretrain.name == "none" else "pretrain.checkpoint"
-        raise UserError(f"pretrain.from takes encoders that are trained already, and {other} says otherwise: leave one out.")
+        raise UserError(f"pretrain.from uses encoders that are already trained, which contradicts {other}: leave one out.")
     if given in choices("dataset"):
         return _of_data_set(config, people, given)
     return tuple(_checked(config, people, _opened(folder)) for folder in _folders(given))
@@ -129,49 +129,49 @@ class _Found:
 
 
 def _opened(folder: Path) -> _Found:
-    """Raises UserError for what is no encoder of ours, damaged, or does not say whom it has seen."""
+    """Raises UserError for a folder that is not an encoder of ours, is damaged, or does not record its training subjects."""
     side = read_json(folder / SIDE)
     if not (folder / SIDE).exists():
-        if any((folder / f"{half}.safetensors").exists() for half in ("video", "signal")):
-            raise UserError(f"pretrain.from={folder} has weights and no lineage ({SIDE}, which says whom they have seen, is "
-                            "missing): give an encoder as orchestrator.pretrain left it.")
-        raise UserError(f"pretrain.from={folder} is not an encoder's folder, for {SIDE} is missing: give <store>/encoders/KEY "
-                        "as orchestrator.pretrain leaves it.")
+        if any((folder / f"{modality}.safetensors").exists() for modality in ("video", "signal")):
+            raise UserError(f"pretrain.from={folder} has weights but its lineage file is missing ({SIDE}, which lists the "
+                            "training subjects): give an encoder as orchestrator.pretrain wrote it.")
+        raise UserError(f"pretrain.from={folder} is not an encoder's folder, as {SIDE} is missing: give <store>/encoders/KEY "
+                        "as orchestrator.pretrain wrote it.")
     if isinstance(side, dict) and "weights" in side and not isinstance(side.get("lineage"), dict):
-        raise UserError(f"pretrain.from={folder} has no lineage, so that nobody knows whom it has seen: give an encoder as "
-                        "orchestrator.pretrain left it.")
+        raise UserError(f"pretrain.from={folder} has no lineage, so that its training subjects are unknown: give an encoder as "
+                        "orchestrator.pretrain wrote it.")
     try:
         if not isinstance(side, dict) or not intact(side) or not isinstance(side["weights"], dict):
             raise ValueError
         lineage = Lineage.from_json(side["lineage"])
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"pretrain.from={folder} is damaged ({SIDE} was cut, or changed since it was written): train it again, "
-                        "or give another.") from None
+        raise UserError(f"pretrain.from={folder} is damaged ({SIDE} was truncated, or changed after it was written): train it "
+                        "again, or give another.") from None
     if not isinstance(side.get("about"), dict):
-        raise UserError(f"pretrain.from={folder} was made by an older version, which did not say under which pseudonym key it "
-                        "knows its people: train it again.")
+        raise UserError(f"pretrain.from={folder} was made by an older version, which did not record the pseudonym key of its "
+                        "training subjects: train it again.")
     return _Found(folder, side, lineage)
 
 
 def _checked(config: Config, people: Cohort, found: _Found) -> Origin:
-    """What of it this run takes over. Raises UserError where the people or the shape cannot be held against this run's."""
+    """The parts of it that this run takes over. Raises UserError if its subjects or its shape do not fit this run."""
     _check_people(people, found)
     wants_video, wants_signal = reads(config)
     here = f"pretrain.from={found.folder}"
     video, signal, why = found.about["video"], None, ""
     if wants_video:
         if video is None or found.about["random"]:
-            raise UserError(f"{here} holds no trained video encoder, which model={config.model.name} reads: give another, or "
+            raise UserError(f"{here} holds no trained video encoder, which model={config.model.name} needs: give another, or "
                             "train one with model=dual or model=video.")
         if differ := _differing(config, video):
-            raise UserError(f"{here} is of another shape than encoder={config.encoder.name} here ({differ}): use encoder="
+            raise UserError(f"{here} has another shape than encoder={config.encoder.name} here ({differ}): use encoder="
                             f"{found.about['name']} with the same sizes, or another encoder's folder.")
     if wants_signal:
         why = _signal_misfit(config, people, found)
         signal = None if why else found.about["signal"]
         if why and not wants_video:
-            raise UserError(f"{here} holds no signal encoder that fits here ({why}), and model={config.model.name} reads "
-                            "nothing else of it: set these options as they were there, or leave pretrain.from out.")
+            raise UserError(f"{here} holds no signal encoder that fits here ({why}), and model={config.model.name} uses "
+                            "nothing else of it: set these options as in its training, or leave pretrain.from out.")
     keys = people.keys([p.index for p in people.people])
     seen = found.lineage.everyone()
     subjects = tuple(p.index for p, key in zip(people.people, keys, strict=True) if key in seen)
@@ -180,24 +180,24 @@ def _checked(config: Config, people: Cohort, found: _Found) -> Origin:
                    weights=found.side["weights"], lineage=found.lineage, subjects=subjects, n_people=len(seen),
                    video=dict(video) if wants_video else None, signal=None if signal is None else dict(signal),
                    why_not_signal=why, recordings=found.about.get("recordings") or {})
-    for half, wanted in (("video", taken.video), ("signal", taken.signal)):
+    for modality, wanted in (("video", taken.video), ("signal", taken.signal)):
         if wanted is not None:
-            taken.state(half)
+            taken.state(modality)
     return taken
 
 
 def _check_people(people: Cohort, found: _Found) -> None:
-    """Pseudonyms say who is who under one key alone."""
+    """Pseudonyms identify subjects only under the same key."""
     theirs, ours = set(found.about["key_fingerprint"].split("+")), set(people.key_fingerprint.split("+"))
     if not (theirs <= ours or ours <= theirs):
-        raise UserError(f"pretrain.from={found.folder} knows the people of cohort {found.about['cohort']} under another "
-                        f"pseudonym key ({found.about['key_fingerprint']}) than this run those of {people.name} "
-                        f"({people.key_fingerprint}), so that nobody can say whom of them it has seen: use "
+        raise UserError(f"pretrain.from={found.folder} has another pseudonym key for the subjects of cohort "
+                        f"{found.about['cohort']} ({found.about['key_fingerprint']}) than this run for those of {people.name} "
+                        f"({people.key_fingerprint}), so that it is unknown which of them it was trained on: use "
                         "the store it was trained in, or the same store.key=FILE for both.")
 
 
 def _differing(config: Config, stored: Mapping[str, Any]) -> str:
-    """"dim 192 there, 384 here": in what the encoder's shape is another; "" where it is this run's."""
+    """"dim 192 there, 384 here": the differences of the encoder's shape from this run's, "" without any."""
     theirs, ours = _shape(stored), _shape(video_options(config))
     return "; ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in SHAPE
                      if name != "scale" and theirs[name] != ours[name])
@@ -212,7 +212,7 @@ def _shape(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _signal_misfit(config: Config, people: Cohort, found: _Found) -> str:
-    """Why its signal MAE cannot begin the signal encoder here; "" where it can."""
+    """Why its signal MAE cannot initialise the signal encoder here; "" where it can."""
     if found.about["signal"] is None or not found.trained()[1]:
         return "it has none"
     theirs, ours = found.about["signals"], about_signals(config, people)
@@ -251,11 +251,11 @@ def _of_data_set(config: Config, people: Cohort, name: str) -> tuple[Origin, ...
         about = side.get("about") if isinstance(side, dict) else None
         if folder.name.startswith(".") or not isinstance(about, dict) or about.get("dataset") != name:
             continue
-        one = _opened(folder)  # a damaged one may be half of what is needed: it is told, not passed over
+        one = _opened(folder)  # a damaged one may be needed: it is an error, not ignored
         if one.trained()[0 if wants_video else 1]:
             found.append(one)
     if not found:
-        doubt = ", and a training that has not ended yet" if half_done else ""
+        doubt = " (only a training that is not finished)" if half_done else ""
         what = "video" if wants_video else "signal"
         raise UserError(f"pretrain.from={name}: the store {config.store_dir} has no {what} encoder that was trained for {name}"
                         f"{doubt}: run python -m orchestrator.pretrain --dataset {name} with the same store first.")
@@ -263,7 +263,7 @@ def _of_data_set(config: Config, people: Cohort, name: str) -> tuple[Origin, ...
         fitting = [one for one in found if not _differing(config, one.about["video"])]
         if not fitting:
             there = sorted({one.about["name"] for one in found})
-            raise UserError(f"pretrain.from={name}: the encoders trained for {name} are of another shape than encoder="
+            raise UserError(f"pretrain.from={name}: the encoders trained for {name} have another shape than encoder="
                             f"{config.encoder.name} here ({_differing(config, found[0].about['video'])}): use encoder="
                             f"{' or '.join(there)} with the same sizes, or train one of this shape there.")
         found = fitting
@@ -278,7 +278,7 @@ def _of_data_set(config: Config, people: Cohort, name: str) -> tuple[Origin, ...
 
 
 def _one_configuration(config: Config, name: str, found: Sequence[_Found]) -> list[_Found]:
-    """Without those of the same weights. Raises UserError where the settings of what this run reads are several."""
+    """Without duplicates of the same weights. Raises UserError if the settings of what this run uses differ among them."""
     settings = [_settings(config, one) for one in found]
     varied = sorted({key for one in settings for key in one if len({str(other.get(key)) for other in settings}) > 1})
     if varied:
@@ -286,26 +286,26 @@ def _one_configuration(config: Config, name: str, found: Sequence[_Found]) -> li
         folders = ",".join(str(one.folder) for one, its in zip(found, settings, strict=True) if its == settings[0])
         raise UserError(f"pretrain.from={name}: encoders of several configurations were trained for {name}, which differ in "
                         f"{shown[:300]}: name those you mean by their folders, such as pretrain.from=[{folders}].")
-    half = "video" if reads(config)[0] else "signal"
-    return list({(one.side["weights"].get(half), one.lineage.people): one for one in found}.values())
+    modality = "video" if reads(config)[0] else "signal"
+    return list({(one.side["weights"].get(modality), one.lineage.people): one for one in found}.values())
 
 
 def _settings(config: Config, one: _Found) -> dict[str, Any]:
-    """What the halves that this run reads were trained with, one level flat."""
-    halves = [half for half, wanted in zip(("video", "signal"), reads(config), strict=True) if wanted]
+    """The settings with which the modalities that this run uses were trained, one level flat."""
+    modalities = [name for name, wanted in zip(("video", "signal"), reads(config), strict=True) if wanted]
     own = {f"pretrain.{key}": value for key, value in one.about["pretrain"].items() if key not in ("video", "signal")}
-    for half in halves:
-        own |= {f"{'encoder' if half == 'video' else 'smae'}.{key}": value for key, value in (one.about[half] or {}).items()}
-        own |= {f"pretrain.{half}.{key}": value for key, value in one.about["pretrain"].get(half, {}).items()}
+    for name in modalities:
+        own |= {f"{'encoder' if name == 'video' else 'smae'}.{key}": value for key, value in (one.about[name] or {}).items()}
+        own |= {f"pretrain.{name}.{key}": value for key, value in one.about["pretrain"].get(name, {}).items()}
     return own | {key: one.about[key] for key in ("data", "clip", "drawn", "preprocessing", "code")}
 
 
 def notes(origins: Sequence[Origin]) -> list[str]:
-    """For the report: whose encoders these folds were given."""
+    """For the report: the encoders that these folds were given, and their training subjects."""
     said = []
     for origin in origins:
-        text = (f"Pretrained already: {origin.name}, on {origin.n_people} people, {len(origin.subjects)} of whom are among "
-                "these; no fold that tests one of them is served by it unless the run is leaky.")
+        text = (f"Pretrained already: {origin.name}, on {origin.n_people} subjects, {len(origin.subjects)} of whom are in this "
+                "cohort; no fold that tests one of them uses it, unless the run is leaky.")
         said.append(text + (f" Its signal encoder was not taken over ({origin.why_not_signal}); one was pretrained here."
                             if origin.trains_signal else ""))
     return said

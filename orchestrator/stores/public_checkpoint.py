@@ -1,4 +1,4 @@
-"""A public MARLIN checkpoint in the video MAE's place: what it is built of, and what is known of whom it has seen."""
+"""A public MARLIN checkpoint in place of the video MAE: its architecture, and what is known about its training subjects."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # torch takes seconds to import
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """options: of VideoMAE, read off the file's shapes. saw: none | unknown | a file that lists people."""
+class PublicCheckpoint:
+    """options: of VideoMAE, read from the file's shapes. saw: none | unknown | a file that lists subjects."""
 
     path: Path
     sha256: str
@@ -33,14 +33,14 @@ class Foreign:
         return load_marlin(self.path, self.heads, self.decoder_heads, self.options["frames"])
 
     def lineage(self, people: "Cohort") -> Lineage:
-        """Raises UserError for a list that cannot be read or names somebody of these people's cohorts who is not there."""
+        """Raises UserError for a list that cannot be read, or that names a subject which these cohorts do not have."""
         name = f"checkpoint {self.sha256[:8]}"
         if self.saw == "unknown":
             return Lineage(name, proven=False)
         return Lineage(name, frozenset() if self.saw == "none" else _listed(Path(self.saw).expanduser(), people))
 
 
-def read_foreign(config: Config) -> Foreign | None:
+def read_public_checkpoint(config: Config) -> PublicCheckpoint | None:
     """None without pretrain.checkpoint. Raises UserError where the file is not one that can be used here."""
     if not config.pretrain.checkpoint:
         return None
@@ -51,7 +51,8 @@ def read_foreign(config: Config) -> Foreign | None:
     given, stat = config.encoder.options(), path.stat()
     sha, options = _read(path, (stat.st_size, stat.st_mtime_ns), given.get("heads"), given.get("decoder_heads"),
                          config.clip.frames, config.encoder.scale)
-    return Foreign(path, sha, dict(options), config.pretrain.checkpoint_saw, given.get("heads"), given.get("decoder_heads"))
+    return PublicCheckpoint(path, sha, dict(options), config.pretrain.checkpoint_saw, given.get("heads"),
+                            given.get("decoder_heads"))
 
 
 @lru_cache(maxsize=4)
@@ -62,7 +63,7 @@ def _read(path: Path, stamp: tuple, heads: int | None, decoder_heads: int | None
     try:
         mae = load_marlin(path, heads, decoder_heads, frames)
     except ModelError as error:
-        raise UserError(f"pretrain.checkpoint: {error} What the file does not say is given by clip.frames, encoder.heads and "
+        raise UserError(f"pretrain.checkpoint: {error} Set what the file does not contain with clip.frames, encoder.heads and "
                         "encoder.decoder_heads.") from error
     options = {"scale": scale, "image_size": mae.image_size, "frames": mae.frames, "tubelet": mae.tubelet,
                "patch": mae.patch, "depth": len(mae.blocks), "dim": mae.dim, "heads": mae.heads,
@@ -75,12 +76,12 @@ def _read(path: Path, stamp: tuple, heads: int | None, decoder_heads: int | None
 
 
 def _listed(path: Path, people: "Cohort") -> frozenset[str]:
-    """One person a line: the id as the data set writes it, or cohort/id. Those of other cohorts cannot be tested here."""
+    """One subject per line: the id as the data set writes it, or cohort/id. Those of other cohorts cannot be tested here."""
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"pretrain.checkpoint_saw={path} cannot be read: give none, unknown, or a text file with one person a "
-                        "line.") from error
+        raise UserError(f"pretrain.checkpoint_saw={path} cannot be read: give none, unknown, or a text file with one subject "
+                        "per line.") from error
     keys = {clip.subject: people.keys([clip.subject])[0] for clip in people.clips}
     known = {(keys[clip.subject].partition("/")[0], clip.recording.subject): keys[clip.subject] for clip in people.clips}
     cohorts = {cohort for cohort, _ in known}
@@ -96,6 +97,6 @@ def _listed(path: Path, people: "Cohort") -> frozenset[str]:
 def _person(path: Path, raw: str, cohorts: Iterable[str], known: dict[tuple[str, str], str]) -> list[str]:
     found = [known[cohort, raw] for cohort in cohorts if (cohort, raw) in known]
     if not found:
-        raise UserError(f"pretrain.checkpoint_saw={path} names {raw!r}, who is not among these people: write ids as the data "
-                        "set does, and people of other data sets as cohort/id.")
+        raise UserError(f"pretrain.checkpoint_saw={path} names {raw!r}, who is not a subject of this cohort: write ids as the "
+                        "data set does, and subjects of other data sets as cohort/id.")
     return found

@@ -8,7 +8,7 @@ from operator import itemgetter
 import numpy as np
 
 from orchestrator.cohort.cohort import Clip
-from orchestrator.files.storage import write_sealed
+from orchestrator.files.storage import write_checked
 from orchestrator.stores.clip_store import ShardJob
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
@@ -20,7 +20,7 @@ from preprocessing.shard import Row, write_shard
 
 
 def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -> dict:
-    """Prepare one person's clips and write shard and side file. Returns {"clips", "quarantined"}: at most one row a clip."""
+    """Prepare the clips of one subject; write shard and sidecar. Returns {"clips", "quarantined"}: at most one row per clip."""
     quarantine: list[dict] = []
     by_label: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
     seconds: dict[str, list[float]] = defaultdict(list)  # by label, of the signals that are stretched to one length
@@ -33,20 +33,20 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
         for clip in job.clips:
             film = clip.recording.video if options.video else None
             nothing = clip.recording.signal is None and film is None
-            # a film that no model of this store reads is not missed, unless there is nothing else
+            # a missing video that the model does not read excludes nothing, unless the clip has nothing else
             lacking = [_row(clip, job, stage, *why) for stage, why in sorted(clip.recording.lacks.items())
                        if options.video or nothing or stage != "video"][:1]
             if lacking and nothing:
                 quarantine.extend(lacking)
                 continue
             if nothing and clip.recording.video is not None:
-                quarantine.append(_row(clip, job, "signal", "no_signals", "The clip has a film alone and the model reads "
+                quarantine.append(_row(clip, job, "signal", "no_signals", "The clip has only a video, but the model reads "
                                        "signals: restore its signal file, or use a model that reads video."))
                 continue
             try:
                 if _channels(clip) not in ((), usual):
                     raise ClipError("signal", "other_channels", f"The clip has the signal channels {_channels(clip)}, the "
-                                    f"person's other clips {usual}: restore its signal file or give all clips the same.")
+                                    f"subject's other clips {usual}: restore its signal file or give all clips the same.")
                 if clip.sample in job.other_content:
                     raise ClipError("video" if clip.recording.video else "signal", "other_content",
                                     "The file's sha256 is not the one its row gives: restore the file or correct the row.")
@@ -60,7 +60,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
                 quarantine.append(_row(clip, job, error.stage, error.reason, error.fix))
                 continue
             notes.update(said)
-            quarantine.extend(lacking)  # it is there all the same, with what it has
+            quarantine.extend(lacking)  # the clip is kept with what it has
             told = signal_fingerprint(prepared.signal) if prepared.distinctive else None
             prints[clip.sample] = {"signal": told, "video": video_fingerprint(prepared.frames)}
             notes.update([HOLDS_LITTLE] if prepared.signal.size and told is None else [])
@@ -76,7 +76,7 @@ def make_shard(job: ShardJob, options: ClipOptions, engine: FaceEngine | None) -
     # Sums go in the order of sample_index: that of the rows follows pseudonyms, and another key must change no bit.
     moments = {str(label): Moments.of(np.stack([x for _, x in sorted(by_label[label], key=itemgetter(0))])).to_json()
                for label in sorted(by_label)}
-    write_sealed(job.path.with_suffix(".json"), {
+    write_checked(job.path.with_suffix(".json"), {
         "key": job.key, "sha256": digest, "moments": moments, "quarantine": quarantine,
         "quality": dict(quality), "notes": dict(notes), "prints": prints, "limits": asdict(options.limits),
         "seconds": dict(seconds)})
@@ -93,7 +93,7 @@ def _channels(clip: Clip) -> tuple[str, ...]:
 
 
 def _usual_channels(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """The channels most of a person's clips have: those without their signal file, however many, must not stop the others."""
+    """The channels of most clips of a subject: clips without a signal file, however many, must not exclude the others."""
     counts = Counter(map(_channels, clips))
     del counts[()]
     return min(counts, key=lambda names: (-counts[names], names), default=())

@@ -1,7 +1,7 @@
-"""The token store: the frozen video encoder's output for every clip and view, one file a person, mapped into memory.
+"""The token store: the frozen video encoder's output for every clip and view, one memory-mapped file per subject.
 
-float16, or int8 with one float32 scale a token in a second file. The side file carries the lineage: who the encoder's video
-weights have seen.
+float16, or int8 with one float32 scale per token in a second file. The sidecar holds the lineage: the subjects on which the
+encoder's video weights were trained.
 
 n clips, N tokens, D width.
 """
@@ -19,7 +19,7 @@ from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
 from orchestrator.files.code_key import code_sha256
-from orchestrator.files.storage import HashCache, key_of, read_sealed
+from orchestrator.files.storage import HashCache, key_of, read_checked
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
 
@@ -31,9 +31,9 @@ CENTRE = 0
 
 @dataclass(frozen=True, kw_only=True)
 class TokenJob:
-    """One person's clips through one encoder. samples: wanted clips by sample_index, which stands in indices.
+    """The clips of one subject through one encoder. samples: wanted clips by sample_index, which stands in indices.
 
-    view: CENTRE, or a number whose temporal starts are drawn from (view, person, clip). lineage: of what is written.
+    view: CENTRE, or a number whose temporal starts are drawn from (view, subject, clip). lineage: of what is written.
     """
 
     encoder: int
@@ -61,15 +61,15 @@ def scales_of(path: Path) -> Path:
 
 
 def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """Every (encoder, view, person) with its key: the encoder's weights and whom they have seen, the person's shard, the
-    view and the pooling.
+    """Every (encoder, view, subject) with its key: the encoder's weights and their training subjects, the subject's shard,
+    the view and the pooling.
 
     Encoders of the same weights (one public checkpoint) share their files.
     """
     sources = code_sha256(*MAKES)
     jobs = []
-    heard = "signals" in needs(config)  # the clips that folds will ask for, no others
-    options = config.embed.model_dump(exclude={"views"})  # how many others there are changes nothing in a view
+    need_signals = "signals" in needs(config)  # only the clips that folds will use
+    options = config.embed.model_dump(exclude={"views"})  # the number of views does not change a view
     suffix = INT8 if config.embed.dtype == "int8" else ".npy"
     for encoder in encoders:
         if encoder.plan.video is None:
@@ -82,9 +82,9 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
             folder = config.store_dir / "tokens" / common
             for person in people.people:
                 signals = clips.signals(person.index)
-                usable = signals.usable(config.task.classes, True, heard)
+                usable = signals.usable(config.task.classes, True, need_signals)
                 wanted = [(s, int(i)) for s, i, used in zip(signals.samples, signals.sample_index, usable, strict=True) if used]
-                # the index stands for the person in the draw of starts
+                # the draw of starts uses the subject's index
                 key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
                 jobs.append(TokenJob(encoder=encoder.plan.index, subject=person.index,
                                      path=folder / f"{person.pseudonym}-{key}{suffix}", key=key,
@@ -94,29 +94,29 @@ def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequ
 
 
 def lineage_of(encoder: Encoder) -> Lineage:
-    """Of the tokens: that of video weights from elsewhere where they are, whatever the signal MAE beside them saw."""
+    """The lineage of the tokens: that of the video weights, wherever they come from, without that of the signal MAE."""
     own = encoder.plan.foreign is None and encoder.plan.origin is None
     video = encoder.lineage if own else encoder.lineage.parents[0]
     return Lineage(f"tokens of {video.artefact}", parents=(video,))
 
 
 def stored_lineage(jobs: Sequence[TokenJob]) -> Lineage:
-    """What the files themselves say, one encoder's jobs together; the guard asks this and not the plan.
+    """The lineage that the files of one encoder's jobs record; the lineage check uses this and not the plan.
 
-    Raises UserError for a file without its side file.
+    Raises UserError for a file without its sidecar.
     """
     found: dict[str, Lineage] = {}
     for job in jobs:
-        side = read_sealed(job.path.with_suffix(".json"))
+        side = read_checked(job.path.with_suffix(".json"))
         if side is None:
-            raise UserError(f"{job.path} has lost the file that says whom it has seen: run the same command again.")
+            raise UserError(f"{job.path}: its lineage file is missing or damaged: run the same command again.")
         lineage = Lineage.from_json(side["lineage"])
         found[lineage.sha256()] = lineage
     return next(iter(found.values())) if len(found) == 1 else Lineage("the token store", parents=tuple(found.values()))
 
 
 def token_bytes(config: Config, encoder: Encoder) -> int:
-    """Of one clip in one view."""
+    """Bytes of one clip in one view."""
     (t, h, w), dim = token_shape(config, encoder)
     return t * h * w * (dim + 4 if config.embed.dtype == "int8" else 2 * dim)
 
@@ -136,7 +136,7 @@ def token_shape(config: Config, encoder: Encoder) -> tuple[tuple[int, int, int],
 
 
 def stored_shape(config: Config, options: Mapping[str, Any]) -> tuple[tuple[int, int, int], int]:
-    """The same of an encoder that is not there yet. options: as video_options gives them."""
+    """The same for an encoder that does not exist yet. options: as video_options gives them."""
     from models.mae.video_mae import SCALES
 
     tubelet, patch = options.get("tubelet", 2), options.get("patch", 16)
@@ -146,16 +146,16 @@ def stored_shape(config: Config, options: Mapping[str, Any]) -> tuple[tuple[int,
 
 
 def current(job: TokenJob, cache: HashCache) -> bool:
-    side = read_sealed(job.path.with_suffix(".json"))
+    side = read_checked(job.path.with_suffix(".json"))
     if side is None or side.get("key") != job.key or not all(path.exists() for path in job.files):
         return False
     return [cache.sha256(path) for path in job.files] == side.get("sha256")
 
 
 class Tokens:
-    """All people's tokens of one encoder as one array (n, N, D) float16, gathered from the mapped files by row.
+    """The tokens of all subjects by one encoder as one array (n, N, D) float16, gathered from the mapped files by row.
 
-    Nothing is copied but the rows asked for; every worker of a machine shares the pages. int8 files come back as float16.
+    Only the requested rows are copied; every worker of a machine shares the pages. int8 files come back as float16.
     """
 
     def __init__(self, paths: Sequence[Path], rows_per_file: Sequence[int]):

@@ -54,7 +54,7 @@ def test_interrupted_then_a_trial_killed(undisturbed, remains, tmp_path):
     remains |= started_by(process)
     process.send_signal(signal.SIGINT)
     ended(process, log, 130)
-    assert "goes on from here" in log.read_text() and "Traceback" not in log.read_text()
+    assert "run the same command again to resume" in log.read_text() and "Traceback" not in log.read_text()
     before = ledger(run_dir)
     assert 1 <= len(before) < FOLDS
     process = start(road(store, run_dir), again, **PAUSE)

@@ -32,7 +32,7 @@ def test_a_worker_that_always_dies_ends_the_command(tmp_path):
     ended(process, log, 2)
     said = log.read_text()
     last = said.strip().splitlines()[-1]
-    assert last.startswith("error: A worker process ended again and again") and "run the same command again" in last
+    assert last.startswith("error: A worker process ended repeatedly") and "run the same command again" in last
     assert "Traceback" not in said and "defect" not in said
     tries = 1 + max(RESTARTS.values())
     assert 2 <= len(deaths.read_text()) <= tries * 2, "of one actor, and of the tasks that wait with it"

@@ -45,7 +45,7 @@ def die(process, log: Path, word: str) -> None:
     ended(process, log, 2)
     said = log.read_text()
     last = said.strip().splitlines()[-1]
-    assert last.startswith("error: Ray has died under this command, its") and "run the same command again" in last
+    assert last.startswith("error: Ray died during this command: its") and "run the same command again" in last
     assert word.rpartition("/")[2] in last and "Traceback" not in said and "defect" not in said
     all_gone(left, seconds=30)  # killed by the command itself: the system only has to clear them away
 

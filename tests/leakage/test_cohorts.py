@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator import cli, loso
-from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.files.storage import read_json, with_checksum, write_json
 from preprocessing.synthetic.cohort import generate
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, TINY, Road
 
@@ -35,7 +35,7 @@ def test_an_encoder_trained_on_a_subject_in_a_cannot_test_it_in_b(parts, inline,
     for path in sorted(set(store.glob("encoders/*/encoder.json")) - set(of_a)):
         value = read_json(path)
         if value["lineage"] == used:
-            write_json(path, seal({**value, "lineage": saw_them}))
+            write_json(path, with_checksum({**value, "lineage": saw_them}))
     done = {stage: len(what) for stage, what in inline.items()}
     capsys.readouterr()
     assert cli.run(loso.main, in_b.argv("max_folds=1", f"run.dir={tmp_path / 'again'}")) == 2

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator import cli, loso
-from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.files.storage import read_json, with_checksum, write_json
 from preprocessing.synthetic.cohort import generate
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes
 
@@ -86,7 +86,7 @@ def test_an_encoder_with_a_test_subject_in_its_lineage_is_an_error(road, inline,
         value = read_json(side)
         if value["lineage"] == lineage["encoders"][index]["lineage"]:
             value["lineage"]["people"].append(tested)
-            write_json(side, seal(value))
+            write_json(side, with_checksum(value))
     assert cli.run(loso.main, mine.argv("max_folds=1")) == 2
     said = capsys.readouterr().err
     assert f"Test subject {tested} leaked into training through encoder {index + 1}" in said and "Traceback" not in said

@@ -1,4 +1,4 @@
-"""The shared command line: flags, exit codes, and the sentence on stderr."""
+"""The shared command line: flags, exit codes, and the message on stderr."""
 
 import subprocess
 import sys
@@ -17,7 +17,8 @@ STAGES = {"doctor": doctor, "preprocess": preprocess, "pretrain": pretrain, "emb
 
 @pytest.mark.parametrize(("raised", "code", "said"), [
     (UserError("a"), 2, "error: a\n"), (InputError("b"), 2, "error: b\n"), (ModelError("c"), 2, "error: c\n"),
-    (KeyboardInterrupt(), 130, "goes on from here"), (SystemExit(2), 2, ""), (SystemExit(), 0, ""), (SystemExit("x"), 1, ""),
+    (KeyboardInterrupt(), 130, "run the same command again to resume"), (SystemExit(2), 2, ""), (SystemExit(), 0, ""),
+    (SystemExit("x"), 1, ""),
     (RuntimeError("d"), 1, "a defect of dualpain")])
 def test_what_is_raised_becomes_the_contracts_code(raised, code, said, capsys):
     def main(argv):
@@ -74,10 +75,10 @@ def test_a_misspelt_option_is_found_however_it_is_written(word, capsys):
                                   "face.precomputed_dir"])
 def test_a_path_that_leads_nowhere_is_one_sentence(name, capsys):
     assert cli.run(lambda argv: cli.parse("loso", "", argv), ["--dataset", "manifest", f"{name}=~nobody-of-this-name/x"]) == 2
-    assert "~nobody-of-this-name/x leads nowhere" in capsys.readouterr().err
+    assert "~nobody-of-this-name/x cannot be resolved" in capsys.readouterr().err
 
 
-def test_what_nobody_touched_imports_nothing_heavy():
+def test_unchanged_nodes_import_nothing_heavy():
     code = ("import sys; from orchestrator import cli; cli.parse('loso', '', ['--dataset', 'synthetic', 'model=dual',"
             " 'encoder=vit_tiny']); sys.exit('timm' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

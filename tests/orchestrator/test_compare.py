@@ -47,7 +47,7 @@ def fitted_on_everybody(fold):
     return fold | {"train_subjects": fold["train_subjects"] + fold["val_subjects"], "val_subjects": []}
 
 
-def test_pairs_by_person(tmp_path):
+def test_pairs_by_subject(tmp_path):
     a, b = write(tmp_path, "a", n_people=10, seeds=(0, 1)), write(tmp_path, "b", n_people=10, seeds=(0, 1), skill=0.4)
     found = compare_runs([a, b])
     pair = found.pairs[0]
@@ -82,13 +82,13 @@ def test_different_questions_are_refused(tmp_path, what, words, capsys):
     assert words in err and err.count("\n") == 1 and out == ""
 
 
-def test_other_people_are_refused(tmp_path):
+def test_other_subjects_are_refused(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b", drop=7)
     with pytest.raises(UserError, match="share fewer than 2"):
         compare_runs([a, b])
 
 
-def test_what_differs_is_said(tmp_path):
+def test_differences_are_reported(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b", drop=2, leaky=True, protocol="as_paper", skill=3.0)
     run, folds = made_run()
     folds[5]["predictions"].pop()
@@ -102,7 +102,7 @@ def test_what_differs_is_said(tmp_path):
     assert "differ in split: unknown and lnso" in " ".join(compare_runs([a, split]).warnings)
 
 
-def test_a_run_over_fewer_folds_than_planned_is_said(tmp_path):
+def test_a_run_over_fewer_folds_than_planned_is_reported(tmp_path):
     a, b, c = write(tmp_path, "a"), write(tmp_path, "b", drop=3), write(tmp_path, "c", drop=1)
     n = read_run(a).summary["n_planned"]
     text = " ".join(compare_runs([a, b, c]).warnings)
@@ -110,7 +110,7 @@ def test_a_run_over_fewer_folds_than_planned_is_said(tmp_path):
     assert "a has" not in text
 
 
-def test_other_classes_are_another_question_and_one_run_twice_is_told(tmp_path):
+def test_other_classes_are_another_question_and_one_run_given_twice_is_reported(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b")
     c = write(tmp_path, "c", record={"content_key": "one"})
     d = write(tmp_path, "d", record={"content_key": "one"})
@@ -120,7 +120,7 @@ def test_other_classes_are_another_question_and_one_run_twice_is_told(tmp_path):
         compare_runs([a, b])
 
 
-def test_optimism_is_not_told_from_a_clean_run_that_gives_one_answer():
+def test_no_optimism_is_reported_with_a_clean_run_that_gives_one_answer():
     pair = {"gap": 0.2, "gap_ci95": (0.1, 0.3), "same_training": True, "choosing": None, "clean_one_answer": [7, 8]}
     assert "is not known" in optimism_words(pair)[0]
     assert "This is optimism bias" in optimism_words(pair | {"clean_one_answer": [3, 8]})[0]
@@ -185,11 +185,11 @@ def test_writes_nothing_unless_asked(tmp_path, capsys):
     assert cli.run(compare.main, [str(a), str(b), "--dataset", "watch"]) == 2
 
 
-def test_an_out_that_cannot_be_written_is_said_before_anything_is_compared(tmp_path, capsys):
+def test_an_out_that_cannot_be_written_is_reported_before_anything_is_compared(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.run(compare.main, ["no run", "nor this", "--out", str(tmp_path / "file" / "x.json")]) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "is no folder; name a file in a folder of yours" in err
+    assert err.count("\n") == 1 and "is not a folder; choose a file in a folder that you can write to" in err
 
 
 def test_a_terminal_that_knows_ascii_alone(tmp_path):
@@ -213,17 +213,17 @@ def test_two_studies_with_the_same_names_are_refused(tmp_path, capsys):
     assert "two studies" in said and said.count("\n") == 1
 
 
-def test_some_other_recordings_are_told(tmp_path):
+def test_some_other_recordings_are_reported(tmp_path):
     a, b = write(tmp_path, "a"), write(tmp_path, "b", record=marked({2, 5}))
     assert "different recordings of 2 of 8 subjects" in " ".join(compare_runs([a, b]).warnings)
     both = {"recordings": {pseudonym(i): {"signals": [f"{i:012x}"], "video": ["0" * 12]} for i in range(8)}}
-    assert compare_runs([a, write(tmp_path, "c", record=both)]).warnings == []  # a film that only one of them reads
+    assert compare_runs([a, write(tmp_path, "c", record=both)]).warnings == []  # a video that only one of them reads
     films = {"recordings": {pseudonym(i): {"video": [f"{i:012x}"]} for i in range(8)}}
     assert "one reads video only" in " ".join(compare_runs([a, write(tmp_path, "d", record=films)]).warnings)
 
 
-def test_clips_that_were_left_out_are_told_and_compared(tmp_path):
-    """Somebody is the same subject without one of the trials: compared, and told, for the gap may be the trials'."""
+def test_runs_with_excluded_clips_are_compared_with_a_warning(tmp_path):
+    """A subject without one of the trials is compared, with a warning, as the difference may come from the trials."""
     one, two = ({"recordings": {pseudonym(i): {"signals": [f"{i:012x}", more]} for i in range(8)}}
                 for more in ("a" * 12, "b" * 12))
     a, b = write(tmp_path, "a", record=one), write(tmp_path, "b", record=two)
@@ -232,7 +232,7 @@ def test_clips_that_were_left_out_are_told_and_compared(tmp_path):
     assert "was made by an older version" in " ".join(compare_runs([a, write(tmp_path, "c", record=older)]).warnings)
 
 
-def test_a_run_that_does_not_say_what_it_read_is_told(tmp_path):
+def test_a_run_that_does_not_record_its_inputs_is_reported(tmp_path):
     a, old = write(tmp_path, "a"), write(tmp_path, "old", record=False)
     said = " ".join(compare_runs([a, old]).warnings)
     assert "old was made by a version that did not record it" in said and "paired by name alone" in said
@@ -256,7 +256,7 @@ def test_a_transductive_scale_is_another_question(tmp_path):
     assert compare_runs([a, write(tmp_path, "d", record={"scale": None})]).warnings == []  # reads no signals
 
 
-def test_who_was_fitted_on_fewer_people_is_told_and_a_refit_evens_it_out(tmp_path):
+def test_a_fit_on_fewer_subjects_is_reported_and_a_refit_evens_it_out(tmp_path):
     forest = write(tmp_path, "forest", model="random_forest", changes=fitted_on_everybody)
     network = write(tmp_path, "network")
     said = " ".join(compare_runs([forest, network]).warnings)
@@ -268,7 +268,7 @@ def test_who_was_fitted_on_fewer_people_is_told_and_a_refit_evens_it_out(tmp_pat
     assert "fitted on different subjects for 8 of 8 test results" in " ".join(compare_runs([network, other]).warnings)
 
 
-def test_encoders_that_learnt_from_other_people_are_told(tmp_path):
+def test_encoders_trained_on_other_subjects_are_reported(tmp_path):
     def encoded(people):
         lineage = Lineage("encoder 1", frozenset(f"made/{p}" for p in people)).to_json()
         return {"encoders": [{"index": 0, "sha256": "0", "lineage": lineage}],
@@ -294,7 +294,7 @@ def test_a_public_checkpoint_is_no_run_without_pretraining(tmp_path):
         assert f"encoders of file{number} were trained elsewhere" in said and "no pretrained encoder" not in said
 
 
-def test_encoders_of_every_pretraining_are_looked_at(tmp_path):
+def test_encoders_of_every_pretraining_are_checked(tmp_path):
     def two(second):
         lineages = [Lineage("encoder 1", frozenset({"made/x"})), Lineage("encoder 1", frozenset({second}))]
         return {"encoders": [{"index": i, "sha256": "0", "lineage": one.to_json()} for i, one in enumerate(lineages)],
@@ -314,7 +314,7 @@ def test_what_pretraining_moves_is_not_called_training(tmp_path, capsys):
     assert "(pretraining)" in capsys.readouterr().out
 
 
-def test_tuned_settings_are_told(tmp_path):
+def test_tuned_settings_are_reported(tmp_path):
     sweep = Lineage("a setting", frozenset({"made/x", "made/y"})).to_json()
     a, b = write(tmp_path, "a", record={"chosen_by": [sweep]}), write(tmp_path, "b")
     said = " ".join(compare_runs([a, b]).warnings)
@@ -357,7 +357,7 @@ def test_an_option_of_another_command_is_refused(tmp_path, capsys):
     assert "no option 'protocol.seeds'" in capsys.readouterr().err
 
 
-def test_names_stay_whole_where_the_width_is_not_a_persons(tmp_path):
+def test_names_stay_whole_where_the_output_is_no_terminal(tmp_path):
     long = "watch-exercise-signal_small-clean-with_a_name_that_no_table_of_80_columns_holds"
     a, b = write(tmp_path, long + "-1"), write(tmp_path, long + "-2", skill=0.2)
     out = io.StringIO()

@@ -1,4 +1,4 @@
-"""The doctor: what it finds wrong with a machine and a data root, what it says a run costs, and that it writes nothing."""
+"""The doctor: the problems it finds with a machine and a data root, its estimate of a run, and that it writes nothing."""
 
 import re
 import shutil
@@ -65,7 +65,7 @@ def test_a_cohort_with_videos(tree, tmp_path, capsys):
     assert code == 0 and not err.replace("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n", "")
     n = PEOPLE * CLIPS_PER_LEVEL * 2
     rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in out.splitlines() if line.count("│") == 3}
-    assert rows["people"].startswith(f"{PEOPLE} (")
+    assert rows["subjects"].startswith(f"{PEOPLE} (")
     assert rows["clips"] == f"{n}, {n} of them in task=bl_pa4"
     assert re.fullmatch(rf"{n} clips: 5\.48( to 5\.52)? s, 25 fps, 160x120 \(6 opened\)", rows["video"])
     assert rows["signals"] == f"{n} clips: 5.50 s, 512 Hz (12 opened)"
@@ -78,7 +78,7 @@ def test_a_cohort_with_videos(tree, tmp_path, capsys):
 
 def test_the_synthetic_cohort_before_it_is_written(tmp_path, capsys):
     code, out, _ = ask(capsys, "synthetic", f"store={tmp_path / 'store'}", "synthetic.subjects=9")
-    assert code == 0 and "synthetic (as it will be written)" in out and "144, 144 of them" in out
+    assert code == 0 and "synthetic (as it will be generated)" in out and "144, 144 of them" in out
     assert "144 clips written" in out and not list(tmp_path.iterdir())
 
 
@@ -126,7 +126,7 @@ def test_what_would_stop_a_run_stops_the_doctor(signal_tree, tmp_path, capsys, w
     assert code == 2 and err.startswith("error: ") and said in err and err.count("\n") == 1
 
 
-def test_too_few_people(tmp_path, capsys):
+def test_too_few_subjects(tmp_path, capsys):
     code, out, err = ask(capsys, "synthetic", f"store={tmp_path / 'store'}", "synthetic.subjects=5")
     assert code == 2 and "at least 7" in err and "pretrain=none protocol.val=fixed_epochs" in err and "STOP" in out
 
@@ -138,11 +138,11 @@ def test_both_protocols_are_priced_together(signal_tree, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("error", [OSError("stale"), UserError("the ledger cannot be read")])
-def test_what_is_finished_cannot_be_told_and_the_rest_is_shown(signal_tree, tmp_path, capsys, monkeypatch, error):
+def test_what_is_finished_is_unknown_and_the_rest_is_shown(signal_tree, tmp_path, capsys, monkeypatch, error):
     def look(*_):
         raise error
 
-    monkeypatch.setattr(finished, "look", look)
+    monkeypatch.setattr(finished, "find", look)
     code, out, _ = on_tree(capsys, signal_tree, tmp_path, "model=signal")
     assert code == 0 and "folds of signal" in out and "to do" not in out
 
@@ -181,11 +181,11 @@ def test_missing_empty_equal_and_unreadable_files(own, tmp_path, capsys):
     assert data.empty == (third,) and [set(group) for group in data.same_content] == [{first, second}]
     assert data.hashed_all and not data.missing
     code, out, _ = on_tree(capsys, own, tmp_path, "model=signal")
-    assert code == 0 and "1 files have no bytes" in out and "1 groups of files are byte for byte equal" in out
-    assert "Worth a look above" in out
+    assert code == 0 and "1 files are empty" in out and "1 groups of files are byte for byte equal" in out
+    assert "Warnings above" in out
 
 
-def test_files_that_a_manifest_names_and_nobody_has(tmp_path, capsys):
+def test_files_that_a_manifest_lists_and_that_are_missing(tmp_path, capsys):
     rows = ["subject,sample,label,label_name,signal_path,channels,fs"]
     channels = '"[{""name"": ""eda"", ""kind"": ""eda""}]"'
     for person in range(8):
@@ -200,18 +200,18 @@ def test_files_that_a_manifest_names_and_nobody_has(tmp_path, capsys):
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     code, out, _ = ask(capsys, "manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=signal",
                        "task.classes=[0,1]")
-    assert code == 0 and "1 files are named but absent" in out and "p3-1.csv" in out
-    assert "1 clips read exactly what another clip reads" in out
+    assert code == 0 and "1 files are listed but missing" in out and "p3-1.csv" in out
+    assert "1 clips use exactly the same recording as another clip" in out
     assert "1 of 12 opened cannot be used" in out and "eda (eda, 16 Hz)" in out
 
 
-def test_a_person_without_a_class_is_pointed_out(own, tmp_path, capsys):
+def test_a_subject_without_a_class_is_reported(own, tmp_path, capsys):
     table = own / "starting_point" / "samples.csv"
     header, *rows = table.read_text().splitlines()
     person = rows[0].split("\t")[1]
     table.write_text("\n".join([header, *(r for r in rows if not (person in r and "PA4" in r))]) + "\n")
     code, out, _ = on_tree(capsys, own, tmp_path, "model=signal", "data.allow_partial=true")
-    assert code == 0 and "1 people have no clip of some class of the task" in out
+    assert code == 0 and "1 subjects have no clip of some class of the task" in out
 
 
 def test_a_truncated_video_among_the_opened_is_reported(tree, tmp_path):
@@ -264,7 +264,7 @@ def test_face_models_that_are_not_the_right_ones_stop(tmp_path, damage):
     victim.unlink() if damage == "absent" else victim.write_bytes(b"something else")
     (found,) = machine.faces(config, True)
     assert found.state == STOP and "face_landmark.tflite" in found.text
-    assert machine.faces(config, False)[0].state == OK  # nobody needs them without video
+    assert machine.faces(config, False)[0].state == OK  # not needed without video
     assert machine.faces(compose("biovid_a", [f"face.weights_dir={tmp_path}", "face.provider=cropped"]), True)[0].state == STOP
     with pytest.raises(UserError, match="length=40.5"):
         compose("biovid_a", ["signal.length=40.5"])
@@ -422,7 +422,7 @@ def test_a_window_that_leaves_no_clip_stops(tmp_path, capsys):
         assert code == 2 and "none of the 32 signals that were opened can be used" in err, (what, err)
 
 
-def test_filters_lengths_and_rates_are_looked_at(tmp_path, capsys):
+def test_filters_lengths_and_rates_are_checked(tmp_path, capsys):
     channels = '"[{""name"": ""emg"", ""column"": 0, ""kind"": ""emg""}]"'
     rows = ["subject,sample,label,signal_path,channels,fs"]
     for i in range(32):
@@ -439,7 +439,7 @@ def test_filters_lengths_and_rates_are_looked_at(tmp_path, capsys):
 
 
 def manifest(folder: Path, seconds, film: Path | None = None) -> tuple[str, ...]:
-    """Signals at 20 Hz of eight people; seconds(person, label, number). Returns the words of a command."""
+    """Signals at 20 Hz of eight subjects; seconds(subject, label, number). Returns the words of a command."""
     channels = '"[{""name"": ""x"", ""column"": 0, ""kind"": ""other""}]"'
     rows = ["subject,sample,label,label_name,signal_path,channels,fs" + (",video_path" if film else "")]
     for i in range(48):
@@ -451,7 +451,7 @@ def manifest(folder: Path, seconds, film: Path | None = None) -> tuple[str, ...]
             "task.classes=[0,1]")
 
 
-def test_a_class_of_another_length_stays_and_is_told(tmp_path, capsys):
+def test_a_class_of_another_length_stays_and_is_reported(tmp_path, capsys):
     words = manifest(tmp_path, lambda person, label, i: (60, 10)[label])
     code, out, _ = ask(capsys, *words)
     assert code == 0 and "Clips of class rest last 60 s, of pain 10 s: a model can separate these classes by duration" in out
@@ -474,13 +474,13 @@ def test_a_class_whose_clips_are_all_excluded_stops(tmp_path, capsys):
     assert code == 2 and "none of the 8 clips of class rest can be used" in err and "no row in the window" in err
     for i in range(8):
         (tmp_path / f"{i}.npy").unlink()
-    np.save(tmp_path / "3.npy", np.random.default_rng(3).normal(size=200))  # one person's cannot train the own fold
+    np.save(tmp_path / "3.npy", np.random.default_rng(3).normal(size=200))  # one subject's cannot train the own fold
     code, _, err = ask(capsys, *words)
     assert code == 2 and "No training subject of fold 3 has a usable clip of class rest" in err
 
 
 @pytest.mark.parametrize(("seconds", "fits"), [(3.0, True), (1.0, False), (6.0, False)])
-def test_films_that_no_model_reads_are_compared_with_the_signals(tmp_path, capsys, seconds, fits):
+def test_videos_that_no_model_reads_are_compared_with_the_signals(tmp_path, capsys, seconds, fits):
     film = films.write_video(tmp_path / "a.mp4", films.numbered(75))
     words = manifest(tmp_path, lambda person, label, i: seconds, Path(film.name))
     code, out, err = ask(capsys, *words, "data.allow_partial=true")

@@ -1,4 +1,4 @@
-"""`python -m orchestrator.preprocess` over every layout, its quarantine, and what it makes again after a crash.
+"""`python -m orchestrator.preprocess` over every layout, the clips it excludes, and what it makes again after a crash.
 
 Everything in this process (`inline`), on trees written here; bad files stand beside good ones.
 """
@@ -42,7 +42,7 @@ def run(name: str, root: Path | None, store: Path, *more: str) -> int:
 
 
 def shards(store: Path) -> list[dict]:
-    """The rows of all people, in the order of their names."""
+    """The rows of all subjects, in the order of their names."""
     return [row for path in sorted(store.glob("clips/*/s*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
@@ -83,7 +83,7 @@ def several_rates(root: Path) -> Path:
 
 
 def test_a_row_of_pictures_alone_stands_beside_rows_with_signals(inline, engines, tmp_path):
-    """However many there are of either: nobody's clip is lost, and only models that listen leave some out."""
+    """In any mixture no clip is excluded, and only models that read signals leave some out."""
     root = tmp_path / "tree"
     root.mkdir()
     films.write_folder(root / "frames", films.nodding(18, width=160, height=120))
@@ -114,7 +114,7 @@ def test_a_promised_file_that_is_not_there_is_a_row_and_the_clip_keeps_what_it_h
     assert run("biovid_a", root, tmp_path / "store", PARTIAL, "strict=true") == 2
 
 
-def test_one_damaged_fnirs_file_costs_its_person_the_signals_and_is_told(inline, engines, tmp_path):
+def test_one_damaged_fnirs_file_excludes_its_subjects_signals_and_is_reported(inline, engines, tmp_path):
     root = write_ai4pain(tmp_path / "tree", ("1", "2"), ())
     for path in sorted((root / "Train" / "video").rglob("*.mp4")):
         films.write_video(path, films.nodding(50, width=160, height=120), fps=5)
@@ -233,8 +233,8 @@ def test_every_bad_video_has_its_reason_and_its_neighbours_live(inline, engines,
         assert found[name]["landmarks"] == alone.landmarks.astype("<f4").tobytes()
     said = " ".join(capsys.readouterr().out.split())
     assert "1 clips with several faces, of which the largest was kept" in said and "frames without a face;" in said
-    assert "9 clips quarantined" in said and "1 x face/no_face" in said and "1 x video/black_video" in said
-    assert "by class: 5 x 1, 4 x 0" in said and "by person: 9 x s" in said
+    assert "9 clips excluded" in said and "1 x face/no_face" in said and "1 x video/black_video" in said
+    assert "by class: 5 x 1, 4 x 0" in said and "by subject: 9 x s" in said
 
 
 def test_every_bad_table_has_its_reason_and_its_neighbours_live(inline, tmp_path):
@@ -309,7 +309,7 @@ def test_bad_paths_and_bad_numbers_are_rows_too(inline, tmp_path):
 
 @pytest.fixture
 def declared(tmp_path):
-    """Three people's signals and videos with the right sha256: (folder, rows)."""
+    """Three subjects' signals and videos with the right sha256: (folder, rows)."""
     folder = tmp_path / "tree"
     folder.mkdir()
     eda = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "fs": 4}])
@@ -326,7 +326,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_file_that_is_not_the_declared_one_is_quarantined(inline, declared, tmp_path, capsys):
+def test_a_file_that_is_not_the_declared_one_is_excluded(inline, declared, tmp_path, capsys):
     folder, rows = declared
     rows[3]["sha256"] = "0" * 64
     write_manifest(folder, rows)
@@ -410,13 +410,13 @@ def test_face_models_are_sought_before_any_work(no_workers, tree, signal_tree, t
 # ---------------------------------------------------------------------------------------------- what is said, and crashes
 
 
-def test_size_and_time_are_told_before_anything_is_made(inline, signal_tree, tmp_path, capsys, monkeypatch):
+def test_size_and_time_are_reported_before_anything_is_made(inline, signal_tree, tmp_path, capsys, monkeypatch):
     said = []
     real = make_clips.mapped
     monkeypatch.setattr(make_clips, "mapped", lambda *words: (said.append(capsys.readouterr().out), real(*words))[1])
     assert run("biovid_a", signal_tree, tmp_path / "store") == 0
     words_said = " ".join(said[0].split())
-    assert "7 people, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said
+    assert "7 subjects, 28 clips to do: about" in words_said and " MB" in words_said and "about 0" not in words_said
     assert "at most" not in words_said and "138 frames" not in words_said  # no video is among them
     monkeypatch.setattr(make_clips, "SIGNAL_BYTES", 10**15)
     assert run("biovid_a", signal_tree, tmp_path / "other") == 2
@@ -452,7 +452,7 @@ def test_killed_anywhere_the_rest_is_made_and_nothing_else(inline, signal_tree, 
     inline["preprocess"].clear()
     counted = {"in the middle of a shard": (shard_maker, "prepare_clip", 4 * person + 2),
                "before the shard's name": (shard_maker, "write_shard", person),
-               "before the side file": (shard_maker, "write_sealed", person)}
+               "before the side file": (shard_maker, "write_checked", person)}
     module, name, after = counted[place]
     real, calls = getattr(module, name), []
 

@@ -1,4 +1,4 @@
-"""The sweep: a grid over scale and mask ratio that never opens a test person's clips, and what it says about itself."""
+"""The sweep: a grid over scale and mask ratio that never opens a test subject's clips, and what it reports."""
 
 import json
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_a_grid_on_tune_then_resumed_without_it(road, tmp_path, inline, monkeypa
     victim = sorted(entries)[0]
     victim.unlink()
     before = snapshot(place.run / "points")
-    (place.run / ".tune.dead.tmp" / "folds").mkdir(parents=True)  # what Tune's folder of a killed sweep leaves
+    (place.run / ".tune.dead.tmp" / "folds").mkdir(parents=True)  # as left by Tune in a killed sweep
     assert sweep_on(place) == 0 and len(inline["loso"]) == 1 and not list(place.run.glob(".tune.*"))
     after = snapshot(place.run / "points")
     assert {name: after[name] for name in before} == before
@@ -115,7 +115,7 @@ PEOPLE, LENGTH = 6, 16
 
 
 def made_data(spoil: int | None = None) -> FoldData:
-    """Six people, eight clips each, a level that tells the class; one person's clips may be spoilt."""
+    """Six subjects, eight clips each, a level that tells the class; one subject's clips may be spoilt."""
     rng = np.random.default_rng(0)
     subject = np.repeat(np.arange(PEOPLE), 8)
     labels = np.tile([0, 1], PEOPLE * 4)
@@ -136,11 +136,11 @@ RECIPE = FoldRecipe(model="signal", options={"hpa": {"filters": 4}}, train={"max
 FOLD = Fold(0, 0, (0,), (2, 3, 4, 5), (1,), 0)
 
 
-def test_the_test_persons_clips_change_nothing():
+def test_the_clips_of_the_test_subject_change_nothing():
     clean, spoilt = (fit_validation(FOLD, made_data(spoil), RECIPE, None).to_json() for spoil in (None, 0))
     assert without_times(clean) == without_times(spoilt)
     assert clean["n_val"] == 8 and set(clean["people"]) == {"s1"}
-    # while a training person's clips do change the weights: the comparison can fail
+    # while a training subject's clips do change the weights: the comparison can fail
     other = fit_validation(replace(FOLD, train=(2, 3, 4)), made_data(), RECIPE, None).to_json()
     assert other["weights_sha256"] != clean["weights_sha256"]
 
@@ -149,11 +149,11 @@ def test_the_score_is_that_of_the_epoch_with_the_least_validation_loss():
     recipe = replace(RECIPE, train={"max_epochs": 6, "batch_size": 8, "lr": 0.02})
     entry = fit_validation(FOLD, made_data(), recipe, None).to_json()
     assert 1 <= entry["epochs"] <= 6 and 0 <= entry["accuracy"] <= 1
-    assert entry["accuracy"] * 8 == pytest.approx(round(entry["accuracy"] * 8))  # eight clips of one person
+    assert entry["accuracy"] * 8 == pytest.approx(round(entry["accuracy"] * 8))  # eight clips of one subject
 
 
 @pytest.mark.parametrize("person", [0, 1])
-def test_an_encoder_that_saw_a_scored_person_is_refused(person):
+def test_an_encoder_trained_on_a_scored_subject_is_refused(person):
     encoder = UsedEncoder(0, "e", None, Lineage("encoder 1", frozenset({f"made/s{person}"})))
     with pytest.raises(LineageError, match=f"s{person}"):
         fit_validation(FOLD, made_data(), RECIPE, encoder)
@@ -214,7 +214,7 @@ def test_nothing_is_chosen_while_a_fold_is_missing(tmp_path):
     assert result["points"][0]["n_failed"] == 1 and result["points"][1]["accuracy_mean"] == pytest.approx(0.25)
 
 
-def test_the_lineage_counts_losing_points_too(tmp_path):
+def test_the_lineage_includes_configurations_that_were_not_chosen(tmp_path):
     a, b = made_point(tmp_path, "a", {}), made_point(tmp_path, "b", {})
     entries = {"a": [made_result(train_subjects=["s1"], val_subjects=[])],
                "b": [made_result(train_subjects=[], val_subjects=["s2"])]}

@@ -312,7 +312,7 @@ def test_two_data_sets_of_one_cohort_must_spell_a_subject_alike(tmp_path):
     first = read_manifest(manifest(tmp_path / "a", ("S1", "S2"), dataset="lab"))
     cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "b", ("S1", "S3"), dataset="lab")))
     twin = read_manifest(manifest(tmp_path / "c", ("S01", "S3"), dataset="lab"))
-    with pytest.raises(UserError, match="may spell one person in two ways .'S1' and 'S01'."):
+    with pytest.raises(UserError, match="may spell one subject in two ways .'S1' and 'S01'."):
         cross_dataset._check_spellings(first, twin)
     cross_dataset._check_spellings(first, read_manifest(manifest(tmp_path / "d", ("S01", "S3"), dataset="clinic")))
     with pytest.raises(UserError, match="call their cohorts 'lab' and 'Lab'"):

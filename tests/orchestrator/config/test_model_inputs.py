@@ -1,4 +1,4 @@
-"""A model that reads no video decodes no film; what reads video, or counts its keyframes, does."""
+"""A model that reads no video decodes none; one that reads video, or counts its keyframes, does."""
 
 import shutil
 
@@ -32,7 +32,7 @@ def test_what_reads_video():
 
 
 @pytest.mark.parametrize("model", ["signal", "ridge", "signal_small"])
-def test_no_film_is_decoded_for_signals(tree, signal_tree, tmp_path, model, inline, monkeypatch):
+def test_no_video_is_decoded_for_signals(tree, signal_tree, tmp_path, model, inline, monkeypatch):
     def opened(*arguments, **options):
         raise AssertionError("a film was opened")
 
@@ -40,7 +40,7 @@ def test_no_film_is_decoded_for_signals(tree, signal_tree, tmp_path, model, inli
     own = config(tree, tmp_path / "store", f"model={model}")
     store = make_clips.ensure(own, cohort.load(own))
     assert sum(side["quality"]["clips"] for side in store.sides.values()) == 2 * PEOPLE * CLIPS_PER_LEVEL
-    # the same signals as of a cohort that never had films
+    # the same signals as in a cohort without any video
     plain = config(signal_tree, tmp_path / "plain", f"model={model}")
     other = make_clips.ensure(plain, cohort.load(plain))
     for person in range(PEOPLE):
@@ -48,14 +48,14 @@ def test_no_film_is_decoded_for_signals(tree, signal_tree, tmp_path, model, inli
         assert not store.signals(person).n_crops.any()
 
 
-def test_a_store_with_films_and_one_without_stand_side_by_side(tree, tmp_path):
+def test_a_store_with_video_and_one_without_exist_side_by_side(tree, tmp_path):
     jobs = {model: clip_store.plan_shards(own := config(tree, tmp_path, f"model={model}"), cohort.load(own))
             for model in ("dual", "signal", "ridge")}
     folders = {model: {job.path.parent for job in found} for model, found in jobs.items()}
     assert folders["signal"] == folders["ridge"] and not folders["signal"] & folders["dual"]
 
 
-def test_a_lost_film_costs_a_signal_model_nothing(tree, tmp_path, inline):
+def test_a_missing_video_excludes_nothing_for_a_signal_model(tree, tmp_path, inline):
     root = tmp_path / "tree"
     shutil.copytree(tree, root)
     film = sorted(root.rglob("*.mp4"))[0]
@@ -64,12 +64,12 @@ def test_a_lost_film_costs_a_signal_model_nothing(tree, tmp_path, inline):
     assert make_clips.ensure(own, cohort.load(own)).quarantine() == []
     private = tmp_path / "store" / "private"
     other = private / "quarantine-biovid_a.json"
-    other.write_text("[]")  # that of a store with films stays
+    other.write_text("[]")  # that of a store with videos stays
     make_clips.ensure(own, cohort.load(own))
     assert other.exists() and not (private / "quarantine-biovid_a-signals.json").exists()
 
 
-def test_a_clip_that_has_a_film_alone_is_left_out_with_a_reason(tree, tmp_path, inline):
+def test_a_clip_with_only_a_video_is_excluded_with_a_reason(tree, tmp_path, inline):
     root = tmp_path / "tree"
     shutil.copytree(tree, root)
     sorted((root / "biosignals_raw").rglob("*.csv"))[0].unlink()

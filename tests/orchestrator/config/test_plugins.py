@@ -86,7 +86,8 @@ def test_the_documents_network_split_and_augmentation_run(place):
 
 
 @pytest.mark.parametrize(("words", "plugins", "said"), [
-    (("model=logistic", "model.strength=0"), ("gait", "logistic"), "model.strength=0 does not fit: it wants a number above 0"),
+    (("model=logistic", "model.strength=0"), ("gait", "logistic"),
+     "model.strength=0 does not fit: it must be a number above 0"),
     (("model=logistic", "model.strenght=1"), ("gait", "logistic"), "did you mean strength"),
     (("model=logistic",), ("gait",), "model=logistic does not exist"),
     (("split=pairs",), ("gait",), "split=pairs does not exist"),
@@ -106,7 +107,7 @@ def test_what_does_not_fit_is_one_sentence(place, words, plugins, said):
     ("from models.registry import register\n@register(name='ridge', needs={'signals'}, about='')\ndef f(): ...\n",
      "There is a model called 'ridge' already"),
     ("from models.registry import register\ndef outer():\n    @register(name='inner', needs={'signals'}, about='')\n"
-     "    def make(n_classes): ...\nouter()\n", "model inner is no function or class at the top level of the file"),
+     "    def make(n_classes): ...\nouter()\n", "model inner is not a function or class at the top level of the file"),
     ("from preprocessing.datasets.registry import register\n@register(name='ward', layout='', about='', public=True, "
      "cohorts=('biovid',))\ndef load(root): ...\n", "is public and names the cohort 'biovid'")])
 def test_a_file_that_fails_says_where(tmp_path, text, said):
@@ -115,7 +116,7 @@ def test_a_file_that_fails_says_where(tmp_path, text, said):
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def test_a_loader_cannot_give_the_people_of_another_cohort(place, tmp_path):
+def test_a_loader_cannot_give_the_subjects_of_another_cohort(place, tmp_path):
     """Pseudonyms of a public cohort are made with a published key."""
     (tmp_path / "gait.py").write_text((place / "gait.py").read_text().replace('cohort="gait"', 'cohort="watch"'))
     named = ["--plugin", str(tmp_path / "gait.py"), "--dataset", "gait", f"data.root={place / 'data'}"]
@@ -153,5 +154,5 @@ def test_what_runs_is_what_the_keys_and_the_record_hold(tmp_path):
 
 def test_a_file_that_is_not_there(tmp_path):
     done = command(tmp_path, plugins=("nothing",))
-    assert done.returncode == 2 and "name a Python file that is there" in done.stderr
+    assert done.returncode == 2 and "give an existing Python file" in done.stderr
 

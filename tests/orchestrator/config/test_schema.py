@@ -69,7 +69,7 @@ def test_every_numeric_option_takes_what_is_within_its_bounds(option):
 def test_a_choice_is_one_of_its_words(option, value):
     if value in option.words:
         return check_values(nested(option.key, value))
-    with pytest.raises(UserError, match="it wants"):
+    with pytest.raises(UserError, match="it must be"):
         check_values(nested(option.key, value))
 
 

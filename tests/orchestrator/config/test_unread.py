@@ -22,7 +22,7 @@ def check(dataset: str, *words: str, stage: str = "") -> list[str]:
                                   "embed.batch=2", "clip.frames=8", "pretrain.seed=3", "pretrain.video.epochs=2",
                                   "pretrain.fraction=0.3", "pretrain.checkpoint=/tmp/x.pt", "keyframe.preset=paper",
                                   "face.size=112", "frames=all", "protocol.val_subjects=2", "model.dcan.dim=8"])
-def test_an_estimator_reads_nothing_of_networks_and_films(model, word):
+def test_an_estimator_reads_no_options_of_networks_and_videos(model, word):
     with pytest.raises(UserError, match=": leave it out, or use model=") as info:
         check("synthetic", f"model={model}", word)
     assert str(info.value).startswith(f"{word} has no effect with model={model}") and "\n" not in str(info.value)
@@ -30,13 +30,13 @@ def test_an_estimator_reads_nothing_of_networks_and_films(model, word):
 
 @pytest.mark.parametrize(("words", "said"), [
     (["model=signal", "encoder=vit_tiny"], "encoder=vit_tiny has no effect with model=signal"),
-    (["model=signal", "pretrain.checkpoint=/x.pt"], "reads no video encoder"),
+    (["model=signal", "pretrain.checkpoint=/x.pt"], "uses no video encoder"),
     (["model=video", "smae.dim=8"], "has no effect with model=video"),
     (["model=video", "scale=subject_z"], "reads no signals"),
     (["model=video", "train.signal_noise=0.1"], "reads no signals"),
-    (["model=lstm", "pretrain.signal.epochs=3"], "reads no encoder"),
-    (["model=lstm", "pretrain.workers=1"], "reads no encoder"), (["model=lstm", "train.lr_signal=0.1"], "no signal encoder"),
-    (["model=signal_small", "smae.dim=8"], "whose model.signal.dim=64 counts"),
+    (["model=lstm", "pretrain.signal.epochs=3"], "uses no encoder"),
+    (["model=lstm", "pretrain.workers=1"], "uses no encoder"), (["model=lstm", "train.lr_signal=0.1"], "no signal encoder"),
+    (["model=signal_small", "smae.dim=8"], "whose model.signal.dim=64 is used instead"),
     (["model=signal_small", "model.hpa.filters=8"], "model.use_hpa=false"),
     (["model=signal", "model.hpa.token_pool=temporal"], "reads no tokens"),
     (["model=ridge", "model.trees=3"], "use model=random_forest"),
@@ -78,7 +78,7 @@ def test_what_is_read_or_shipped_passes(words):
     assert check("synthetic", *words) == []
 
 
-def test_what_an_estimator_never_asks_for_is_told_and_runs():
+def test_options_that_an_estimator_does_not_read_give_a_note():
     said = check("watch", "model=ridge", "pretrain=none", "protocol.val=fixed_epochs", "protocol.refit=false")
     assert len(said) == 3 and all("has no effect with model=ridge" in text for text in said)
     assert check("watch", "model=signal_small", "pretrain=none", "protocol.val=fixed_epochs") == []
@@ -86,21 +86,22 @@ def test_what_an_estimator_never_asks_for_is_told_and_runs():
 
 @pytest.mark.parametrize(("words", "why"), [
     (["model=video", "pretrain.signal.epochs=3"], "has no signal encoder"),
-    (["model=signal", "pretrain.video.epochs=3"], "reads no video encoder"),
-    (["model=signal_small", "pretrain.video.mask_ratio=0.5"], "reads no video encoder")])
-def test_the_recipe_of_the_other_streams_encoder_is_told_and_runs(words, why):
+    (["model=signal", "pretrain.video.epochs=3"], "uses no video encoder"),
+    (["model=signal_small", "pretrain.video.mask_ratio=0.5"], "uses no video encoder")])
+def test_the_recipe_of_the_other_streams_encoder_gives_a_note(words, why):
     assert [text for text in check("synthetic", *words) if why in text]
 
 
-def test_the_last_of_two_equal_keys_counts_and_is_said():
+def test_the_last_of_two_equal_keys_is_used_and_reported():
     config = compose("synthetic", words := ["encoder=vit_tiny", "encoder=vit_small", "store=/a", "store.dir=/b"])
     assert (config.encoder.name, config.store.dir) == ("vit_small", "/b")
-    assert check_options.remarks(config, words) == ["encoder is given more than once: the last counts, encoder=vit_small",
-                                              "store.dir is given more than once: the last counts, store.dir=/b"]
+    assert check_options.remarks(config, words) == [
+        "encoder is given more than once: the last value is used, encoder=vit_small",
+        "store.dir is given more than once: the last value is used, store.dir=/b"]
 
 
-def test_a_warm_up_that_was_shipped_longer_is_said():
-    assert "the rate only rises" in check("synthetic", "pretrain.video.epochs=3")[0]
+def test_a_shipped_warm_up_that_is_too_long_is_reported():
+    assert "the learning rate only rises" in check("synthetic", "pretrain.video.epochs=3")[0]
     assert check("synthetic", "experiment=demo", "pretrain.video.epochs=5") == []
 
 

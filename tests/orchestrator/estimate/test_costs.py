@@ -42,7 +42,7 @@ def stage(rows: list[Cost], name: str) -> tuple[float, float]:
 
 def folds_alone(rows: list[Cost], name: str = "loso") -> tuple[float, float]:
     """Without the start of the workers, which is there once whatever they do."""
-    low, high = costs.twice(costs.TORCH_START)
+    low, high = costs.interval(costs.TORCH_START)
     return stage(rows, name)[0] - low, stage(rows, name)[1] - high
 
 
@@ -71,10 +71,10 @@ def test_twice_the_seeds_are_twice_the_folds_and_nothing_else(model):
         assert stage(one, other) == stage(two, other)
 
 
-def test_a_refit_is_a_second_training_with_the_validation_people_among_the_others():
-    """24 people, 2 of them for validation: 21 train, whose fit passes 21 + 2/3 people an epoch, the refit 23."""
+def test_a_refit_is_a_second_training_that_includes_the_validation_subjects():
+    """24 subjects, 2 of them for validation: 21 train, whose fit passes 21 + 2/3 subjects an epoch, the refit 23."""
     without, refit = prices("protocol.refit=false"), prices("protocol.refit=true")
-    most = 200 * 16 * 24 * 0.001 / 2  # epochs, clips a person, folds, seconds a clip, workers
+    most = 200 * 16 * 24 * 0.001 / 2  # epochs, clips a subject, folds, seconds a clip, workers
     assert folds_alone(refit)[1] - folds_alone(without)[1] == pytest.approx(23 * most)
     assert folds_alone(refit)[0] - folds_alone(without)[0] == pytest.approx(23 * most / 200)  # after one epoch at the earliest
     tested = 16 * 24 * 0.001 / 2 / 3
@@ -96,7 +96,7 @@ def test_the_audit_is_one_seed_four_times_and_the_first_fold_thrice():
 
 
 def test_a_code_is_learnt_over_every_epoch():
-    """The canary of codes has no validation people: patience does not end its training."""
+    """The canary of codes has no validation subjects: patience does not end its training."""
     low, high = folds_alone(prices("audit=true", "train.max_epochs=50"), "audit")
     coded = 2 * 50 * 16 * 24 * 21 * 0.001 / 2
     assert low > coded and high - low == pytest.approx(51 / 24 * (50 - 11) * 16 * 24 * (21 + 2 / 3) * 0.001 / 2, rel=0.01)
@@ -110,7 +110,7 @@ def test_fixed_epochs_have_no_range():
 def test_views_and_encoders_are_clips_that_pass():
     words = ("encoder=vit_micro",)
     size = {n: sum(row.size for row in prices(*words, f"embed.views={n}") if row.stage == "embed") for n in (1, 3)}
-    assert size[3] == 3 * size[1] == 3 * 24 * 16 * 2 * 512 * 64 * 2  # people, clips, encoders, tokens, width, float16
+    assert size[3] == 3 * size[1] == 3 * 24 * 16 * 2 * 512 * 64 * 2  # subjects, clips, encoders, tokens, width, float16
     one = sum(row.size for row in prices(*words, "protocol=as_paper") if row.stage == "embed")
     assert one == size[1] / 2  # the published way has one encoder
     start = costs.TORCH_START / 1.5
@@ -132,7 +132,7 @@ def test_fewer_folds_on_purpose():
 
 
 @pytest.mark.parametrize("model", ["signal", "signal_small", "lstm", "transformer", "convtran", "ridge", "svm"])
-def test_a_model_of_signals_decodes_no_film(model):
+def test_a_signal_model_decodes_no_video(model):
     rows = prices(f"model={model}")
     assert "0 with video" in next(row.what for row in rows if row.stage == "preprocess")
     assert stage(rows, "preprocess")[1] < 0.5 * stage(prices("model=video"), "preprocess")[0]
@@ -167,7 +167,7 @@ def test_what_is_finished_costs_nothing():
     whole = prices(planned=False)
 
     half = prices(found=Finished(frozenset(range(12))), planned=False)
-    low, high = (costs.twice(costs.FACE_START)[end] for end in (0, 1))
+    low, high = (costs.interval(costs.FACE_START)[end] for end in (0, 1))
     assert [x - y for x, y in zip(stage(half, "preprocess"), (low, high), strict=True)] == pytest.approx(
         [(x - y) / 2 for x, y in zip(stage(whole, "preprocess"), (low, high), strict=True)])
 
@@ -197,18 +197,18 @@ def test_a_finished_run_has_nothing_to_do(road, capsys, monkeypatch):
     assert cli.run(loso.main, ["--dry-run", *road.argv()]) == 0
     said = capsys.readouterr().out
     (left,) = [line for line in said.splitlines() if "to do" in line]
-    assert "nothing but the report" in left
+    assert "only the report" in left
 
     config = cli.parse("loso", "", road.argv()).config
     people = cohort.preview(config)
     plan = folds.make_plan(config, people.people)
-    found = finished.look(config, people, [plan])
-    assert len(found.people) == len(people.people) and len(found.encoders) == len(plan.groups)
+    found = finished.find(config, people, [plan])
+    assert len(found.subjects) == len(people.people) and len(found.encoders) == len(plan.groups)
     assert found.folds(0) == {fold.name for fold in plan.folds}
 
     assert cli.run(loso.main, ["--dry-run", *road.argv("protocol.seeds=2")]) == 0
     (left,) = [line for line in capsys.readouterr().out.splitlines() if "to do" in line]
-    assert "loso; the rest is there" in left
+    assert "loso; the rest is finished" in left
     assert cli.run(loso.main, ["--dry-run", *road.argv("signal.length=64")]) == 0
     assert "to do" not in capsys.readouterr().out  # other signals are other clips
     assert before == {place: snapshot(place) for place in (road.store, road.run)}
@@ -218,7 +218,7 @@ def test_a_stage_without_estimate_is_left_out_in_words(capsys):
     from rich.console import Console
 
     rows = [Cost("embed", "clips", (10.0, 10.0), 1e6), Cost("loso", "folds of elsewhere", None, 2e6)]
-    Console(width=200, force_terminal=False).print(check.bill(rows, None, SPEED))
+    Console(width=200, force_terminal=False).print(check.cost_table(rows, None, SPEED))
     (said,) = [line for line in capsys.readouterr().out.splitlines() if "all" in line and "without" in line]
     assert "without loso (folds of elsewhere)" in said and "about 10 s" in said
 
@@ -236,16 +236,16 @@ def test_a_step_is_tried_with_the_run_s_own_options():
     for width in (8, 512):
         config = compose("watch", [f"model.signal.ff={width}", "train.batch_size=4"])
         data = replace(data_of(compose("synthetic", [])), n_channels=6)
-        made[width] = timed_steps.tried(Speed(50e9, 2, "2 cores"), config, data).clip
+        made[width] = timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), config, data).clip
         assert made[width] > 0
     broken = compose("watch", ["model.signal.heads=7"])
-    assert timed_steps.tried(Speed(50e9, 2, "2 cores"), broken, data).clip is None
-    assert timed_steps.tried(SPEED, compose("watch", ["model=ridge"]), data) == SPEED
+    assert timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), broken, data).clip is None
+    assert timed_steps.with_timed_step(SPEED, compose("watch", ["model=ridge"]), data) == SPEED
     large = compose("synthetic", ["model=resnet3d", "encoder=vit_small"])
-    assert timed_steps.tried(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
+    assert timed_steps.with_timed_step(Speed(50e9, 2, "2 cores"), large, data).clip is None  # priced by its operations
 
 
-def test_runs_of_both_protocols_are_looked_for_in_their_own_folders(tmp_path):
+def test_runs_of_both_protocols_are_found_in_their_own_folders(tmp_path):
     config = compose("synthetic", ["protocol=both", f"run.dir={tmp_path}"])
     assert [run_record.run_dir(c).name for c in run_record.runs(config)] == ["clean", "as_paper"]
 

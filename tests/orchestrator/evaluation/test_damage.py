@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config.configuration import compose
 from orchestrator.evaluation import damage
 from orchestrator.files import storage
-from orchestrator.runtime.store_lock import KEYS, sweep_store, writing
+from orchestrator.runtime.store_lock import KEYS, clean_up_store, writing
 
 
 @pytest.mark.parametrize(("spoil", "damaged"), [
@@ -15,10 +15,10 @@ from orchestrator.runtime.store_lock import KEYS, sweep_store, writing
     (lambda side: side.write_text(side.read_text().replace("one", "two")), True),
     (lambda side: side.write_text("[]"), True),
     (lambda side: side.unlink(), False),
-    (lambda side: storage.write_json(side, storage.seal({"key": "another"})), False)])
+    (lambda side: storage.write_json(side, storage.with_checksum({"key": "another"})), False)])
 def test_a_sidecar_shows_damage(tmp_path, spoil, damaged):
     side = tmp_path / "s1.json"
-    storage.write_json(side, storage.seal({"key": "k", "more": "one"}))
+    storage.write_json(side, storage.with_checksum({"key": "k", "more": "one"}))
     spoil(side)
     assert damage.is_damaged(side, "k") is damaged
 
@@ -51,12 +51,12 @@ def store(tmp_path):
         (tmp_path / "encoders" / f"{key}.partial").mkdir()
         (tmp_path / "encoders" / f"{key}.partial" / "video-00000003.json").write_text("{}")
     (tmp_path / "encoders" / "whole").mkdir()
-    storage.write_json(tmp_path / "encoders" / "whole" / "encoder.json", storage.seal({"key": "whole"}))
+    storage.write_json(tmp_path / "encoders" / "whole" / "encoder.json", storage.with_checksum({"key": "whole"}))
     return tmp_path
 
 
 def test_the_whole_store_is_cleaned_up(store):
-    sweep_store(compose("watch", [f"store={store}"]))
+    clean_up_store(compose("watch", [f"store={store}"]))
     assert not list(store.rglob(".*.tmp")) and len(list(store.rglob("kept.json"))) == 7
     assert [p.name for p in store.glob("encoders/*.partial")] == ["half.partial"], "what a training goes on from"
 
@@ -65,10 +65,10 @@ def test_nothing_is_cleaned_up_while_another_command_uses_the_store(store):
     config = compose("watch", [f"store={store}"])
     storage.write_json(store / "store.json", {"keys": KEYS})
     with writing(config, "embed"):
-        sweep_store(config)
+        clean_up_store(config)
     assert len(list(store.rglob(".*.tmp"))) == 14 and len(list(store.glob("encoders/*.partial"))) == 2
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path):
-    sweep_store(compose("watch", [f"store={tmp_path / 'absent'}"]))
+    clean_up_store(compose("watch", [f"store={tmp_path / 'absent'}"]))
     assert not (tmp_path / "absent").exists()

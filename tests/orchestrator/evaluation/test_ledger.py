@@ -163,7 +163,7 @@ OLD = {"fold": 2, "seed": 0, "leaky": False, "subject": "p2", "n_test": 1, "n_qu
 
 def test_an_entry_of_an_older_version_is_read(ledger):
     """Without the list of test subjects, refit, train_label_counts, peak_memory_mb and n_parameters, which came later."""
-    ledger.files.write(ledger.name(FOLDS[2]), storage.seal({**OLD, "content_key": "key", "of_yesterday": 1}))
+    ledger.files.write(ledger.name(FOLDS[2]), storage.with_checksum({**OLD, "content_key": "key", "of_yesterday": 1}))
     found = ledger.read(FOLDS[2])
     assert found.subjects == ("p2",) and found.subject == "p2" and found.n_test == 1 and not found.refit
     assert found.predictions[0].prob == (0.25, 0.75) and found.fitted_subjects() == {"p0"}

@@ -11,7 +11,7 @@ from orchestrator.config.configuration import compose
 from orchestrator.errors import LineageError, UserError
 from orchestrator.evaluation import sweep_choice
 from orchestrator.evaluation.sweep_points import Point, PointLedger
-from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.files.storage import read_json, with_checksum, write_json
 from orchestrator.plan.folds import make_plan
 from orchestrator.stages import run_sweep
 from tests.helpers.made_data import encoder, fit_entry, made_data, recipe
@@ -85,7 +85,7 @@ def test_a_sweep_over_all_subjects_is_an_error_that_names_the_fix(swept, tmp_pat
     result, folder, _ = swept
     whole = {**result, **result["halves"][0]}
     del whole["halves"]
-    write_json(tmp_path / "one.json", seal(whole))
+    write_json(tmp_path / "one.json", with_checksum(whole))
     run, people = config(f"sweep.read={tmp_path / 'one.json'}"), cohort()
     plan = make_plan(run, people.people)
     with pytest.raises(LineageError, match=r"made/p\d+ leaked into training through the setting vit_\w+-mask-0.9"
@@ -100,12 +100,12 @@ def test_a_sweep_over_all_subjects_is_an_error_that_names_the_fix(swept, tmp_pat
     ({"dataset": None}, "dataset=None")])
 def test_another_sweep_is_an_error(swept, tmp_path, change, said):
     result, _, _ = swept
-    write_json(tmp_path / "other.json", seal({**result, **change}))
+    write_json(tmp_path / "other.json", with_checksum({**result, **change}))
     run, people = config(f"sweep.read={tmp_path / 'other.json'}"), cohort()
     with pytest.raises(UserError, match=said):
         sweep_choice.read(run, people)
     unfinished = [{**half, "chosen": None} for half in result["halves"]]
-    write_json(tmp_path / "other.json", seal({**result, "halves": unfinished}))
+    write_json(tmp_path / "other.json", with_checksum({**result, "halves": unfinished}))
     with pytest.raises(UserError, match="no choice yet"):
         sweep_choice.read(run, people)
 
@@ -134,7 +134,7 @@ def sweep_file(road, path, halves, proven=True):
     rows = [{"name": f"vit_micro-mask-{r}", "encoder": "vit_micro", "mask_ratio": r} for r in (0.9, 0.5)]
     seen = [Lineage("the setting chosen by a sweep", frozenset(people.keys(half)), proven=proven) for half in halves]
     found = [{"points": rows, "chosen": rows[i]["name"], "lineage": lineage.to_json()} for i, lineage in enumerate(seen)]
-    write_json(path, seal({"halves": found, "dataset": people.dataset, "task": "bl_pa4", "model": "video",
+    write_json(path, with_checksum({"halves": found, "dataset": people.dataset, "task": "bl_pa4", "model": "video",
                            "key_fingerprint": people.key_fingerprint}))
 
 

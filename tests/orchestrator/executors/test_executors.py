@@ -52,7 +52,7 @@ def test_all_stages_without_ray_give_what_they_give_on_ray(road, tmp_path):
         assert words in (place.run / "report.html").read_text()
 
 
-def test_what_one_executor_began_the_other_goes_on_with(road, inline, tmp_path):
+def test_one_executor_resumes_what_the_other_began(road, inline, tmp_path):
     mine = road.copy(tmp_path)
     (mine.run / "ledger" / "fold-001-seed-0.json").unlink()
     assert mine.main(INLINE) == 0 and inline["loso"] == [], "the fixture records what would go through Ray"
@@ -66,7 +66,7 @@ def test_it_is_no_part_of_a_key(executor):
 
 
 def test_another_word_is_refused():
-    with pytest.raises(UserError, match="run.executor='dask' does not fit: it wants one of ray, inline"):
+    with pytest.raises(UserError, match="run.executor='dask' does not fit: it must be one of ray, inline"):
         compose("watch", ["run.executor=dask"])
 
 
@@ -137,13 +137,13 @@ def test_a_mistake_and_an_interrupt_end_the_command(error):
 def test_one_process_is_one_worker(road):
     config = road.config(INLINE, "pretrain.workers=2")
     assert ray_session.cpus(config) == 1
-    with pytest.raises(UserError, match="pretrain.workers=2 are more than the 1 process that run.executor=inline has: use "
+    with pytest.raises(UserError, match="pretrain.workers=2 is more than the 1 process of run.executor=inline: use "
                                         "pretrain.workers=1"):
         make_encoders.fit(config, [], lambda row: None)
 
 
 def test_nothing_is_asked_of_the_machine_that_ray_alone_needs():
-    names = [{row.what for row in surroundings.look(compose("watch", words))} for words in ([], [INLINE])]
+    names = [{row.what for row in surroundings.check(compose("watch", words))} for words in ([], [INLINE])]
     assert names[1] < names[0]
 
 

@@ -1,4 +1,4 @@
-"""Code keys that a process keeps for the next one: never of other sources, never needed."""
+"""Code keys that a process caches for the next one: never those of other sources, and never required."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.files import code_cache, code_key
-from orchestrator.files.storage import read_sealed, write_sealed
+from orchestrator.files.storage import read_checked, write_checked
 from tests.helpers.places import ROOT
 
 FILTERS = "preprocessing/signals/filters.py"
@@ -17,8 +17,8 @@ ROOTS = ("preprocessing.signals.filters:butterworth",)
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A copy of the rooms in which Python may write compiled files."""
-    for room in code_key.ROOMS:
+    """A copy of the packages in which Python may write compiled files."""
+    for room in code_key.PACKAGES:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code_key, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
@@ -40,9 +40,9 @@ def kept(copy: Path) -> Path:
 
 def test_the_second_process_takes_the_key_from_the_first(copy):
     first = asked()
-    record = read_sealed(kept(copy))
+    record = read_checked(kept(copy))
     assert list(record["keys"].values()) == [first] and asked() == first
-    write_sealed(kept(copy), {**record, "keys": dict.fromkeys(record["keys"], "as kept")})
+    write_checked(kept(copy), {**record, "keys": dict.fromkeys(record["keys"], "as kept")})
     assert asked() == "as kept"
 
 
@@ -74,9 +74,9 @@ def test_an_editors_lock_is_no_source(copy):
 
 
 def test_another_file_changes_the_sources(copy):
-    before = code_cache.sources_sha256(copy, code_key.ROOMS)
+    before = code_cache.sources_sha256(copy, code_key.PACKAGES)
     (copy / "models" / "another.py").write_text("")
-    assert code_cache.sources_sha256(copy, code_key.ROOMS) != before
+    assert code_cache.sources_sha256(copy, code_key.PACKAGES) != before
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sources": 1}', '{"keys": {}, "sources": "x", "checksum": "y"}'])

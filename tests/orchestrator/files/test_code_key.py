@@ -1,4 +1,4 @@
-"""Which edit of the code changes the key of which artefact. Edits are made in a copy of the three rooms."""
+"""Which edit of the code changes the key of which artefact. Edits are made in a copy of the three packages."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ def before():
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    for room in code_key.ROOMS:
+    for room in code_key.PACKAGES:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=lambda folder, names: [
             n for n in names if not n.endswith(".py") and not (Path(folder) / n).is_dir() or n == "__pycache__"])
     monkeypatch.setattr(code_key, "ROOT", tmp_path)
@@ -93,7 +93,7 @@ def test_a_renamed_file_changes_no_key(before, copy):
     assert keys() == before
 
 
-def test_a_module_that_nobody_listed_is_noticed(copy):
+def test_a_module_that_is_not_listed_is_noticed(copy):
     """Reached by an import within a function, from a file that did not exist when the lists of roots were written."""
     (copy / "preprocessing/signals/humming.py").write_text("HUM = 50.0\n\n\ndef hum(x):\n    return x * HUM\n")
     filters = copy / "preprocessing/signals/filters.py"

@@ -36,7 +36,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["x"]
 
 
-def test_a_reader_never_meets_half_a_file(tmp_path, monkeypatch):
+def test_a_reader_never_sees_an_incomplete_file(tmp_path, monkeypatch):
     seen = []
     real = os.replace
     monkeypatch.setattr(os, "replace", lambda a, b: (seen.append((path.exists(), os.path.getsize(a))), real(a, b)))
@@ -57,7 +57,7 @@ def test_a_full_disk_is_known_by_whatever_wrote(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_the_users_to_mend(tmp_path):
+def test_a_full_disk_is_an_error_of_the_user(tmp_path):
     with pytest.raises(UserError, match="disk is full"), storage.atomic_path(tmp_path / "x"):
         raise OSError(28, "No space left on device")
     with pytest.raises(OSError, match="broken"), storage.atomic_path(tmp_path / "x"):
@@ -79,30 +79,30 @@ def test_a_damaged_json_is_an_absent_one(tmp_path):
         assert storage.read_json(path) is None
 
 
-def test_a_sealed_value_shows_every_change(tmp_path):
+def test_a_checksum_shows_every_change(tmp_path):
     path = tmp_path / "x.json"
-    storage.write_json(path, storage.seal({"a": 0.1, "people": ["x"]}))
-    assert storage.read_sealed(path) == storage.seal({"people": ["x"], "a": 0.1})
+    storage.write_json(path, storage.with_checksum({"a": 0.1, "people": ["x"]}))
+    assert storage.read_checked(path) == storage.with_checksum({"people": ["x"], "a": 0.1})
     changed = json.loads(path.read_text())
     changed["a"] = 0.2
     path.write_text(json.dumps(changed))
-    assert storage.read_sealed(path) is None
+    assert storage.read_checked(path) is None
     path.write_text("[1]")
-    assert storage.read_sealed(path) is None
+    assert storage.read_checked(path) is None
 
 
-def test_sweeping_takes_temporaries_alone(tmp_path):
+def test_clean_up_removes_only_temporaries(tmp_path):
     (tmp_path / ".a.tmp").write_text("")
     (tmp_path / ".b.tmp").mkdir()
     (tmp_path / ".b.tmp" / "x").write_text("")
     (tmp_path / "c.tmp").write_text("")
     (tmp_path / ".lock").write_text("")
-    storage.sweep_temporaries(tmp_path)
+    storage.remove_temporaries(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".lock", "c.tmp"]
-    storage.sweep_temporaries(tmp_path / "absent")
+    storage.remove_temporaries(tmp_path / "absent")
 
 
-def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
+def test_clean_up_keeps_the_files_of_living_processes(tmp_path, monkeypatch):
     """Another command may be at work beside this one, and one of another machine on the same disk."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     tags = {"mine": owners.tag(), "zombie": owners.tag().replace(str(os.getpid()), str(ended.pid), 1)}
@@ -115,7 +115,7 @@ def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
         (tmp_path / f".{name}.{tag}.0a1b.tmp").mkdir()
     for path in tmp_path.glob(".old*"):
         os.utime(path, (0, 0))
-    storage.sweep_temporaries(tmp_path)
+    storage.remove_temporaries(tmp_path)
     assert {path.name.split(".")[1] for path in tmp_path.iterdir()} == {"mine", "far"}
 
 
@@ -123,12 +123,12 @@ def test_sweeping_spares_what_a_living_process_fills(tmp_path, monkeypatch):
 def test_a_writers_own_names_carry_its_tag(tmp_path, name):
     with storage.atomic_path(tmp_path / name) as temporary:
         temporary.write_text("x")
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         assert owners.is_living(temporary) and temporary.exists()
     assert os.listdir(tmp_path) == [name]
 
     def fill(folder):
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         (folder / "x").write_text("x")
 
     storage.in_new_folder(tmp_path / "folder", fill)

@@ -9,7 +9,7 @@ import torch
 from models import build, checkpoint
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.configuration import compose
-from orchestrator.files.storage import read_sealed, seal, write_json
+from orchestrator.files.storage import read_checked, with_checksum, write_json
 from orchestrator.plan.pretrain_groups import Group
 from orchestrator.pretraining import quality
 from orchestrator.pretraining.loop import train_job
@@ -80,7 +80,8 @@ def test_quality_is_measured_on_unseen_subjects(trained, capsys):
     folder = trained[3]
     before = hashes(folder)
     found = measured(trained)
-    assert read_sealed(folder / quality.FILE) == seal(found) and FIELDS <= found.keys() and FIELDS <= found["signal"].keys()
+    assert read_checked(folder / quality.FILE) == with_checksum(found)
+    assert FIELDS <= found.keys() and FIELDS <= found["signal"].keys()
     after = hashes(folder)
     assert {name: after[name] for name in before if name != quality.FILE} == \
         {name: digest for name, digest in before.items() if name != quality.FILE}
@@ -136,7 +137,7 @@ def test_a_damaged_quality_file_is_reported(trained, tmp_path, capsys):
     found = measured(trained)
     encoder = SimpleNamespace(plan=SimpleNamespace(group=None, folder=trained[3], index=0))
     assert quality.of([encoder]) == [{**found, "encoder": "encoder 1"}]
-    write_json(tmp_path / quality.FILE, {**seal(found), "ratio": 0.1})
+    write_json(tmp_path / quality.FILE, {**with_checksum(found), "ratio": 0.1})
     rows = quality.of([SimpleNamespace(plan=SimpleNamespace(group=None, folder=tmp_path, index=0))])
     assert rows == [{"encoder": "encoder 1", "damaged": True}] and not quality.words(rows)
     assert quality.warnings(rows)[0].startswith("The reconstruction error of encoder 1 is not known: its quality.json is")

@@ -34,7 +34,7 @@ def asked(monkeypatch, address: str):
 
 @contextmanager
 def listening(answer: bytes | None):
-    """A port of something that is not Ray: says this to everybody, or nothing at all."""
+    """A port of a program that is not Ray: it sends this to every client, or nothing at all."""
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         held = []
 
@@ -89,7 +89,7 @@ def test_what_is_no_address_of_a_cluster(monkeypatch, address):
     assert found.state == STOP and f"RAY_ADDRESS={address.strip()}" in found.sentence() and "\n" not in found.sentence()
 
 
-def test_nobody_there(monkeypatch, tmp_path):
+def test_a_port_that_does_not_answer(monkeypatch, tmp_path):
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         port = server.getsockname()[1]
     found = asked(monkeypatch, f"127.0.0.1:{port}")
@@ -99,15 +99,15 @@ def test_nobody_there(monkeypatch, tmp_path):
     assert type(told.value).__name__ == "UserError"
 
 
-def test_a_name_that_nobody_knows(monkeypatch):
+def test_a_host_that_cannot_be_resolved(monkeypatch):
     def unknown(*words, **more):
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "create_connection", unknown)
-    assert "nobody here knows" in asked(monkeypatch, "no-such-head:6379").text
+    assert "cannot be resolved" in asked(monkeypatch, "no-such-head:6379").text
 
 
-def test_a_machine_that_swallows_everything(monkeypatch):
+def test_a_machine_that_never_answers(monkeypatch):
     def silent(*words, timeout, **more):
         raise TimeoutError("timed out")
 
@@ -139,7 +139,7 @@ def test_another_version_another_token_and_no_node_here(monkeypatch):
         monkeypatch.delenv("RAY_AUTH_TOKEN")
         monkeypatch.setenv("RAY_AUTH_MODE", "token")
         monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere/token")
-        assert "has not got" in asked(monkeypatch, address).text
+        assert "does not have" in asked(monkeypatch, address).text
 
 
 def test_auto_asks_the_cluster_that_ray_finds(monkeypatch):
@@ -154,7 +154,7 @@ def test_auto_asks_the_cluster_that_ray_finds(monkeypatch):
     monkeypatch.setattr(services, "find_node_ids", lambda: {"node"})
     with head(ray.__version__) as address:
         monkeypatch.setattr(services, "canonicalize_bootstrap_address", lambda *words: address)
-        assert asked(monkeypatch, "auto").state == OK and "every node sees" in cluster_address.check().text
+        assert asked(monkeypatch, "auto").state == OK and "every node can access" in cluster_address.check().text
         monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
         assert cluster_address.check().state == WARN
 

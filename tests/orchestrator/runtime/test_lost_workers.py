@@ -1,4 +1,4 @@
-"""What took a worker away, from the errors that Ray, Train and the system raise."""
+"""Why a worker was lost, from the errors that Ray, Train and the system raise."""
 
 import errno
 
@@ -32,7 +32,7 @@ def wrapped(inner: BaseException) -> BaseException:
     (WorkerGroupError("x", {0: ValueError("y"), 1: rx.ActorDiedError()}), "worker process ended"),
     (ControllerError(rx.NodeDiedError("gone")), "worker process ended"),
     (wrapped(wrapped(rx.WorkerCrashedError())), "worker process ended")])
-def test_the_machines_doing_is_one_sentence_and_code_2(error, said, capsys):
+def test_a_fault_of_the_machine_is_one_sentence_and_code_2(error, said, capsys):
     def main(argv):
         raise error
 
@@ -52,8 +52,8 @@ def test_what_may_be_a_defect_stays_one(error, capsys):
     assert "defect of dualpain" in capsys.readouterr().err
 
 
-def test_rays_list_of_what_could_have_been_is_not_taken_for_memory():
-    """Ray names the kernel's killer in every sudden end."""
+def test_rays_list_of_possible_causes_does_not_count_as_memory():
+    """Ray names the kernel's OOM killer in every sudden end."""
     hint = "The process is killed by SIGKILL by OOM killer due to high memory usage. (2) ray stop --force is called."
     assert "low on memory" not in (explain(rx.RayActorError(error_msg=hint)) or "")
 

@@ -38,7 +38,7 @@ def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EPERM, errno.ESTALE])
-def test_what_the_file_system_says_is_told(tmp_path, monkeypatch, number):
+def test_errors_of_the_file_system_are_reported(tmp_path, monkeypatch, number):
     refuse(monkeypatch, number, tmp_path)
     for folder in (tmp_path, tmp_path / "new" / "store"):
         assert os.strerror(number) in places.trouble(folder) and str(tmp_path) in places.trouble(folder)
@@ -61,7 +61,7 @@ def test_files_and_links_where_folders_belong(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "gone").symlink_to(tmp_path / "nothing")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    for name, said in (("file", "no folder"), ("file/store", "no folder"), ("gone", "leads nowhere"), ("circle/x", "")):
+    for name, said in (("file", "not a folder"), ("file/store", "not a folder"), ("gone", "broken link"), ("circle/x", "")):
         text = places.trouble(tmp_path / name)
         assert text and said in text, name
 
@@ -89,7 +89,7 @@ def test_a_part_that_is_a_file_and_a_lock_that_is_a_folder(tmp_path):
     assert places.run_folders([tmp_path / "c"])[0].state == STOP
 
 
-def test_somebody_elses_private_folder_and_lock(tmp_path, monkeypatch):
+def test_the_private_folder_and_the_lock_of_another_account(tmp_path, monkeypatch):
     (tmp_path / "private").mkdir(mode=0o700)
     (tmp_path / ".lock").write_text("")
     config = compose("watch", [f"store={tmp_path}"])
@@ -99,13 +99,13 @@ def test_somebody_elses_private_folder_and_lock(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith(".lock"))
     assert ".lock" in places.store(config).text
 
-def test_another_commands_sweep_leaves_the_probe(tmp_path, monkeypatch):
+def test_the_clean_up_of_another_command_leaves_the_probe(tmp_path, monkeypatch):
     real = os.rename
 
     def swept(*names):
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         real(*names)
-        storage.sweep_temporaries(tmp_path)
+        storage.remove_temporaries(tmp_path)
         assert os.path.exists(names[1])
 
     monkeypatch.setattr(os, "rename", swept)

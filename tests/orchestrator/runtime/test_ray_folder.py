@@ -1,4 +1,4 @@
-"""Where Ray keeps its sockets: its usual folder where that does, else a private one that is gone afterwards."""
+"""Where Ray keeps its sockets: its usual folder if it can be used, else a private one that is removed afterwards."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def roots(monkeypatch):
     ("long", "too long"), ("absent", "no such folder"), ("file", "no"), ("relative", "not an absolute path"),
     ("theirs", "belongs to another account"), ("umlauts", "too long"), ("full", "MB are free"),
     ("readonly", "cannot be written")])
-def test_an_unfit_folder_is_told_and_replaced(roots, monkeypatch, name, kind, said):
+def test_an_unfit_folder_is_reported_and_replaced(roots, monkeypatch, name, kind, said):
     place = roots / "user"
     place.mkdir()
     if kind == "long":
@@ -126,7 +126,7 @@ def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     done = subprocess.run([sys.executable, "-c", code, str(roots)], capture_output=True, text=True, cwd=ROOT)
     dead = Path(done.stdout.strip())
-    mine = ray_folder.Private(ray_folder.Place(Path("/x"), roots, "y"))  # starting sweeps
+    mine = ray_folder.Private(ray_folder.Place(Path("/x"), roots, "y"))  # the start cleans up
     assert not dead.exists() and mine.folder.exists()
     (roots / f"{ray_folder.PREFIX}stranger").mkdir()  # no lock: not one of ours
     for name, full in (("early", False), ("results", True)):
@@ -134,19 +134,19 @@ def test_what_a_killed_command_left_is_swept_and_what_is_in_use_is_not(roots):
         if full:
             (roots / f"{ray_folder.PREFIX}{name}" / "mine.txt").write_text("")
         os.utime(roots / f"{ray_folder.PREFIX}{name}", (1, 1))
-    ray_folder.sweep(roots)
+    ray_folder.clean_up(roots)
     assert not (roots / f"{ray_folder.PREFIX}early").exists() and (roots / f"{ray_folder.PREFIX}results" / "mine.txt").exists()
     assert mine.folder.exists() and (roots / f"{ray_folder.PREFIX}stranger").exists()
     mine.remove()
 
 
-def test_a_folder_that_a_sweep_took_before_its_lock_is_made_again(roots, monkeypatch):
+def test_a_folder_that_a_clean_up_removed_before_its_lock_is_made_again(roots, monkeypatch):
     real, taken = ray_folder.fcntl.flock, []
 
     def late(handle, operation):
         if operation == ray_folder.fcntl.LOCK_EX and not taken:
             taken.append(Path(handle.name).parent)
-            ray_folder.sweep(roots)
+            ray_folder.clean_up(roots)
         real(handle, operation)
 
     monkeypatch.setattr(ray_folder.fcntl, "flock", late)

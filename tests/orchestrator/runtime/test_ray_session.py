@@ -36,7 +36,7 @@ def test_workers_have_the_commands_priority_unless_another_is_asked_for(monkeypa
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_only_a_shared_cluster_has_trains_cleaner(monkeypatch, joined):
-    """It would ask whichever Ray it finds on the machine about our training, and kill our workers when told no."""
+    """It would ask the first Ray it finds on the machine about our training, and kill our workers if the answer is no."""
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback as Cleaner
 
     monkeypatch.setenv("RAY_TRAIN_V2_ENABLED", "1")

@@ -20,11 +20,11 @@ def child(code: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(("code", "said"), [
-    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL (by somebody, or by the system for lack"),
-    ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM: run the same command again"),
-    ("raise SystemExit(7)", "ended with code 7: run the same command again"),
-    ("", "ended with code 0: run the same command again")])
-def test_a_process_that_is_gone_is_named_with_how_it_went(code, said):
+    ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "was ended by SIGKILL (by a user, or by the system for lack"),
+    ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "was ended by SIGTERM; run the same command again"),
+    ("raise SystemExit(7)", "ended with code 7; run the same command again"),
+    ("", "ended with code 0; run the same command again")])
+def test_a_dead_process_is_named_with_how_it_ended(code, said):
     living, dead = child("import signal; signal.pause()"), child(code)
     dead.wait()
     try:
@@ -33,10 +33,10 @@ def test_a_process_that_is_gone_is_named_with_how_it_went(code, said):
     finally:
         living.kill()
         living.wait()
-    assert "Ray has died under this command, its raylet" in text and said in text and len(text.splitlines()) == 1
+    assert "Ray died during this command: its raylet" in text and said in text and len(text.splitlines()) == 1
 
 
-def test_the_watcher_speaks_once_and_not_of_a_ray_that_was_shut_down():
+def test_the_watcher_reports_once_and_not_after_a_shutdown():
     said = []
     ray_watch._follow(iter(["", "", "gone", "gone"]).__next__, lambda: True, said.append, pause=0)
     assert said == ["gone"]
@@ -129,7 +129,7 @@ def test_who_hides_its_environment_is_known_by_the_log_it_writes_and_who_reads_o
             process.communicate()
 
 
-def test_an_error_of_a_dying_ray_is_said_as_its_death(monkeypatch):
+def test_an_error_of_a_dying_ray_is_reported_as_its_death(monkeypatch):
     said = []
     monkeypatch.setattr(ray_watch, "end", said.append)
     monkeypatch.setattr(ray_watch, "SETTLE_S", 0.01)

@@ -1,4 +1,4 @@
-"""The run's log: what the terminal is told, in a form that may travel."""
+"""The run's log: the lines of the terminal, in a form that may be shared."""
 
 import logging
 import re
@@ -48,7 +48,7 @@ def test_no_raw_name_and_no_path_that_the_terminal_shows_is_in_it(tmp_path, caps
         progress.say("preprocess", f"{RAW}: {tmp_path}/my data/video/{RAW}/{RAW}-BL1-081.mp4 is cut")
         progress.say("preprocess", f"which files: {Path('some/where').resolve()}/private/q.csv, s3://bucket/{RAW}?key=a")
         progress.say("preprocess", f"Clip {RAW}-BL1-081 of 12 clips ({RAW}) has no face")
-        progress.say("preprocess", "a run will refuse this: Ann and Bob are one", private=True)
+        progress.say("preprocess", "a run will stop with this error: Ann and Bob are one", private=True)
     said, text = capsys.readouterr().out, (folder / "run.log").read_text()
     assert said.count(RAW) == 6 and str(tmp_path) in said and "Ann" in said
     assert "071309" not in text and "my data" not in text and str(tmp_path) not in text and "bucket" not in text
@@ -76,7 +76,7 @@ def test_a_resumed_run_appends_and_a_refused_one_leaves_nothing(tmp_path):
     assert not list(new.iterdir())
 
 
-def test_what_was_told_before_is_in_the_log_of_both_runs(tmp_path):
+def test_earlier_lines_are_in_the_log_of_both_runs(tmp_path):
     progress.say("plan", "before")
     for name in ("clean", "as_paper"):
         (tmp_path / name).mkdir()

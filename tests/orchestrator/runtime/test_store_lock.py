@@ -1,4 +1,4 @@
-"""A store knows how its keys are made, and one of another version is refused before anything is made."""
+"""A store records the version of its keys, and one of another version is refused before anything is made."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_a_store_of_another_version_is_refused_in_one_sentence(tmp_path, mark):
     (store / "encoders" / "0123").mkdir(parents=True)
     if mark is not None:
         (store / "store.json").write_text(mark)
-    with pytest.raises(UserError, match="made by another version.*name another store=.*encoders") as error:
+    with pytest.raises(UserError, match="made by another version.*choose another store=.*encoders") as error:
         with writing(config(tmp_path), "preprocess"):
             pytest.fail("something would be made")
     assert "\n" not in str(error.value) and sorted(p.name for p in store.iterdir() if p.name[0] != ".") == sorted(

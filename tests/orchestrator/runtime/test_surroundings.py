@@ -1,4 +1,4 @@
-"""What a command needs of the machine: each lack is one row with its fix, and stops what it would stop later."""
+"""What a command needs of the machine: everything missing is one row with its fix, and stops the command at its start."""
 
 import os
 import pwd
@@ -122,7 +122,7 @@ def test_the_first_stop_is_the_sentence(monkeypatch, tmp_path):
 def test_a_run_folder_that_report_cannot_write(monkeypatch, tmp_path):
     monkeypatch.setattr(surroundings.places, "trouble", lambda folder: f"{folder} cannot be written (Read-only file system)")
     with pytest.raises(UserError, match="Run folder: .* cannot be written .*; give this account the right to write there"):
-        surroundings.light([tmp_path])
+        surroundings.require_light([tmp_path])
 
 
 @pytest.mark.parametrize(("home", "temporary", "own", "state"), [
@@ -167,4 +167,4 @@ def test_a_run_folder_that_is_a_file(monkeypatch, tmp_path, capsys, name):
     module, argv = commands(tmp_path)[name]
     assert cli.run(module.main, argv) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: Run folder: ") and err.count("\n") == 1 and "is no folder" in err
+    assert err.startswith("error: Run folder: ") and err.count("\n") == 1 and "is not a folder" in err

@@ -1,4 +1,4 @@
-"""What workers were warned of: beside the artefact, once on the terminal, once in the report, and the same after a kill."""
+"""Warnings of workers: with the artefact, once on the terminal, once in the report, and the same after a kill."""
 
 import shutil
 import warnings
@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from models.classifier.token_pool import TokenPool
 from models.mae import training
 from orchestrator.files.storage import read_json
-from orchestrator.runtime.worker_warnings import counted, heard, kept, read
+from orchestrator.runtime.worker_warnings import collected, counted, kept, read
 from preprocessing.notes import note
 
 SAID = {
@@ -31,7 +31,7 @@ def test_what_a_user_should_know_is_kept_at_once_and_one_time(kind, tmp_path):
         say()
         assert read(tmp_path / "said") == [text], "a kill from here on loses nothing"
         say()
-    with heard() as said:
+    with collected() as said:
         say()
         say()
     assert read(tmp_path / "said") == [text] == said
@@ -39,7 +39,7 @@ def test_what_a_user_should_know_is_kept_at_once_and_one_time(kind, tmp_path):
 
 @pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning, PendingDeprecationWarning, ResourceWarning])
 def test_words_for_developers_are_left_out(category, tmp_path):
-    with heard() as said, kept(tmp_path / "said"):
+    with collected() as said, kept(tmp_path / "said"):
         warnings.warn("old", category, stacklevel=1)
     assert said == [] == read(tmp_path / "said")
 
@@ -68,7 +68,7 @@ def test_a_full_disk_stops_nothing(tmp_path):
 def test_torch_says_it_to_every_artefact_and_is_left_as_it_was():
     before = torch.is_warn_always_enabled()
     for _ in range(2):
-        with heard() as said:
+        with collected() as said:
             torch.ones(2, requires_grad=True).mean().backward()
             warnings.warn("x", stacklevel=1)
         assert said == ["UserWarning: x"] and torch.is_warn_always_enabled() == before

@@ -69,10 +69,10 @@ def test_without_pip_the_other_ways_are_named(asked, without_faces, monkeypatch,
     assert "ensurepip" in capsys.readouterr().err
 
 
-def test_an_installation_that_is_another_file_is_told(asked, without_faces, monkeypatch, capsys):
+def test_an_installation_that_is_another_file_is_reported(asked, without_faces, monkeypatch, capsys):
     monkeypatch.setattr(fetch, "install", lambda missing: None)
     assert cli.run(doctor.main, ["--fetch"]) == EXIT_USER
-    assert "was installed and cannot be used" in capsys.readouterr().err
+    assert "was installed but cannot be used" in capsys.readouterr().err
 
 
 def test_the_synthetic_cohort_is_not_written_for_faces_that_cannot_be_found(without_faces, tmp_path):

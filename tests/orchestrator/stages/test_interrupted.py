@@ -90,8 +90,8 @@ def test_a_fold_given_up_is_code_3_and_is_tried_again_alone(made, inline, monkey
     assert made.summary() == whole.summary()
 
 
-def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_told(made, inline, capsys):
-    """An entry that is gone, cut or changed: report says so and how many are left; the same command fits it again."""
+def test_fewer_folds_than_planned_are_code_3_for_report_too_and_damage_is_reported(made, inline, capsys):
+    """An entry that is missing, truncated or changed: report says so and how many are left; the same command fits it again."""
     assert made.main() == 0
     assert cli.run(report.main, made.argv()) == 0
     entry, other = (made.run / "ledger" / f"fold-00{i}-seed-0.json" for i in range(2))
@@ -129,7 +129,7 @@ def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_an
     whole = without_times(read_json(path))
     path.write_text(spoil(path.read_text()))
     assert cli.run(report.main, made.argv()) == 2
-    assert f"{name} was cut or changed since it was written: run the same" in capsys.readouterr().err
+    assert f"{name} was truncated or changed after it was written: run the same" in capsys.readouterr().err
     readable = read_json(path) is not None
     assert made.main() == 0 and inline["loso"] == [] and without_times(read_json(path)) == whole | (
         {} if readable else {"notes": [*whole["notes"], f"{name} of this run was damaged and was written again."]}

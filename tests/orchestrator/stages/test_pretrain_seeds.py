@@ -6,7 +6,7 @@ from orchestrator import cli, loso
 from orchestrator.cohort.cohort import Person
 from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.plan import folds
 from tests.helpers.roads import PEOPLE, TINY, Road
 
@@ -78,7 +78,7 @@ def test_folds_run_for_every_pretraining_as_they_would_alone(signal, inline, tmp
             assert {**same, "seed": fold["seed"]} == fold, "another encoder or other draws"
         assert "seed_of" not in alone.summary()
     assert len(inline["pretrain"]) == 4, "the encoders are those of the single runs"
-    encoders = {read_sealed(path)["about"]["pretrain"]["seed"] for path in signal.store.glob("encoders/*/encoder.json")}
+    encoders = {read_checked(path)["about"]["pretrain"]["seed"] for path in signal.store.glob("encoders/*/encoder.json")}
     assert encoders == {2, 3}
     lineage = read_json(signal.run / "lineage.json")
     assert len(lineage["encoders"]) == 4
@@ -87,12 +87,12 @@ def test_folds_run_for_every_pretraining_as_they_would_alone(signal, inline, tmp
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["model=ridge", "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with model=ridge, which reads no encoder"),
+    (["model=ridge", "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with model=ridge, which uses no encoder"),
     (["model=signal", "pretrain=none", "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with pretrain=none"),
     (["model=video", "pretrain.seeds=2", "pretrain.checkpoint=x.pt"],
      "pretrain.seeds=2 has no effect with pretrain.checkpoint"),
-    (["pretrain.seeds=0"], "pretrain.seeds=0 does not fit: it wants a whole number at least 1"),
-    (["pretrain.seeds=[0,1]"], "pretrain.seeds=[0, 1] does not fit: it wants a whole number"),
+    (["pretrain.seeds=0"], "pretrain.seeds=0 does not fit: it must be a whole number at least 1"),
+    (["pretrain.seeds=[0,1]"], "pretrain.seeds=[0, 1] does not fit: it must be a whole number"),
 ])
 def test_mistakes_are_one_sentence(capsys, words, said):
     assert cli.run(loso.main, ["--dataset", "synthetic", *words]) == 2

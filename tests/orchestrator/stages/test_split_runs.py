@@ -26,7 +26,7 @@ def generated(folder, people, seed):
 
 @pytest.fixture(scope="module")
 def part_b(tmp_path_factory):
-    """Part B of the very people of `signal_tree`, with five channels where Part A has three."""
+    """Part B of the same subjects as in `signal_tree`, with five channels where Part A has three."""
     return generated(tmp_path_factory.mktemp("b"), PEOPLE, 0)
 
 
@@ -42,7 +42,7 @@ def made(ridge, tmp_path):
 
 
 def sound(road: Road, tested: int) -> dict:
-    """The contract's fields, and that the lineage holds nobody tested. Returns the summary."""
+    """The contract's fields, and that the lineage holds no test subject. Returns the summary."""
     found, lineage = read_json(road.run / "summary.json"), read_json(road.run / "lineage.json")
     assert set(found) == set(SUMMARY) and all(isinstance(found[n], k) for n, k in SUMMARY.items() if n != "encoder")
     seen = {e["index"]: Lineage.from_json(e["lineage"]).everyone() for e in lineage["encoders"]}
@@ -66,7 +66,7 @@ def sound(road: Road, tested: int) -> dict:
 
 
 @pytest.mark.parametrize(("words", "folds"), [(["split=lnso", "split.n=2"], 4), (["split=kfold", "split.k=3"], 3)])
-def test_blocks_of_people(made, inline, words, folds):
+def test_blocks_of_subjects(made, inline, words, folds):
     made.words += words
     assert made.main() == 0
     found = sound(made, PEOPLE)
@@ -86,7 +86,7 @@ def test_a_fixed_split_resumes_as_every_other(made, inline):
     assert cli.run(loso.main, made.argv("split.test_subjects=3")) == 2, "another split in the same folder"
 
 
-def test_an_encoder_of_people_no_fold_tests(made, inline):
+def test_an_encoder_of_subjects_no_fold_tests(made, inline):
     """model=signal: signal MAEs pretrained on groups drawn from the fold plan."""
     made.words = [*TINY, "model=signal", "split=kfold", "split.k=2", "pretrain.fraction=0.15"]
     assert made.main() == 0
@@ -110,7 +110,7 @@ def test_both_protocols_and_compare(made, inline, capsys):
 
 
 def test_trained_on_one_data_set_and_tested_on_another(made, part_b, inline):
-    """Part A trains, Part B is tested, both of the same people; the channels both have are read."""
+    """Part A trains, Part B is tested, both of the same subjects; the channels both have are read."""
     made.words += ["split=cross_dataset", "split.test=biovid_b", f"split.root={part_b}", "split.k=3"]
     assert made.main() == 0
     found = sound(made, PEOPLE)
@@ -132,7 +132,7 @@ def test_strangers_and_labels_read_as_the_tasks(made, strangers, inline):
 
 @pytest.mark.parametrize(("words", "said"), [
     ([], "name it with split.test="), (["split.test=biovid_c"], "did you mean biovid_"),
-    (["split.test=biovid_a"], "trained on"), (["split.test=biovid_b", "split.classes=[0]"], "split.classes"),
+    (["split.test=biovid_a"], "is the training data set"), (["split.test=biovid_b", "split.classes=[0]"], "split.classes"),
     (["split.test=biovid_b", "split.root=/nowhere"], "nowhere")])
 def test_mistakes_of_cross_dataset(made, words, said, capsys):
     made.words += ["split=cross_dataset", *words]
@@ -148,8 +148,8 @@ def test_a_dry_run_of_every_split(made, part_b, capsys):
     assert not made.run.exists()
 
 
-def test_lost_clips_of_several_people_are_all_counted(made, inline, tmp_path):
-    """Two people of one fold lose clips of the same class: neither count hides the other."""
+def test_excluded_clips_of_several_subjects_are_all_counted(made, inline, tmp_path):
+    """Clips of one class of two subjects of a fold are excluded: neither count hides the other."""
     import shutil
 
     tree = tmp_path / "tree"

@@ -11,7 +11,7 @@ from orchestrator import cli, loso
 from orchestrator.cohort import cohort
 from orchestrator.cohort.cohort import Clip
 from orchestrator.config.configuration import compose
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store, shard_maker
 from preprocessing.clip import ClipOptions, prepare_clip
@@ -38,7 +38,7 @@ def keys(road, *words):
     return {job.subject: job.key for job in clip_store.plan_shards(config, cohort.load(config))}
 
 
-def test_one_changed_file_is_one_person_again(mine, inline):
+def test_one_changed_file_makes_one_subject_again(mine, inline):
     assert mine.main() == 0 and inline["preprocess"] == list(range(PEOPLE))
     before = snapshot(mine.store / "clips")
     inline["preprocess"].clear()
@@ -67,7 +67,7 @@ FACES = ("frames=all", "keyframe.preset=paper", "face.margin=0.1", "face.image=j
 LATER = ("train.lr=0.1", "encoder.image_size=64", "task=bl_pa4", "synthetic.seed=4", "smae.dim=8")
 
 
-def test_one_changed_option_is_everybody_again_and_back_again_nothing(tree, tmp_path):
+def test_one_changed_option_makes_all_subjects_again_and_changed_back_none(tree, tmp_path):
     road = Road(tree, tmp_path / "store", tmp_path / "run")
     first = keys(road)
     for word in ("signal.length=48", "signal.emd=true", *FACES):
@@ -90,7 +90,7 @@ def test_what_changes_no_byte_makes_nothing_again(tree, tmp_path):
     assert not set(keys(road, "face.image=jpeg").values()) & set(keys(road, "face.image=jpeg", "face.quality=80").values())
 
 
-def test_somebody_who_joins_or_leaves_makes_no_others_shard_again(mine):
+def test_a_subject_that_is_added_or_removed_changes_no_other_shard(mine):
     people = cohort.load(mine.config())
     moved = replace(people, people=tuple(replace(p, index=p.index + 1) for p in people.people),
                     clips=tuple(replace(c, subject=c.subject + 1) for c in people.clips))
@@ -107,7 +107,7 @@ def test_another_window_of_the_same_file_is_another_clip(mine):
     assert [a.key != b.key for a, b in zip(before, after, strict=True)] == [job.subject == first.subject for job in before]
 
 
-def test_changed_code_is_everybody_again(mine, monkeypatch):
+def test_changed_code_makes_all_subjects_again(mine, monkeypatch):
     first = keys(mine)
     monkeypatch.setattr(clip_store, "code_sha256", lambda *roots: "other")
     assert not set(first.values()) & set(keys(mine).values())
@@ -116,7 +116,7 @@ def test_changed_code_is_everybody_again(mine, monkeypatch):
 @pytest.mark.parametrize("damage", ["shard gone", "shard cut", "shard other", "side gone", "side cut", "side changed",
                                     "manifest gone", "manifest cut", "quarantine gone"])
 def test_a_damaged_artefact_is_made_again_byte_for_byte(road, inline, tmp_path, capsys, damage):
-    """A shard with faces: the engine runs again for that person alone, and the run goes on as if nothing had been."""
+    """A shard with faces: the engine runs again for that subject alone, and the run continues unchanged."""
     mine = road.copy(tmp_path)
     before = hashes(mine.store / "clips")
     shards = sorted(mine.store.glob("clips/*/s*.parquet"))
@@ -133,7 +133,7 @@ def test_a_damaged_artefact_is_made_again_byte_for_byte(road, inline, tmp_path, 
     capsys.readouterr()
     assert mine.main() == 0
     told = "made again: 1 clip shards" in capsys.readouterr().out
-    assert told == (what in ("shard", "side") and damage != "side gone")  # without its side file it was never finished
+    assert told == (what in ("shard", "side") and damage != "side gone")  # without its sidecar it was never finished
     assert len(inline["preprocess"]) == (1 if what in ("shard", "side") else 0)
     assert inline["pretrain"] == inline["embed"] == inline["loso"] == []
     assert hashes(mine.store / "clips") == before
@@ -160,12 +160,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_signal_file_is_quarantined_and_its_neighbours_live(mine, signal_tree, inline, capsys, bad):
+def test_a_bad_signal_file_is_excluded_and_the_others_stay(mine, signal_tree, inline, capsys, bad):
     spoil, stage = BAD[bad]
     spoil(signal_files(mine, 2)[1])
     assert mine.main("max_folds=3") == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "1 clips quarantined" in said
+    assert "1 clips excluded" in said
     folds = mine.summary()["folds"]
     assert [(f["n_test"], f["n_quarantined"]) for f in folds] == [(4, 0), (4, 0), (3, 1)]
     right = round(folds[2]["accuracy"] * 3)
@@ -189,18 +189,18 @@ def test_a_bad_signal_file_is_quarantined_and_its_neighbours_live(mine, signal_t
 
 
 def read_quarantine(road):
-    """Of every clip store: a model that reads no film has one of its own."""
+    """The excluded clips of every clip store: a model that reads no video has a store of its own."""
     return [row for file in sorted(road.store.glob("clips/*/quarantine.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
-def test_strict_makes_a_quarantined_clip_an_error(mine, inline, capsys):
+def test_strict_makes_an_excluded_clip_an_error(mine, inline, capsys):
     signal_files(mine, 2)[1].write_bytes(b"")
     assert cli.run(loso.main, mine.argv("strict=true")) == 2
-    assert "strict=true and 1 clips were quarantined" in capsys.readouterr().err and not mine.run.exists()
+    assert "strict=true and 1 clips were excluded" in capsys.readouterr().err and not mine.run.exists()
 
 
-def test_a_video_that_is_none_is_quarantined_and_its_neighbours_live(road, inline, tmp_path):
-    """Real faces beside it; the person's other clips, and everybody else's shards, stay what they were."""
+def test_a_file_that_is_no_video_is_excluded_and_the_others_stay(road, inline, tmp_path):
+    """With real faces; the subject's other clips, and the shards of all other subjects, stay unchanged."""
     mine = road.copy(tmp_path, run=False)
     tree = tmp_path / "tree"
     shutil.copytree(road.root, tree)
@@ -216,8 +216,8 @@ def test_a_video_that_is_none_is_quarantined_and_its_neighbours_live(road, inlin
     assert [len(store.signals(s).samples) for s in range(1, PEOPLE)] == [2 * CLIPS_PER_LEVEL] * (PEOPLE - 1)
 
 
-def test_a_clip_without_its_video_is_lost_to_no_model_that_only_listens(road, inline, tmp_path):
-    """Nor is it a row of their store, which reads no film, whoever is made again."""
+def test_a_clip_without_its_video_stays_for_models_of_signals(road, inline, tmp_path):
+    """Nor is it a row of their store, which reads no video, whichever subject is made again."""
     mine = road.copy(tmp_path, run=False)
     tree = tmp_path / "tree"
     shutil.copytree(road.root, tree)
@@ -234,7 +234,7 @@ def test_a_clip_without_its_video_is_lost_to_no_model_that_only_listens(road, in
     assert sum(facts["quarantine"]["by_class"].values()) == 1 == len(facts["quarantine"]["rows"])
 
 
-def test_a_person_of_whom_nothing_is_left(mine, inline):
+def test_a_subject_without_any_clip_left(mine, inline):
     for file in signal_files(mine, 1):
         file.write_bytes(b"")
     assert mine.main("max_folds=3") == 0
@@ -312,7 +312,7 @@ def test_another_key_moves_no_bit_of_the_moments(mine, inline, tmp_path):
         options = clip_store.clip_options(config, False)
         for job in shuffled:
             shard_maker.make_shard(job, options, None)
-        found.append([read_sealed(job.path.with_suffix(".json"))["moments"] for job in shuffled])
+        found.append([read_checked(job.path.with_suffix(".json"))["moments"] for job in shuffled])
     assert found[0] == found[1] == found[2]
     signals = read_signals(shuffled[0].path)
     assert Moments.of(signals.signals[signals.label == 0]).to_json() == found[0][0]["0"]
@@ -351,7 +351,7 @@ def test_all_frames_are_stored_with_which_of_them_are_keyframes(tmp_path):
 
 
 def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
-    """One file of a quarter of its rows: it alone is lost, its person alone is made again."""
+    """One file of a quarter of its rows: it alone is excluded, its subject alone is made again."""
     lines = ["subject,sample,label,signal_path,fs,channels"]
     channels = '"[{""name"": ""x"", ""column"": 0, ""kind"": ""eda"", ""unit"": ""nS""}]"'
     for i in range(12):
@@ -370,7 +370,7 @@ def test_a_clip_of_another_length_is_a_row_and_moves_no_other_key(tmp_path):
     assert [(row["stage"], row["reason"]) for row in store.quarantine()] == [("signal", "odd_length")]
     assert store.notes() == ["11 of 11 clips: eda: unit converted from nS to uS."]
     assert all(3.9 < store.signals(job.subject).signals.min() < 4.1 for job in jobs)
-    assert store.told_by_length({0: "rest", 1: "pain"}) == []
+    assert store.length_warning({0: "rest", 1: "pain"}) == []
 
 
 def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
@@ -386,7 +386,7 @@ def test_what_the_lengths_of_stored_clips_tell_of_their_classes(tmp_path):
         jobs = clip_store.plan_shards(config, cohort.load(config))
         jobs[0].path.parent.mkdir(parents=True)
         assert [shard_maker.make_shard(job, clip_store.clip_options(config, False), None)["clips"] for job in jobs] == [4] * 3
-        return clip_store.ClipStore(jobs[0].path.parent, jobs).told_by_length({0: "rest", 1: "pain"})
+        return clip_store.ClipStore(jobs[0].path.parent, jobs).length_warning({0: "rest", 1: "pain"})
 
     assert told()[0].startswith("Clips of class rest last 36 s, of pain 6 s: a model can separate these classes by duration")
     assert told("signal.seconds=6") == told("signal.window_mode=crop", "signal.length=50") == []

@@ -1,4 +1,4 @@
-"""Encoders: key, people, what a damaged one leads to; and what the pretraining loop promises."""
+"""Encoders: key, subjects, what happens with a damaged one; and what the pretraining loop guarantees."""
 
 import shutil
 
@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config.model_inputs import needs
 from orchestrator.errors import UserError
-from orchestrator.files.storage import read_json, read_sealed
+from orchestrator.files.storage import read_checked, read_json
 from orchestrator.plan import folds
 from orchestrator.stages import make_encoders
 from orchestrator.stores import encoder_store
@@ -28,7 +28,7 @@ def planned(road):
     return plan
 
 
-def test_two_groups_two_encoders_and_their_people(road, planned):
+def test_two_groups_two_encoders_and_their_subjects(road, planned):
     one, two = planned()
     assert one.key != two.key and one.lineage.people.isdisjoint(two.lineage.people)
     people = road.cohort()
@@ -46,8 +46,8 @@ def test_what_changes_an_encoder(planned, word):
     assert {p.key for p in planned()}.isdisjoint(p.key for p in planned(word))
 
 
-@pytest.mark.parametrize(("gpus", "said"), [(0, "3 are more than the 2 cores there are: use pretrain.workers=2"),
-                                            (1, "3 are more than the 1 GPUs there are: use pretrain.workers=1")])
+@pytest.mark.parametrize(("gpus", "said"), [(0, "3 is more than the 2 available cores: use pretrain.workers=2"),
+                                            (1, "3 is more than the 1 available GPUs: use pretrain.workers=1")])
 def test_more_workers_than_the_machine_has_are_refused_not_waited_for(road, monkeypatch, gpus, said):
     for name, value in {"start": None, "quiet": None, "cpus": 2, "gpus": gpus}.items():
         monkeypatch.setattr(make_encoders.ray_session, name, lambda *words, value=value: value)
@@ -62,8 +62,8 @@ def test_what_does_not(planned, word):
     assert [p.key for p in planned()] == [p.key for p in planned(word)]
 
 
-def test_other_peoples_recordings_do_not(road, planned):
-    """An encoder's key knows the shards of its own group and no other: nobody else can change it."""
+def test_recordings_of_other_subjects_do_not(road, planned):
+    """An encoder's key depends on the shards of its own group only: no other subject can change it."""
     store = ClipStore(road.store, plan_shards(road.config(), road.cohort()))
     one, two = planned(clips=store)
     stranger = next(s for s in range(7) if s not in one.group.subjects)
@@ -105,7 +105,7 @@ def test_a_damaged_encoder_is_trained_again_to_the_same_bytes(road, inline, tmp_
     assert not list(mine.store.glob("encoders/.*.tmp"))
 
 
-def test_what_a_killed_training_left_is_swept(road, inline, tmp_path):
+def test_the_files_of_a_killed_training_are_removed(road, inline, tmp_path):
     mine = road.copy(tmp_path, run=False)
     config = mine.config()
     left = mine.store / "encoders" / ".abcd.x.tmp"
@@ -122,7 +122,7 @@ def test_what_a_killed_training_left_is_swept(road, inline, tmp_path):
     assert not left.exists() and len(inline["pretrain"]) == 1 and side.exists() and not unfinished.exists()
 
 
-def test_time_and_disk_are_told_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
+def test_time_and_disk_are_reported_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
     from orchestrator.files import storage
 
     mine = road.copy(tmp_path, run=False)
@@ -142,10 +142,10 @@ def test_the_scaler_of_pretraining_is_fitted_on_its_group(road, planned):
         kept = Scaler.from_json(read_json(plan.folder / "scaler.json"))
         own = {s: store.moments(s, [0, 4]) for s in plan.group.subjects}
         assert kept.sha256() == fit_scaler(own, plan.group.subjects).sha256()
-        assert read_sealed(plan.folder / "encoder.json")["subjects"] == list(plan.group.subjects)
+        assert read_checked(plan.folder / "encoder.json")["subjects"] == list(plan.group.subjects)
 
 
-def test_a_group_without_a_usable_clip_is_told_before_training(road, planned, inline, monkeypatch):
+def test_a_group_without_a_usable_clip_is_reported_before_training(road, planned, inline, monkeypatch):
     from dataclasses import replace
 
     config, people = road.config("pretrain.seed=5"), road.cohort()

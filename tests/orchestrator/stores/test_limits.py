@@ -1,4 +1,4 @@
-"""A limit of size is no part of a shard's key: what a change of it could have decided otherwise is made again, nothing else."""
+"""Size limits are not part of a shard's key: only shards that a changed limit could affect are made again."""
 
 from dataclasses import asdict
 
@@ -7,12 +7,12 @@ import pytest
 
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
-from orchestrator.files.storage import read_sealed
+from orchestrator.files.storage import read_checked
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store
 from preprocessing.limits import Limits
 
-ROWS = {"p0": 60, "p1": 60, "p2": 80}  # by person; arrays of three columns, two of them named
+ROWS = {"p0": 60, "p1": 60, "p2": 80}  # by subject; arrays of three columns, two of them named
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_only_whom_a_limit_left_out_is_made_again_when_it_is_raised(asked, inlin
         shards, out = made(asked("one", **limits))
         said = capsys.readouterr().out
         assert (done, len(out)) == (again, left_out), limits
-        assert "damaged" not in said and (f"{len(again)} people are made again for another" in said) == bool(again)
+        assert "damaged" not in said and (f"{len(again)} subjects are made again, because" in said) == bool(again)
     assert len({job.path.parent for words in ({}, {"max_rows": 9}) for job in
                 clip_store.plan_shards(asked("one", **words), cohort.load(asked("one")))}) == 1
 
@@ -81,7 +81,7 @@ def test_a_shard_that_is_cut_is_damaged_and_not_of_other_limits(asked, inline, c
     made(config)
     job = clip_store.plan_shards(config, cohort.load(config))[0]
     job.path.write_bytes(job.path.read_bytes()[:-9])
-    assert not clip_store.other_limits(job) and read_sealed(job.path.with_suffix(".json"))["limits"] == asdict(Limits())
+    assert not clip_store.other_limits(job) and read_checked(job.path.with_suffix(".json"))["limits"] == asdict(Limits())
     capsys.readouterr()
     made(config)
     assert "made again: 1 clip shards" in capsys.readouterr().out and inline["preprocess"] == [0, 1, 2, 0]

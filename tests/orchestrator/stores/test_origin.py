@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import cli, loso, pretrain
 from orchestrator.errors import LineageError, UserError
-from orchestrator.files.storage import read_json, read_sealed, seal, write_json
+from orchestrator.files.storage import read_checked, read_json, with_checksum, write_json
 from orchestrator.plan import folds
 from orchestrator.stores import clip_store, cross_dataset, origin
 from preprocessing.synthetic.cohort import generate
@@ -21,7 +21,7 @@ FROM = "pretrain.from=biovid_a"
 
 @pytest.fixture(scope="module")
 def tree_b(tmp_path_factory) -> Path:
-    """Part B of the same people: two signal channels more."""
+    """Part B of the same subjects: two signal channels more."""
     return generate(tmp_path_factory.mktemp("part-b") / "tree", part="B", subjects=PEOPLE, clips_per_level=CLIPS_PER_LEVEL,
                     levels=("BL1", "PA4"), size=(160, 120), jobs=2)
 
@@ -45,7 +45,7 @@ def spoilt(b, tmp_path) -> Road:
 
 def encoders_of_a(road: Road) -> list[Path]:
     """In the order of their groups."""
-    sides = [(read_sealed(path), path.parent) for path in road.store.glob("encoders/*/encoder.json")]
+    sides = [(read_checked(path), path.parent) for path in road.store.glob("encoders/*/encoder.json")]
     return [folder for side, folder in sorted(sides, key=lambda one: one[0]["about"]["group"])
             if side["about"]["dataset"] == "biovid_a"]
 
@@ -64,13 +64,13 @@ def refused(capsys, argv: list[str]) -> str:
     return said
 
 
-def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline):
+def test_the_encoders_of_part_a_serve_part_b_without_their_training_subjects(b, inline):
     before = {folder.name: hashes(folder) for folder in encoders_of_a(b)}
     assert b.main(FROM) == 0
     assert inline["preprocess"] == list(range(PEOPLE)) and len(inline["loso"]) == PEOPLE
     lineage, summary = read_json(b.run / "lineage.json"), b.summary()
     assert len(lineage["encoders"]) == 2 and not summary["leaky"] and not summary["unproven"]
-    seen = [set(read_sealed(folder / "encoder.json")["lineage"]["people"]) for folder in encoders_of_a(b)]
+    seen = [set(read_checked(folder / "encoder.json")["lineage"]["people"]) for folder in encoders_of_a(b)]
     assert all(len(one) == 2 and all(person.startswith("synthetic/") for person in one) for one in seen)
     assert {fold["encoder"] for fold in lineage["folds"]} == {0, 1}
     for fold in lineage["folds"]:
@@ -80,13 +80,13 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
         (parent,) = encoder["lineage"]["parents"]
         assert set(parent["people"]) == seen[number] == set(encoder["lineage"]["people"]), "the signal MAE has the same people"
     # the video weights are Part A's to the byte, the signal MAE with five channels is Part B's own
-    for side in (read_sealed(path) for path in b.store.glob("encoders/*/encoder.json")):
+    for side in (read_checked(path) for path in b.store.glob("encoders/*/encoder.json")):
         if side["about"]["dataset"] == "biovid_b":
-            theirs = read_sealed(encoders_of_a(b)[side["about"]["group"]] / "encoder.json")
+            theirs = read_checked(encoders_of_a(b)[side["about"]["group"]] / "encoder.json")
             assert side["weights"]["video"] == theirs["weights"]["video"]
             assert side["weights"]["signal"] != theirs["weights"]["signal"] and side["about"]["signal"]["n_channels"] == 5
-            quality = read_sealed(next(b.store.glob(f"encoders/{side['key']}/quality.json")))
-            there = read_sealed(encoders_of_a(b)[side["about"]["group"]] / "quality.json")
+            quality = read_checked(next(b.store.glob(f"encoders/{side['key']}/quality.json")))
+            there = read_checked(encoders_of_a(b)[side["about"]["group"]] / "quality.json")
             assert quality["kind"] == "video" and quality["measured"] == "where it was trained"
             assert quality["ratio"] == there["ratio"] and quality["signal"]["kind"] == "signal"
     assert "2 encoders of 2 subjects; each is used for test subjects outside its group; encoders from biovid_a" in \
@@ -99,9 +99,9 @@ def test_the_encoders_of_part_a_serve_part_b_and_nobody_whom_they_saw(b, inline)
     assert b.main(FROM) == 0 and [len(inline[stage]) for stage in ("pretrain", "embed", "loso")] == done
 
 
-def test_one_encoder_is_refused_for_its_own_people_and_serves_the_others(b, inline, capsys):
+def test_one_encoder_is_refused_for_its_own_subjects_and_serves_the_others(b, inline, capsys):
     one = encoders_of_a(b)[0]
-    seen = sorted(read_sealed(one / "encoder.json")["lineage"]["people"])
+    seen = sorted(read_checked(one / "encoder.json")["lineage"]["people"])
     said = refused(capsys, b.argv(f"pretrain.from={one}", "model=video"))
     assert all(person in said for person in seen) and said.count("synthetic/") == len(seen)
     assert "protocol=exclude_pretrain" in said and inline["embed"] == inline["loso"] == []
@@ -137,7 +137,7 @@ def test_the_same_signals_take_the_signal_encoder_over(b, road, inline, tmp_path
 
 
 def test_a_stranger_data_set_is_served_by_one_encoder(b):
-    """Nobody of the cohort is there: the first encoder serves everybody, and a signal MAE is pretrained on drawn groups."""
+    """It knows no subject of the cohort: the first encoder serves all, and a signal MAE is pretrained on drawn groups."""
     config = b.config(FROM)
     people = cross_dataset.load(config)
     strangers = replace(people, name="elsewhere", people=tuple(replace(p, cohort="elsewhere") for p in people.people))
@@ -151,7 +151,7 @@ def test_a_stranger_data_set_is_served_by_one_encoder(b):
     assert group.subjects == group.trained_here == ()
 
 
-def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt, inline, capsys):
+def test_a_subject_under_another_name_is_found_by_the_recordings(b, road, spoilt, inline, capsys):
     config = b.config(FROM)
     people = cross_dataset.load(config)
     one = origin.read(config, people)[0]
@@ -161,37 +161,37 @@ def test_somebody_under_another_name_is_known_by_the_recordings(b, road, spoilt,
     theirs = clip_store.ClipStore(road.store, clip_store.plan_shards(there, cross_dataset.load(there))).hashes
     learnt = theirs[next(iter(seen))]
     one.check_recordings(people, {})
-    one.check_recordings(people, {stranger: theirs[stranger]})  # not among those it learnt from
+    one.check_recordings(people, {stranger: theirs[stranger]})  # not among its training subjects
     one.check_recordings(people, {next(iter(seen)): learnt})  # known by name: the plan keeps it from testing them
     some = dict(list(learnt.items())[1:])
     name = people.people[stranger].pseudonym
-    with pytest.raises(UserError, match=f"recordings of synthetic/{name} and knows them by other names"):
+    with pytest.raises(UserError, match=f"recordings of synthetic/{name} under other names"):
         one.check_recordings(people, {stranger: some})
-    with pytest.MonkeyPatch.context() as patch:  # the whole road asks before it trains
+    with pytest.MonkeyPatch.context() as patch:  # the whole pipeline checks it before it trains
         patch.setattr(origin, "marks", lambda people, hashes: {people.people[stranger].pseudonym: one.recordings})
-        assert "knows them by other names" in refused(capsys, spoilt.argv(FROM)) and inline["pretrain"] == inline["loso"] == []
+        assert "under other names" in refused(capsys, spoilt.argv(FROM)) and inline["pretrain"] == inline["loso"] == []
 
 
 def test_an_encoder_of_another_width_is_one_sentence(b, capsys):
     one = encoders_of_a(b)[0]
     for given in (one, "biovid_a"):
         said = refused(capsys, b.argv(f"pretrain.from={given}", "encoder.dim=24", "encoder.heads=3"))
-        assert "of another shape than encoder=vit_micro here (dim 16 there, 24 here; heads 2 there, 3 here)" in said
+        assert "another shape than encoder=vit_micro here (dim 16 there, 24 here; heads 2 there, 3 here)" in said
 
 
 def test_another_pseudonym_key_is_one_sentence(b):
-    """Of another cohort, or of the same in another store: pseudonyms cannot be held against each other."""
+    """Of another cohort, or of the same in another store: the pseudonyms cannot be compared."""
     config = b.config(f"pretrain.from={encoders_of_a(b)[0]}")
     people = replace(cross_dataset.load(config), key_fingerprint="0" * 12)
     for stranger in (people, replace(people, name="elsewhere")):
-        with pytest.raises(UserError, match="knows the people of cohort synthetic under another pseudonym key") as refusal:
+        with pytest.raises(UserError, match="has another pseudonym key for the subjects of cohort synthetic") as refusal:
             origin.read(config, stranger)
         assert "store.key=FILE" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def resealed(folder: Path, **changed) -> None:
     side = {**read_json(folder / "encoder.json"), **changed}
-    write_json(folder / "encoder.json", seal({name: value for name, value in side.items() if value is not None}))
+    write_json(folder / "encoder.json", with_checksum({name: value for name, value in side.items() if value is not None}))
 
 
 def cut(path: Path) -> None:
@@ -199,10 +199,10 @@ def cut(path: Path) -> None:
 
 
 SPOIL = {
-    "has weights and no lineage": lambda folder: (folder / "encoder.json").unlink(),
-    "has no lineage, so that nobody": lambda folder: resealed(folder, lineage=None),
-    r"is damaged (encoder.json was cut": lambda folder: cut(folder / "encoder.json"),
-    r"is damaged (encoder.json was cut, or changed": lambda folder: write_json(
+    "has weights but its lineage file is missing": lambda folder: (folder / "encoder.json").unlink(),
+    "has no lineage, so that its training subjects": lambda folder: resealed(folder, lineage=None),
+    r"is damaged (encoder.json was truncated": lambda folder: cut(folder / "encoder.json"),
+    r"is damaged (encoder.json was truncated, or changed": lambda folder: write_json(
         folder / "encoder.json", {**read_json(folder / "encoder.json"), "subjects": []}),
     "its files disagree about": lambda folder: resealed(folder, lineage={
         "artefact": "nobody", "people": [], "parents": [], "proven": True}),
@@ -217,7 +217,7 @@ SPOIL = {
 
 
 @pytest.mark.parametrize("said", SPOIL)
-def test_what_is_no_encoder_that_can_be_used_is_one_sentence(spoilt, capsys, said):
+def test_an_encoder_that_cannot_be_used_is_one_sentence(spoilt, capsys, said):
     folder = encoders_of_a(spoilt)[0]
     SPOIL[said](folder)
     assert said in refused(capsys, spoilt.argv(f"pretrain.from={folder}", "model=video"))
@@ -226,7 +226,7 @@ def test_what_is_no_encoder_that_can_be_used_is_one_sentence(spoilt, capsys, sai
 @pytest.mark.parametrize(("words", "said"), [
     ([FROM, "pretrain=none"], "pretrain.from=biovid_a has no effect with pretrain=none"),
     ([FROM, "pretrain.checkpoint=x.pt"], "pretrain.from=biovid_a has no effect with pretrain.checkpoint"),
-    ([FROM, "model=ridge"], "pretrain.from=biovid_a has no effect with model=ridge, which reads no encoder"),
+    ([FROM, "model=ridge"], "pretrain.from=biovid_a has no effect with model=ridge, which uses no encoder"),
     ([FROM, "pretrain.video.epochs=3"], "pretrain.video.epochs=3 has no effect with pretrain.from"),
     ([FROM, "pretrain.seeds=2"], "pretrain.seeds=2 has no effect with pretrain.from"),
     (["pretrain.from=biovid_c"], "neither a data set nor an encoder's folder (did you mean biovid_b"),
@@ -237,7 +237,7 @@ def test_words_that_do_not_go_together(b, capsys, words, said):
     assert said in refused(capsys, ["--dataset", "biovid_b", f"data.root={b.root}", f"store={b.store}", "task=bl_pa4", *words])
 
 
-def test_a_part_of_the_encoders_and_several_configurations_are_told(spoilt, capsys):
+def test_missing_encoders_and_several_configurations_are_reported(spoilt, capsys):
     one, two = encoders_of_a(spoilt)
     kept = spoilt.store / "kept"
     shutil.move(two, kept)
@@ -251,7 +251,7 @@ def test_a_part_of_the_encoders_and_several_configurations_are_told(spoilt, caps
     assert f"pretrain.from=[{one}]" in said or f"pretrain.from=[{two}]" in said
 
 
-def test_a_checkpoint_of_unknown_people_stays_unproven(spoilt):
+def test_a_checkpoint_of_unknown_subjects_stays_unproven(spoilt):
     side = encoders_of_a(spoilt)[0] / "video.json"
     unknown = {**json.loads(side.read_text())["lineage"], "proven": False}
     write_json(side, {**json.loads(side.read_text()), "lineage": unknown})

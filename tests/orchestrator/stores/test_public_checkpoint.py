@@ -1,4 +1,4 @@
-"""A public checkpoint in the video MAE's place: what it is, whom it has seen, and the road through tokens to folds."""
+"""A public checkpoint in place of the video MAE: its architecture, its training subjects, and a run through to the folds."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from orchestrator.files.storage import read_json
 from orchestrator.plan import folds
 from orchestrator.stores import encoder_store
 from orchestrator.stores.clip_store import ClipStore, plan_shards
-from orchestrator.stores.public_checkpoint import read_foreign
+from orchestrator.stores.public_checkpoint import read_public_checkpoint
 from tests.helpers.places import GOLDEN
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE
 
@@ -53,10 +53,10 @@ def test_the_golden_file_goes_through_to_tokens_and_folds(road, inline, tmp_path
             config = mine.config(*WORDS)
             stored, theirs = checkpoint.read_weights(side.parent / "video")[0], load_marlin(MARLIN, 3, 3, 4).state_dict()
             assert stored.keys() == theirs.keys() and all(torch.equal(stored[name], theirs[name]) for name in stored)
-            assert read_foreign(config).sha256 == read_json(side)["checkpoint"]
+            assert read_public_checkpoint(config).sha256 == read_json(side)["checkpoint"]
 
 
-def test_nobody_knows_whom_it_saw(road, inline, tmp_path):
+def test_its_training_subjects_are_unknown(road, inline, tmp_path):
     mine = road.copy(tmp_path, run=False)
     assert mine.main(*WORDS, "model=video", "max_folds=1") == 0
     assert inline["pretrain"] == [], "nothing is trained where the signals are not read"
@@ -65,7 +65,7 @@ def test_nobody_knows_whom_it_saw(road, inline, tmp_path):
     assert "unproven" in (mine.run / "report.html").read_text().lower()
 
 
-def test_a_list_of_people_is_held_against_the_folds(road, planned, tmp_path):
+def test_a_list_of_subjects_is_checked_against_the_folds(road, planned, tmp_path):
     seen = tmp_path / "seen.txt"
     people = road.cohort()
     seen.write_text(f"# who was in it\n{raw(road, 0)}\n{people.name}/{raw(road, 3)}  # and here\n\n"
@@ -78,7 +78,7 @@ def test_a_list_of_people_is_held_against_the_folds(road, planned, tmp_path):
             guard(people.keys([3]), [plan.lineage])
 
 
-def test_without_the_signals_only_the_file_has_seen_anybody(road, planned):
+def test_without_the_signals_only_the_file_has_training_subjects(road, planned):
     one, two = planned("model=video", "pretrain.checkpoint_saw=none")
     assert one.lineage.everyone() == set() and one.key == two.key and one.trains == two.trains == (False, False)
     (none,) = planned("pretrain=none", "protocol.val=fixed_epochs", f"pretrain.checkpoint={MARLIN}")
@@ -107,5 +107,5 @@ def test_mistakes_are_one_sentence(planned, words, told):
 def test_a_stranger_in_the_list_is_a_mistake(planned, tmp_path):
     seen = tmp_path / "seen.txt"
     seen.write_text("no such person\n")
-    with pytest.raises(UserError, match="names 'no such person', who is not among these people"):
+    with pytest.raises(UserError, match="names 'no such person', who is not a subject of this cohort"):
         planned(f"pretrain.checkpoint_saw={seen}")

@@ -11,7 +11,7 @@ from models.mae.video_mae import VideoMAE
 from orchestrator import cli, loso
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.model_inputs import needs
-from orchestrator.files.storage import read_json, seal, write_json
+from orchestrator.files.storage import read_json, with_checksum, write_json
 from orchestrator.plan import folds
 from orchestrator.pretraining import embedding
 from orchestrator.stores import encoder_store as encoders
@@ -37,7 +37,7 @@ def planned(road):
     return plan
 
 
-def test_one_file_a_person_and_encoder(road, planned):
+def test_one_file_per_subject_and_encoder(road, planned):
     jobs = planned()
     assert len(jobs) == 2 * PEOPLE and len({job.path for job in jobs}) == 2 * PEOPLE
     for job in jobs:
@@ -81,7 +81,7 @@ def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
     assert not np.array_equal(tokens(1, subject=5), one) and np.array_equal(tokens(0, subject=5), centre)
 
 
-def test_int8_goes_the_road_in_half_the_disk(road, inline, tmp_path):
+def test_int8_runs_through_in_half_the_disk(road, inline, tmp_path):
     mine = road.copy(tmp_path, run=False)
     full = {p.name.split("-")[0]: np.load(p) for p in sorted(mine.store.glob("tokens/*/*.npy"))}
     assert mine.main("embed.dtype=int8", "max_folds=1") == 0
@@ -106,7 +106,7 @@ def test_a_token_in_int8_is_off_by_half_a_step_at_most():
     assert (stored[:, 3] == 0).all() and (scales[:, 3] == 0).all()
 
 
-def test_size_and_time_are_told_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
+def test_size_and_time_are_reported_and_a_small_disk_is_refused(road, inline, tmp_path, monkeypatch, capsys):
     from orchestrator.errors import UserError
     from orchestrator.files import storage
 
@@ -119,8 +119,8 @@ def test_size_and_time_are_told_and_a_small_disk_is_refused(road, inline, tmp_pa
     assert inline["embed"] == [] and not list(mine.store.glob("tokens/*/*"))
 
 
-def test_what_a_worker_has_to_say_comes_back_as_words(road, monkeypatch):
-    """Ray Data would wrap what is raised, and try again: no memory on the GPU, or no room on the disk."""
+def test_the_message_of_a_worker_comes_back_as_text(road, monkeypatch):
+    """Ray Data would wrap an exception, and retry: no memory on the GPU, or no space on the disk."""
     from types import SimpleNamespace
 
     from orchestrator.files.storage import atomic_path
@@ -148,7 +148,7 @@ def test_equal_weights_under_another_architecture_are_other_tokens(planned):
     assert {j.key for j in planned()}.isdisjoint(j.key for j in planned(encoders=others))
 
 
-def test_a_file_says_whom_its_encoder_has_seen_and_the_guard_asks_the_file(road, inline, tmp_path, capsys):
+def test_a_file_records_its_lineage_and_the_check_reads_the_file(road, inline, tmp_path, capsys):
     mine = road.copy(tmp_path, run=False)
     record = read_json(road.run / "lineage.json")
     encoder, (tested,) = record["encoders"][record["folds"][0]["encoder"]], record["folds"][0]["test"]
@@ -159,7 +159,7 @@ def test_a_file_says_whom_its_encoder_has_seen_and_the_guard_asks_the_file(road,
         assert value["lineage"]["artefact"] == f"tokens of {seen['artefact']}" and len(seen["people"]) == 2
         if seen == encoder["lineage"]:
             seen["people"].append(tested)
-            write_json(side, seal(value))
+            write_json(side, with_checksum(value))
             changed += 1
     assert changed == PEOPLE
     assert cli.run(loso.main, mine.argv("max_folds=1")) == 2
