@@ -1,4 +1,4 @@
-"""Stage 3: apply the frozen video encoder to every view of every clip, in parallel with Ray Data.
+"""Stage 3: apply the frozen video encoder to every clip, in parallel with Ray Data.
 
 `python -m orchestrator.embed --dataset NAME [key=value ...]`
 """

@@ -214,7 +214,7 @@ def test_a_dry_run_says_time_and_disk(road, tmp_path, capsys):
     new = Road(road.root, tmp_path / "store", tmp_path / "run")
     assert cli.run(loso.main, ["--dry-run", *new.argv()]) == 0
     said = capsys.readouterr().out
-    assert "2, 2 people" in said and re.search(r"all .*about \d+ (s|min|h).* \d+\.\d+ [MG]B", said)
+    assert "2, 2 subjects" in said and re.search(r"all .*about \d+ (s|min|h).* \d+\.\d+ [MG]B", said)
 
 
 def test_a_content_key_is_no_path_and_no_time(road, tmp_path):

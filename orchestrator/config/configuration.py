@@ -150,7 +150,6 @@ class Clip(Node):
 class Embed(Node):
     pool: Literal["none", "2x2", "temporal"] = "none"
     batch: int = 8
-    views: int = 1
     dtype: Literal["float16", "int8"] = "float16"
 
 

@@ -80,7 +80,7 @@ OPTIONS: tuple[Option, ...] = (
     _whole("resources.folds_per_gpu", most=1000, null=True), _flag("resources.dashboard"),
     # the encoders
     _whole("clip.frames", 2, 10_000), _whole("clip.rate"),
-    _word("embed.pool", "none", "2x2", "temporal"), _whole("embed.batch", most=65536), _whole("embed.views", most=16),
+    _word("embed.pool", "none", "2x2", "temporal"), _whole("embed.batch", most=65536),
     _word("embed.dtype", "float16", "int8"),
     _word("encoder.scale", "micro", "tiny", "small", "base", "large"),
     _whole("encoder.image_size", 8, 4096), _whole("encoder.tubelet", most=1000), _whole("encoder.patch", most=224),

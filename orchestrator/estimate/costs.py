@@ -183,16 +183,15 @@ def _signal_mae(config: Config, signal: dict, clips: float, speed: Speed) -> tup
 
 
 def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: Finished) -> list[Cost]:
-    """Every clip of the task in every view through every encoder; groups of one public checkpoint share its tokens."""
+    """Every clip of the task through every encoder; groups of one public checkpoint share its tokens."""
     video = video_options(config)
     mae = flops.video_mae(video)
     encoders = 1 if config.pretrain.checkpoint or not groups else len(groups)
-    passes = max(0, data.task_clips * encoders * config.embed.views - there.tokens)
+    passes = max(0, data.task_clips * encoders - there.tokens)
     if not passes:
         return []
     each_token = mae.dim + 4.0 if config.embed.dtype == "int8" else 2.0 * mae.dim
-    views = f" x {config.embed.views} views" if config.embed.views > 1 else ""
-    what = f"{data.task_clips} clips x {encoders} encoders{views}" + (f", {there.tokens} are finished" if there.tokens else "")
+    what = f"{data.task_clips} clips x {encoders} encoders" + (f", {there.tokens} are finished" if there.tokens else "")
     untrained = 4.0 * mae.parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
     seconds = embedding(video, passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
     return [Cost("embed", what, interval(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
@@ -210,7 +209,7 @@ def training(config: Config, video: dict | None, signal: dict | None, films: int
 
 
 def embedding(video: dict, clips: int, speed: Speed) -> float:
-    """Seconds of so many clips (views counted) through the encoder, without the start of the workers."""
+    """Seconds of so many clips through the encoder, without the start of the workers."""
     return clips * flops.video_mae(video).encode / (ENCODER_SHARE * speed.rate * speed.workers)
 
 

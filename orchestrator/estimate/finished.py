@@ -63,8 +63,7 @@ def find(config: Config, people: Cohort, plans: Sequence[Plan]) -> Finished:
             embedded |= finished
             if len(encoders) == len(found) and len(finished) == len({job.path for job in tokens}):
                 recipe = fold_data.recipe(part, its.refit, its.leaky)
-                centre = [job for job in tokens if job.view == 0]
-                contents.append(run_record.content(part, people, clips, encoders, centre, recipe))
+                contents.append(run_record.content(part, people, clips, encoders, tokens, recipe))
         ledgers.append(_folds(own, contents, plan) if len(contents) == len(plan.parts(own)) else frozenset())
     return Finished(done, frozenset(trained), sum(embedded.values()), tuple(ledgers))
 

@@ -28,7 +28,7 @@ from orchestrator.stores.clip_store import ClipStore, ShardJob, clip_options, ha
 from orchestrator.stores.cross_dataset import Joined
 from orchestrator.stores.encoder_store import Encoder, plan_encoders
 from orchestrator.stores.shard_maker import make_shard
-from orchestrator.stores.token_store import CENTRE, TokenJob, plan_tokens
+from orchestrator.stores.token_store import TokenJob, plan_tokens
 from preprocessing.clip import ClipOptions
 from preprocessing.clip_format import encode_image
 from preprocessing.errors import ClipError
@@ -80,8 +80,6 @@ def reprocess(pipeline: Pipeline | None, data: FoldData, fold: Fold, subjects: S
     other = any(p.key != keys.get(p.index) for p in plans if p.index == (fold.group or 0))
     tokens = []
     for token in plan_tokens(config, cohort, store, pipeline.encoders):
-        if token.view != CENTRE:
-            continue
         if token.subject in subjects:
             token = replace(token, path=folder / f"{token.encoder}-{token.path.name}")
             _embed(token, next(e for e in pipeline.encoders if e.plan.index == token.encoder), config)

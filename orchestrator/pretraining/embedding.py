@@ -14,7 +14,7 @@ from orchestrator.files.storage import (
 from orchestrator.pretraining.data import prefetch
 from orchestrator.runtime.worker_warnings import collected
 from orchestrator.stores.encoder_store import Encoder
-from orchestrator.stores.token_store import CENTRE, TokenJob, quantise
+from orchestrator.stores.token_store import TokenJob, quantise
 
 if TYPE_CHECKING:
     from models.mae.video_mae import VideoMAE
@@ -32,28 +32,25 @@ def write_tokens(job: TokenJob, model: "VideoMAE", config: Config, device) -> No
     pool = TokenPool(model.grid, config.embed.pool)
     reader = FrameReader(job.shard)
     rows = reader.rows()
-    clips = list(zip(job.samples, job.indices, strict=True))
-
-    def view(sample: str, index: int) -> np.ndarray:
+    def centre(sample: str) -> np.ndarray:
         frames = reader.frames(rows[sample])
-        start = None if job.view == CENTRE else np.random.default_rng([job.view, job.subject, index])
-        return decode_window(frames, window(len(frames), config.clip.frames, config.clip.rate, start=start), model.image_size)
+        return decode_window(frames, window(len(frames), config.clip.frames, config.clip.rate), model.image_size)
 
-    def batch(chosen: list[tuple[str, int]]) -> np.ndarray:
-        return np.stack([view(*clip) for clip in chosen])
+    def batch(samples: tuple[str, ...]) -> np.ndarray:
+        return np.stack([centre(sample) for sample in samples])
 
-    parts = [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
+    size, parts = config.embed.batch, [np.zeros((0, pool.n_tokens, model.dim), np.float16)]
     with collected() as said, torch.no_grad():
         # a batch has clips of one subject only; the next is decoded while the encoder computes
-        for views in prefetch(batch, [clips[i : i + config.embed.batch] for i in range(0, len(clips), config.embed.batch)]):
-            parts.append(pool(model.encode(as_video(views, device))).to(torch.float16).cpu().numpy())
+        for clips_BTSS3 in prefetch(batch, [job.samples[i : i + size] for i in range(0, len(job.samples), size)]):
+            parts.append(pool(model.encode(as_video(clips_BTSS3, device))).to(torch.float16).cpu().numpy())
     tokens = np.concatenate(parts)
     stored = quantise(tokens) if config.embed.dtype == "int8" else (tokens,)
     for path, array in zip(job.files, stored, strict=True):
         with atomic_path(path) as temporary, open(temporary, "wb") as handle:
             np.save(handle, array, allow_pickle=False)
     write_checked(job.path.with_suffix(".json"), {
-        "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples), "view": job.view,
+        "key": job.key, "sha256": [file_sha256(path) for path in job.files], "samples": list(job.samples),
         "pool": config.embed.pool, "lineage": job.lineage.to_json(), "notes": said})
 
 

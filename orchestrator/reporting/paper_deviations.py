@@ -296,7 +296,7 @@ FOREIGN_ENCODER = VIDEO_ENCODER._replace(keys=(), cell=lambda values, run: (
     "as given in its file, trained elsewhere" if run else VIDEO_ENCODER.cell(values, run)))
 VIDEO_TOKENS = _listed(
     "video tokens", "all 1,568", embed__pool="mean over: {}", model__hpa__token_pool="in the classifier: {}",
-    embed__dtype="stored as {}", embed__views="{} views of a clip")
+    embed__dtype="stored as {}")
 VIDEO_MAE = [
     _listed("decoder of the video MAE", "text: 8 blocks, width not given; code: 4 of width 192", encoder__decoder_depth=
             "{} blocks", encoder__decoder_dim="width {}", encoder__decoder_heads="heads {}", encoder__norm_target=

@@ -1,4 +1,4 @@
-"""Stage 3: apply the frozen video encoder to every view of every clip, files in parallel."""
+"""Stage 3: apply the frozen video encoder to every clip, files in parallel."""
 
 from collections.abc import Sequence
 
@@ -21,11 +21,11 @@ from orchestrator.runtime.store_lock import writing
 from orchestrator.runtime.worker_warnings import counted
 from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
-from orchestrator.stores.token_store import CENTRE, TokenJob, current, plan_tokens, token_bytes
+from orchestrator.stores.token_store import TokenJob, current, plan_tokens, token_bytes
 
 
 def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """Make the missing token files of these encoders, for all views. Returns the jobs of the centre view, which folds read.
+    """Make the missing token files of these encoders. Returns the jobs of all.
 
     Raises UserError when the disk is too small.
     """
@@ -42,7 +42,7 @@ def ensure(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[
     cache.save()
     for text in notes(jobs):
         progress.say("embed", text)
-    return [job for job in jobs if job.view == CENTRE]
+    return jobs
 
 
 def notes(jobs: Sequence[TokenJob]) -> list[str]:

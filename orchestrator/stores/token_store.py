@@ -1,4 +1,4 @@
-"""The token store: the frozen video encoder's output for every clip and view, one memory-mapped file per subject.
+"""The token store: the frozen video encoder's output for every clip, one memory-mapped file per subject.
 
 float16, or int8 with one float32 scale per token in a second file. The sidecar holds the lineage: the subjects on which the
 encoder's video weights were trained.
@@ -26,14 +26,10 @@ from orchestrator.stores.encoder_store import Encoder
 MAKES = ("orchestrator.pretraining.embedding:write_tokens",)  # what computes tokens
 
 
-CENTRE = 0
-
-
 @dataclass(frozen=True, kw_only=True)
 class TokenJob:
-    """The clips of one subject through one encoder. samples: wanted clips by sample_index, which stands in indices.
-
-    view: CENTRE, or a number whose temporal starts are drawn from (view, subject, clip). lineage: of what is written.
+    """The clips of one subject through one encoder. samples: the wanted clips in order of sample_index. lineage: of
+    what is written.
     """
 
     encoder: int
@@ -42,9 +38,7 @@ class TokenJob:
     key: str
     shard: Path
     samples: tuple[str, ...]
-    indices: tuple[int, ...]
     lineage: Lineage
-    view: int = CENTRE
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -61,35 +55,31 @@ def scales_of(path: Path) -> Path:
 
 
 def plan_tokens(config: Config, people: Cohort, clips: ClipStore, encoders: Sequence[Encoder]) -> list[TokenJob]:
-    """Every (encoder, view, subject) with its key: the encoder's weights and their training subjects, the subject's shard,
-    the view and the pooling.
+    """Every (encoder, subject) with its key: the encoder's weights and their training subjects, the subject's shard and the
+    pooling.
 
     Encoders of the same weights (one public checkpoint) share their files.
     """
     sources = code_sha256(*MAKES)
     jobs = []
     need_signals = "signals" in needs(config)  # only the clips that folds will use
-    options = config.embed.model_dump(exclude={"views"})  # the number of views does not change a view
     suffix = INT8 if config.embed.dtype == "int8" else ".npy"
     for encoder in encoders:
         if encoder.plan.video is None:
             continue
         lineage = lineage_of(encoder)
-        for view in range(config.embed.views):
-            # the batch is in the key because sums over another batch may differ in their last bit
-            common = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(), options, view,
-                             [sorted(lineage.everyone()), lineage.is_proven()], sources])
-            folder = config.store_dir / "tokens" / common
-            for person in people.people:
-                signals = clips.signals(person.index)
-                usable = signals.usable(config.task.classes, True, need_signals)
-                wanted = [(s, int(i)) for s, i, used in zip(signals.samples, signals.sample_index, usable, strict=True) if used]
-                # the draw of starts uses the subject's index
-                key = key_of([common, clips.sha256(person.index), [s for s, _ in wanted], person.index if view else None])
-                jobs.append(TokenJob(encoder=encoder.plan.index, subject=person.index,
-                                     path=folder / f"{person.pseudonym}-{key}{suffix}", key=key,
-                                     shard=clips.paths[person.index], samples=tuple(s for s, _ in wanted),
-                                     indices=tuple(i for _, i in wanted), lineage=lineage, view=view))
+        # the batch is in the key because sums over another batch may differ in their last bit
+        common = key_of([encoder.plan.video, encoder.side["weights"]["video"], config.clip.model_dump(),
+                         config.embed.model_dump(), [sorted(lineage.everyone()), lineage.is_proven()], sources])
+        folder = config.store_dir / "tokens" / common
+        for person in people.people:
+            signals = clips.signals(person.index)
+            usable = signals.usable(config.task.classes, True, need_signals)
+            wanted = tuple(s for s, used in zip(signals.samples, usable, strict=True) if used)
+            key = key_of([common, clips.sha256(person.index), wanted])
+            jobs.append(TokenJob(encoder=encoder.plan.index, subject=person.index,
+                                 path=folder / f"{person.pseudonym}-{key}{suffix}", key=key,
+                                 shard=clips.paths[person.index], samples=wanted, lineage=lineage))
     return jobs
 
 
@@ -116,7 +106,7 @@ def stored_lineage(jobs: Sequence[TokenJob]) -> Lineage:
 
 
 def token_bytes(config: Config, encoder: Encoder) -> int:
-    """Bytes of one clip in one view."""
+    """Bytes of one clip."""
     (t, h, w), dim = token_shape(config, encoder)
     return t * h * w * (dim + 4 if config.embed.dtype == "int8" else 2 * dim)
 

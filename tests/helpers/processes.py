@@ -186,10 +186,10 @@ def pretraining(tree: Path, store: Path, model: str = "signal_small") -> list[st
 
 
 def embedding(tree: Path, store: Path) -> list[str]:
-    """Random weights over many views of few faces, on one core: a file a person and view."""
+    """Random weights of an encoder that is slow enough to be interrupted, on one core: one file per subject."""
     encoder = [word for word in VIDEO[:6] if word != "encoder.depth=1"]
     return ["orchestrator.embed", "--dataset", "biovid_a", f"data.root={tree}", "model=video", "pretrain=none",
-            "embed.views=16", "signal.length=32", "signal.emd=false", *LEAN, *encoder, "encoder.depth=12", f"store={store}"]
+            "signal.length=32", "signal.emd=false", *LEAN, *encoder, "encoder.depth=48", f"store={store}"]
 
 
 def tokens(store: Path) -> list[Path]:

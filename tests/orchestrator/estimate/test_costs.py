@@ -1,4 +1,4 @@
-"""What a plan prices: every fit, view, encoder and run of it, and nothing that is finished. No clock is asked here."""
+"""What a plan prices: every fit, encoder and run of it, and nothing that is finished. No clock is asked here."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def folds_alone(rows: list[Cost], name: str = "loso") -> tuple[float, float]:
     return stage(rows, name)[0] - low, stage(rows, name)[1] - high
 
 
-ADDED = ("audit=true", "protocol=both", "protocol.refit=true", "protocol.seeds=3", "embed.views=3", "encoder=vit_small",
+ADDED = ("audit=true", "protocol=both", "protocol.refit=true", "protocol.seeds=3", "encoder=vit_small",
          "pretrain.video.epochs=300", "train.max_epochs=300", "synthetic.clips_per_level=12", "frames=all",
          "synthetic.size=[1280,960]")
 
@@ -107,15 +107,12 @@ def test_fixed_epochs_have_no_range():
     assert low == pytest.approx(high)
 
 
-def test_views_and_encoders_are_clips_that_pass():
+def test_tokens_are_clips_through_every_encoder():
     words = ("encoder=vit_micro",)
-    size = {n: sum(row.size for row in prices(*words, f"embed.views={n}") if row.stage == "embed") for n in (1, 3)}
-    assert size[3] == 3 * size[1] == 3 * 24 * 16 * 2 * 512 * 64 * 2  # subjects, clips, encoders, tokens, width, float16
+    size = sum(row.size for row in prices(*words) if row.stage == "embed")
+    assert size == 24 * 16 * 2 * 512 * 64 * 2  # subjects, clips, encoders, tokens, width, float16
     one = sum(row.size for row in prices(*words, "protocol=as_paper") if row.stage == "embed")
-    assert one == size[1] / 2  # the published way has one encoder
-    start = costs.TORCH_START / 1.5
-    assert stage(prices(*words, "embed.views=3"), "embed")[0] - start == pytest.approx(
-        3 * (stage(prices(*words), "embed")[0] - start))
+    assert one == size / 2  # the published way has one encoder
 
 
 def test_both_protocols_are_two_runs_on_the_same_store():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.mae.video_mae import VideoMAE
 from orchestrator import cli, loso
 from orchestrator.cohort.lineage import Lineage
 from orchestrator.config.model_inputs import needs
@@ -18,7 +17,6 @@ from orchestrator.stores import encoder_store as encoders
 from orchestrator.stores import token_store
 from orchestrator.stores.clip_store import ClipStore, plan_shards
 from orchestrator.stores.token_store import Tokens
-from tests.helpers.made_shards import made_shards
 from tests.helpers.roads import CLIPS_PER_LEVEL, PEOPLE, Road, hashes, snapshot
 
 
@@ -55,30 +53,6 @@ def test_what_changes_tokens(planned, word):
 @pytest.mark.parametrize("word", ["train.lr=0.1", "protocol.seeds=3", "model=video", "resources.cpus=1"])
 def test_what_does_not(planned, word):
     assert [j.key for j in planned()] == [j.key for j in planned(word)]
-
-
-def test_views_are_files_of_their_own_and_leave_the_centre_alone(planned):
-    jobs = planned("embed.views=3")
-    assert [j.key for j in jobs if j.view == token_store.CENTRE] == [j.key for j in planned()]
-    assert len({j.path for j in jobs}) == 3 * 2 * PEOPLE and {j.view for j in jobs} == {0, 1, 2}
-
-
-def test_other_views_are_drawn_and_the_draw_is_the_clips_own(road, tmp_path):
-    """Of what leaves something to draw: 40 keyframes for 16 frames. Neither the batch nor the order of work is in it."""
-    ((_, shard),) = made_shards(tmp_path / "clips", people=1, clips=3, frames=40)
-    model = VideoMAE("micro", image_size=32, depth=1).eval()
-
-    def tokens(view, names=("c0-0", "c0-1", "c0-2"), subject=0, batch=8):
-        place = tmp_path / f"{view}-{len(names)}-{subject}-{batch}.npy"
-        job = token_store.TokenJob(encoder=0, subject=subject, path=place, key="k", shard=shard, samples=names,
-                                   indices=tuple(int(n[-1]) for n in names), lineage=Lineage("tokens"), view=view)
-        embedding.write_tokens(job, model, road.config(f"embed.batch={batch}"), torch.device("cpu"))
-        return np.load(place)
-
-    centre, one, two = (tokens(view) for view in (0, 1, 2))
-    assert not np.array_equal(centre, one) and not np.array_equal(one, two)
-    assert np.array_equal(tokens(1, ("c0-2",)), one[2:]) and np.allclose(tokens(1, batch=1), one, atol=1e-3)
-    assert not np.array_equal(tokens(1, subject=5), one) and np.array_equal(tokens(0, subject=5), centre)
 
 
 def test_int8_runs_through_in_half_the_disk(road, inline, tmp_path):
@@ -198,7 +172,7 @@ def test_a_damaged_token_file_is_made_again_byte_for_byte(road, inline, tmp_path
     assert mine.summary() == road.summary()
 
 
-def test_another_view_leaves_the_first_in_its_place(road, inline, tmp_path):
+def test_another_pooling_leaves_the_first_in_its_place(road, inline, tmp_path):
     """Two runs that share a store must not take each other's tokens away."""
     mine = road.copy(tmp_path, run=False)
     before = snapshot(mine.store / "tokens")
