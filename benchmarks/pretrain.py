@@ -153,7 +153,7 @@ def measure_embed(sizes: Sizes, folder: Path) -> dict:
     model = build("video_mae", scale=sizes.scale, image_size=sizes.image, decoder=False).eval()
     names = tuple(f"c0-{i}" for i in range(sizes.embed_clips))
     work = TokenJob(encoder=0, subject=0, path=folder / "x.npy", key="k", shard=shard, samples=names,
-                    indices=tuple(range(len(names))), lineage=Lineage("tokens"))
+                    lineage=Lineage("tokens"))
     views = np.random.default_rng(0).integers(0, 256, (sizes.batch, 16, sizes.image, sizes.image, 3), np.uint8)
 
     def bare(n: int) -> float:

@@ -36,6 +36,7 @@ def test_what_is_no_benchmark_is_imported_by_one():
     assert {f"benchmarks.{Path(name).stem}" for name in HELPERS} <= used
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("path", [path for path in FILES if path.name not in HELPERS], ids=lambda path: path.stem)
 def test_it_runs_in_miniature(path, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default::FutureWarning"}

@@ -109,7 +109,7 @@ def test_what_does_not_fit_is_one_sentence(place, words, plugins, said):
     ("from models.registry import register\ndef outer():\n    @register(name='inner', needs={'signals'}, about='')\n"
      "    def make(n_classes): ...\nouter()\n", "model inner is not a function or class at the top level of the file"),
     ("from preprocessing.datasets.registry import register\n@register(name='ward', layout='', about='', public=True, "
-     "cohorts=('biovid',))\ndef load(root): ...\n", "is public and names the cohort 'biovid'")])
+     "cohorts=('biovid',))\ndef load(root): ...\n", "is public, but its cohort 'biovid' belongs to another")])
 def test_a_file_that_fails_says_where(tmp_path, text, said):
     (tmp_path / "broken.py").write_text(text)
     done = command(tmp_path, "--dry-run", plugins=("broken",))

@@ -35,7 +35,7 @@ def test_only_unreadable_files_are_reported(tmp_path, capsys):
     (tmp_path / "lineage.json").write_bytes(b"\xff\xfe")
     said = damage.facts("loso", tmp_path)
     assert said == [f"{name} of this run was damaged and was written again." for name in ("lineage.json", "summary.json")]
-    assert capsys.readouterr().out.count("is written anew") == 2
+    assert capsys.readouterr().out.count("is written again") == 2
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_other_code_is_another_run(parts, monkeypatch):
 
 def test_the_report_names_the_data_on_which_default_settings_were_chosen():
     (said,) = run_record._settings(compose("watch", []))
-    assert "inner validation people, who are nine of these ten" in said
+    assert "inner validation subjects: nine of these ten subjects" in said
     assert run_record._settings(compose("watch", ["model=random_forest"])) == []
     assert run_record._settings(compose("synthetic", [])) == []
 

@@ -124,7 +124,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(UserError, match="holds no sweep"):
         sweep_choice.read(config(f"sweep.read={tmp_path}"), people)
     run = config(f"sweep.read={tmp_path}")
-    with pytest.raises(UserError, match="leave encoder=vit_tiny out"):
+    with pytest.raises(UserError, match="leave out encoder=vit_tiny"):
         sweep_choice.parts(run, ("encoder=vit_tiny",), make_plan(run, people.people), people)
 
 

@@ -124,11 +124,11 @@ def test_a_ray_that_does_not_start_is_one_sentence(monkeypatch, started, error):
 
 def test_nothing_is_done_where_something_would_stop_it(monkeypatch, capsys):
     monkeypatch.setattr(ray_session, "running", lambda: False)
-    monkeypatch.setattr(surroundings, "look", lambda *words: [Finding("Home", WARN, "odd", "look"),
+    monkeypatch.setattr(surroundings, "check", lambda *words: [Finding("Home", WARN, "odd", "look"),
                                                               Finding("Ray", STOP, "gone", "x")])
     with pytest.raises(UserError, match="Ray: gone; x."), ray_session.session(compose("watch", [])):
         raise AssertionError("begun all the same")
-    monkeypatch.setattr(surroundings, "look", lambda *words: [Finding("Home", WARN, "odd", "look")])
+    monkeypatch.setattr(surroundings, "check", lambda *words: [Finding("Home", WARN, "odd", "look")])
     with ray_session.session(compose("watch", [])):
         pass
     assert capsys.readouterr().out == "machine     Home: odd; look.\n"

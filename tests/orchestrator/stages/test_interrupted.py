@@ -134,7 +134,7 @@ def test_a_runs_own_files_that_were_changed_are_refused_by_report_and_written_an
     assert made.main() == 0 and inline["loso"] == [] and without_times(read_json(path)) == whole | (
         {} if readable else {"notes": [*whole["notes"], f"{name} of this run was damaged and was written again."]}
         if name == "facts.json" else {})
-    assert (f"{name} of this run was damaged and is written anew" in capsys.readouterr().out) != readable
+    assert (f"{name} of this run was damaged and is written again" in capsys.readouterr().out) != readable
 
 
 def test_many_workers_finish_the_same_fold(tmp_path):
