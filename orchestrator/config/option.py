@@ -11,7 +11,7 @@ from orchestrator.errors import UserError
 class Option:
     """kind: whole | number | flag | word | text | vectors. words: the allowed words, alone or besides numbers
     (gamma="scale"). least, most: inclusive bounds; above, below: exclusive bounds. many: (fewest, most) values of a list.
-    once: no value of the list may be repeated.
+    once: no value of the list may be repeated. about: what the option is, for the reference.
     """
 
     key: str
@@ -24,6 +24,7 @@ class Option:
     words: tuple[str, ...] = ()
     many: tuple[int, int] | None = None
     once: bool = False
+    about: str = ""
 
     def check(self, value: Any) -> None:
         """UserError for a value that is not of this kind, or out of bounds."""

@@ -70,7 +70,8 @@ def _row(key: str, hint: Any) -> Option | None:
         hint = parts[0]
     if typing.get_origin(hint) is typing.Literal:
         words = typing.get_args(hint)
-        return Option(key, "word", words=words, null=null) if all(isinstance(word, str) for word in words) else None
+        named = all(isinstance(word, str) for word in words)
+        return Option(key, "word", words=words, null=null, about=bounds.about) if named else None
     if hint not in KINDS:
         return None
-    return Option(key, KINDS[hint], bounds.least, bounds.most, bounds.above, bounds.below, null)
+    return Option(key, KINDS[hint], bounds.least, bounds.most, bounds.above, bounds.below, null, about=bounds.about)

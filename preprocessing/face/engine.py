@@ -41,14 +41,18 @@ class FaceOptions:
     """provider: where landmarks come from. litert | opencv: detector and mesh on that runtime; precomputed: files
     next to the videos (see precomputed.py); cropped: the frames are already face crops (as with VideoRef.kind).
 
-    size: side of the crops in pixels. image, quality: how they are stored, png (lossless) or jpeg of that quality.
+    size: side of the crops in pixels. image: how they are stored, png (lossless) or jpeg. quality: that of the jpeg, from
+    1 to 100.
+    weights_dir: folder with the three model files; None = those that the set-up installed.
     score: minimum probability of a detection and of a mesh. margin: the crop's square is wider than the face by this
-    fraction. shift, zoom, turn: how far the face moves before the regions follow, as fractions of a region's side and
-    in radians.
-    recount: frames after which the faces are counted again while one is tracked (50: 2 s at 25 frames per second); 0: never.
-    max_lost: a clip is excluded if a larger fraction of its frames has no face; min_frames: or if it has fewer frames.
-    hold_mb: memory for the face region of all frames until the keyframes are known; clips that need more are decoded a
-    second time.
+    fraction. shift: how far the face moves before the regions follow, as a fraction of a region's side. zoom: the same for
+    its size. turn: the same for its angle, in radians.
+    recount: frames after which the faces are counted again while one is tracked (50 = 2 s at 25 frames per second); 0 = never.
+    max_lost: a clip is excluded if a larger fraction of its frames has no face. min_frames: a clip with fewer frames is
+    excluded.
+    hold_mb: memory in MB for the face region of all frames until the keyframes are known; clips that need more are decoded a
+    second time. precomputed_dir: folder of the precomputed landmarks or boxes; None = beside the videos.
+    precomputed_root: folder of the videos; below precomputed_dir a file then has the video's path relative to this folder.
     """
 
     size: int = 224

@@ -16,8 +16,10 @@ REFS = ("last_keyframe", "previous_frame")
 
 @dataclass(frozen=True)
 class KeyframeOptions:
-    """Threshold t_init is lowered by `step` until k_min keyframes are found or t_min was tried.
+    """The threshold is lowered until there are enough keyframes.
 
+    t_init: first threshold of the distance. step: by how much the threshold is lowered each time. k_min: number of keyframes
+    that is enough. t_min: last threshold that is tried.
     norm: unit of the distance d, the L2 norm of the difference of two frames' landmark vectors:
         "interocular" d / distance between the outer eye corners, "rms" d / (sqrt(P) * that distance), "none" pixels.
     ref: the frame a distance is measured from: the last keyframe (paper) or the previous frame with a face

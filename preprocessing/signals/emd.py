@@ -15,14 +15,15 @@ from preprocessing.signals.filters import half_window
 class EMDOptions:
     """threshold of IMF k = lam * sigma_k, sigma_k = MAD/0.6745 of the IMF over the quietest window of the clip.
 
-    lam: a factor, or "universal" = sqrt(2 ln n). mode "soft" | "hard". method "emd" | "ceemdan" (seeded).
+    lam: the factor of the threshold, or "universal" = sqrt(2 ln n). mode: thresholding, "soft" | "hard". method: "emd" |
+    "ceemdan" (seeded). noise_seconds: length of the quietest window. trials: decompositions of CEEMDAN.
     """
 
     lam: float | str = 1.0
     mode: str = "soft"
     method: str = "emd"
     noise_seconds: float = 0.5
-    trials: int = 20  # of CEEMDAN
+    trials: int = 20
 
     def __post_init__(self) -> None:
         if self.mode not in ("soft", "hard") or self.method not in ("emd", "ceemdan"):

@@ -48,12 +48,18 @@ class Signal:
 
 @dataclass(frozen=True)
 class SignalOptions:
-    """Spec section 2, defaults first. Bands in Hz, (low, high), either end None; a band of None = no filter.
+    """Spec section 2, defaults first. A band is (low, high) in Hz, either end None; None = no filter.
 
     window_mode: "resample" the whole clip to `length` | "crop" `length` steps at the original rate, from the centre |
-        "full" the same, with the EMG waveform instead of its envelope (length 2800 of 2816).
+        "full" the same, with the EMG waveform instead of its envelope (length 2800 of 2816). length: number of time steps.
     source: "raw" | "filtered": already filtered by the provider, so EMG and ECG are not filtered again.
+    emg_band: pass band of the EMG in Hz; None = no filter. emg_order: order of the EMG's Butterworth filter.
+    ecg_band: pass band of the ECG in Hz; None = no filter. ecg_order: order of the ECG's Butterworth filter.
+    gsr_lowpass: cut-off frequency of the skin conductance in Hz; None = no filter. gsr_detrend: remove the linear trend
+    of the skin conductance. fnirs_band: pass band of fNIRS in Hz; None = no filter.
+    emd: denoise the EMG by its intrinsic mode functions.
     envelope: "auto" = RMS envelope of EMG before decimation in "resample", waveform otherwise | "rms" | "none".
+    envelope_seconds: window of the RMS envelope.
     causal: `sosfilt` instead of zero-phase filtering of EMG.
     range_floor: a channel whose range within the clip is below this fraction of its largest magnitude is numerical noise and
         counts as constant. It is relative, so that volts and microvolts give the same; `moments.LEAST_STD` applies as well.
