@@ -61,6 +61,19 @@ def test_a_comment_is_read_with_the_lines_that_continue_it(made, tmp_path):
     assert made["comments"](file) == {"run": "a node", "run.dir": "the first and the second", "name": "a | b"}
 
 
+def test_the_example_of_an_option_stands_where_the_page_says():
+    section = (ROOT / "docs" / "how-to" / "extend.md").read_text().partition("\n## An option\n")[2]
+    files = {name: (ROOT / name).read_text() for name in re.findall(r"`([\w/]+\.py)`", section)}
+    row, field = re.findall(r"^    (\S.*)$", section, re.M)
+    assert row in files["orchestrator/config/schema.py"] and field in files["models/classifier/training.py"]
+    assert "NOT_CONTENT = " in files["orchestrator/evaluation/run_record.py"]
+    option = TABLE["train.label_smoothing"]
+    assert ROWS[option.key] == [option.wanted(), "`0.0`", option.about]
+    assert 'train__label_smoothing="' in files["orchestrator/reporting/paper_deviations.py"]
+    rule = files["orchestrator/config/unread.py"]
+    assert '("train", _train)' in rule and "fitted without epochs" in rule
+
+
 def test_a_new_section_needs_its_marks(made):
     with pytest.raises(SystemExit, match="<!-- nodes -->"):
         made["written"](TEXT, {"nodes": ""})
