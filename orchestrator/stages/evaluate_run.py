@@ -58,7 +58,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         number, by_now = cohort_ledger.register(config, people, plan, ledger.content_key, clips.hashes)
         failed = _run_missing(parts, ledger) if unfinished else {}
         if not unfinished:
-            progress.say("loso", f"{len(plan.folds)} folds are in the ledger already")
+            progress.say("loso", f"all {len(plan.folds)} folds are already in the ledger")
         rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
                         clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
