@@ -362,5 +362,6 @@ def crop(x: np.ndarray, length: int, name: str) -> np.ndarray:
         start = (len(x) - length) // 2
         return x[start : start + length]
     if len(x) < (1 - SHORTFALL) * length:
-        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; set window_mode=resample.")
+        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; set "
+                                              "signal.window_mode=resample.")
     return np.concatenate([x, np.full(length - len(x), x[-1])])
