@@ -1,4 +1,5 @@
-"""The documentation: links between files lead somewhere, pages that the code names exist, and the site builds."""
+"""The documentation: links between files lead somewhere, pages that the code names exist, the architecture names every
+file, and the site builds."""
 
 import re
 import subprocess
@@ -32,6 +33,15 @@ def test_every_page_lies_in_one_of_the_four_parts():
     parts = {"getting-started", "how-to", "explanation", "reference"}
     assert {Path(name).parts[1] for name in PAGES if name.startswith("docs/")} - parts <= {"architecture.md", "extend.md"}
     assert all((ROOT / "docs" / part).is_dir() for part in parts)
+
+
+@pytest.mark.parametrize("package", ["orchestrator", "models", "preprocessing"])
+def test_the_architecture_names_every_file_and_folder_of_a_package(package):
+    text = (ROOT / "docs/architecture.md").read_text().partition(f"\n| `{package}/` | contents")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1] for row in text.splitlines()[2:]]
+    told = [word.removesuffix(".py").rstrip("/") for cell in cells for word in re.findall(r"[\w./]+", cell) if word != ".py"]
+    inside = {Path(name).parts[1].removesuffix(".py") for name in NAMES if name.startswith(package) and name.endswith(".py")}
+    assert sorted(told) == sorted(inside - {"__init__"})
 
 
 @pytest.mark.slow

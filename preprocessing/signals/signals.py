@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.checks import check_band, check_flag, check_number
+from preprocessing.inputs.limits import Limits
 from preprocessing.moments import LEAST_STD
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
