@@ -34,7 +34,7 @@ def test_every_page_lies_in_one_of_the_four_parts():
     assert all((ROOT / "docs" / part).is_dir() for part in parts)
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_the_site_builds_and_asks_nothing_of_other_hosts(tmp_path):
     words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", str(tmp_path / "site")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
