@@ -28,6 +28,39 @@ def test_pages_that_are_named_anywhere_exist():
     assert not [(name, page) for name, page in told if not (ROOT / page).exists()]
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_files_that_a_page_names_with_their_folder_exist(name):
+    """From the checkout, from the page's folder, or within one of the packages."""
+    named = re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|yaml|sh|toml))`", (ROOT / name).read_text())
+    places = [ROOT, (ROOT / name).parent, *(ROOT / package for package in ("orchestrator", "models", "preprocessing"))]
+    assert not [file for file in named if not any((place / file).is_file() for place in places)]
+
+
+def test_each_rule_against_leaks_names_its_code_and_the_test_of_it():
+    """Files of the leakage tests test the whole program; any other one imports the code that it is named for."""
+    section = (ROOT / "README.md").read_text().partition("\n## How leakage is prevented\n")[2].partition("\n## ")[0]
+    rules = section.split("\n- ")[1:]
+    assert len(rules) == 7
+    for rule in rules:
+        (code, test) = re.search(r"\(`([\w/]+\.py)`;\s+`(tests/[\w/]+\.py)`\)$", rule.strip()).groups()
+        package, _, module = code.removesuffix(".py").replace("/", ".").rpartition(".")
+        text = (ROOT / test).read_text()
+        assert (ROOT / code).is_file() and (test.startswith("tests/leakage/") or f"from {package}.{module} import" in text
+                                            or re.search(rf"^from {package} import .*\b{module}\b", text, re.M)), rule
+
+
+def test_the_reading_order_leads_from_the_command_inwards():
+    """Each file after the first is imported by one before it."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    (paragraph,) = re.findall(r"^To read the code, .*?\n\n", text, re.M | re.S)
+    files = re.findall(r"`(orchestrator/[\w/]+\.py)`", paragraph)
+    assert len(files) == 6
+    for i, file in enumerate(files[1:], 1):
+        package, _, module = file.removesuffix(".py").replace("/", ".").rpartition(".")
+        imports = rf"from {package}\.{module} import|from {package} import .*\b{module}\b"
+        assert any(re.search(imports, (ROOT / before).read_text()) for before in files[:i]), file
+
+
 def test_every_page_lies_in_one_of_the_four_parts():
     parts = {"getting-started", "how-to", "explanation", "reference"}
     assert {Path(name).parts[1] for name in PAGES if name.startswith("docs/")} - parts <= {"architecture.md", "extend.md"}
