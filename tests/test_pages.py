@@ -1,11 +1,13 @@
-"""The documentation: links between files lead somewhere, pages that the code names exist, and the site builds."""
+"""The documentation: links between files lead somewhere, files that pages name exist, lists agree, and the site builds."""
 
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.helpers.places import ROOT
 
@@ -65,6 +67,41 @@ def test_every_page_lies_in_one_of_the_four_parts():
     parts = {"getting-started", "how-to", "explanation", "reference"}
     assert {Path(name).parts[1] for name in PAGES if name.startswith("docs/")} - parts <= {"architecture.md", "extend.md"}
     assert all((ROOT / "docs" / part).is_dir() for part in parts)
+
+
+@pytest.mark.parametrize("package", ["orchestrator", "models", "preprocessing"])
+def test_folders_of_tests_are_folders_of_the_package(package):
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests" / package).rglob("test_*.py")}
+    assert folders and not [folder for folder in folders if not (ROOT / folder).is_dir()]
+
+
+def test_a_pull_request_lists_the_points_of_the_guide():
+    """Each by the words it begins with, in the same order and under the same heading."""
+    guide, template = ((ROOT / name).read_text() for name in ("CONTRIBUTING.md", ".github/PULL_REQUEST_TEMPLATE.md"))
+    for heading in ("Before you submit a change", "Evidence for a change"):
+        told, asked = (text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0] for text in (guide, template))
+        points = re.findall(r"^- (.+?)(?::|$)", told, re.M)
+        assert len(points) >= 4
+        assert [point.split(",")[0] for point in points] == [
+            point.split(",")[0] for point in re.findall(r"^- \[ \] (.+?)(?::|$)", asked, re.M)]
+
+
+def test_headings_of_the_changes_are_unreleased_or_a_version_with_its_date():
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings
+    assert not [one for one in headings if one != "Unreleased" and not re.fullmatch(r"\d+\.\d+\.\d+ \(\d{4}-\d\d-\d\d\)", one)]
+
+
+def test_the_citation_is_of_this_version_and_of_the_paper_in_the_readme():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    (paper,) = cited["references"]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert paper["title"] in readme and f"(PeerJ CS {paper['volume']}:{paper['start']}, {paper['year']})" in readme
+    assert paper["url"] == f"https://doi.org/{paper['doi']}" and paper["doi"].endswith(paper["start"].removeprefix("e"))
+    assert [f"{one['family-names']} {one['given-names']}" for one in paper["authors"]] == [
+        "Nguyen M", "Yang H", "Dao D", "Kim S", "Kim S", "Shin J", "Nguyen NAT", "Nguyen T"]
 
 
 @pytest.mark.ci
