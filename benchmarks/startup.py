@@ -11,8 +11,8 @@ fold      one fold, with everything before it in the store. Target: 6 s.
 all       the ten folds, with everything before them in the store, compared with scikit-learn alone: LeaveOneGroupOut over the
           same stored clips, the same features and trees, joblib on as many cores, reading included. Target: 1.3 times its time.
 
-Beside fold and all: the same features and trees in trials of Ray Tune, with nothing of this project but the reading. Starting,
-scheduling and ending are Ray's there; no run of ours on Ray is faster.
+Beside fold and all: the same features and trees in trials of Ray Tune, with nothing of this project but reading and features.
+Starting, scheduling and ending are Ray's there; no run of ours on Ray is faster.
 
 --vs: another checkout, measured in turns with this one. Every measurement is a new process, compiled files allowed; medians
 of --rounds. Wall seconds and, in brackets, CPU seconds, of all processes together: on a machine with other load, compare the
@@ -92,11 +92,12 @@ x = window_statistics(np.concatenate([shard.signals for shard in shards]))
 y = np.concatenate([shard.label for shard in shards])
 people = np.concatenate([np.full(len(shard.label), i) for i, shard in enumerate(shards)])
 with tempfile.TemporaryDirectory() as folder:
-    tune.Tuner(
+    results = tune.Tuner(
         tune.with_resources(tune.with_parameters(fold, x=x, y=y, people=people, trees=int(sys.argv[2])), {"cpu": 1}),
         param_space={"fold": tune.grid_search(list(range(int(sys.argv[4]) or len(shards))))},
         tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(name="folds", storage_path=folder, verbose=0)).fit()
+    assert not results.errors, results.errors
 ray.shutdown()
 """
 
@@ -260,7 +261,7 @@ def main() -> None:
             f"{datetime.now(UTC):%Y-%m-%d} · {cpu_name()}, {os.cpu_count()} cores · medians of {rounds}; wall seconds, "
             "in brackets CPU seconds", "", f"    {command}", "", *head, *rows, "",
             "Behind each time of something else: this checkout's time over it. Ray Tune alone: the same features and trees in "
-            "trials of Ray Tune, with nothing of this project but the reading.", ""]))
+            "trials of Ray Tune, with nothing of this project but reading and features.", ""]))
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def load_mvts_encoder(path_or_state: Path | str | State, n_heads: int) -> "MvtsE
         batch_norm="layers.0.norm1.running_mean" in state,
         positions=positions,
         head="head.weight" in state,
+        source="the weights given" if isinstance(path_or_state, Mapping) else str(path_or_state),
     )
     return _fill(model, state, "mvts")
 
@@ -156,7 +157,7 @@ def mvts_state(path_or_state: Path | str | State) -> dict[str, Tensor]:
 class MvtsEncoder(nn.Module):
     """The encoder of SignalMAE for any length: x sqrt(d), fixed positions or the table of the file, layers.
 
-    head: whether the file has its output layer, which `reconstruct` needs.
+    head: whether the file has its output layer, which `reconstruct` needs. source: the file, for messages.
     """
 
     positions: Tensor | None
@@ -171,8 +172,10 @@ class MvtsEncoder(nn.Module):
         batch_norm: bool = True,
         positions: Tensor | None = None,
         head: bool = True,
+        source: str = "the weights given",
     ):
         super().__init__()
+        self.source = source
         norm = nn.BatchNorm1d if batch_norm else nn.LayerNorm
         self.embed = nn.Linear(n_channels, dim)
         self.register_buffer("positions", positions, persistent=False)
@@ -194,7 +197,10 @@ class MvtsEncoder(nn.Module):
     def reconstruct(self, x_BLC: Tensor, keep: Tensor | None = None) -> Tensor:
         """GELU and the output layer on the latent: (B,L,C)."""
         if self.head is None:
-            raise ModelError("This mvts file has no output layer: it can encode, not reconstruct.")
+            raise ModelError(
+                f"There is no output_layer.weight in {self.source}, so this mvts encoder can encode, not reconstruct: give the "
+                "checkpoint of its pretraining (imputation of masked values), which has this layer."
+            )
         return self.head(F.gelu(self(x_BLC, keep)))
 
 

@@ -1,0 +1,1 @@
+"""From recordings to clips: loaders, video, face, signals. Without torch, Ray and the other packages."""

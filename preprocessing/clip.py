@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from preprocessing.clip_format import PreparedClip, encode_image
+from preprocessing.duplicates.fingerprints import is_distinctive
 from preprocessing.errors import ClipError, InputError
 from preprocessing.face.engine import FaceEngine, FaceOptions
 from preprocessing.face.keyframes import KeyframeOptions
-from preprocessing.fingerprints import is_distinctive
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 from preprocessing.recordings import Recording, VideoRef
 from preprocessing.signals.signals import SHORTFALL, SignalOptions, process_signal, read_signal, used
 from preprocessing.video.duration import video_duration

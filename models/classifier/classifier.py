@@ -103,7 +103,9 @@ class Classifier(nn.Module):
     def attach_video_encoder(self, mae: "VideoMAE") -> None:
         """Accept clips (B, 3, T, H, W) as batch["video"]: the frozen `mae.encode` computes their tokens in eval mode."""
         if self.pool is None:
-            raise ModelError("this model has no video stream, so no video encoder can be attached to it")
+            raise ModelError(
+                "This model reads signals only, so no video encoder can be attached to it: use model=dual or model=video."
+            )
         if (tuple(mae.grid), mae.dim) != (self.pool.grid, self.video_dim):
             raise ModelError(
                 f"the video encoder gives {mae.dim} values on a grid {mae.grid}, but this model expects {self.video_dim} on "
@@ -114,7 +116,10 @@ class Classifier(nn.Module):
     def load_signal_encoder(self, state: Mapping[str, Tensor]) -> None:
         """Load pretrained SignalMAE weights. The decoder is ignored unless signal_output is the reconstruction."""
         if self.signal_encoder is None:
-            raise ModelError("this model has no signal stream, so no signal weights can be loaded")
+            raise ModelError(
+                "This model reads video tokens only, so no pretrained signal weights can be loaded into it: use model=dual, "
+                "model=signal or model=signal_small."
+            )
         encoder = self.signal_encoder.mae if isinstance(self.signal_encoder, Reconstructed) else self.signal_encoder
         own = encoder.state_dict()
         wrong = [k for k in own if k not in state or state[k].shape != own[k].shape]

@@ -23,8 +23,8 @@ from orchestrator.runtime.store_lock import writing
 from preprocessing.allotment import usable_cores
 from preprocessing.datasets import biovid_lists, registry
 from preprocessing.face.weights import SHA256, weight_file
+from preprocessing.inputs.spelling import spellings
 from preprocessing.recordings import DataSet, Recording
-from preprocessing.spelling import spellings
 
 OWN, CROSS = "own", "cross_dataset"  # tested by the data set's own split; in a data set that is only tested
 OWN_TRAIN, OWN_VALIDATION = "own_train", "own_validation"  # the other parts of the data set's own split

@@ -1,8 +1,9 @@
 """Duplicates: an identical recording of two subjects, which leaks into training when one of them is tested.
 
 They are found in the files before decoding (the same bytes in overlapping windows), and by fingerprints of the decoded
-recordings, which do not change with container, lossless coding or unit (preprocessing/fingerprints.py). Recordings that are
-constant or hold so little information that two may be equal by chance (preprocessing/information.py) are skipped and counted.
+recordings, which do not change with container, lossless coding or unit (preprocessing/duplicates/fingerprints.py). Recordings
+that are constant or hold so little information that two may be equal by chance (preprocessing/duplicates/information.py) are
+skipped and counted.
 """
 
 import hashlib
@@ -15,9 +16,9 @@ import numpy as np
 
 from orchestrator.cohort.cohort import Clip, Cohort
 from orchestrator.errors import UserError
+from preprocessing.duplicates.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint
 from preprocessing.errors import ClipError
-from preprocessing.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 from preprocessing.notes import gathered
 from preprocessing.recordings import SignalRef, VideoRef
 

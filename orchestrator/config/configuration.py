@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from orchestrator.config.groups import EXPERIMENTS, GROUPS, choices, registered
 from orchestrator.config.schema import check_values, check_word
 from orchestrator.errors import UserError
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 
 # Short forms on the command line for a key inside a node.
 SHORT = {"store": "store.dir"}
@@ -113,7 +113,7 @@ class Data(Node):
     max_rows: int = Limits.max_rows
 
     def limits(self) -> dict[str, int]:
-        """Sizes beyond which an input is not opened: preprocessing.limits.Limits."""
+        """Sizes beyond which an input is not opened: preprocessing.inputs.limits.Limits."""
         return {"max_pixels": self.max_pixels, "max_channels": self.max_channels, "max_rows": self.max_rows}
 
     @field_validator("subjects", mode="before")

@@ -17,9 +17,9 @@ from orchestrator.errors import UserError
 from orchestrator.files.storage import file_sha256
 from orchestrator.stores.clip_store import clip_options
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
+from preprocessing.inputs.paths import is_file
 from preprocessing.notes import gathered
-from preprocessing.paths import is_file
 from preprocessing.recordings import Recording, SignalRef, VideoRef
 from preprocessing.signals.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
 

@@ -22,7 +22,7 @@ from orchestrator.stores.token_store import plan_tokens
 @dataclass(frozen=True)
 class Finished:
     """subjects: those whose shard is up to date; encoders: groups by Group.training; tokens: clips embedded, counted for each
-    view and encoder; ledgers: by plan, names of finished folds, with "audit" if the canaries were fitted too."""
+    encoder; ledgers: by plan, names of finished folds, with "audit" if the canaries were fitted too."""
 
     subjects: frozenset[int] = frozenset()
     encoders: frozenset[Any] = frozenset()

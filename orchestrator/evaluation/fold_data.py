@@ -17,7 +17,7 @@ from orchestrator.stores.clip_store import ClipStore
 from orchestrator.stores.encoder_store import Encoder
 from orchestrator.stores.frame_reader import Frames, ShardClips
 from orchestrator.stores.token_store import TokenJob, Tokens, stored_lineage, token_shape
-from preprocessing.fingerprints import same_signals, signal_fingerprint
+from preprocessing.duplicates.fingerprints import same_signals, signal_fingerprint
 from preprocessing.shard import ShardSignals
 
 

@@ -149,7 +149,10 @@ def _one_pretraining(config: Config, subjects: Sequence[Person], origins: "Seque
         raise UserError(f"{n} subjects are too few for inner validation and pretraining groups (at least "
                         f"{SMALLEST_COHORT}): add subjects, or use pretrain=none protocol.val=fixed_epochs.")
     if n < 2:
-        raise UserError("Leave-one-subject-out needs at least 2 subjects.")
+        more = "use a larger synthetic.subjects" if config.dataset == "synthetic" else \
+            "add subjects, or check data.root and how it names subjects if there are more"
+        raise UserError(f"--dataset {config.dataset} has {n} subject{'s' * (n != 1)}, too few to train and test on different "
+                        f"subjects (at least 2): {more}.")
     if config.split.name == "cross_dataset" and protocol.name == "exclude_pretrain":
         raise UserError("protocol=exclude_pretrain does not test the pretraining subjects, but split=cross_dataset tests "
                         "another data set: use protocol=clean.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.config.configuration import Config
 from orchestrator.errors import UserError
-from orchestrator.runtime import cluster_address, loopback, progress, ray_folder, ray_watch, surroundings
+from orchestrator.runtime import cluster_address, loopback, progress, ray_folder, ray_watch, surroundings, terminal
 from orchestrator.runtime.finding import STOP
 from preprocessing.allotment import memory_bytes, usable_cores
 
@@ -159,10 +159,11 @@ def _held_stderr():
     """
     sys.stderr.flush()
     ours = sys.stderr
-    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "w", buffering=1) as stderr:
+    with tempfile.TemporaryFile() as held, os.fdopen(os.dup(2), "w", buffering=1, encoding=sys.__stderr__.encoding,
+                                                     errors=sys.__stderr__.errors) as stderr:
         os.dup2(held.fileno(), 2)
-        if ours is sys.__stderr__:
-            sys.stderr = stderr
+        if ours is sys.__stderr__ or isinstance(ours, terminal.SafeStream):
+            sys.stderr = terminal.SafeStream(stderr, "stderr")
         try:
             yield
         except BaseException:

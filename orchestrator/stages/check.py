@@ -22,8 +22,8 @@ from orchestrator.plan.folds import Plan
 from orchestrator.plan.splits import SPLITS
 from orchestrator.stores import cross_dataset, origin
 from preprocessing.datasets.registry import SOURCES
+from preprocessing.duplicates.fingerprints import HOLDS_LITTLE
 from preprocessing.errors import InputError
-from preprocessing.fingerprints import HOLDS_LITTLE
 
 MARKS = {OK: "[green]ok[/]", WARN: "[yellow]warning[/]", STOP: "[red]STOP[/]"}
 SHOWN = 3  # examples of a list of files

@@ -4,11 +4,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 
 from orchestrator.cohort import study
 from orchestrator.cohort.cohort import Cohort
@@ -58,7 +58,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         number, by_now = cohort_ledger.register(config, people, plan, ledger.content_key, clips.hashes)
         failed = _run_missing(parts, ledger) if unfinished else {}
         if not unfinished:
-            progress.say("loso", f"{len(plan.folds)} folds are in the ledger already")
+            progress.say("loso", f"all {len(plan.folds)} folds are already in the ledger")
         rows = _audited(config, plan=plan, parts=parts, ledger=ledger, folder=folder, people=people,
                         clips=clips) if config.audit and not plan.leaky else []
         entries = [entry for fold in plan.folds if (entry := ledger.read(fold))]
@@ -95,21 +95,29 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
 
 
 def _make_ready(config: Config, parts: Sequence[Prepared]) -> None:
-    """Read what the folds read while Ray's processes start, and then what the report imports while the folds run."""
+    """Read what the folds read. With Ray this happens while Ray starts, and the report's imports while the folds run."""
     from orchestrator.executors import choice
 
-    ahead = ThreadPoolExecutor(1)
-    try:
-        read = [ahead.submit(getattr, part, "data") for part in parts]
-        later = ahead.submit(lambda: [import_module(name) for name in LATER])
-        choice.of(config).start(config)
-        for one in read:
-            one.result()
-    except BaseException:
-        later.cancel()
-        raise
-    finally:
-        ahead.shutdown(wait=False)
+    failed: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for part in parts:
+                part.data  # noqa: B018
+        except BaseException as error:
+            failed.append(error)
+
+    executor = choice.of(config)
+    if config.run.executor == "ray":  # daemon threads: an interrupted command ends without them
+        reading = Thread(target=read, daemon=True)
+        reading.start()
+        executor.start(config)
+        reading.join()
+        Thread(target=lambda: [import_module(name) for name in LATER], daemon=True).start()
+    else:
+        read()
+    if failed:
+        raise failed[0]
 
 
 def _run_missing(parts: Sequence[Prepared], ledger: Ledger) -> dict[str, str]:

@@ -91,7 +91,7 @@ def _choose(config: Config, configs: dict[str, Config], people: Cohort, plan: Pl
         for name, reason in sorted(failed.items()):
             progress.say("sweep", f"{name} failed: {reason}", private=True)
     else:
-        progress.say("sweep", f"{planned} folds are in the ledgers already")
+        progress.say("sweep", f"all {planned} folds are already in the ledgers")
     return ranked(points, plan, people)
 
 

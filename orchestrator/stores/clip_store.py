@@ -21,9 +21,9 @@ from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import reads_video
 from orchestrator.files.code_key import code_sha256
 from orchestrator.files.storage import HashCache, file_sha256, hash_all, key_of, read_checked
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
+from preprocessing.inputs.paths import is_file, is_folder
 from preprocessing.moments import Moments, merge_all
-from preprocessing.paths import is_file, is_folder
 from preprocessing.recordings import Channel
 from preprocessing.shard import SCHEMA_VERSION, ShardSignals, read_signals
 from preprocessing.signals.formats import FORMATS

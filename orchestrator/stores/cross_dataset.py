@@ -17,9 +17,9 @@ from orchestrator.config.model_inputs import SIGNALS, check_modalities, needs
 from orchestrator.errors import UserError
 from orchestrator.files.storage import hash_all
 from orchestrator.stores.clip_store import ClipStore
+from preprocessing.inputs.spelling import groups, shown, spellings
 from preprocessing.moments import Moments
 from preprocessing.shard import ShardSignals
-from preprocessing.spelling import groups, shown, spellings
 
 OTHER_CLASS = -1  # a label of the second data set that the task does not name
 

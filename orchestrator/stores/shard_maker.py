@@ -11,9 +11,9 @@ from orchestrator.cohort.cohort import Clip
 from orchestrator.files.storage import write_checked
 from orchestrator.stores.clip_store import ShardJob
 from preprocessing.clip import ClipOptions, prepare_clip
+from preprocessing.duplicates.fingerprints import HOLDS_LITTLE, signal_fingerprint, video_fingerprint
 from preprocessing.errors import ClipError
 from preprocessing.face.engine import FaceEngine
-from preprocessing.fingerprints import HOLDS_LITTLE, signal_fingerprint, video_fingerprint
 from preprocessing.moments import Moments
 from preprocessing.notes import gathered
 from preprocessing.shard import Row, write_shard

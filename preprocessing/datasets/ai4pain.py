@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from preprocessing.errors import ClipError, InputError
-from preprocessing.paths import check_distinct, check_link, check_name
+from preprocessing.inputs.paths import check_distinct, check_link, check_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 from preprocessing.signals import tables
 

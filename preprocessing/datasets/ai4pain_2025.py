@@ -6,7 +6,7 @@ from pathlib import Path
 
 from preprocessing.datasets.ai4pain import child, files, split_folders
 from preprocessing.errors import ClipError, InputError
-from preprocessing.paths import check_distinct, check_name, fold_name
+from preprocessing.inputs.paths import check_distinct, check_name, fold_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject
 from preprocessing.signals import tables
 

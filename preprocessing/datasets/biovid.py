@@ -10,8 +10,8 @@ from typing import Any
 
 from preprocessing.datasets import biovid_lists
 from preprocessing.errors import InputError
-from preprocessing.listing import blank_note, other_separator, read_text
-from preprocessing.paths import check_distinct, check_link, check_name
+from preprocessing.inputs.listing import blank_note, other_separator, read_text
+from preprocessing.inputs.paths import check_distinct, check_link, check_name
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 
 CLASS_NAMES = ("BL1", "PA1", "PA2", "PA3", "PA4")

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as papq
 
 from preprocessing.errors import InputError
-from preprocessing.listing import blank_note, other_separator, read_text
-from preprocessing.paths import MISSING, check_distinct, check_link, check_name, check_text, inside, is_file, is_folder
+from preprocessing.inputs.listing import blank_note, other_separator, read_text
+from preprocessing.inputs.paths import MISSING, check_distinct, check_link, check_name, check_text, inside, is_file, is_folder
+from preprocessing.inputs.spelling import groups, shown
 from preprocessing.recordings import Channel, DataSet, Recording, SignalRef, Subject, VideoRef
 from preprocessing.signals import units
-from preprocessing.spelling import groups, shown
 
 REQUIRED = ("subject", "sample", "label")
 OPTIONAL = ("dataset", "label_name", "session", "split", "start_s", "end_s", "video_path", "video_fps", "signal_path",

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocessing.checks import check_number
 from preprocessing.errors import ClipError
 from preprocessing.face import landmarks as points_of
 from preprocessing.face.detector import FULL_RANGE, SHORT_RANGE, BlazeFace
@@ -23,7 +22,8 @@ from preprocessing.face.precomputed import PrecomputedTracker
 from preprocessing.face.roi import Hysteresis, Roi, square_around
 from preprocessing.face.tracking import FaceTracker, Tracker
 from preprocessing.face.weights import weight_file
-from preprocessing.limits import Limits
+from preprocessing.inputs.checks import check_number
+from preprocessing.inputs.limits import Limits
 from preprocessing.recordings import VideoRef
 from preprocessing.video.frames import Bounds, Frame, Pixels
 from preprocessing.video.resample import halvings

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocessing.checks import check_number
 from preprocessing.face.landmarks import interocular
+from preprocessing.inputs.checks import check_number
 
 NORMS = ("interocular", "rms", "none")
 REFS = ("last_keyframe", "previous_frame")

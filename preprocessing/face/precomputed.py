@@ -21,7 +21,7 @@ from preprocessing.errors import ClipError, InputError
 from preprocessing.face.landmarks import N_MESH, N_POINTS
 from preprocessing.face.mesh import FaceMesh
 from preprocessing.face.roi import roi_of_box
-from preprocessing.paths import is_file, is_folder
+from preprocessing.inputs.paths import is_file, is_folder
 from preprocessing.video.frames import Frame
 
 

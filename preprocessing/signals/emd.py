@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preprocessing.checks import check_number
+from preprocessing.inputs.checks import check_number
 from preprocessing.signals.filters import half_window
 
 

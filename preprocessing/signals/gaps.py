@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from preprocessing.duplicates.information import grid
 from preprocessing.errors import ClipError
-from preprocessing.information import grid
 from preprocessing.notes import note
 
 # Seconds of a constant value that is not physiological at the resolution of a sensor. Other kinds can be constant (a skin

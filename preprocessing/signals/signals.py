@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocessing.checks import check_band, check_flag, check_number
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.checks import check_band, check_flag, check_number
+from preprocessing.inputs.limits import Limits
 from preprocessing.moments import LEAST_STD
 from preprocessing.notes import note
 from preprocessing.recordings import Channel, SignalRef
@@ -368,5 +368,6 @@ def crop(x: np.ndarray, length: int, name: str) -> np.ndarray:
         start = (len(x) - length) // 2
         return x[start : start + length]
     if len(x) < (1 - SHORTFALL) * length:
-        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; set window_mode=resample.")
+        raise ClipError("signal", "short_file", f"Channel {name} has {len(x)} of {length} samples; set "
+                                              "signal.window_mode=resample.")
     return np.concatenate([x, np.full(length - len(x), x[-1])])

@@ -19,8 +19,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as papq
 
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
-from preprocessing.paths import is_file
+from preprocessing.inputs.limits import Limits
+from preprocessing.inputs.paths import is_file
 
 EXACT = 2**53  # whole numbers up to here are exact in float64
 LARGEST = np.finfo(np.float32).max  # larger values would be infinite in the store; signals.py reports them

@@ -6,7 +6,7 @@ from typing import Any
 
 import av
 
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 
 # Containers of a single file. Playlists and concatenations could name other files or hosts; single images are not videos.
 OPEN = {

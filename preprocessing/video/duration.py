@@ -4,8 +4,8 @@ from pathlib import Path
 
 import av
 
-from preprocessing.limits import Limits
-from preprocessing.paths import is_file
+from preprocessing.inputs.limits import Limits
+from preprocessing.inputs.paths import is_file
 from preprocessing.video.clock import BARE, BY_PACKET, WRAP, video_streams
 from preprocessing.video.containers import open_container
 

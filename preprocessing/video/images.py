@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 

@@ -17,9 +17,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
+from preprocessing.inputs.paths import is_file, is_folder
 from preprocessing.notes import note
-from preprocessing.paths import is_file, is_folder
 from preprocessing.recordings import VideoRef
 from preprocessing.video.access import AccessPoints
 from preprocessing.video.clock import BARE, BY_INDEX, Clock, named_rate, varies, video_streams

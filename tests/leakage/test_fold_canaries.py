@@ -130,12 +130,12 @@ def test_no_test_label_is_read_during_the_fit(data, monkeypatch):
         return real(fold, replace(data, labels=np.where(rows, -(10**6), data.labels),
                                   signals=np.where(rows[:, None, None], np.nan, data.signals)), recipe, encoder)
 
-    door = foldfit.TestClips.open
+    door = foldfit.TestClips.access
     monkeypatch.setattr(foldfit, "fit_network", with_invalid_labels)
-    monkeypatch.setattr(foldfit.TestClips, "open", lambda self: order.append("open") or door(self))
+    monkeypatch.setattr(foldfit.TestClips, "access", lambda self: order.append("access") or door(self))
     entry = fit_entry(fold(2), data, recipe("signal"), encoder())
     monkeypatch.undo()
-    assert order == ["fit", "open"]
+    assert order == ["fit", "access"]
     assert entry["weights_sha256"] == fit_entry(fold(2), data, recipe("signal"), encoder())["weights_sha256"]
 
 

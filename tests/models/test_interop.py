@@ -127,7 +127,7 @@ def test_mvts_encoder():
         assert encoder(torch.randn(2, 17, 3)).shape == (2, 17, 16)
 
 
-def test_mvts_with_its_own_positions_layer_norm_and_no_head():
+def test_mvts_with_its_own_positions():
     weights, g = golden("signal_encoder.npz")
     table = sincos_table(60, 16)[:, None]
     encoder = load_mvts_encoder(weights | {"pos_enc.pe": table}, n_heads=4)
@@ -137,11 +137,17 @@ def test_mvts_with_its_own_positions_layer_norm_and_no_head():
         encoder(torch.randn(1, 61, 3))
     assert mvts_state(weights | {"pos_enc.pe": table})["positions"].shape == (60, 16)
 
+
+def test_mvts_without_its_output_layer_encodes_and_does_not_reconstruct(tmp_path):
+    weights, g = golden("signal_encoder.npz")
     layer = {k: v for k, v in weights.items() if "running" not in k and not k.startswith("output_layer")}
     encoder = load_mvts_encoder(layer, n_heads=4)
     assert isinstance(encoder.layers[0].norm1, torch.nn.LayerNorm)
-    with pytest.raises(ModelError, match="no output layer"):
+    with pytest.raises(ModelError, match="no output_layer.weight in the weights given.*the checkpoint of its pretraining"):
         encoder.reconstruct(g["x"])
+    torch.save(layer, tmp_path / "classifier.pt")
+    with pytest.raises(ModelError, match="no output_layer.weight in .*classifier.pt, so"):
+        load_mvts_encoder(tmp_path / "classifier.pt", n_heads=4).reconstruct(g["x"])
 
 
 def test_mvts_heads_that_do_not_divide():

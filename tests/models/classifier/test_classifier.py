@@ -1,5 +1,7 @@
 """The complete stage 2: the ablations of Tables 5 and 6, pooling, stored tokens against clips, pretrained signal weights."""
 
+import re
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from models.classifier.token_pool import TokenPool
 from models.errors import ModelError
 from models.mae.signal_mae import SignalMAE
 from models.mae.video_mae import VideoMAE
+from models.registry import MODELS, SIGNALS, TOKENS
 from tests.helpers.pairs import pairs
 from tests.helpers.slopes import check_slope
 
@@ -28,6 +31,16 @@ def batch(n=4):
 
 def n_parameters(module):
     return sum(p.numel() for p in module.parameters())
+
+
+def models_named(told):
+    """The values of model= in an error message."""
+    return set(re.findall(r"model=(\w+)", str(told.value)))
+
+
+def classifiers(stream):
+    """Registered models of this family that read the stream."""
+    return {name for name, model in MODELS.items() if model.family == "classifier" and stream <= model.needs}
 
 
 def train_once(model, data):
@@ -210,8 +223,9 @@ def test_an_encoder_that_does_not_fit_is_refused(video_case):
     mae = video_case[0]
     with pytest.raises(ModelError, match="token_dim"):
         build_classifier("video", 3, token_dim=mae.dim + 1, token_grid=mae.grid).attach_video_encoder(mae)
-    with pytest.raises(ModelError, match="no video stream"):
+    with pytest.raises(ModelError, match="reads signals only") as told:
         build_classifier("signal", 3, n_channels=3, signal_length=40).attach_video_encoder(mae)
+    assert models_named(told) == classifiers(TOKENS)
 
 
 @pytest.mark.parametrize(("name", "tokens"), [("dual", {}), ("signal", {}), ("signal_small", SMALL_SIGNAL)])
@@ -231,8 +245,9 @@ def test_pretrained_signal_weights_are_taken_over(name, tokens):
     without_positions = build_classifier(name, signal={**options, "pos": "none"}, **SIZES)
     with pytest.raises(ModelError, match="at 'positions'"):
         without_positions.load_signal_encoder(mae.state_dict())
-    with pytest.raises(ModelError, match="no signal stream"):
+    with pytest.raises(ModelError, match="reads video tokens only") as told:
         build_classifier("video", **SIZES).load_signal_encoder(mae.state_dict())
+    assert models_named(told) == classifiers(SIGNALS)
 
 
 @pytest.mark.parametrize("name", ["dual", "signal", "signal_small"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from orchestrator.cohort import duplicates
 from orchestrator.cohort.cohort import Clip, Cohort, Person
 from orchestrator.errors import UserError
-from preprocessing.fingerprints import signal_fingerprint
+from preprocessing.duplicates.fingerprints import signal_fingerprint
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 
 

@@ -115,7 +115,7 @@ def test_an_edited_lineage_of_a_sweep_is_an_error(swept, tmp_path):
     result = read_json(swept[1] / "sweep.json")
     result["halves"][0]["lineage"]["people"] = []
     write_json(tmp_path / "sweep.json", result)
-    with pytest.raises(UserError, match="changed since"):
+    with pytest.raises(UserError, match="its file was edited"):
         sweep_choice.read(config(f"sweep.read={tmp_path}"), cohort())
 
 

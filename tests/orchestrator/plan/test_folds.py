@@ -98,8 +98,10 @@ def test_a_network_without_an_encoder_is_not_pretrained_and_still_chooses_its_ep
 
 
 def test_one_person_cannot_be_left_out(unpretrained):
-    with pytest.raises(UserError, match="at least 2"):
+    with pytest.raises(UserError, match="^--dataset synthetic has 1 subject, too few.*at least 2.*larger synthetic.subjects"):
         make_plan(unpretrained, people(1))
+    with pytest.raises(UserError, match="^--dataset watch has 0 subjects, too few.*add subjects, or check data.root"):
+        make_plan(compose("watch", ["model=ridge"]), people(0))
 
 
 def test_the_text_names_the_sizes(clean):

@@ -98,13 +98,16 @@ def test_a_long_tmpdir_and_a_home_without_rights(monkeypatch, started, tmp_path)
     assert not folder.exists() and os.environ["TMPDIR"] == str(long) and "MPLCONFIGDIR" not in os.environ
 
 
-def test_a_warning_of_another_thread_is_shown_while_ray_greets(tmp_path):
+@pytest.mark.parametrize("streams", ["nullcontext()", "terminal.safe_streams()"])  # of Python, of a command
+def test_a_warning_of_another_thread_is_shown_while_ray_greets(streams):
     code = ("import os, sys, warnings, threading, ray\n"
-            "from orchestrator.config.configuration import compose\nfrom orchestrator.runtime import ray_session, ray_watch\n"
+            "from orchestrator.config.configuration import compose\n"
+            "from orchestrator.runtime import ray_session, ray_watch, terminal\n"
+            "from contextlib import nullcontext\n"
             "def init(**settings):\n    os.write(2, b'greeting\\n')\n"
             "    one = threading.Thread(target=warnings.warn, args=('odd numbers',))\n    one.start()\n    one.join()\n"
-            "ray.init, ray_watch.watch = init, lambda *words: None\nray_session.start(compose('watch', []))\n"
-            "print('after', file=sys.stderr)\n")
+            "ray.init, ray_watch.watch = init, lambda *words: None\n"
+            f"with {streams}:\n    ray_session.start(compose('watch', []))\n    print('after', file=sys.stderr)\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=55)
     assert done.returncode == 0 and "odd numbers" in done.stderr and done.stderr.endswith("after\n"), done.stderr
     assert "greeting" not in done.stderr

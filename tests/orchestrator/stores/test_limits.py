@@ -10,7 +10,7 @@ from orchestrator.config.configuration import compose
 from orchestrator.files.storage import read_checked
 from orchestrator.stages import make_clips
 from orchestrator.stores import clip_store
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 
 ROWS = {"p0": 60, "p1": 60, "p2": 80}  # by subject; arrays of three columns, two of them named
 

@@ -208,7 +208,7 @@ def test_whole_numbers_that_no_float_holds(tmp_path):
 
 @pytest.mark.parametrize("form", ["npy", "npz", "parquet", "csv"])
 def test_limits_are_checked_before_anything_is_read(tmp_path, form, monkeypatch):
-    from preprocessing.limits import Limits
+    from preprocessing.inputs.limits import Limits
 
     path = tmp_path / f"x.{form}"
     x = np.arange(1000.0)

@@ -9,7 +9,7 @@ import pytest
 
 from preprocessing.clip import ClipOptions, prepare_clip
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 from preprocessing.recordings import Channel, Recording, SignalRef, VideoRef
 from preprocessing.video import video
 from preprocessing.video.duration import video_duration

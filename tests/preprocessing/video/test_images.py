@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from preprocessing.errors import ClipError
-from preprocessing.limits import Limits
+from preprocessing.inputs.limits import Limits
 from preprocessing.recordings import VideoRef
 from preprocessing.video import images as images_module
 from preprocessing.video.video import Video

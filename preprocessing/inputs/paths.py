@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from preprocessing.errors import InputError
-from preprocessing.spelling import groups, shown
+from preprocessing.inputs.spelling import groups, shown
 
 MOST_SHOWN = 10
 MISSING = {"na", "n/a", "#n/a", "nan", "none", "null", "nil", "<na>"}  # how tools write a missing value

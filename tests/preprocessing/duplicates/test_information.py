@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from preprocessing.information import LEAST_BITS, bits, holds_enough
+from preprocessing.duplicates.information import LEAST_BITS, bits, holds_enough
 
 COMPARED = (1e-3, 2e-7)
 

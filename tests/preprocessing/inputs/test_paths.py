@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.errors import InputError
-from preprocessing.paths import check_distinct, check_link, check_name, fold_name, inside, is_file, is_folder
+from preprocessing.inputs.paths import check_distinct, check_link, check_name, fold_name, inside, is_file, is_folder
 
 
 def test_inside(tmp_path):

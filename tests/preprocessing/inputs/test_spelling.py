@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.errors import InputError
-from preprocessing.paths import check_distinct, check_name
-from preprocessing.spelling import groups, shown
+from preprocessing.inputs.paths import check_distinct, check_name
+from preprocessing.inputs.spelling import groups, shown
 
 PROPERTY = settings(max_examples=300, deadline=None, derandomize=True, database=None)
 ONE = [("7", "07", "7.0", "7,00", "007", " 7", "７", "٧", "7\u200b", "7e0"), ("S1", "S01", "S_1", "S-1", "S 1", "S\u00a01"),

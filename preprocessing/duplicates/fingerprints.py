@@ -13,12 +13,12 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from preprocessing.information import holds_enough
+from preprocessing.duplicates.information import holds_enough
 
 DIRECTIONS = 16
 SIGNAL_TOLERANCE = 1e-3  # of a standard deviation; two different recordings differ by about 1, in 16 directions
 ROUNDING = 2e-7  # relative to the mean: float32 rounds by up to 6e-8, and a projection sums the rounding of both recordings
-VIDEO_TOLERANCE = 2.0  # grey levels of 255, for the mean over a patch; see tests/preprocessing/test_fingerprints.py
+VIDEO_TOLERANCE = 2.0  # grey levels of 255, for the mean over a patch; see tests/preprocessing/duplicates/test_fingerprints.py
 CROPS, SIDE = 3, 12
 HOLDS_LITTLE = ("the signals hold too little information (few, coarse or constant values) to detect duplicates in other "
                 "subjects, and are not compared.")

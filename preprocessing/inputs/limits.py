@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from preprocessing.checks import check_number
+from preprocessing.inputs.checks import check_number
 
 
 @dataclass(frozen=True)

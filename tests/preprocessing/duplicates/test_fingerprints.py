@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.clip import ClipOptions, prepare_clip
-from preprocessing.fingerprints import is_distinctive, same_signals, same_videos, signal_fingerprint, video_fingerprint
+from preprocessing.duplicates.fingerprints import (
+    is_distinctive,
+    same_signals,
+    same_videos,
+    signal_fingerprint,
+    video_fingerprint,
+)
 from preprocessing.recordings import Channel, Recording, SignalRef
 from preprocessing.signals.signals import ChannelData, Signal, SignalOptions, process_signal, used
 
