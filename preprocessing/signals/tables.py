@@ -8,7 +8,7 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import IO
@@ -49,18 +49,7 @@ def read_columns(
     # Positions as names: a header may repeat the names of columns that are not used.
     index = {name: str(header.index(name)) for name in columns}
     try:
-        table = pacsv.read_csv(
-            pa.py_buffer(body),
-            read_options=pacsv.ReadOptions(
-                use_threads=False, block_size=len(body) + 1, column_names=[str(i) for i in range(len(header))]
-            ),
-            parse_options=pacsv.ParseOptions(delimiter=sep),
-            convert_options=pacsv.ConvertOptions(
-                include_columns=list(index.values()),
-                column_types={position: pa.float64() for position in index.values()},
-                decimal_point=decimal,
-            ),
-        )
+        table = _parsed(body, sep, len(header), dict.fromkeys(index.values(), pa.float64()), decimal)
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         if "conversion error" in str(error):
             raise bad("not_a_number", f"A cell that should be a number is text{place(error)}: repair the file, remove lines "
@@ -133,18 +122,21 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
     check_header(header, (column,), head)
     position = str(header.index(column))
     try:
-        table = pacsv.read_csv(
-            pa.py_buffer(body),
-            read_options=pacsv.ReadOptions(
-                use_threads=False, block_size=len(body) + 1, column_names=[str(i) for i in range(len(header))]
-            ),
-            parse_options=pacsv.ParseOptions(delimiter=sep),
-            convert_options=pacsv.ConvertOptions(include_columns=[position], column_types={position: pa.string()}),
-        )
+        table = _parsed(body, sep, len(header), {position: pa.string()})
     except (pa.ArrowException, ValueError, KeyError, OSError) as error:
         raise bad("not_a_table", f"The table is incomplete, or has uneven rows{place(error)}; copy it again.") from None
     check_lines(table.num_rows, body, sep, len(header))
     return [(value or "").strip() for value in table[position].to_pylist()]
+
+
+def _parsed(body: bytes, sep: str, n_columns: int, types: Mapping[str, pa.DataType], decimal: str = ".") -> pa.Table:
+    """The columns at these positions ("0", "1", ...) of the rows in `body`."""
+    return pacsv.read_csv(
+        pa.py_buffer(body),
+        read_options=pacsv.ReadOptions(use_threads=False, block_size=len(body) + 1,
+                                       column_names=[str(i) for i in range(n_columns)]),
+        parse_options=pacsv.ParseOptions(delimiter=sep),
+        convert_options=pacsv.ConvertOptions(include_columns=list(types), column_types=dict(types), decimal_point=decimal))
 
 
 def read_header(path: Path, sep: str | None = None) -> list[str]:
