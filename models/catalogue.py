@@ -45,8 +45,8 @@ BUILT_IN = (
     _network("mte_mer", "fusion_nets:MTEMER", VIDEO | SIGNALS, share=0.5, recurrent=True, paper="Tables 7 and 8",
              about="the same, with an embedding per class"),
     _estimator("random_forest", "RandomForest", paper="compare Table 9", about="random forest on statistics of each window"),
-    _estimator("svm", "GaussianSVM", paper="compare Table 9", about="SVM with RBF kernel on the same statistics"),
-    _estimator("ridge", "RidgeLeastSquares", paper="compare Table 9", about="ridge classifier on the same statistics"),
+    _estimator("svm", "GaussianSVM", paper="compare Table 9", about="SVM with RBF kernel on statistics of each window"),
+    _estimator("ridge", "RidgeLeastSquares", paper="compare Table 9", about="ridge classifier on statistics of each window"),
     _estimator("one_number", "OneNumber", about="negative control: one number per clip, e.g. its duration or trial order"),
 )
 for _model in BUILT_IN:

@@ -95,16 +95,22 @@ def controls_section(report: "Report") -> Section | None:
     said = [f"{row['name'].capitalize()}: {row['why']}." for row in rows if not row["known"]]
     said += [f"{row['name'].capitalize()} is the same for all clips, so it cannot separate the classes."
              for row in rows if row["known"] and not row["varies"]]
-    close = [row["name"] for row in rows
-             if row["known"] and row["varies"] and row["difference_ci95"] and row["difference_ci95"][0] <= 0]
-    if close:
-        said.append(f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
-                    "difference reaches zero or lies below it.")
+    said += doubts(rows)
     head = ("input of the control", "accuracy %", "95 % interval", "model minus control", "95 % interval")
     tables = [Table("Accuracy of the controls, first seed", head, shown)] if shown else []
     return Section("controls", "Controls without the recordings", [*tables, *map(Note, said), Note(
         "Small decision trees, fitted on the training subjects of the same folds (first seed). Sex and age are the same "
         "for all clips of a subject, so they separate classes only where subjects have different classes.")])
+
+
+def doubts(rows: Collection[Mapping]) -> list[str]:
+    """A sentence if the model is not shown to be better than one of its controls: then its result says little."""
+    close = [row["name"] for row in rows
+             if row["known"] and row["varies"] and row["difference_ci95"] and row["difference_ci95"][0] <= 0]
+    if not close:
+        return []
+    return [f"This run does not show that the model is better than {', '.join(close)} alone: the 95 % interval of the "
+            "difference reaches zero or lies below it."]
 
 
 def _points(value: float | None) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy  # which imports its parts when they are used
 
 from orchestrator.pretraining import quality
+from orchestrator.reporting.controls import doubts
 from orchestrator.reporting.summary import draws_words, percent
 from orchestrator.scores import chance, metrics
 from orchestrator.scores.results import (
@@ -167,6 +168,7 @@ def warnings(report: Report) -> list[str]:
                     "scaling.")
     if failed := [row["name"] for row in run.get("audit") or [] if row["verdict"] == "FAILED"]:
         said.append(f"Leakage canaries failed: {', '.join(failed)}. Do not use this result.")
+    said += doubts(run.get("controls") or [])
     if opened := [fold.fold for fold in report.folds if fold.test_openings not in (None, 1)]:
         said.append(f"The test clips were read more than once in {count(len(opened), 'fold')}.")
     if run.get("synthetic", run["dataset"] == "synthetic"):

@@ -17,7 +17,7 @@ from orchestrator.config.model_inputs import is_estimator
 from orchestrator.evaluation import damage, fold_data, run_record, sweep_choice
 from orchestrator.evaluation.ledger import Ledger, claim, open_ledger, run_folder
 from orchestrator.files.code_key import sources_sha256
-from orchestrator.files.storage import key_of
+from orchestrator.files.storage import key_of, read_json
 from orchestrator.plan import folds
 from orchestrator.pretraining import quality
 from orchestrator.reporting import cohort_ledger, written
@@ -74,6 +74,7 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
                    quality.of(encoders), plan.text()]
         if not rows and not failed and (result := written.standing(folder, made_of)):
             write_report.show(folder, result)
+            _say_doubts((read_json(folder / "facts.json") or {}).get("controls") or [])
             progress.say("loso", cohort_ledger.sentence(number, by_now))
             return result
         run = run_record.facts(config, plan=plan, cohort=people, clips=clips, encoders=encoders, entries=entries,
@@ -84,14 +85,22 @@ def evaluate(config: Config, people: Cohort, command: str, overrides: Sequence[s
         from orchestrator.reporting.controls import control_rows
         from orchestrator.reporting.subgroups import subgroup_rows
 
-        beside = {"configurations_on_cohort": number, "configurations_by_now": by_now,
-                  "controls": control_rows(plan.folds, parts[0].data, entries) if config.controls else [],
+        controls = control_rows(plan.folds, parts[0].data, entries) if config.controls else []
+        beside = {"configurations_on_cohort": number, "configurations_by_now": by_now, "controls": controls,
                   "subgroups": subgroup_rows(people, entries, len(config.task.classes))}
         result = write_report.write(folder, {**run, **beside, "audit": rows, "notes": notes}, entries)
         if not rows:
             written.remember(folder, made_of)
+        _say_doubts(controls)
         progress.say("loso", cohort_ledger.sentence(number, by_now))
         return result
+
+
+def _say_doubts(controls: Sequence[dict]) -> None:
+    from orchestrator.reporting.controls import doubts
+
+    for text in doubts(controls):
+        progress.say("controls", text, logging.WARNING)
 
 
 def _make_ready(config: Config, parts: Sequence[Prepared]) -> None:

@@ -88,10 +88,11 @@ def test_the_documents_network_split_and_augmentation_run(place):
 @pytest.mark.parametrize(("words", "plugins", "said"), [
     (("model=logistic", "model.strength=0"), ("gait", "logistic"),
      "model.strength=0 does not fit: it must be a number above 0"),
-    (("model=logistic", "model.strenght=1"), ("gait", "logistic"), "did you mean strength"),
+    (("model=logistic", "model.strenght=1"), ("gait", "logistic"), "did you mean model.strength"),
     (("model=logistic",), ("gait",), "model=logistic does not exist"),
     (("split=pairs",), ("gait",), "split=pairs does not exist"),
-    (("model=convnet", "train.augment.dropped.shares=1"), ("gait", "convnet", "dropped"), "did you mean share"),
+    (("model=convnet", "train.augment.dropped.shares=1"), ("gait", "convnet", "dropped"),
+     "did you mean train.augment.dropped.share"),
     (("model=convnet", "train.augment.mixed.share=1"), ("gait", "convnet", "dropped"), "no augmentation called 'mixed'"),
     (("model=convnet", "train.augment=dropped"), ("gait", "convnet", "dropped"), "write train.augment.NAME.OPTION=VALUE"),
     ((), (), "There is no data set 'gait'")])

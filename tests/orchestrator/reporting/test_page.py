@@ -265,6 +265,8 @@ def test_a_constant_control_has_no_gap():
     assert "+13.9" in said(row, True) and "+13.9" not in said(row, False)
     near = row | {"difference_ci95": [-0.06, 0.21]}
     assert "better than duration alone" in said(near, True) and "better than duration alone" not in said(near, False)
+    limits = [warnings(report(controls=[near | {"varies": varies}])) for varies in (True, False)]
+    assert ["better than duration alone" in " ".join(texts) for texts in limits] == [True, False]  # at the top of the page
 
 
 def test_a_refit_shares_the_validation_subjects_too():
