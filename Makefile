@@ -19,8 +19,8 @@ lint: install
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/provenance.py
 
-# check takes two minutes, test ten, test-ci (the tests that `test` leaves out) less than an hour on two idle cores, test-all runs
-# everything. The pytest marks decide which tests run; a test without a mark is fast (pyproject.toml, tests/conftest.py).
+# check takes five minutes on two idle cores, test and test-ci (the tests that `test` leaves out) together less than an hour,
+# test-all runs everything. The pytest marks decide which tests run; a test without a mark is fast (pyproject.toml, tests/conftest.py).
 IN_CHECK := not medium and not ci and not slow
 IN_TEST := not ci and not slow
 IN_TEST_CI := ci and not slow

@@ -229,10 +229,12 @@ def split_readers(leaf: str) -> list[str]:
     return [name for name, read in sorted({**files, **registered("split")}.items()) if leaf != "name" and leaf in read]
 
 
-def nearest(word: str, valid: list[str]) -> str:
+def nearest(word: str, valid: list[str], node: str = "") -> str:
+    """Valid words like `word`, for a message. node: what stands before each on the command line, as "train."."""
     begun = [name for name in valid if name.startswith(word)]
     close = [*begun, *(name for name in difflib.get_close_matches(word, valid, n=3, cutoff=0.4) if name not in begun)]
-    return " or ".join(close[:3]) if close else ", ".join(valid[:12])
+    named = [node + name for name in close[:3] or valid[:12]]
+    return " or ".join(named) if close else ", ".join(named)
 
 
 def _flat(node: Any, prefix: str = "") -> list[str]:

@@ -5,7 +5,6 @@ class behind them; an unknown name is the user's mistake, and is reported at onc
 """
 
 import inspect
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -45,7 +44,7 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
         known = names()
         for name in given:
             if name not in known:
-                raise UserError(f"There is no option '{node}.{name}': did you mean {_near(node, name, known)}?")
+                raise UserError(f"There is no option '{node}.{name}': did you mean {nearest(name, sorted(known), f'{node}.')}?")
     if overrides is None or any(_touches(word, "train") for word in overrides):
         _check_augmentations(config)
     for word in overrides or ():
@@ -55,11 +54,6 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
     _check_masks(config, overrides)
     if overrides is None or any(map(_sizes, overrides)):
         _check_sizes(config)
-
-
-def _near(node: str, name: str, known: Collection[str]) -> str:
-    """The nearest names that the node has, as they are written on the command line."""
-    return re.sub(r"\w+(?= or |, |$)", lambda found: f"{node}.{found[0]}", nearest(name, sorted(known)))
 
 
 def _sizes(word: str) -> bool:
@@ -132,7 +126,7 @@ def _check_augmentations(config: Config) -> None:
                             f"{', '.join(sorted(known))}.")
         for leaf in given:
             if leaf not in known:
-                raise UserError(f"There is no option '{node}.{leaf}': did you mean {_near(node, leaf, known)}?")
+                raise UserError(f"There is no option '{node}.{leaf}': did you mean {nearest(leaf, sorted(known), f'{node}.')}?")
         for row in rows(change, node):
             if (leaf := row.key.rpartition(".")[2]) in given:
                 row.check(given[leaf])
