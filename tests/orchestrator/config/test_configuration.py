@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestrator.config.configuration import choices, compose, nearest, with_protocol
+from orchestrator.config.configuration import choices, compose, composed, nearest, with_protocol
+from orchestrator.config.groups import EXPERIMENTS
 from orchestrator.errors import UserError
 
 # contract.md, "Overrides": each with a value a user might give.
@@ -106,3 +107,24 @@ def test_a_configuration_cannot_be_changed():
     with pytest.raises(ValueError):
         config.max_folds = 3
     assert with_protocol(config, "as_paper").protocol.name == "as_paper" and config.protocol.name == "clean"
+
+
+def test_a_composition_equals_hydras_own():
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    groups = ["model=signal", "experiment=demo"]
+    words = ["train.lr=0.5", "pretrain.seed=3",
+             "++model.hpa.drop='a,b'", "++train.augment={jitter: {share: 0.5}}", "data.source=null",
+             "keyframe={preset: paper}", "protocol.seeds=[4,5]", "protocol.seeds=[6]"]
+    composed("watch", groups)  # the registers give Hydra their entries here
+    with initialize_config_dir(str(EXPERIMENTS), version_base="1.3"):
+        expected = OmegaConf.to_container(hydra_compose("config", overrides=["dataset=watch", *groups, *words]), resolve=True)
+    assert composed("watch", [*groups, *words]) == expected
+
+
+def test_a_composition_does_not_change_the_next():
+    before = composed("watch", [])
+    composed("watch", ["train.lr=0.5", "++train.augment={jitter: {share: 0.5}}"])["train"]["lr"] = 7
+    assert composed("watch", []) == before
