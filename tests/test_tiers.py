@@ -34,6 +34,7 @@ def chosen(tmp_path_factory):
     return {target: collected("-m", expression(target)) for target in ("CHECK", "TEST", "TEST_CI")} | {"all": collected()}
 
 
+@pytest.mark.medium
 def test_check_test_and_test_ci_leave_the_slow_ones_alone(chosen):
     assert len(chosen["all"]) == 2 ** len(MARKS)
     assert chosen["CHECK"] == {"test"} and chosen["CHECK"] < chosen["TEST"]

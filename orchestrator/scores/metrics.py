@@ -7,6 +7,7 @@ warning. scikit-learn is imported inside functions, because the import takes hal
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy  # which imports its parts when they are used
@@ -122,11 +123,25 @@ def auroc(y_true: ArrayLike, prob: np.ndarray) -> float | None:
 
 
 def score(y_true: ArrayLike, y_pred: ArrayLike, prob: np.ndarray, weight: np.ndarray | None = None) -> Scores:
-    """weight (n,): of each prediction, if clips have several; n is then their sum. AUROC is not weighted."""
-    precision, recall, f1, balanced = macro_scores(y_true, y_pred, weight)
-    return Scores(n=len(prob) if weight is None else int(round(weight.sum())), accuracy=accuracy(y_true, y_pred, weight),
-                  balanced_accuracy=balanced, precision=precision, recall=recall, f1=f1, brier=brier(y_true, prob, weight),
-                  auroc=auroc(y_true, prob))
+    """weight (n,): of each prediction, if clips have several; n is then their sum. AUROC is not weighted.
+
+    A report scores the same clips several times, and scikit-learn's checks take 10 ms a call, so results are kept.
+    """
+    arrays = [np.asarray(y_true, dtype=int), np.asarray(y_pred, dtype=int), np.asarray(prob, dtype=float)]
+    if weight is not None:
+        arrays.append(np.asarray(weight, dtype=float))
+    return _score(arrays[2].shape[1], *(array.tobytes() for array in arrays))
+
+
+@lru_cache(maxsize=1024)
+def _score(n_classes: int, *content: bytes) -> Scores:
+    truth, prediction = (np.frombuffer(part, dtype=int) for part in content[:2])
+    prob = np.frombuffer(content[2]).reshape(-1, n_classes)
+    weight = np.frombuffer(content[3]) if content[3:] else None
+    precision, recall, f1, balanced = macro_scores(truth, prediction, weight)
+    return Scores(n=len(prob) if weight is None else int(round(weight.sum())), accuracy=accuracy(truth, prediction, weight),
+                  balanced_accuracy=balanced, precision=precision, recall=recall, f1=f1, brier=brier(truth, prob, weight),
+                  auroc=auroc(truth, prob))
 
 
 def reliability(y_true: ArrayLike, prob: np.ndarray, n_bins: int = 10, weight: np.ndarray | None = None) -> Reliability:

@@ -154,7 +154,8 @@ def test_any_geometry_that_divides_and_gradients_reach_every_weight(options, sha
     assert without == []
 
 
-@pytest.mark.parametrize("scale", sorted(SCALES))
+@pytest.mark.parametrize("scale", [pytest.param(name, marks=pytest.mark.medium if name in ("base", "large") else ())
+                                   for name in sorted(SCALES)])
 def test_every_scale_has_its_shapes_and_gradients_of_every_weight(scale):
     """base and large without memory: torch's meta device has shapes only, and shows which weights get a gradient."""
     real = scale in ("micro", "tiny", "small")

@@ -85,6 +85,7 @@ def test_the_documents_network_split_and_augmentation_run(place):
     assert summary["n_folds"] == 2 and summary["n_parameters"] > 0 and summary["dataset"] == "gait"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("words", "plugins", "said"), [
     (("model=logistic", "model.strength=0"), ("gait", "logistic"),
      "model.strength=0 does not fit: it must be a number above 0"),
@@ -117,6 +118,7 @@ def test_a_file_that_fails_says_where(tmp_path, text, said):
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.medium
 def test_a_loader_cannot_give_the_subjects_of_another_cohort(place, tmp_path):
     """Pseudonyms of a public cohort are made with a published key."""
     (tmp_path / "gait.py").write_text((place / "gait.py").read_text().replace('cohort="gait"', 'cohort="watch"'))

@@ -198,6 +198,7 @@ ray_trials.trial({"name": "slow"}, types.SimpleNamespace(run=run), 0.2)
 """
 
 
+@pytest.mark.medium
 def test_a_fold_over_its_time_ends_its_worker_even_in_a_library_that_never_returns():
     ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=55, cwd=run_record.ROOT)
     assert ended.returncode == 1 and "clock has stopped" in ended.stdout and "Timeout" in ended.stderr

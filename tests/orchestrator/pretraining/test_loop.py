@@ -220,6 +220,7 @@ def killed_at_rename(mine, number):
     train_job(mine, Rank(), lambda row: None)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("number", [3, 4])  # of the second checkpoint the tensors, the JSON
 def test_sigkill_while_a_checkpoint_is_written(shards, signals, undisturbed, tmp_path, number):
     mine = job(tmp_path, shards, VIDEO, SIGNAL, signals, save_epochs=None, save_steps=1)

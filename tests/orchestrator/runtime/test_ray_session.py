@@ -98,6 +98,7 @@ def test_a_long_tmpdir_and_a_home_without_rights(monkeypatch, started, tmp_path)
     assert not folder.exists() and os.environ["TMPDIR"] == str(long) and "MPLCONFIGDIR" not in os.environ
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("streams", ["nullcontext()", "terminal.safe_streams()"])  # of Python, of a command
 def test_a_warning_of_another_thread_is_shown_while_ray_greets(streams):
     code = ("import os, sys, warnings, threading, ray\n"

@@ -77,6 +77,7 @@ def test_one_changed_option_makes_all_subjects_again_and_changed_back_none(tree,
     assert keys(road) == first
 
 
+@pytest.mark.medium
 def test_without_videos_the_options_of_faces_make_nothing_again(mine):
     first = keys(mine)
     assert not set(first.values()) & set(keys(mine, "signal.length=48").values())
