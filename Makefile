@@ -19,7 +19,7 @@ lint: install
 	@$(BIN)/mypy
 	@$(BIN)/python .ci/provenance.py
 
-# check takes five minutes on two idle cores, test and test-ci (the tests that `test` leaves out) together less than an hour,
+# check takes less than two minutes on two idle cores, test and test-ci (the tests that `test` leaves out) together less than an hour,
 # test-all runs everything. The pytest marks decide which tests run; a test without a mark is fast (pyproject.toml, tests/conftest.py).
 IN_CHECK := not medium and not ci and not slow
 IN_TEST := not ci and not slow
