@@ -69,11 +69,11 @@ def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[
     names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
     lost = len(data.lengths.odd)
     fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else \
-        "restore the files, or correct start_s, end_s and fs"
+        "restore the files, or correct channels, start_s, end_s and fs"
     for c, name in enumerate(names):
         total = sum(counter[c] for counter in n_all.values())
         if total and not any(counter[c] for counter in data.usable.values()):
-            why = "because of their length, or because their files are missing or have no row in the window"
+            why = "because of their length, or because their files are missing, lack a column or have no row in the window"
             return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
     try:
         for one in plans:
@@ -106,6 +106,10 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         if paths:
             shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
             found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run excludes their clips"))
+    if data.lacking:
+        shown = "; ".join(data.lacking[:SHOWN]) + ("; ..." if len(data.lacking) > SHOWN else "")
+        found.append(Finding("Columns", WARN, f"{len(data.lacking)} signal files lack a column, or have it twice ({shown})",
+                             "correct the columns of the channels, or the files; a run excludes their clips"))
     if data.same_reference:
         found.append(Finding("Duplicates", WARN, f"{data.same_reference} clips use exactly the same recording as another clip",
                              "remove the repeated rows: one recording would count twice"))
@@ -131,10 +135,12 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
               for text in data.unfit]
     for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
         if sample.problems:
-            reason, n = Counter(sample.problems).most_common(1)[0]
+            problem, n = Counter(sample.problems).most_common(1)[0]
+            named = next((e for p, e in zip(sample.problems, sample.examples, strict=True) if p == problem and e), "")
+            reason = problem.rstrip(".") + (f" ({named})" if named else "")
             if len(sample.problems) == sample.opened and names & needs(config):
                 text = f"none of the {sample.opened} {what.lower()} that were opened can be used, {n} because of "
-                text += reason.rstrip(".")
+                text += reason
                 found.append(Finding("Data", STOP, text, "repair them, or correct the manifest"))
                 continue
             found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",

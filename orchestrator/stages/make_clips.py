@@ -34,6 +34,7 @@ from orchestrator.stores.clip_store import (
 from orchestrator.stores.cross_dataset import Joined, JoinedStore, tested
 from orchestrator.stores.shard_maker import make_shard
 from preprocessing.errors import InputError
+from preprocessing.recordings import Recording
 from preprocessing.shard import SCHEMA_VERSION
 
 SIGNAL_BYTES = 20_000  # without video
@@ -211,15 +212,23 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     if not rows:
         private.unlink(missing_ok=True)
         return
-    where = {clip.sample: [str(r.path) for r in (clip.recording.video, clip.recording.signal) if r]
-             for clip in people.clips}
-    write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
+    refs = {clip.sample: clip.recording for clip in people.clips}
+    write_json(private, [{**row, **_files(refs[row["sample"]])} for row in rows], mode=0o600)
     text = _counts(f"{row['stage']}/{row['reason']}" for row in rows)
     progress.say("preprocess", f"{len(rows)} clips excluded ({text}); their files are listed in {private}")
     progress.say("preprocess", "by class: " + _counts(people.class_names[row["label"]] for row in rows))
     progress.say("preprocess", "by subject: " + _counts(row["subject"] for row in rows))
     if config.strict:
         raise UserError(f"strict=true and {len(rows)} clips were excluded ({text}): see {private} for the files.")
+
+
+def _files(recording: Recording) -> dict:
+    """The files of an excluded clip; where a column is missing or repeated, also the names of the columns."""
+    from preprocessing.signals.signals import column_error
+
+    files = [str(ref.path) for ref in (recording.video, recording.signal) if ref]
+    error = column_error(recording.signal) if recording.signal else None
+    return {"files": files, "columns": error.names} if error else {"files": files}
 
 
 def _counts(names: Iterable[str], most: int = 20) -> str:

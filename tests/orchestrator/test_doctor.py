@@ -422,6 +422,30 @@ def test_a_window_that_leaves_no_clip_stops(tmp_path, capsys):
         assert code == 2 and "none of the 32 signals that were opened can be used" in err, (what, err)
 
 
+def test_a_missing_column_is_named_with_its_file(tmp_path, capsys):
+    """Of one file that is not among the opened ones, and of all files."""
+    channels = '"[{""name"": ""eda"", ""column"": ""EDA"", ""kind"": ""eda""}]"'
+    rows = ["subject,sample,label,signal_path,channels,fs"]
+    for i in range(32):
+        (tmp_path / f"{i}.csv").write_text("\n".join(["EDA,bvp", *(f"{x},{x}" for x in
+                                                   np.random.default_rng(i).normal(size=64))]))
+        rows.append(f"p{i % 8},{i},{i // 8 % 2},{i}.csv,{channels},16")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    words = ("manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge", "pretrain=none",
+             "task.classes=[0,1]")
+    assert "lack a column" not in ask(capsys, *words)[1]
+    for i in range(32):
+        (tmp_path / f"{i}.csv").write_text((tmp_path / f"{i}.csv").read_text().replace("EDA", "GSR"))
+        code, out, err = ask(capsys, *words) if i in (1, 31) else (None, "", "")
+        if i == 1:
+            assert code == 0 and "2 signal files lack a column" in out
+        if i == 31:
+            assert code == 2 and "none of the 32 signals that were opened can be used" in err and "32 signal files" in out
+        if code is not None:
+            said = "".join((out + err).split())  # the terminal breaks lines
+            assert f"{tmp_path}/0.csvhascolumn'EDA'0times,itscolumnsare'GSR','bvp'" in said
+
+
 def test_filters_lengths_and_rates_are_checked(tmp_path, capsys):
     channels = '"[{""name"": ""emg"", ""column"": 0, ""kind"": ""emg""}]"'
     rows = ["subject,sample,label,signal_path,channels,fs"]
