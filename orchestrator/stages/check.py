@@ -1,6 +1,7 @@
 """Checks this machine and the data root, reports problems with their fixes, and estimates time and disk of a run."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -62,7 +63,7 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
 
 
-def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[Plan]) -> list[Finding]:
+def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: Sequence[Plan]) -> list[Finding]:
     """STOP if the excluded clips leave a fold without training clips of a class. A run would notice it only at the end."""
     if data.planned:
         return []
@@ -101,15 +102,6 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         if names & needs(config) and not there:
             found.append(Finding("Model", STOP, f"model={config.model.name} needs {what}, but this data set has no {what}",
                                  f"use model={other}"))
-    for paths, what, fix in ((data.missing, "files are listed but missing", "restore them, or remove their clips"),
-                             (data.empty, "files are empty", "copy them again")):
-        if paths:
-            shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
-            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run excludes their clips"))
-    if data.lacking:
-        shown = "; ".join(data.lacking[:SHOWN]) + ("; ..." if len(data.lacking) > SHOWN else "")
-        found.append(Finding("Columns", WARN, f"{len(data.lacking)} signal files lack a column, or have it twice ({shown})",
-                             "correct the columns of the channels, or the files; a run excludes their clips"))
     if data.same_reference:
         found.append(Finding("Duplicates", WARN, f"{data.same_reference} clips use exactly the same recording as another clip",
                              "remove the repeated rows: one recording would count twice"))
@@ -133,6 +125,22 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         found.append(Finding("Lengths", WARN, text, fix))
     found += [Finding("Filters", WARN, text.rstrip("."), "a run skips the filter; bands are set in signal.*")
               for text in data.unfit]
+    found += excluded(config, data)
+    return found or [Finding("Data", OK, "nothing wrong was found")]
+
+
+def excluded(config: Config, data: Fingerprint) -> list[Finding]:
+    """The files that a run cannot use, as far as headers and a few opened recordings show it."""
+    found = []
+    for paths, what, fix in ((data.missing, "files are listed but missing", "restore them, or remove their clips"),
+                             (data.empty, "files are empty", "copy them again")):
+        if paths:
+            shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
+            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run excludes their clips"))
+    if data.lacking:
+        shown = "; ".join(data.lacking[:SHOWN]) + ("; ..." if len(data.lacking) > SHOWN else "")
+        found.append(Finding("Columns", WARN, f"{len(data.lacking)} signal files lack a column, or have it twice ({shown})",
+                             "correct the columns of the channels, or the files; a run excludes their clips"))
     for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
         if sample.problems:
             problem, n = Counter(sample.problems).most_common(1)[0]
@@ -145,7 +153,7 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
                 continue
             found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
                                  f"{n} for the same reason; a run excludes such clips, with strict=true it stops"))
-    return found or [Finding("Data", OK, "nothing wrong was found")]
+    return found
 
 
 def duplicate_recordings(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import cli, doctor
+from orchestrator import cli, doctor, loso, preprocess
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
@@ -46,6 +46,11 @@ def ask(capsys, *words: str) -> tuple[int, str, str]:
     code = cli.run(doctor.main, ["--dataset", *words])
     said = capsys.readouterr()
     return code, said.out, said.err
+
+
+def said_by(capsys, stage, *words: str) -> str:
+    assert cli.run(stage.main, ["--dry-run", "--dataset", *words]) == 0
+    return capsys.readouterr().out
 
 
 def on_tree(capsys, tree: Path, tmp_path: Path, *words: str) -> tuple[int, str, str]:
@@ -433,13 +438,18 @@ def test_a_missing_column_is_named_with_its_file(tmp_path, capsys):
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     words = ("manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge", "pretrain=none",
              "task.classes=[0,1]")
-    assert "lack a column" not in ask(capsys, *words)[1]
+    assert "lack a column" not in ask(capsys, *words)[1] and "\ndata " not in said_by(capsys, loso, *words)
     for i in range(32):
         (tmp_path / f"{i}.csv").write_text((tmp_path / f"{i}.csv").read_text().replace("EDA", "GSR"))
         code, out, err = ask(capsys, *words) if i in (1, 31) else (None, "", "")
         if i == 1:
             assert code == 0 and "2 signal files lack a column" in out
+            assert said_by(capsys, preprocess, *words).count("\ndata ") == 2  # the table, and what was opened
         if i == 31:
+            plan = said_by(capsys, loso, *words)
+            assert "about" in plan and "data        Columns: 32 signal files lack a column" in plan
+            assert "data        no run is possible. Data: none of the 32 signals that were opened can be used" in plan
+            assert "data        no run is possible. Classes: none of the 16 clips of class 0 can be used" in plan
             assert code == 2 and "none of the 32 signals that were opened can be used" in err and "32 signal files" in out
         if code is not None:
             said = "".join((out + err).split())  # the terminal breaks lines
