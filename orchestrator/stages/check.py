@@ -224,7 +224,7 @@ def describe(config: Config, data: Fingerprint) -> list[Table]:
     facts.add_row("signals", f"{data.with_signal} clips{_sampled(data.signal, 'Hz')}")
     facts.add_row("channels", escape(", ".join(data.channels) or "none"))
     for note in data.notes:
-        facts.add_row("dropped", escape(note))
+        facts.add_row("notes", escape(note))
     for note in data.video.notes:
         facts.add_row("opened videos", escape(note))
     classes = Table(title="Clips per class and subject", title_justify="left", pad_edge=False)

@@ -466,6 +466,7 @@ def test_filters_lengths_and_rates_are_checked(tmp_path, capsys):
     words = ("manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge", "pretrain=none",
              "task.classes=[0,1]")
     code, out, _ = ask(capsys, *words)
+    assert re.search(r"notes +│ 1 of 1 signal channels have no unit.*: they are used, and their values are not converted", out)
     assert code == 0 and "emg: not filtered: the band from 20 Hz lies at or above the Nyquist limit" in out
     assert "clips last" in out
     code, _, err = ask(capsys, *words, "signal.window_mode=crop", "signal.length=50")
