@@ -14,6 +14,7 @@ from orchestrator.cohort.lengths import Lengths, by_class, check_rates, measure
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.errors import UserError
+from orchestrator.estimate.clip_costs import PIXELS_PER_FRAME
 from orchestrator.files.storage import file_sha256
 from orchestrator.stores.clip_store import clip_options
 from preprocessing.errors import ClipError
@@ -100,7 +101,7 @@ class Fingerprint:
     def pixels(self) -> float:
         """Pixels of a frame, from the opened videos; those of BioVid without any."""
         sides = [tuple(map(int, shape.split("x"))) for shape in self.video.shapes]
-        return statistics.median(w * h for w, h in sides) if sides else 1388 * 1038
+        return statistics.median(w * h for w, h in sides) if sides else PIXELS_PER_FRAME
 
     @property
     def frames_per_clip(self) -> float | None:

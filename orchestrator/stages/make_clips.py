@@ -38,7 +38,6 @@ from preprocessing.recordings import Recording
 from preprocessing.shard import SCHEMA_VERSION
 
 SIGNAL_BYTES = 20_000  # without video
-SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see benchmarks/preprocess.md
 
 
 def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
@@ -104,13 +103,15 @@ def _need_models(config: Config, jobs: list[ShardJob]) -> None:
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
     """A rough estimate and its assumptions; no file is opened for it. The doctor opens some videos and measures them."""
-    from orchestrator.estimate import costs  # it imports this module
+    from orchestrator.estimate import costs
 
-    clips = sum(len(job.clips) for job in jobs)
-    seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / ray_session.cpus(config)
-    seconds += costs.RAY_SECONDS + costs.FACE_START
-    return (f"{len(jobs)} subjects, {clips} clips to do: about {progress.duration(seconds)} on "
-            f"{ray_session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
+    recordings = [clip.recording for job in jobs for clip in job.clips]
+    signals = [one.signal for one in recordings if one.signal]
+    seconds = costs.clip_seconds(config, len(jobs), _with_video(config, jobs), len(signals),
+                                 emg=any(channel.kind == "emg" for ref in signals for channel in ref.channels))
+    return (f"{len(jobs)} subjects, {len(recordings)} clips to do: {costs.span(costs.interval(seconds))} on "
+            f"{ray_session.cpus(config)} cores" + (", without the start of Ray" if config.run.executor == "ray" else "")
+            + f", {costs.size_text(_bytes(config, jobs))} of free disk needed"
             + (f", if videos have {FRAMES_PER_CLIP} frames as in BioVid (the doctor measures them)"
                if _with_video(config, jobs) else ""))
 

@@ -18,7 +18,8 @@ from orchestrator.estimate.costs import Cost, Speed
 from orchestrator.estimate.machine import OK, STOP, WARN
 from orchestrator.plan import folds
 from orchestrator.runtime import places, progress
-from orchestrator.stages import check
+from orchestrator.stages import check, make_clips
+from orchestrator.stores import clip_store
 from orchestrator.stores.encoder_store import video_options
 from preprocessing.allotment import usable_cores
 from preprocessing.face import weights
@@ -425,6 +426,22 @@ def test_a_window_that_leaves_no_clip_stops(tmp_path, capsys):
         code, _, err = ask(capsys, "manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge",
                            "pretrain=none", "task.classes=[0,1]")
         assert code == 2 and "none of the 32 signals that were opened can be used" in err, (what, err)
+
+
+@pytest.mark.parametrize("gone", [0, 3])
+def test_a_run_says_the_time_of_the_doctor(own, tmp_path, gone):
+    """For the same clips, also where some are made already; with videos, of the size that both assume."""
+    config = compose("biovid_a", [f"data.root={own}", f"store={tmp_path / 'store'}", "model=signal"])
+    people = cohort.preview(config)
+    jobs = clip_store.plan_shards(config, people, keep=False)[gone:]
+    data, there = data_fingerprint.take(config, people), finished.Finished(frozenset(range(gone)))
+    told = costs._preprocess(config, data, there)[0].seconds
+    said = make_clips.forecast(config, jobs)
+    assert f": {costs.span(told)} on" in said and "without the start of Ray" in said
+    assert costs.middle(told) > costs.clip_seconds(config, len(jobs), 0, 4 * len(jobs), emg=False)
+    film = costs._preprocess(config.model_copy(update={"model": compose("biovid_a", []).model}),
+                             replace(data, with_video=28), finished.NOTHING)[0].seconds
+    assert film == costs.interval(costs.clip_seconds(config, len(people.people), 28, 28, emg=True))
 
 
 def test_a_missing_column_is_named_with_its_file(tmp_path, capsys):
