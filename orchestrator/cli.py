@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.config import flags
 from orchestrator.config.groups import EXPERIMENTS, choices
 from orchestrator.errors import EXIT_DEFECT, EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, UserError
 from orchestrator.runtime import run_log, terminal
@@ -49,6 +50,7 @@ def parse(stage: str, summary: str, argv: list[str] | None = None,
     for flag, (text, work) in (instead or {}).items():
         parser.add_argument(flag, nargs=0, action=_ending(work), help=text)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
+    flags.refuse_unknown(parser, argv, _option_keys)
     # Overrides may stand before, between and after the flags.
     arguments = parser.parse_intermixed_args(argv)
     from orchestrator.config import plugins
@@ -66,6 +68,12 @@ def parse(stage: str, summary: str, argv: list[str] | None = None,
             progress.say("options", remark)
     return Call(config, arguments.dry_run, f"python -m orchestrator.{stage} {shlex.join(argv)}",
                 tuple(arguments.overrides))
+
+
+def _option_keys() -> list[str]:
+    from orchestrator.config.configuration import option_keys
+
+    return option_keys()
 
 
 def _ending(work: Callable[[], int]) -> type[argparse.Action]:

@@ -9,12 +9,13 @@ class ClipError(Exception):
     """One clip that cannot be used: it is excluded and listed with its reason; the other clips are processed.
 
     stage: "video" | "face" | "keyframes" | "signal"; reason: a short stable slug such as "no_face";
-    fix: one sentence for the user that says what to do.
+    fix: one sentence for the user that says what to do. names: the file and its columns, which may hold ids: only for the
+    terminal of the doctor and for the store's folder private/. They are neither in the text nor pickled.
     """
 
-    def __init__(self, stage: str, reason: str, fix: str):
+    def __init__(self, stage: str, reason: str, fix: str, names: str = ""):
         super().__init__(f"{stage}: {reason}: {fix}")
-        self.stage, self.reason, self.fix = stage, reason, fix
+        self.stage, self.reason, self.fix, self.names = stage, reason, fix, names
 
     def __reduce__(self):
         return type(self), (self.stage, self.reason, self.fix)

@@ -61,3 +61,18 @@ def test_the_example_in_pandas_gives_the_numbers_of_the_summary(run, capsys):
     assert made["by_subject"].mean() == pytest.approx(made["summary"]["accuracy_mean"])
     assert made["by_subject"].std() == pytest.approx(made["summary"]["accuracy_std"])
     assert made["summary"]["classes"][0] in capsys.readouterr().out
+
+
+def test_the_example_with_own_names_gives_the_subjects_and_clips_of_the_data(run, ridge, capsys):
+    """Each clip gets the names under which the recordings lie, and its class is that of the recording."""
+    reading, joining = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+    assert joining.count('"store/private"') == 1
+    made = {}
+    exec(reading.replace("runs/first", str(run)), made)
+    exec(joining.replace("store/private", str(ridge.store / "private")), made)
+    own = {(one.subject, one.sample): one.label for one in (clip.recording for clip in ridge.cohort().clips)}
+    classes = {label: k for k, label in enumerate(sorted(set(own.values())))}
+    joined = made["clips"][["own_subject", "own_sample", "y_true"]].itertuples(index=False)
+    assert {(subject, sample): y for subject, sample, y in joined} == {name: classes[label] for name, label in own.items()}
+    said = capsys.readouterr().out
+    assert all(subject in said for subject, _ in own)

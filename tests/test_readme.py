@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from models.registry import MODELS
 from orchestrator.config.configuration import compose
+from orchestrator.config.groups import choices
+from orchestrator.config.model_inputs import VIDEO
 from orchestrator.stages import check_options
 from tests.helpers.places import ROOT
 
@@ -97,6 +100,33 @@ def test_the_table_of_stages_names_real_ones():
     assert {"doctor", "preprocess", "pretrain", "embed", "loso", "sweep", "compare", "report"} <= set(table)
     for stage in table:
         assert hasattr(import_module(f"orchestrator.{stage}"), "main"), stage
+
+
+def test_the_status_names_the_loaders_protocols_and_pixel_models_that_there_are():
+    status = TEXT.partition("\n## Status\n")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", status, re.M))
+    loaders = [name for part in rows if part.startswith("loaders of") for name in re.findall(r"`(\w+)`", part)]
+    assert sorted(loaders) == choices("dataset")
+    assert sorted(re.search(r"protocols ([\w, ]+);", rows["folds"])[1].split(", ")) == choices("protocol")
+    assert "the five that read pixels" in rows["models in the folds"]
+    assert sum(VIDEO <= entry.needs for entry in MODELS.values()) == 5
+
+
+def test_the_status_names_a_target_that_runs_each_kind_of_killed_process():
+    """The tests of each process, by their marks."""
+    row = next(line for line in TEXT.splitlines() if line.startswith("| tests with killed processes |"))
+    parts = dict(zip(*[iter(re.split(r"in `make ([\w-]+)`: ", row)[1:])] * 2, strict=True))
+    texts = "".join(path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py"))
+    marks = {name: mark for mark, name in re.findall(
+        r"^(?:@pytest\.mark\.(ci|slow).*\n(?:@.*\n)*)?def (test_\w+)", texts, re.M)}
+    for word, name, mark, target in (
+            ("GCS,", "test_the_gcs_in_preprocessing", "", "test"),
+            ("a node", "test_a_lost_node_is_replaced_and_the_training_goes_on", "", "test"),
+            ("preprocessing", "test_killed_in_preprocessing", "ci", "test-ci"),
+            ("raylet", "test_the_raylet_among_the_folds", "ci", "test-ci"),
+            ("GCS among the folds", "test_the_gcs_among_the_folds", "slow", "test-all"),
+            ("embedding", "test_killed_while_embedding_then_an_actor", "slow", "test-all")):
+        assert word in parts[target] and marks[name] == mark, name
 
 
 def test_links_into_the_repository_lead_somewhere():

@@ -21,6 +21,12 @@ from preprocessing.inputs.limits import Limits
 
 # Short forms on the command line for a key inside a node.
 SHORT = {"store": "store.dir"}
+# Names of other programs for options, for the hint of a message.
+USUAL = {"learning_rate": "train.lr", "lr": "train.lr", "batch": "train.batch_size", "batch_size": "train.batch_size",
+         "epochs": "train.max_epochs", "n_epochs": "train.max_epochs", "seed": "protocol.seeds", "seeds": "protocol.seeds",
+         "folds": "max_folds", "n_folds": "split.k", "root": "data.root", "data_dir": "data.root", "path": "data.root",
+         "out": "run.dir", "output": "run.dir", "output_dir": "run.dir", "jobs": "resources.cpus", "n_jobs": "resources.cpus",
+         "workers": "resources.cpus", "cpus": "resources.cpus", "classes": "task.classes"}
 PATHS = {"data.root", "split.root", "model.weights", "store.dir", "store.key", "run.dir", "run.ledger", "sweep.read",
          "pretrain.checkpoint", "pretrain.checkpoint_saw", "pretrain.from", "face.weights_dir", "face.precomputed_dir",
          "face.precomputed_root"}
@@ -240,6 +246,17 @@ def nearest(word: str, valid: list[str], node: str = "") -> str:
     return " or ".join(named) if close else ", ".join(named)
 
 
+def like(word: str, keys: list[str], node: str = "") -> str:
+    """Options that a name may mean, for a message: by its usual name, by its last part, then by its letters. node: what stands
+    before the keys on the command line, as "train."."""
+    name = word.lower().replace("-", "_")
+    usual = USUAL.get(name, "").removeprefix(node)
+    if usual in keys:
+        return node + usual
+    same = [key for key in keys if key.rpartition(".")[2] == name] if "." not in word else []
+    return " or ".join(node + key for key in same[:3]) or nearest(word, keys, node)
+
+
 def _flat(node: Any, prefix: str = "") -> list[str]:
     keys = []
     for key, value in node.items():
@@ -275,6 +292,10 @@ def _check_override(override: str, keys: list[str]) -> str:
     open_nodes = ("model", "encoder", "face", "keyframe", "signal", "smae", "train", "pretrain.video", "pretrain.signal")
     if key in PATHS and value != "null":
         _check_path(key, _bare(value))
+    inside = [name for name in keys if name.startswith(key + ".")]
+    if inside and not value.lstrip().startswith("{") and value != "null":
+        raise UserError(f"{override} cannot be set: {key} is a group of options, write for instance "
+                        f"{next((name for name in PATHS if name in inside), inside[0])}=VALUE.")
     if key in keys:
         return f"{key}={value}"
     if any(parent == node or parent.startswith(node + ".") for node in open_nodes):
@@ -282,12 +303,19 @@ def _check_override(override: str, keys: list[str]) -> str:
     if parent == "split" and (reading := split_readers(leaf)):
         raise UserError(f"{override} has no effect with the chosen split: leave it out, or use "
                         f"{' or '.join(f'split={name}' for name in reading)}.")
-    raise UserError(f"There is no option '{key}': did you mean {nearest(key, keys)}?")
+    raise UserError(f"There is no option '{key}': did you mean {like(key, keys)}?")
 
 
 def _bare(value: str) -> str:
     """A path without the quotes around it."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def option_keys() -> list[str]:
+    """Groups and options as they are written on the command line, of the shipped configuration."""
+    from omegaconf import OmegaConf
+
+    return [*GROUPS, *SHORT, *_flat(OmegaConf.to_container(_shipped("synthetic")))]
 
 
 def _set(raw: dict[str, Any], key: str, value: str) -> None:

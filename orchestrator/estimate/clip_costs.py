@@ -12,6 +12,7 @@ JPEG_SHARE = 0.4  # of the lossless bytes, at quality 98; less below it
 
 
 FRAMES_PER_CLIP = 138  # BioVid: 5.5 s at 25 frames a second
+PIXELS_PER_FRAME = 1388 * 1038
 
 
 def video_clip_bytes(config: Config, frames: float = FRAMES_PER_CLIP) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import has_signal_encoder, needs, reads_video
 from orchestrator.estimate import flops, fold_costs
-from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, video_clip_bytes
+from orchestrator.estimate.clip_costs import FRAMES_PER_CLIP, PIXELS_PER_FRAME, video_clip_bytes
 from orchestrator.estimate.data_fingerprint import Fingerprint
 from orchestrator.estimate.finished import NOTHING, Finished
 from orchestrator.plan.folds import Plan
@@ -127,14 +127,23 @@ def _preprocess(config: Config, data: Fingerprint, there: Finished) -> list[Cost
     if left <= 0:
         return []
     video, signals = left * (data.with_video if reads_video(config) else 0), left * data.with_signal
-    length, frames = data.frames_per_clip or FRAMES_PER_CLIP, config.frames == "all"
-    each = FRAME_SECONDS + PIXEL_SECONDS * data.pixels + (CROP_SECONDS if frames else 0)
-    each_signal = EMD_SECONDS if any("(emg" in channel for channel in data.channels) else SIGNAL_SECONDS
-    workers = max(1, min(ray_session.cpus(config), round(left * data.subjects)))
-    seconds = (video * length * each + signals * each_signal) / workers + (FACE_START if video else FACE_START / 2)
+    length = data.frames_per_clip or FRAMES_PER_CLIP
+    seconds = clip_seconds(config, round(left * data.subjects), video, signals, frames=length, pixels=data.pixels,
+                           emg=any("(emg" in channel for channel in data.channels))
     size = CLIP_SHARE * video_clip_bytes(config, length) * video + signal_bytes(config, data) * signals
     what = f"{left * data.clips:.0f} clips, {video:.0f} with video"
     return [Cost("preprocess", what, interval(seconds), size)]
+
+
+def clip_seconds(config: Config, subjects: int, videos: float, signals: float, *, emg: bool,
+                 frames: float = FRAMES_PER_CLIP, pixels: float = PIXELS_PER_FRAME) -> float:
+    """Seconds until the clips of so many subjects are in the store, without the start of Ray: for the plan and for the run.
+
+    frames, pixels: of a video and of its frames; those of BioVid where no video was opened."""
+    each = FRAME_SECONDS + PIXEL_SECONDS * pixels + (CROP_SECONDS if config.frames == "all" else 0)
+    workers = max(1, min(ray_session.cpus(config), subjects))
+    work = videos * frames * each + signals * (EMD_SECONDS if emg else SIGNAL_SECONDS)
+    return work / workers + (FACE_START if videos else FACE_START / 2)
 
 
 def signal_bytes(config: Config, data: Fingerprint) -> float:
@@ -193,7 +202,7 @@ def _embed(config: Config, data: Fingerprint, speed: Speed, groups: set, there: 
     each_token = mae.dim + 4.0 if config.embed.dtype == "int8" else 2.0 * mae.dim
     what = f"{data.task_clips} clips x {encoders} encoders" + (f", {there.tokens} are finished" if there.tokens else "")
     untrained = 4.0 * mae.parameters if (config.pretrain.checkpoint or not groups) and not there.tokens else 0.0
-    seconds = embedding(video, passes, speed) + passes * DECODE_SECONDS / speed.workers + TORCH_START
+    seconds = embedding(video, passes, speed) + TORCH_START
     return [Cost("embed", what, interval(seconds), math.prod(stored_shape(config, video)[0]) * each_token * passes + untrained)]
 
 
@@ -209,8 +218,8 @@ def training(config: Config, video: dict | None, signal: dict | None, films: int
 
 
 def embedding(video: dict, clips: int, speed: Speed) -> float:
-    """Seconds of so many clips through the encoder, without the start of the workers."""
-    return clips * flops.video_mae(video).encode / (ENCODER_SHARE * speed.rate * speed.workers)
+    """Seconds of so many clips from the store through the encoder, without the start of the workers."""
+    return clips * (flops.video_mae(video).encode / (ENCODER_SHARE * speed.rate) + DECODE_SECONDS) / speed.workers
 
 
 def ranks_of(config: Config, speed: Speed) -> int:

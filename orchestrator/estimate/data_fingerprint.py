@@ -14,6 +14,7 @@ from orchestrator.cohort.lengths import Lengths, by_class, check_rates, measure
 from orchestrator.config.configuration import Config
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, needs, reads_video
 from orchestrator.errors import UserError
+from orchestrator.estimate.clip_costs import PIXELS_PER_FRAME
 from orchestrator.files.storage import file_sha256
 from orchestrator.stores.clip_store import clip_options
 from preprocessing.errors import ClipError
@@ -21,7 +22,15 @@ from preprocessing.inputs.limits import Limits
 from preprocessing.inputs.paths import is_file
 from preprocessing.notes import gathered
 from preprocessing.recordings import Recording, SignalRef, VideoRef
-from preprocessing.signals.signals import SignalOptions, holds_rows, process_signal, read_signal, seconds_of, unfit_filters
+from preprocessing.signals.signals import (
+    SignalOptions,
+    column_error,
+    holds_rows,
+    process_signal,
+    read_signal,
+    seconds_of,
+    unfit_filters,
+)
 
 SAMPLED_VIDEOS, SAMPLED_SIGNALS = 6, 12
 MORE = 5  # if none of these can be used, up to so many times more are opened, until one can
@@ -42,13 +51,15 @@ class ClassCount:
 
 @dataclass(frozen=True)
 class Sample:
-    """A few opened recordings. seconds, rates (fps or Hz) one entry each; problems: reason -> how many."""
+    """A few opened recordings. seconds, rates (fps or Hz) one entry each; problems: one reason each; examples: for each the
+    file and its columns, "" where there is nothing to tell."""
 
     opened: int = 0
     seconds: tuple[float, ...] = ()
     rates: tuple[float, ...] = ()
     shapes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -78,6 +89,7 @@ class Fingerprint:
     lengths: Lengths = field(default_factory=Lengths)
     uneven_rates: str = ""  # the error that would stop a run that crops by steps
     unfit: tuple[str, ...] = ()  # filters that are not possible at these sampling rates
+    lacking: tuple[str, ...] = ()  # signal files that lack a column or hold it twice, each with the names of its columns
     length_warning: str = ""  # a warning if the clips' lengths alone predict the class
     usable: Mapping[int, Counter] = field(default_factory=dict)  # subject -> class of the task -> clips not excluded
 
@@ -89,7 +101,7 @@ class Fingerprint:
     def pixels(self) -> float:
         """Pixels of a frame, from the opened videos; those of BioVid without any."""
         sides = [tuple(map(int, shape.split("x"))) for shape in self.video.shapes]
-        return statistics.median(w * h for w, h in sides) if sides else 1388 * 1038
+        return statistics.median(w * h for w, h in sides) if sides else PIXELS_PER_FRAME
 
     @property
     def frames_per_clip(self) -> float | None:
@@ -137,8 +149,13 @@ def take(config: Config, people: Cohort) -> Fingerprint:
                           set(missing)),
         missing=missing, empty=empty, same_reference=_same_reference(recordings), same_content=same_content,
         hashed_all=hashed_all, notes=people.notes, lengths=lasting, uneven_rates=uneven,
-        unfit=tuple(unfit), length_warning=_length_warning(config, people, lasting),
+        unfit=tuple(unfit), lacking=_lacking(signals), length_warning=_length_warning(config, people, lasting),
         usable=_usable(config, people, lasting, absent))
+
+
+def _lacking(signals: Iterable[SignalRef]) -> tuple[str, ...]:
+    found = {ref.path: error.names for ref in signals if (error := column_error(ref))}
+    return tuple(found[path] for path in sorted(found))
 
 
 def _length_warning(config: Config, people: Cohort, lasting: Lengths) -> str:
@@ -153,14 +170,15 @@ def _length_warning(config: Config, people: Cohort, lasting: Lengths) -> str:
 
 
 def _usable(config: Config, people: Cohort, lasting: Lengths, absent: set[Path]) -> dict[int, Counter]:
-    """Clips of the task that are not excluded for missing files, empty windows or their length: what can be known without
-    decoding them."""
+    """Clips of the task that are not excluded for missing files or columns, empty windows or their length: what can be known
+    without decoding them."""
     wanted, counts = needs(config), {subject.index: Counter[int]() for subject in people.people}
 
     def there(ref: VideoRef | SignalRef | None) -> bool:
         if ref is None or set(source_files(ref)) & absent:
             return False
-        return not isinstance(ref, SignalRef) or (all(map(is_file, source_files(ref))) and holds_rows(ref))
+        return not isinstance(ref, SignalRef) or (
+            all(map(is_file, source_files(ref))) and not column_error(ref) and holds_rows(ref))
 
     for clip in people.clips:
         video, signal = clip.recording.video, clip.recording.signal
@@ -263,7 +281,8 @@ def _until_one(sample: Callable[[Sequence], Sample], refs: Sequence, n: int, wit
         if len(found.problems) < found.opened:
             break
         more = sample([ref])
-        found = replace(more, opened=found.opened + 1, problems=found.problems + more.problems)
+        found = replace(more, opened=found.opened + 1, problems=found.problems + more.problems,
+                        examples=found.examples + more.examples)
     return found
 
 
@@ -298,7 +317,7 @@ def _decoded(refs: Sequence[VideoRef], beside: Mapping[VideoRef, tuple[float, fl
                     check_same_duration(video.seconds, video.fps, *beside.get(ref, (0.0, 1.0)))
         except ClipError as error:
             problems.append(f"{error.reason}: {error.fix}")
-    return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems))
+    return Sample(len(refs), tuple(seconds), tuple(rates), tuple(shapes), tuple(problems), ("",) * len(problems))
 
 
 def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Limits,
@@ -308,7 +327,7 @@ def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Li
     unread: videos of the same clips that the model does not read; a run compares their length with that of the signals."""
     from preprocessing.clip import check_same_duration, undecoded_duration
 
-    seconds, rates, problems = [], [], []
+    seconds, rates, problems, examples = [], [], [], []
     for ref in refs:
         try:
             with gathered():  # the run counts and reports these notes
@@ -316,6 +335,7 @@ def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Li
             channels = signal.channels
         except ClipError as error:
             problems.append(f"{error.reason}: {error.fix}")
+            examples.append(error.names)
             continue
         seconds.append(max(len(c.values) / c.fs for c in channels))
         rates += [c.fs for c in channels]
@@ -324,4 +344,5 @@ def sample_signals(refs: Sequence[SignalRef], options: SignalOptions, limits: Li
                 check_same_duration(*undecoded_duration(film, limits), seconds[-1], min(c.fs for c in channels))
             except ClipError as error:
                 problems.append(f"{error.reason}: {error.fix}")
-    return Sample(len(refs), tuple(seconds), tuple(rates), (), tuple(problems))
+                examples.append(error.names)
+    return Sample(len(refs), tuple(seconds), tuple(rates), (), tuple(problems), tuple(examples))

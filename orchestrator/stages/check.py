@@ -1,6 +1,7 @@
 """Checks this machine and the data root, reports problems with their fixes, and estimates time and disk of a run."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -62,18 +63,18 @@ def plan(config: Config, people: Cohort) -> tuple[list[Plan], list[Finding]]:
     return plans, [Finding("Plan", OK, p.text().replace("\n", "; ")) for p in plans]
 
 
-def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: list[Plan]) -> list[Finding]:
+def classes_left(config: Config, people: Cohort, data: Fingerprint, plans: Sequence[Plan]) -> list[Finding]:
     """STOP if the excluded clips leave a fold without training clips of a class. A run would notice it only at the end."""
     if data.planned:
         return []
     names, n_all = [people.class_names[c] for c in config.task.classes], people.label_counts(config.task.classes)
     lost = len(data.lengths.odd)
     fix = "correct fs, or give all clips one window (start_s, end_s, or signal.seconds)" if lost else \
-        "restore the files, or correct start_s, end_s and fs"
+        "restore the files, or correct channels, start_s, end_s and fs"
     for c, name in enumerate(names):
         total = sum(counter[c] for counter in n_all.values())
         if total and not any(counter[c] for counter in data.usable.values()):
-            why = "because of their length, or because their files are missing or have no row in the window"
+            why = "because of their length, or because their files are missing, lack a column or have no row in the window"
             return [Finding("Classes", STOP, f"none of the {total} clips of class {name} can be used, {why}", fix)]
     try:
         for one in plans:
@@ -101,11 +102,6 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         if names & needs(config) and not there:
             found.append(Finding("Model", STOP, f"model={config.model.name} needs {what}, but this data set has no {what}",
                                  f"use model={other}"))
-    for paths, what, fix in ((data.missing, "files are listed but missing", "restore them, or remove their clips"),
-                             (data.empty, "files are empty", "copy them again")):
-        if paths:
-            shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
-            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run excludes their clips"))
     if data.same_reference:
         found.append(Finding("Duplicates", WARN, f"{data.same_reference} clips use exactly the same recording as another clip",
                              "remove the repeated rows: one recording would count twice"))
@@ -129,17 +125,35 @@ def judge(config: Config, data: Fingerprint, problem: str) -> list[Finding]:
         found.append(Finding("Lengths", WARN, text, fix))
     found += [Finding("Filters", WARN, text.rstrip("."), "a run skips the filter; bands are set in signal.*")
               for text in data.unfit]
+    found += excluded(config, data)
+    return found or [Finding("Data", OK, "nothing wrong was found")]
+
+
+def excluded(config: Config, data: Fingerprint) -> list[Finding]:
+    """The files that a run cannot use, as far as headers and a few opened recordings show it."""
+    found = []
+    for paths, what, fix in ((data.missing, "files are listed but missing", "restore them, or remove their clips"),
+                             (data.empty, "files are empty", "copy them again")):
+        if paths:
+            shown = ", ".join(str(p) for p in paths[:SHOWN]) + (" ..." if len(paths) > SHOWN else "")
+            found.append(Finding("Files", WARN, f"{len(paths)} {what} ({shown})", fix + "; a run excludes their clips"))
+    if data.lacking:
+        shown = "; ".join(data.lacking[:SHOWN]) + ("; ..." if len(data.lacking) > SHOWN else "")
+        found.append(Finding("Columns", WARN, f"{len(data.lacking)} signal files lack a column, or have it twice ({shown})",
+                             "correct the columns of the channels, or the files; a run excludes their clips"))
     for what, names, sample in (("Videos", TOKENS | VIDEO, data.video), ("Signals", SIGNALS, data.signal)):
         if sample.problems:
-            reason, n = Counter(sample.problems).most_common(1)[0]
+            problem, n = Counter(sample.problems).most_common(1)[0]
+            named = next((e for p, e in zip(sample.problems, sample.examples, strict=True) if p == problem and e), "")
+            reason = problem.rstrip(".") + (f" ({named})" if named else "")
             if len(sample.problems) == sample.opened and names & needs(config):
                 text = f"none of the {sample.opened} {what.lower()} that were opened can be used, {n} because of "
-                text += reason.rstrip(".")
+                text += reason
                 found.append(Finding("Data", STOP, text, "repair them, or correct the manifest"))
                 continue
             found.append(Finding(what, WARN, f"{len(sample.problems)} of {sample.opened} opened cannot be used: {reason}",
                                  f"{n} for the same reason; a run excludes such clips, with strict=true it stops"))
-    return found or [Finding("Data", OK, "nothing wrong was found")]
+    return found
 
 
 def duplicate_recordings(people: Cohort, data: Fingerprint, watched: bool = True) -> list[Finding]:
@@ -210,7 +224,7 @@ def describe(config: Config, data: Fingerprint) -> list[Table]:
     facts.add_row("signals", f"{data.with_signal} clips{_sampled(data.signal, 'Hz')}")
     facts.add_row("channels", escape(", ".join(data.channels) or "none"))
     for note in data.notes:
-        facts.add_row("dropped", escape(note))
+        facts.add_row("notes", escape(note))
     for note in data.video.notes:
         facts.add_row("opened videos", escape(note))
     classes = Table(title="Clips per class and subject", title_justify="left", pad_edge=False)

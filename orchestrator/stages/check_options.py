@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from models.registry import MODELS, find
-from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word, nearest
+from orchestrator.config.configuration import GROUPS, PATHS, Config, key_of_word, like, nearest
 from orchestrator.config.model_inputs import SIGNALS, TOKENS, VIDEO, has_signal_encoder, is_estimator, needs, reads_encoder
 from orchestrator.config.schema import repeated
 from orchestrator.config.signature import parameters, rows, written
@@ -44,7 +44,7 @@ def check(config: Config, overrides: Sequence[str] | None = None, stage: str = "
         known = names()
         for name in given:
             if name not in known:
-                raise UserError(f"There is no option '{node}.{name}': did you mean {nearest(name, sorted(known), f'{node}.')}?")
+                raise UserError(f"There is no option '{node}.{name}': did you mean {like(name, sorted(known), f'{node}.')}?")
     if overrides is None or any(_touches(word, "train") for word in overrides):
         _check_augmentations(config)
     for word in overrides or ():

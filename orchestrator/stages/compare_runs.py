@@ -1,9 +1,11 @@
 """Compare finished runs, paired by subject: `python -m orchestrator.compare RUN_A RUN_B ... [compare.margin=POINTS]`."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config import flags
 from orchestrator.config.schema import TABLE
 from orchestrator.errors import UserError
 from orchestrator.files.storage import write_json, write_text
@@ -24,6 +26,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dataset", metavar="NAME", help="stop if the runs are on another data set")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the comparison to FILE.json or FILE.md")
     parser.add_argument("--dry-run", action="store_true", help="print, and write nothing even with --out")
+    flags.refuse_unknown(parser, sys.argv[1:] if argv is None else argv, lambda: [MARGIN.key])
     return parser.parse_intermixed_args(argv)
 
 

@@ -34,10 +34,10 @@ from orchestrator.stores.clip_store import (
 from orchestrator.stores.cross_dataset import Joined, JoinedStore, tested
 from orchestrator.stores.shard_maker import make_shard
 from preprocessing.errors import InputError
+from preprocessing.recordings import Recording
 from preprocessing.shard import SCHEMA_VERSION
 
 SIGNAL_BYTES = 20_000  # without video
-SECONDS_PER_FRAME = 1 / 75  # one core, 1388 x 1038 H.264, two cores busy, see benchmarks/preprocess.md
 
 
 def ensure(config: Config, people: Cohort, may_share: bool = False) -> ClipStore:
@@ -103,13 +103,15 @@ def _need_models(config: Config, jobs: list[ShardJob]) -> None:
 
 def forecast(config: Config, jobs: list[ShardJob]) -> str:
     """A rough estimate and its assumptions; no file is opened for it. The doctor opens some videos and measures them."""
-    from orchestrator.estimate import costs  # it imports this module
+    from orchestrator.estimate import costs
 
-    clips = sum(len(job.clips) for job in jobs)
-    seconds = (FRAMES_PER_CLIP * _with_video(config, jobs) * SECONDS_PER_FRAME + 0.03 * clips) / ray_session.cpus(config)
-    seconds += costs.RAY_SECONDS + costs.FACE_START
-    return (f"{len(jobs)} subjects, {clips} clips to do: about {progress.duration(seconds)} on "
-            f"{ray_session.cpus(config)} cores, {costs.size_text(_bytes(config, jobs))}"
+    recordings = [clip.recording for job in jobs for clip in job.clips]
+    signals = [one.signal for one in recordings if one.signal]
+    seconds = costs.clip_seconds(config, len(jobs), _with_video(config, jobs), len(signals),
+                                 emg=any(channel.kind == "emg" for ref in signals for channel in ref.channels))
+    return (f"{len(jobs)} subjects, {len(recordings)} clips to do: {costs.span(costs.interval(seconds))} on "
+            f"{ray_session.cpus(config)} cores" + (", without the start of Ray" if config.run.executor == "ray" else "")
+            + f", {costs.size_text(_bytes(config, jobs))} of free disk needed"
             + (f", if videos have {FRAMES_PER_CLIP} frames as in BioVid (the doctor measures them)"
                if _with_video(config, jobs) else ""))
 
@@ -211,15 +213,23 @@ def _report_quarantine(config: Config, store: ClipStore, people: Cohort) -> None
     if not rows:
         private.unlink(missing_ok=True)
         return
-    where = {clip.sample: [str(r.path) for r in (clip.recording.video, clip.recording.signal) if r]
-             for clip in people.clips}
-    write_json(private, [{**row, "files": where[row["sample"]]} for row in rows], mode=0o600)
+    refs = {clip.sample: clip.recording for clip in people.clips}
+    write_json(private, [{**row, **_files(refs[row["sample"]])} for row in rows], mode=0o600)
     text = _counts(f"{row['stage']}/{row['reason']}" for row in rows)
     progress.say("preprocess", f"{len(rows)} clips excluded ({text}); their files are listed in {private}")
     progress.say("preprocess", "by class: " + _counts(people.class_names[row["label"]] for row in rows))
     progress.say("preprocess", "by subject: " + _counts(row["subject"] for row in rows))
     if config.strict:
         raise UserError(f"strict=true and {len(rows)} clips were excluded ({text}): see {private} for the files.")
+
+
+def _files(recording: Recording) -> dict:
+    """The files of an excluded clip; where a column is missing or repeated, also the names of the columns."""
+    from preprocessing.signals.signals import column_error
+
+    files = [str(ref.path) for ref in (recording.video, recording.signal) if ref]
+    error = column_error(recording.signal) if recording.signal else None
+    return {"files": files, "columns": error.names} if error else {"files": files}
 
 
 def _counts(names: Iterable[str], most: int = 20) -> str:

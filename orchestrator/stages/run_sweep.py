@@ -19,7 +19,7 @@ from orchestrator.files.storage import exclusive, key_of, read_checked, remove_t
 from orchestrator.plan import folds
 from orchestrator.plan.folds import Plan
 from orchestrator.runtime import progress, run_log
-from orchestrator.stages import make_clips, make_encoders, make_tokens
+from orchestrator.stages import dry_run, make_clips, make_encoders, make_tokens
 
 
 def grid(config: Config, overrides: tuple[str, ...]) -> dict[str, Config]:
@@ -147,6 +147,7 @@ def forecast(configs: dict[str, Config]) -> int:
                               f"{costs.size_text(sum(p.size for p in own))}")
     progress.say("sweep", f"all configurations: {costs.span(costs.total(spent))}, {costs.size_text(size)}, for an empty "
                           f"store on {speed.name} if nothing else runs on them")
+    dry_run.say_excluded(first, people, data, plans)
     return EXIT_DONE
 
 

@@ -399,8 +399,8 @@ def unit_notes(recordings: list[Recording]) -> list[str]:
     without = [name for name, c in channels.items() if not units.conversion(c.unit, c.kind).target]
     if not without:
         return []
-    return [f"{len(without)} of {len(channels)} signal channels have no unit, or an arbitrary one: their values are "
-            "used unchanged for all subjects."]
+    return [f"{len(without)} of {len(channels)} signal channels have no unit, or an arbitrary one: they are used, and their "
+            "values are not converted."]
 
 
 def class_names(recordings: list[Recording], path: Path) -> tuple[str, ...]:

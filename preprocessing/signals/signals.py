@@ -163,6 +163,18 @@ def holds_rows(ref: SignalRef) -> bool:
     return rows > (ref.start_row or 0) and rows / fs > (ref.start_s or 0.0)
 
 
+def column_error(ref: SignalRef) -> ClipError | None:
+    """The error about missing or repeated columns that reading would raise, by the header of the file alone."""
+    if ref.format in FORMATS:
+        return None
+    return tables.column_error(ref.path, ref.format, tuple(str(channel.column) for channel in ref.channels), separator(ref),
+                               ref.encoding)
+
+
+def separator(ref: SignalRef) -> str | None:
+    return ref.sep or ("\t" if ref.format == "tsv" else None)
+
+
 def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
     """The whole columns of the file, one (rows,) float64 per channel."""
     form = FORMATS.get(ref.format)
@@ -183,7 +195,7 @@ def read_values(ref: SignalRef, limits: Limits = LIMITS) -> list[np.ndarray]:
         stamp = (stat.st_mtime_ns, stat.st_size)
     except (OSError, ValueError):
         raise ClipError("signal", "missing_file", "The signal file is missing; restore it.") from None
-    columns = _read_file(ref.path, stamp, format=ref.format, channels=ref.channels, sep=ref.sep, decimal=ref.decimal,
+    columns = _read_file(ref.path, stamp, format=ref.format, channels=ref.channels, sep=separator(ref), decimal=ref.decimal,
                          item=ref.item, encoding=ref.encoding)
     if len({channel.fs for channel in ref.channels}) > 1:
         return [tables.trim(values) for values in columns]  # slower channels end earlier in the same table
@@ -203,7 +215,7 @@ def _read_file(
 ) -> list[np.ndarray]:
     names = [str(channel.column) for channel in channels]
     if format in ("csv", "tsv", "ai4pain"):
-        table = tables.read_columns(path, names, sep or ("\t" if format == "tsv" else None), decimal, encoding)
+        table = tables.read_columns(path, names, sep, decimal, encoding)
         return [table[name] for name in names]
     if format == "parquet":
         table = tables.read_parquet(path, names)

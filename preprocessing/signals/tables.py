@@ -1,7 +1,8 @@
 """Read numbers from users' files: CSV, TSV, npy, npz and Parquet, without pickle. Every error is a ClipError.
 
 The text of a ClipError is written to the store and the report. It gives positions in the file, never a cell or a column
-name: these may be raw ids (AI4Pain 2025 names its columns by trial).
+name: these may be raw ids (AI4Pain 2025 names its columns by trial). The names are in ClipError.names, which only the
+doctor and the store's folder private/ show.
 """
 
 import csv
@@ -25,10 +26,12 @@ from preprocessing.inputs.paths import is_file
 EXACT = 2**53  # whole numbers up to here are exact in float64
 LARGEST = np.finfo(np.float32).max  # larger values would be infinite in the store; signals.py reports them
 SEPARATORS = ("\t", ";", ",", "|")
+TEXTS = ("csv", "tsv", "ai4pain", "biovid", "biovid_filtered")
+SHOWN = 12  # names of a file that a message lists
 
 
-def bad(reason: str, fix: str) -> ClipError:
-    return ClipError("signal", reason, fix)
+def bad(reason: str, fix: str, names: str = "") -> ClipError:
+    return ClipError("signal", reason, fix, names)
 
 
 def read_columns(
@@ -43,7 +46,7 @@ def read_columns(
     data = decoded(read_bytes(path), encoding)
     head, _, body = data.partition(b"\n")
     sep, header = split_header(head, sep, body)
-    check_header(header, columns, head)
+    check_header(header, columns, head, path)
     if not body.strip():
         raise bad("empty_file", "The table has a header but no rows; copy the file again.")
     # Positions as names: a header may repeat the names of columns that are not used.
@@ -98,10 +101,10 @@ def decoded(data: bytes, encoding: str = "utf-8") -> bytes:
         raise bad("other_encoding", f"The table is not {encoding} text: correct encoding, or save it as UTF-8.") from None
 
 
-def check_header(header: Sequence[str], columns: Sequence[str], head: bytes) -> None:
+def check_header(header: Sequence[str], columns: Sequence[str], head: bytes, path: Path) -> None:
     """`check_columns`, with the probable reason added where a column is missing."""
     try:
-        check_columns(header, columns)
+        check_columns(header, columns, path)
     except ClipError as error:
         if error.reason != "missing_column":
             raise
@@ -109,9 +112,9 @@ def check_header(header: Sequence[str], columns: Sequence[str], head: bytes) -> 
             head.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise bad("missing_column", error.fix + " The first line is not UTF-8 text: set encoding, for example "
-                                                    "to latin-1.") from None
+                                                    "to latin-1.", error.names) from None
         raise bad("missing_column", error.fix + " The first line must be the header, without comments above it: set sep or "
-                                                "encoding if it is.") from None
+                                                "encoding if it is.", error.names) from None
 
 
 def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
@@ -119,7 +122,7 @@ def read_text_column(path: Path, column: str, sep: str = ",") -> list[str]:
     data = read_bytes(path)
     head, _, body = data.partition(b"\n")
     sep, header = split_header(head, sep)
-    check_header(header, (column,), head)
+    check_header(header, (column,), head, path)
     position = str(header.index(column))
     try:
         table = _parsed(body, sep, len(header), {position: pa.string()})
@@ -175,7 +178,8 @@ def read_array(path: Path, item: str | int | None = None) -> np.ndarray:
                     item = loaded.files[0]
                 if item not in loaded.files:
                     raise bad("missing_column", f"None of the {len(loaded.files)} arrays of the npz file has the given "
-                                                "name; correct the name.")
+                                                "name (the doctor shows the names); correct the name.",
+                              f"{path} has no array {item!r}, it has {listed(loaded.files)}")
                 array = loaded[str(item)]
         except ClipError:
             raise
@@ -281,20 +285,65 @@ def read_parquet(path: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     data = read_bytes(path)
     try:
         file = papq.ParquetFile(pa.BufferReader(data))
-        check_columns(file.schema_arrow.names, columns)
+        check_columns(file.schema_arrow.names, columns, path)
         table = file.read(columns=list(columns), use_threads=False)
         return {name: _to_numpy(table[name].cast(pa.float64())) for name in columns}
     except (pa.ArrowException, ValueError, KeyError, OSError):
         raise bad("not_a_table", "The Parquet file is damaged or its columns are not numeric; write it again.") from None
 
 
-def check_columns(header: Sequence[str], columns: Sequence[str]) -> None:
+def column_error(path: Path, format: str, columns: tuple[str, ...], sep: str | None, encoding: str) -> ClipError | None:
+    """The missing_column or duplicate_column that reading this table would raise, by its header alone; None for arrays, and
+    where the header cannot be read: the reader reports that."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return _column_error(path, (stat.st_mtime_ns, stat.st_size), format, columns, sep, encoding)
+
+
+@lru_cache(maxsize=1 << 16)  # several steps of a command need the same files, and many windows one file
+def _column_error(path: Path, stamp: tuple[int, int], format: str, columns: tuple[str, ...], sep: str | None,
+                  encoding: str) -> ClipError | None:
+    try:
+        if format == "parquet":
+            check_columns(papq.read_schema(path).names, columns, path)
+        elif format in TEXTS:
+            head, body = _first_lines(path, encoding)
+            check_header(split_header(head, sep, body)[1], columns, head, path)
+    except ClipError as error:
+        return error if error.reason in ("missing_column", "duplicate_column") else None
+    except Exception:  # the reader reports it
+        return None
+    return None
+
+
+def _first_lines(path: Path, encoding: str) -> tuple[bytes, bytes]:
+    """The header and the line below it, in UTF-8."""
+    with open_checked(path) as stream:
+        if encoding in ("utf-8", "utf8", "ascii"):
+            head, body = (stream.readline(1 << 20).rstrip(b"\n") for _ in range(2))
+            return decoded(head), body
+        text = io.TextIOWrapper(stream, encoding, newline="\n")
+        head, body = (text.readline(1 << 20).rstrip("\n").encode("utf-8") for _ in range(2))
+        return head, body
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a file, for a person at the terminal."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more if names else "none"
+
+
+def check_columns(header: Sequence[str], columns: Sequence[str], path: Path) -> None:
     """ClipError missing_column | duplicate_column where one of `columns` does not occur exactly once."""
     for number, name in enumerate(columns, start=1):
         if header.count(name) != 1:
             reason = "missing_column" if name not in header else "duplicate_column"
             raise bad(reason, f"Of the {len(columns)} columns to be read, number {number} occurs {header.count(name)} times "
-                              f"among the {len(header)} columns of the file; it must occur once.")
+                              f"among the {len(header)} columns of the file (the doctor shows their names); it must occur "
+                              "once.", f"{path} has column {name!r} {header.count(name)} times, its columns are "
+                                       f"{listed(header)}")
 
 
 def place(error: Exception) -> str:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from models.errors import ModelError
-from orchestrator import cli, doctor, embed, loso, preprocess, pretrain, report
+from orchestrator import cli, compare, doctor, embed, loso, preprocess, pretrain, report
 from orchestrator.errors import UserError
 from preprocessing.errors import InputError
 from tests.helpers.places import ROOT
@@ -43,6 +43,32 @@ def test_flags_and_overrides_in_any_order():
     assert calls[0].command == "python -m orchestrator.loso --dataset watch max_folds=2 --dry-run strict=true"
 
 
+@pytest.mark.parametrize(("words", "hint"), [
+    (["--model", "ridge"], "model=ridge"), (["--model=ridge"], "model=ridge"), (["--train.lr", "0.1"], "train.lr=0.1"),
+    (["--learning-rate", "0.1"], "train.lr=0.1"), (["--store", "DIR"], "store=DIR"), (["--store=DIR"], "store=DIR"),
+    (["--audit"], "audit=true"), (["--audit", "--dry-run"], "audit=true"),
+    (["--epochs", "model=ridge"], "train.max_epochs=VALUE"), (["-p", "x"], ""), (["--dry-ru"], "--dry-run"),
+    (["--plugin", "--x.py", "--seeds", "3"], "protocol.seeds=3")])
+@pytest.mark.parametrize("before", [[], ["--dataset", "watch", "model=ridge"]])
+def test_an_option_written_as_a_flag_is_one_sentence_with_the_override(before, words, hint, capsys):
+    assert cli.run(loso.main, [*before, *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: There is no flag -") and said.count("\n") == 1 and f"did you mean {hint}" in said
+
+
+def test_compare_hints_at_its_one_option(capsys):
+    assert cli.run(compare.main, ["runs/a", "runs/b", "--margin", "3"]) == 2
+    assert capsys.readouterr().err == ("error: There is no flag --margin: options are written without dashes, did you mean "
+                                       "compare.margin=3?\n")
+
+
+def test_every_usual_name_is_of_an_option():
+    from orchestrator.config.configuration import USUAL, option_keys
+
+    split = {"split.k", "split.n"}  # of some splits
+    assert {*USUAL.values()} <= {*option_keys()} | split and not {*USUAL} & {*option_keys()}
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_has_help_and_wants_a_data_set(stage, capsys):
     assert cli.run(STAGES[stage].main, ["--help"]) == 0
@@ -57,7 +83,8 @@ def test_every_stage_has_help_and_wants_a_data_set(stage, capsys):
     ("encoder.deph=2", "depth"), ("signal.lenght=3", "length"), ("pretrain.video.epoch=3", "epochs"),
     ("pretrain.signal.mask=1", "mask_ratio"), ("model.tree=3", "trees"), ("face.provder=x", "provider"),
     ("keyframe.preset=papr", "paper"), ("train.lr=high", "train.lr='high'"), ("train.optimizer=sgd", "radam"),
-    ("model.dcan.layer=1", "layers"), ("signal.window_mode=stretch", "resample")])
+    ("model.dcan.layer=1", "layers"), ("train.learning_rate=1", "did you mean train.lr?"),
+    ("signal.window_mode=stretch", "resample")])
 def test_an_option_of_a_class_is_checked_before_anything_runs(word, near):
     with pytest.raises((UserError, InputError)) as info:
         cli.parse("loso", "x", ["--dataset", "synthetic", word])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import cli, doctor
+from orchestrator import cli, doctor, loso, preprocess
 from orchestrator.cohort import cohort
 from orchestrator.config.configuration import compose
 from orchestrator.errors import UserError
@@ -18,7 +18,8 @@ from orchestrator.estimate.costs import Cost, Speed
 from orchestrator.estimate.machine import OK, STOP, WARN
 from orchestrator.plan import folds
 from orchestrator.runtime import places, progress
-from orchestrator.stages import check
+from orchestrator.stages import check, make_clips
+from orchestrator.stores import clip_store
 from orchestrator.stores.encoder_store import video_options
 from preprocessing.allotment import usable_cores
 from preprocessing.face import weights
@@ -46,6 +47,11 @@ def ask(capsys, *words: str) -> tuple[int, str, str]:
     code = cli.run(doctor.main, ["--dataset", *words])
     said = capsys.readouterr()
     return code, said.out, said.err
+
+
+def said_by(capsys, stage, *words: str) -> str:
+    assert cli.run(stage.main, ["--dry-run", "--dataset", *words]) == 0
+    return capsys.readouterr().out
 
 
 def on_tree(capsys, tree: Path, tmp_path: Path, *words: str) -> tuple[int, str, str]:
@@ -422,6 +428,51 @@ def test_a_window_that_leaves_no_clip_stops(tmp_path, capsys):
         assert code == 2 and "none of the 32 signals that were opened can be used" in err, (what, err)
 
 
+@pytest.mark.parametrize("gone", [0, 3])
+def test_a_run_says_the_time_of_the_doctor(own, tmp_path, gone):
+    """For the same clips, also where some are made already; with videos, of the size that both assume."""
+    config = compose("biovid_a", [f"data.root={own}", f"store={tmp_path / 'store'}", "model=signal"])
+    people = cohort.preview(config)
+    jobs = clip_store.plan_shards(config, people, keep=False)[gone:]
+    data, there = data_fingerprint.take(config, people), finished.Finished(frozenset(range(gone)))
+    told = costs._preprocess(config, data, there)[0].seconds
+    said = make_clips.forecast(config, jobs)
+    assert f": {costs.span(told)} on" in said and "without the start of Ray" in said
+    assert costs.middle(told) > costs.clip_seconds(config, len(jobs), 0, 4 * len(jobs), emg=False)
+    film = costs._preprocess(config.model_copy(update={"model": compose("biovid_a", []).model}),
+                             replace(data, with_video=28), finished.NOTHING)[0].seconds
+    assert film == costs.interval(costs.clip_seconds(config, len(people.people), 28, 28, emg=True))
+
+
+def test_a_missing_column_is_named_with_its_file(tmp_path, capsys):
+    """Of one file that is not among the opened ones, and of all files."""
+    channels = '"[{""name"": ""eda"", ""column"": ""EDA"", ""kind"": ""eda""}]"'
+    rows = ["subject,sample,label,signal_path,channels,fs"]
+    for i in range(32):
+        (tmp_path / f"{i}.csv").write_text("\n".join(["EDA,bvp", *(f"{x},{x}" for x in
+                                                   np.random.default_rng(i).normal(size=64))]))
+        rows.append(f"p{i % 8},{i},{i // 8 % 2},{i}.csv,{channels},16")
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    words = ("manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge", "pretrain=none",
+             "task.classes=[0,1]")
+    assert "lack a column" not in ask(capsys, *words)[1] and "\ndata " not in said_by(capsys, loso, *words)
+    for i in range(32):
+        (tmp_path / f"{i}.csv").write_text((tmp_path / f"{i}.csv").read_text().replace("EDA", "GSR"))
+        code, out, err = ask(capsys, *words) if i in (1, 31) else (None, "", "")
+        if i == 1:
+            assert code == 0 and "2 signal files lack a column" in out
+            assert said_by(capsys, preprocess, *words).count("\ndata ") == 2  # the table, and what was opened
+        if i == 31:
+            plan = said_by(capsys, loso, *words)
+            assert "about" in plan and "data        Columns: 32 signal files lack a column" in plan
+            assert "data        no run is possible. Data: none of the 32 signals that were opened can be used" in plan
+            assert "data        no run is possible. Classes: none of the 16 clips of class 0 can be used" in plan
+            assert code == 2 and "none of the 32 signals that were opened can be used" in err and "32 signal files" in out
+        if code is not None:
+            said = "".join((out + err).split())  # the terminal breaks lines
+            assert f"{tmp_path}/0.csvhascolumn'EDA'0times,itscolumnsare'GSR','bvp'" in said
+
+
 def test_filters_lengths_and_rates_are_checked(tmp_path, capsys):
     channels = '"[{""name"": ""emg"", ""column"": 0, ""kind"": ""emg""}]"'
     rows = ["subject,sample,label,signal_path,channels,fs"]
@@ -432,6 +483,7 @@ def test_filters_lengths_and_rates_are_checked(tmp_path, capsys):
     words = ("manifest", f"data.root={tmp_path}", f"store={tmp_path / 'store'}", "model=ridge", "pretrain=none",
              "task.classes=[0,1]")
     code, out, _ = ask(capsys, *words)
+    assert re.search(r"notes +│ 1 of 1 signal channels have no unit.*: they are used, and their values are not converted", out)
     assert code == 0 and "emg: not filtered: the band from 20 Hz lies at or above the Nyquist limit" in out
     assert "clips last" in out
     code, _, err = ask(capsys, *words, "signal.window_mode=crop", "signal.length=50")

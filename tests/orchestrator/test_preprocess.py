@@ -273,6 +273,11 @@ def test_every_bad_table_has_its_reason_and_its_neighbours_live(inline, tmp_path
     stems = [path.name.removesuffix("_bio.csv") for path in files]
     wanted = {stem: ("signal", why) for (_, why), stem in zip(changes, stems, strict=False) if why}
     assert reasons(tmp_path / "store") == wanted
+    (kept,) = (tmp_path / "store" / "private").glob("quarantine-*.json")
+    told = {row["reason"]: row.get("columns", "") for row in json.loads(kept.read_text()) if row["files"] != [str(files[7])]}
+    assert told.pop("missing_column").startswith(f"{files[3]} has column 'ecg' 0 times") and not any(told.values())
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.parent.name != "private"
+                and b"egc" in path.read_bytes()]
     names = raw_names(tmp_path / "store")
     found = {names[row["sample"]]: np.frombuffer(row["signal"], "<f4").reshape(LENGTH, 3) for row in shards(tmp_path / "store")}
     assert len(found) == 30 - len(wanted) and all(np.isfinite(x).all() for x in found.values())

@@ -1,4 +1,5 @@
 import json
+import re
 import unicodedata
 
 import numpy as np
@@ -12,6 +13,7 @@ from preprocessing.datasets import manifest, registry
 from preprocessing.errors import ClipError, InputError
 from preprocessing.signals.signals import SignalOptions, process_signal, read_signal
 from tests.helpers.layouts import write_manifest
+from tests.helpers.places import ROOT
 
 EDA = json.dumps([{"name": "eda", "column": "EDA", "kind": "eda", "unit": "uS"}])
 ROW = {"subject": "p1", "sample": "a", "label": 0, "signal_path": "p1.csv", "channels": EDA, "fs": 4}
@@ -393,3 +395,31 @@ def test_a_number_is_written_in_plain_digits(cell):
 def test_numbers_in_plain_digits():
     assert [manifest.number({"fs": cell}, "fs", "here") for cell in ("1", "+1", "007", "1e0", "2.5", ".5", "5.")] == [
         1, 1, 7, 1, 2.5, 0.5, 5]
+
+
+# ---- the examples of the page
+
+PAGE = (ROOT / "docs" / "how-to" / "manifest.md").read_text()
+EXAMPLES = re.findall(r"^```\n(subject,.*?)^```", PAGE, re.S | re.M)
+
+
+def test_the_page_has_an_example_with_video_and_one_of_signals_only():
+    assert ["video_path" in one for one in EXAMPLES] == [True, False]
+    assert all(column in manifest.REQUIRED + manifest.OPTIONAL for one in EXAMPLES for column in one.splitlines()[0].split(","))
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_an_example_of_the_page_is_read(tmp_path, text):
+    """Each row gives the values of its own window, in the unit and at the rate that it says."""
+    (tmp_path / "manifest.csv").write_text(text)
+    for name in set(re.findall(r"bio/[\w-]+\.csv", text)):
+        (tmp_path / "bio").mkdir(exist_ok=True)
+        (tmp_path / name).write_text("time,EDA\n" + "".join(f"{i / 4},{i}\n" for i in range(4 * 360)))
+    data = registry.load("manifest", tmp_path)
+    assert data.notes == () and len(data.recordings) == len(text.splitlines()) - 1
+    for recording in data.recordings:
+        (channel,) = read_signal(recording.signal).channels
+        start = round(4 * (recording.signal.start_s or 0))
+        assert channel.values[0] == start and (channel.name, channel.kind) == ("eda", "eda")
+        if recording.video is None:
+            assert channel.fs == 4 and len(channel.values) == 4 * 30

@@ -1,5 +1,6 @@
 """The table readers under arbitrary bytes: a ClipError or finite-shaped columns, never another exception."""
 
+import copy
 import io
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from preprocessing.errors import ClipError
 from preprocessing.recordings import Channel, SignalRef
-from preprocessing.signals import tables
+from preprocessing.signals import signals, tables
 from preprocessing.signals.signals import read_signal
 
 FUZZ = settings(max_examples=1000, deadline=None, derandomize=True, database=None,
@@ -123,6 +124,53 @@ def test_no_cell_and_no_name_is_repeated(tmp_path):
     papq.write_table(pa.table({"anna_meier": ["bert"] * 3, "bert": [1.0] * 3}), parquet)
     said(tables.read_parquet, parquet, ["7_LOW"])
     said(tables.read_parquet, parquet, ["anna_meier"])
+
+
+def test_the_names_of_columns_stay_with_the_error_in_this_process(tmp_path):
+    """For the doctor's terminal: the file, the wanted column and the present ones. They are not pickled, so that
+    no worker sends them."""
+    text, parquet, arrays = (tmp_path / f"x.{end}" for end in ("csv", "parquet", "npz"))
+    text.write_text("time;bvp\n1;2\n")
+    papq.write_table(pa.table({"time": [1.0], "bvp": [2.0]}), parquet)
+    np.savez(arrays, time=np.zeros(3), bvp=np.zeros(3))
+    for path, read, more in ((text, tables.read_columns, (["EDA"],)), (parquet, tables.read_parquet, (["EDA"],)),
+                             (text, tables.read_text_column, ("EDA", ";")), (arrays, tables.read_array, ("EDA",))):
+        with pytest.raises(ClipError) as caught:
+            read(path, *more)
+        assert str(path) in caught.value.names and all(repr(name) in caught.value.names for name in ("EDA", "time", "bvp"))
+        assert "EDA" not in str(caught.value) and copy.copy(caught.value).names == ""
+
+
+WIDE = ";".join(f"c{i}" for i in range(30))
+
+
+@pytest.mark.parametrize(("data", "options", "reason"), [
+    (b"x;y\n1;2\n", {}, None), (b"y;z\n1;2\n", {}, "missing_column"), (b"x;x\n1;2\n", {}, "duplicate_column"),
+    (b"\xef\xbb\xbfx;y\r\n1;2\r\n", {}, None), ("x;y\n1;2\n".encode("utf-16"), {"encoding": "utf-16"}, None),
+    ("z;y\n1;2\n".encode("utf-16"), {"encoding": "utf-16"}, "missing_column"), ("µ;x\n1;2\n".encode("latin-1"),
+                                                                               {"encoding": "latin-1"}, None),
+    (b"x;y [a,b]\n1;2\n", {}, None), (b"x y\n1 2\n", {"sep": " "}, None), (WIDE.encode() + b"\n", {}, "missing_column"),
+    ("x;y\n1;2\n".encode("utf-16"), {}, None), (b"", {}, None)])
+def test_the_header_alone_tells_a_missing_column(tmp_path, data, options, reason):
+    """As reading the whole table does; other errors are left to the reader."""
+    path = tmp_path / "x.csv"
+    path.write_bytes(data)
+    error = signals.column_error(SignalRef(path, "csv", (Channel("gsr", "x", "gsr", 4.0),), **options))
+    assert (error and error.reason) == reason
+    try:
+        tables.read_columns(path, ["x"], **options)
+    except ClipError as read:
+        assert (str(read), read.names) == (str(error), error.names) if error else read.reason != "missing_column"
+    else:
+        assert error is None
+    assert signals.column_error(SignalRef(tmp_path / "none.csv", "csv", (Channel("gsr", "x", "gsr", 4.0),))) is None
+
+
+def test_a_message_lists_the_first_names_of_a_wide_table(tmp_path):
+    (tmp_path / "x.csv").write_text(WIDE + "\n")
+    with pytest.raises(ClipError) as caught:
+        tables.read_columns(tmp_path / "x.csv", ["x"])
+    assert caught.value.names.endswith("'c11' and 18 more")
 
 
 def test_text_column(tmp_path):
