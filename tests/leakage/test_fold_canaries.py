@@ -150,6 +150,7 @@ def test_shuffled_labels_give_chance_and_true_ones_do_not(model):
     assert stats.binomtest(right, 120, 0.5).pvalue < 1e-6
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("model", ["video", "signal", "signal_small", "dual"])
 def test_networks_find_an_effect_only_where_there_is_one(model):
     """Above chance on new subjects if there is an effect, at chance if there is none."""
@@ -178,6 +179,7 @@ def test_a_code_of_subject_and_label_is_memorised_and_does_not_generalise():
     assert stats.ttest_1samp(by_person, 0.5).pvalue > 0.01
 
 
+@pytest.mark.ci
 def test_as_paper_beats_clean_on_pure_noise():
     """Choosing the epoch on the test subject gains points even on pure noise."""
     data = made_data(n_people=8, n_clips=10, effect=0, seed=1)

@@ -56,6 +56,7 @@ def noisy_run(road, other_faces, tmp_path, inline):
     return person, noise
 
 
+@pytest.mark.ci
 def test_noise_in_a_test_subject_changes_all_folds_but_its_own(road, noisy_run):
     person, noise = noisy_run
     plain, other = list(road.ledger().values()), list(noise.ledger().values())

@@ -50,6 +50,7 @@ def command(place: Path, *words: str, stage: str = "loso", plugins: tuple[str, .
         cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=150)
 
 
+@pytest.mark.ci
 @pytest.mark.medium
 def test_the_documents_data_set_and_model_run_from_a_folder_of_their_own(place):
     assert all(len(block.splitlines()) <= 40 for block in BLOCKS)
@@ -75,6 +76,7 @@ def test_the_documents_data_set_and_model_run_from_a_folder_of_their_own(place):
     (place / "logistic.py").write_text(text)
 
 
+@pytest.mark.ci
 @pytest.mark.medium
 def test_the_documents_network_split_and_augmentation_run(place):
     done = command(place, "model=convnet", "split=pairs", "split.size=4", "train.max_epochs=2", "protocol.val=fixed_epochs",

@@ -54,6 +54,7 @@ ADDED = ("audit=true", "protocol=both", "protocol.refit=true", "protocol.seeds=3
 @settings(max_examples=20, deadline=None)
 @given(st.sets(st.sampled_from(ADDED), max_size=4), st.sampled_from(ADDED),
        st.sampled_from(["dual", "video", "signal", "signal_small", "lstm", "mte_mer", "ridge", "random_forest", "svm"]))
+@pytest.mark.ci
 def test_whatever_is_added_never_lowers_the_price(words, another, model):
     with_it = {word.partition("=")[0]: word for word in ("encoder=vit_tiny", f"model={model}", *sorted(words))}
     less = prices(*(word for word in with_it.values() if word != another))

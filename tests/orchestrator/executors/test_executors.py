@@ -33,6 +33,7 @@ def command(code: list[str], place: Road, *more: str) -> subprocess.CompletedPro
                           timeout=900)
 
 
+@pytest.mark.ci
 def test_all_stages_without_ray_give_what_they_give_on_ray(road, tmp_path):
     mine = Road(road.root, tmp_path / "store", tmp_path / "run")
     done = command(["-c", COMMAND], mine, INLINE)
