@@ -122,6 +122,7 @@ def test_the_status_names_a_target_that_runs_each_kind_of_killed_process():
     for word, name, mark, target in (
             ("GCS,", "test_the_gcs_in_preprocessing", "", "test"),
             ("a node", "test_a_lost_node_is_replaced_and_the_training_goes_on", "", "test"),
+            ("a worker during pretraining", "test_the_driver_is_killed_then_a_worker", "ci", "test-ci"),
             ("preprocessing", "test_killed_in_preprocessing", "ci", "test-ci"),
             ("raylet", "test_the_raylet_among_the_folds", "ci", "test-ci"),
             ("GCS among the folds", "test_the_gcs_among_the_folds", "slow", "test-all"),

@@ -44,6 +44,7 @@ def store(whole, tmp_path) -> Path:
     return tmp_path / "store"
 
 
+@pytest.mark.ci  # a driver and a worker are killed among the folds too
 def test_the_driver_is_killed_then_a_worker(signal_tree, whole, store, remains, tmp_path):
     """The same command resumes after the driver was killed; a killed worker is restarted."""
     first, again = tmp_path / "first", tmp_path / "again"
