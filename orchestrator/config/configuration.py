@@ -354,11 +354,8 @@ def composed(dataset: str, overrides: list[str]) -> dict[str, Any]:
     try:
         tree = _shipped(dataset, *chosen)
         keys = _flat(OmegaConf.to_container(tree))
-        words = [_check_override(word, keys) for word in overrides]
-        for override in OverridesParser.create().parse_overrides(
-                [word for word in words if key_of_word(word) not in paths and key_of_word(word) not in GROUPS]):
-            if override.is_sweep_override():
-                raise UserError(f"{override.input_line} gives several values: write one, or several as a list, [a,b].")
+        options = [_check_override(word, keys) for word in overrides if key_of_word(word) not in GROUPS]
+        for override in OverridesParser.create().parse_overrides([word for word in options if key_of_word(word) not in paths]):
             with open_dict(tree):  # _check_override has refused keys that nobody reads
                 OmegaConf.update(tree, override.key_or_group, override.value(), merge=True)
         raw: dict[str, Any] = OmegaConf.to_container(tree, resolve=True)  # type: ignore[assignment]
